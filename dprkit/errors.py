@@ -1,0 +1,142 @@
+"""Every error a user of dprkit can cause, and the exit code each one ends with.
+
+    DprkitError            1
+    ├── SettingsError      an option, a --set or a recipe asks for something impossible
+    ├── InputError         a file or folder is missing or cannot be read
+    │   └── FormatError    a file does not hold what its format promises (path:line)
+    ├── OutputError        a result cannot be written: no space, no permission
+    ├── MismatchError      things that do not belong together: another retriever, another corpus
+    ├── EmptyAnswer        an answer without a token, which would match every passage
+    ├── DownloadError      a server did not give the file that was asked for
+    │   └── ChecksumError  the file it gave is not the file the catalog names
+    ├── MissingExtra       an optional library is needed and absent
+    ├── GateError          3: a comparison or a gate failed
+    └── LockedError        75: another run holds the output (cron may try again)
+
+The other exit codes: 0 done, 2 bad usage (an unknown option), 70 a bug, which keeps its
+traceback, 130 and 143 stopped by SIGINT and SIGTERM. A bug is never a DprkitError.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class DprkitError(Exception):
+    """Base class. The message says what is wrong, where, and what to do next, in one line."""
+
+    exit_code = 1
+
+
+class SettingsError(DprkitError):
+    pass
+
+
+class InputError(DprkitError):
+    pass
+
+
+class FormatError(InputError):
+    """A file that breaks its format at a place one can go to.
+
+    `where` is a line number (1-based) or, in a file that has no useful lines, "byte N".
+    """
+
+    def __init__(self, path: Path | str, where: int | str, problem: str) -> None:
+        self.path, self.where, self.problem = str(path), where, problem
+        super().__init__(f"{path}:{where}: {problem}")
+
+
+class OutputError(DprkitError):
+    pass
+
+
+class MismatchError(DprkitError):
+    pass
+
+
+class EmptyAnswer(DprkitError):
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        super().__init__(
+            f"the answer {answer!r} has no letter, digit or sign and would match every passage; "
+            "remove it"
+        )
+
+
+class DownloadError(DprkitError):
+    pass
+
+
+class ChecksumError(DownloadError):
+    pass
+
+
+class MissingExtra(DprkitError):
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"{module} is not installed; run: pip install 'dprkit[{extra}]'")
+
+
+class GateError(DprkitError):
+    exit_code = 3
+
+
+class LockedError(DprkitError):
+    exit_code = 75
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Like KeyboardInterrupt, not an Exception: only the CLI's edge ends it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the known name most like `name`, or `""`."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusals to read `path` into an InputError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory; name a file in it") from None
+    except NotADirectoryError:
+        raise InputError(f"{path}: a part of this path is a file; check the path") from None
+    except PermissionError:
+        raise InputError(f"{path}: not readable; check its permissions") from None
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusals to write `path` into an OutputError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"{path}: no space left on the device; free some and run again"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(
+                f"{path}: not writable; choose another output or fix its permissions"
+            ) from None
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise OutputError(
+                f"{path}: {os.strerror(error.errno).lower()}; choose another output"
+            ) from None
+        raise

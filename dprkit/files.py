@@ -1,0 +1,134 @@
+"""Files that appear whole or not at all.
+
+Every file dprkit writes is written beside its final name, fsynced and renamed, here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from dprkit.errors import LockedError, OutputError, writing
+
+TEMPORARY = ".tmp-"
+LOCK = ".lock"
+
+
+class Hashing:
+    """A binary file that hashes and counts what passes through it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest, self.count = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.digest.update(data)
+        self.count += memoryview(data).nbytes
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+@contextmanager
+def write_file(path: Path | str) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` when the block ends without an error.
+
+    `-` is stdout. A name that ends in .gz or .zst is compressed. Whatever was at `path` stays
+    there until the new file is whole.
+    """
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory; name a file in it")
+    with appearing(path) as file, _compressing(file, path.suffix) as outer:
+        yield cast(BinaryIO, outer)
+
+
+@contextmanager
+def _compressing(file: IO[bytes], suffix: str) -> Iterator[Any]:
+    if suffix == ".gz":
+        with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6) as outer:
+            yield outer
+    elif suffix == ".zst":
+        import zstandard
+
+        with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as outer:
+            yield outer
+    else:
+        yield file
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Write beside `path`, fsync, rename; leave nothing behind on an error."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb", buffering=1 << 20) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, umask_mode(0o666))
+            os.replace(name, path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+def umask_mode(mode: int) -> int:
+    """`mode` as the process's umask leaves it: tempfile makes private files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mode & ~mask
+
+
+def _sync_folder(directory: Path) -> None:
+    """Make renames in `directory` survive a power cut."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process; the kernel lets go of it however the process ends."""
+    path = directory / LOCK
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 200).decode(errors="replace").strip() or "another run"
+            raise LockedError(f"{directory}: in use by {holder}; try again later") from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.truncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+        yield
+    finally:
+        os.close(handle)

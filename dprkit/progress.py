@@ -1,0 +1,40 @@
+"""What surrounds a stage: who listens to its progress, and how it was called.
+
+A stage never prints and never reads the command line. It gets a Run: the CLI passes bars on a
+terminal and plain lines elsewhere; a library user passes nothing and gets silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class Progress:
+    """The face of every progress display, and the silent one."""
+
+    def note(self, message: str) -> None:
+        """Say something the user should know once, such as "resuming after epoch 3"."""
+
+    def start(self, what: str, total: int | None, unit: str) -> None:
+        """Begin a count of `unit`s up to `total` (None: unknown)."""
+
+    def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
+        """`count` more are done; `facts` are figures to show beside them, such as the loss."""
+
+    def finish(self) -> None:
+        """The count that `start` began has ended."""
+
+
+SILENT = Progress()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The surroundings of one stage."""
+
+    progress: Progress = SILENT
+    command: tuple[str, ...] = ()
+    """The words the user typed, for the manifest."""
+    restart: bool = False
+    """Throw away what an interrupted or earlier run left in the output."""

@@ -1,0 +1,64 @@
+"""The records that flow through dprkit, and the glossary of the field's words.
+
+    question          what a user asks
+    answer            a string (or a regular expression) that settles a question
+    passage           a piece of text with an id and a title
+    corpus            all passages that can be retrieved
+    positive          a passage that answers the question; the first one is the gold passage
+    hard negative     a passage that looks like a positive and does not answer the question
+    negative          any other passage of the corpus
+    example           a question with its answers and its positives, hard negatives, negatives
+    ranking           passages in order of score for one question
+    retriever         a question encoder and a passage encoder with a similarity
+    shard             a piece of the encoded corpus
+
+Foreign names (ctx, psg_id, doc, query, ...) are mapped to these in data/formats.py.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """A piece of text that can be retrieved. `id` is "" where a file gives none."""
+
+    id: str
+    text: str
+    title: str = ""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A question; `gold` names the passages known to answer it, where a file tells."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...] = ()
+    gold: tuple[str, ...] = ()
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A training example: a question with its passages, each list best first."""
+
+    question: str
+    answers: tuple[str, ...]
+    positives: tuple[Passage, ...]
+    hard_negatives: tuple[Passage, ...] = ()
+    negatives: tuple[Passage, ...] = ()
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A retrieved passage. `has_answer` is None where nobody has looked yet."""
+
+    id: str
+    score: float
+    title: str = ""
+    text: str = ""
+    has_answer: bool | None = None
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """The passages retrieved for one question, best first."""
+
+    question: Question
+    hits: tuple[Hit, ...]
