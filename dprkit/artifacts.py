@@ -22,7 +22,7 @@ import msgspec
 
 from dprkit import __version__
 from dprkit.errors import InputError, MismatchError, OutputError, reading, writing
-from dprkit.files import TEMPORARY, Hashing, appearing, lock, sync_file
+from dprkit.files import TEMPORARY, Hashing, appearing, lock, sync_file, umask_mode
 from dprkit.progress import Run
 
 SCHEMA = 1

@@ -40,26 +40,37 @@ class Recipe:
 
         `flags` maps setting names to what the user typed; None stands for "not given".
         """
-        found = {}
-        for name, setting in fields_of(STAGES[stage]).items():
-            if flags.get(name) is not None:
-                found[name] = (convert(stage, name, flags[name], "flag"), "flag")
-            elif name in self.sets.get(stage, {}):
-                found[name] = (convert(stage, name, self.sets[stage][name], "--set"), "--set")
-            elif name in self.written.get(stage, {}):
-                value = self.written[stage][name]
-                found[name] = (convert(stage, name, value, self.source), self.source)
-            elif setting.workspace:
-                found[name] = (str(self.workspace / setting.workspace), "workspace")
-            else:
-                found[name] = (setting.default, "default")
+        fields = fields_of(STAGES[stage])
+        found = {name: self._find(stage, name, flags) for name in fields}
+        for name, setting in fields.items():
+            replaced = setting.replaces
+            if replaced and _closeness(found[name][1]) > _closeness(found[replaced][1]):
+                found[replaced] = (fields[replaced].default, f"replaced by {name}")
         return found
+
+    def _find(self, stage: str, name: str, flags: Mapping[str, Any]) -> tuple[Any, str]:
+        setting = fields_of(STAGES[stage])[name]
+        if flags.get(name) is not None:
+            return convert(stage, name, flags[name], "flag"), "flag"
+        if name in self.sets.get(stage, {}):
+            return convert(stage, name, self.sets[stage][name], "--set"), "--set"
+        if name in self.written.get(stage, {}):
+            return convert(stage, name, self.written[stage][name], self.source), self.source
+        if setting.workspace:
+            return str(self.workspace / setting.workspace), "workspace"
+        return setting.default, "default"
 
     def stage(self, stage: str, flags: Mapping[str, Any]) -> tuple[msgspec.Struct, dict[str, str]]:
         """The effective settings of `stage`, and where each one came from."""
         explained = self.explain(stage, flags)
         settings = STAGES[stage](**{name: value for name, (value, _) in explained.items()})
         return settings, {name: origin for name, (_, origin) in explained.items()}
+
+
+def _closeness(origin: str) -> int:
+    """How near to the user an origin is: flag, --set, a recipe, neither."""
+    order = {"default": 0, "workspace": 0, "--set": 2, "flag": 3}
+    return order.get(origin, 1)
 
 
 def recipe_names() -> list[str]:

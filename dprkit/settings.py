@@ -27,15 +27,20 @@ def about(
     workspace: str = "",
     flag: str = "",
     metavar: str = "",
+    replaces: str = "",
 ) -> Meta:
     """Describe a setting.
 
     `path`: it names a file and so is recorded by what the file holds, not by its name.
     `workspace`: its default, below the recipe's folder runs/NAME. `flag`: a short flag, or
-    "argument".
+    "argument". `replaces`: a setting that counts as not given when this one
+    is given closer to the user (a flag is closer than a recipe).
     """
     shown = {"panel": panel, "path": path or bool(workspace), "workspace": workspace}
-    return Meta(description=sentence, extra={**shown, "flag": flag, "metavar": metavar})
+    return Meta(
+        description=sentence,
+        extra={**shown, "flag": flag, "metavar": metavar, "replaces": replaces},
+    )
 
 
 Count = Annotated[int, Meta(ge=0)]
@@ -80,7 +85,13 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     output: Annotated[
-        str | None, about("File to write the selected rows to; - is stdout.", flag="-o", path=True)
+        str | None,
+        about(
+            "File to write the selected rows to; - is stdout.",
+            flag="-o",
+            path=True,
+            replaces="split",
+        ),
     ] = None
     output_dir: Annotated[
         str | None, about("Folder to write the files of --split to.", workspace="data")
@@ -322,7 +333,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     results: Annotated[
         str | None,
         about(
-            "Evaluate these rankings instead: results.jsonl or DPR's JSON; - is stdin.", path=True
+            "Evaluate these rankings instead: results.jsonl or DPR's JSON; - is stdin.",
+            path=True,
+            replaces="index",
         ),
     ] = None
     questions: Annotated[
@@ -370,6 +383,7 @@ class Setting:
     workspace: str
     flag: str
     metavar: str
+    replaces: str
 
 
 def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:

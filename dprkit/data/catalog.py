@@ -1,0 +1,222 @@
+"""The catalog: what can be fetched, from where, and which local file it becomes.
+
+catalog.yaml holds the field's public resources and a user's own file may add to it. No URL is
+written anywhere else. Names are dotted; a name stands for the resource it is and for all below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from dprkit.errors import FormatError, SettingsError, nearest, reading
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+Key = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")]
+Extension = Annotated[str, Meta(pattern=r"^(\.[A-Za-z0-9]+)*\Z")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/]+/.*[^/]\Z")]
+Length = Annotated[int, Meta(ge=1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry of the catalog: a file, or several files that belong together."""
+
+    key: Key
+    url: Url
+    """`{0..49}` in it stands for fifty files."""
+    ext: Extension = ""
+    compressed: bool = False
+    """The server's file is gzip data, and .gz is added to the local name."""
+    content: str = ""
+    licence: str = ""
+    bytes: Length | None = None
+    """Exact length of the server's file."""
+    about_bytes: Length | None = None
+    """Rough length of all its files together; trusted only to ask for --yes sooner."""
+    sha256: Sha256 | None = None
+    with_files: tuple[Url, ...] = ()
+    """URLs of texts that belong beside it, such as a licence."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        found = _RANGE.search(self.url)
+        if not found:
+            return (self.url,)
+        first, last = map(int, found.groups())
+        head, tail = self.url[: found.start()], self.url[found.end() :]
+        return tuple(f"{head}{i}{tail}" for i in range(first, last + 1))
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One file to fetch. `path` and `unpacked` are relative to the output folder."""
+
+    key: str
+    url: str
+    path: str
+    unpacked: str | None = None
+    """The file that `path` is unpacked to and replaced by."""
+    bytes: int | None = None
+    about_bytes: int | None = None
+    sha256: str | None = None
+    notice: bool = False
+    """A text beside the data: where it cannot be had, the data is still fetched."""
+
+    @property
+    def result(self) -> str:
+        return self.unpacked or self.path
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_catalog(extra: str | None = None) -> dict[str, Resource]:
+    """key -> resource of the built-in catalog and of the file `extra`, whose entries win.
+
+    Raises InputError where `extra` cannot be read and FormatError, with path, line and key, where
+    an entry is wrong.
+    """
+    catalog = {resource.key: resource for resource in _read_catalog(CATALOG)}
+    if extra is not None:
+        catalog.update({resource.key: resource for resource in _read_catalog(Path(extra))})
+    return catalog
+
+
+def _read_catalog(path: Path) -> Iterator[Resource]:
+    lines, entries = _read_yaml(path)
+    for key, fields in entries.items():
+        yield _resource(path, lines.get(str(key), 1), str(key), fields)
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, int], dict[Any, Any]]:
+    """The line of each key, and the file's mapping."""
+    import yaml
+
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        tree, entries = yaml.compose(data.decode()), yaml.safe_load(data)
+    except UnicodeDecodeError:
+        raise FormatError(path, 1, "not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise FormatError(path, line, f"not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise FormatError(path, 1, f"not YAML: {error}".splitlines()[0]) from None
+    if not isinstance(entries, dict):
+        raise FormatError(path, 1, "a catalog is a mapping of names to url, ext, ...")
+    return _lines_of(path, tree), entries
+
+
+def _lines_of(path: Path, tree: Any) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for node, _ in tree.value:
+        key, line = str(node.value), node.start_mark.line + 1
+        if key in lines:
+            raise FormatError(path, line, f"{key}: already named in line {lines[key]}")
+        lines[key] = line
+    return lines
+
+
+def _resource(path: Path, line: int, key: str, fields: Any) -> Resource:
+    if not isinstance(fields, dict):
+        raise FormatError(path, line, f"{key}: holds no url; write url: https://...")
+    known = [name for name in Resource.__struct_fields__ if name != "key"]
+    for name in fields:
+        if name not in known:
+            raise FormatError(path, line, f"{key}: unknown field {name!r}{nearest(name, known)}")
+    try:
+        resource = msgspec.convert({**fields, "key": key}, Resource)
+    except msgspec.ValidationError as error:
+        problem = str(error).replace("`", "").replace(" - at $.", " in ")
+        raise FormatError(path, line, f"{key}: {problem[0].lower()}{problem[1:]}") from None
+    if not resource.urls:
+        raise FormatError(path, line, f"{key}: the range in {resource.url} is empty")
+    if len(resource.urls) > 1 and (resource.bytes or resource.sha256):
+        raise FormatError(path, line, f"{key}: bytes and sha256 are those of one file, not of many")
+    return resource
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def match_resources(names: Iterable[str], catalog: Mapping[str, Resource]) -> list[Resource]:
+    """The resources that `names` stand for, each once, in order of the names.
+
+    A name is a whole key, or the first segments of keys: data.retriever stands for
+    data.retriever.nq-dev and never for data.retriever_results. Raises SettingsError, with the
+    nearest name, where nothing is called so.
+    """
+    found: dict[str, Resource] = {}
+    for name in names:
+        keys = [name] if name in catalog else [k for k in catalog if k.startswith(f"{name}.")]
+        if not keys:
+            hint = _nearest_name(name, catalog) or "; --list shows all names"
+            raise SettingsError(f"nothing in the catalog is called {name!r}{hint}")
+        found.update({key: catalog[key] for key in keys})
+    return list(found.values())
+
+
+def _nearest_name(name: str, catalog: Mapping[str, Resource]) -> str:
+    """A key that ends as `name` does, so that nq-dev finds data.retriever.nq-dev; else the most
+    alike of all keys and their first segments."""
+    for key in catalog:
+        if f".{key}".endswith(f".{name}"):
+            return f"; did you mean {key!r}?"
+    known = dict.fromkeys(
+        key.rsplit(".", depth)[0] for key in catalog for depth in range(key.count(".") + 1)
+    )
+    return nearest(name, known)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def targets_of(resources: Iterable[Resource], decompress: bool) -> list[Target]:
+    """The files of `resources`, each once, with the texts that belong beside them.
+
+    Raises SettingsError where two resources would become one file.
+    """
+    found: dict[str, Target] = {}
+    for resource in resources:
+        for target in (*_parts(resource, decompress), *_notices(resource)):
+            other = found.setdefault(target.result, target)
+            if other.url != target.url:
+                raise SettingsError(
+                    f"{other.key} and {target.key} would both become {target.result}; "
+                    "fetch them into different folders with --output-dir"
+                )
+    return list(found.values())
+
+
+def _parts(resource: Resource, decompress: bool) -> Iterator[Target]:
+    urls = resource.urls
+    about = resource.about_bytes and resource.about_bytes // len(urls)
+    for number, url in enumerate(urls):
+        suffix = f"_{number}" if _RANGE.search(resource.url) else ""
+        plain = f"{resource.key.replace('.', '/')}{suffix}{resource.ext}"
+        yield Target(
+            key=resource.key,
+            url=url,
+            path=f"{plain}.gz" if resource.compressed else plain,
+            unpacked=plain if resource.compressed and decompress else None,
+            bytes=resource.bytes,
+            about_bytes=about,
+            sha256=resource.sha256,
+        )
+
+
+def _notices(resource: Resource) -> Iterator[Target]:
+    folder = "/".join(resource.key.split(".")[:-1])
+    for url in resource.with_files:
+        path = f"{folder}/{urlsplit(url).path.rsplit('/', 1)[-1]}".lstrip("/")
+        yield Target(key=resource.key, url=url, path=path, notice=True)

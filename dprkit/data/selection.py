@@ -1,0 +1,337 @@
+"""select-data: pick training examples from DPR files of any size.
+
+One pass; memory is a row, or 64 MB of rows with --shuffle (the rest of the reservoir lies in a
+temporary file). A row is kept as the bytes it has: only what a setting asks to trim is decoded
+and written anew.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from dprkit.artifacts import draft
+from dprkit.data.formats import (
+    PASSAGES_HEADER,
+    content_id,
+    decoder,
+    parse_example,
+    passage_line,
+    read_questions,
+    write_questions,
+)
+from dprkit.data.streams import STDIN, Row, decode, open_source, read_json_rows
+from dprkit.errors import SettingsError
+from dprkit.files import write_file
+from dprkit.progress import Run
+from dprkit.records import Example, Question
+from dprkit.settings import SelectSettings, record_of, required
+
+SPOOL_BYTES = 64 << 20
+
+
+class SelectReport(msgspec.Struct):
+    """What a selection read, kept and dropped, by reason."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = {}
+    sets: dict[str, int] = {}
+    passages: int | None = None
+    outputs: list[str] = []
+    notes: list[str] = []
+
+
+class _Pools(msgspec.Struct, frozen=True):
+    """As much of a row as it takes to decide on it: its passages are found, not decoded."""
+
+    question: str
+    positive_ctxs: list[msgspec.Raw]
+    negative_ctxs: list[msgspec.Raw] = []
+    hard_negative_ctxs: list[msgspec.Raw] = []
+
+
+_decode_pools = decoder(_Pools)
+
+
+def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
+    """Select rows of `settings.sources` into one file, or into disjoint sets in a folder.
+
+    A folder is an artifact: left alone when it is up to date. Raises SettingsError for settings
+    that contradict each other and FormatError for what the sources hold.
+    """
+    _check(settings)
+    if settings.output is None:
+        return _select_into_folder(settings, run)
+    report = SelectReport()
+    with ExitStack() as stack:
+        target = stack.enter_context(write_file(settings.output))
+        side = _SideOutputs(settings, stack)
+        name = Path(settings.output).name
+        _write_sets(settings, report, run, {name: (target, settings.num_items)}, side)
+        report.passages = side.count
+    report.outputs = [settings.output, *side.paths]
+    return report
+
+
+def _check(settings: SelectSettings) -> None:
+    if not settings.sources:
+        raise SettingsError("no source given; name a DPR file, or - for stdin")
+    if settings.output not in (None, STDIN) and settings.output in settings.sources:
+        raise SettingsError(f"{settings.output}: is a source too; choose another --output")
+    if settings.output is not None and settings.split:
+        raise SettingsError("--split makes several files; give --output-dir instead of --output")
+    if [settings.output, settings.passages_out, settings.questions_out].count("-") > 1:
+        raise SettingsError("only one of --output, --passages-out, --questions-out can be stdout")
+    for name in settings.split or ():
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise SettingsError(f"--split: {name!r} will not do: it becomes the file {name}.jsonl")
+
+
+def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    inputs = {f"source {i}": path for i, path in enumerate(settings.sources)}
+    inputs |= {f"exclude {i}": path for i, path in enumerate(settings.exclude)}
+    if STDIN in inputs.values():
+        raise SettingsError(
+            "-: a set read from stdin cannot be found up to date; write to --output"
+        )
+    with draft(directory, "examples", record_of(settings), inputs, run) as work:
+        if work.done and all(Path(p).exists() for p in _side_paths(settings)):
+            return msgspec.convert(work.done.counts, SelectReport)
+        report = SelectReport()
+        sizes = _sizes(settings)
+        with ExitStack() as stack:
+            side = _SideOutputs(settings, stack)
+            files = {
+                name: (stack.enter_context(work.file(f"{name}.jsonl")), size)
+                for name, size in sizes.items()
+            }
+            _write_sets(settings, report, run, files, side)
+            report.passages = side.count
+        report.outputs = [str(directory / f"{name}.jsonl") for name in sizes] + side.paths
+        work.finish(msgspec.to_builtins(report))
+    return report
+
+
+def _sizes(settings: SelectSettings) -> dict[str, int | None]:
+    """How many rows each set takes. --num-items below their sum scales them down."""
+    if not settings.split:
+        return {"train": settings.num_items}
+    whole = sum(settings.split.values())
+    share = min(1.0, settings.num_items / whole) if settings.num_items else 1.0
+    return {name: max(1, round(count * share)) for name, count in settings.split.items()}
+
+
+def _total(settings: SelectSettings) -> int | None:
+    sizes = list(_sizes(settings).values()) if settings.output is None else [settings.num_items]
+    return sum(size for size in sizes if size) if all(sizes) else None
+
+
+# --- which rows -----------------------------------------------------------------------------------
+
+
+def _write_sets(
+    settings: SelectSettings,
+    report: SelectReport,
+    run: Run,
+    files: dict[str, tuple[BinaryIO, int | None]],
+    side: _SideOutputs,
+) -> None:
+    """Send the selected rows to the files, each of which takes its number, in order."""
+    total = _total(settings)
+    rows = _qualified(settings, report)
+    rows = _drawn(rows, total, settings.seed) if settings.shuffle else _first(rows, total)
+    run.progress.start("selecting", total, "rows")
+    for name, (file, size) in files.items():
+        report.sets[name] = 0
+        for path, row in _first(rows, size):
+            example = parse_example(row, path)
+            file.write(_trimmed(row, settings) + b"\n")
+            side.write(example, report)
+            report.sets[name] += 1
+            report.kept += 1
+            run.progress.advance(1)
+    run.progress.finish()
+    _tell_shortfall(settings, report, run)
+
+
+def _tell_shortfall(settings: SelectSettings, report: SelectReport, run: Run) -> None:
+    asked = settings.num_items or sum((settings.split or {}).values())
+    if report.kept < asked:
+        counts = ", ".join(f"{name} {count}" for name, count in report.sets.items())
+        report.notes.append(f"asked for {asked} rows, kept {report.kept} ({counts})")
+    for note in report.notes:
+        run.progress.note(note)
+
+
+Place = tuple[str, Row]
+"""A row and the file it came from."""
+
+
+def _first(rows: Iterator[Place], count: int | None) -> Iterator[Place]:
+    """The first `count` rows; not one more is read."""
+    while count is None or count > 0:
+        row = next(rows, None)
+        if row is None:
+            return
+        yield row
+        count = None if count is None else count - 1
+
+
+def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[Place]:
+    """The rows of all sources that pass every filter; the reasons of the others are counted."""
+    dropped: Counter[str] = Counter()
+    excluded = {normalise(q.question) for path in settings.exclude for q in read_questions(path)}
+    seen: set[str] = set()
+    passed = 0
+    for path, row in _all_rows(settings.sources):
+        report.read += 1
+        if not row.raw.isascii():
+            decode(row.raw, path, row.where)
+        pools = _decode_pools(row, path)
+        reason = _reason_to_drop(pools, settings)
+        if not reason and (settings.dedupe or excluded):
+            question = normalise(pools.question)
+            reason = "excluded question" if question in excluded else ""
+            if settings.dedupe and not reason:
+                reason = "question seen before" if question in seen else ""
+                seen.add(question)
+        if not reason:
+            passed += 1
+            reason = "before the offset" if passed <= settings.offset else ""
+        if not reason:
+            yield path, row
+            continue
+        dropped[reason] += 1
+        report.dropped = dict(dropped)
+
+
+def _all_rows(sources: Iterable[str]) -> Iterator[Place]:
+    for path in sources:
+        for row in read_json_rows(open_source(path)):
+            yield path, row
+
+
+def _reason_to_drop(pools: _Pools, settings: SelectSettings) -> str:
+    """Why a row does not qualify, or `""`."""
+    needs = {
+        "positive": (pools.positive_ctxs, settings.min_positives),
+        "negative": (pools.negative_ctxs, settings.min_negatives),
+        "hard_negative": (pools.hard_negative_ctxs, settings.min_hard_negatives),
+    }
+    if not pools.question.strip():
+        return "empty question"
+    for name, (pool, least) in needs.items():
+        least = max(least, 1 if name in settings.require else 0)
+        if len(pool) < least:
+            words = name.replace("_", " ")
+            return f"no {words}" if least == 1 else f"fewer than {least} {words}s"
+    return ""
+
+
+def normalise(question: str) -> str:
+    """A question without case, punctuation and extra space, to compare it with another."""
+    folded = unicodedata.normalize("NFKC", question).casefold()
+    return " ".join(re.sub(r"[^\w\s]|_", " ", folded).split())
+
+
+def _drawn(rows: Iterator[Place], count: int | None, seed: int) -> Iterator[Place]:
+    """`count` rows (None: all) drawn uniformly in one pass, in random order.
+
+    Reservoir sampling, Vitter 1985, algorithm R. The rows themselves lie in a spool, which is a
+    temporary file once it passes SPOOL_BYTES.
+    """
+    draw = random.Random(seed)
+    places: list[tuple[str, int | str, int, int]] = []  # source, where, offset in the spool, length
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        for number, (path, row) in enumerate(rows):
+            slot = number if count is None or number < count else draw.randrange(number + 1)
+            if count is not None and slot >= count:
+                continue
+            place = (path, row.where, spool.tell(), len(row.raw))
+            spool.write(row.raw)
+            places[slot : slot + 1] = [place]
+        draw.shuffle(places)
+        for path, where, offset, length in places:
+            spool.seek(offset)
+            yield path, Row(spool.read(length), where)
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+def _trimmed(row: Row, settings: SelectSettings) -> bytes:
+    """The row on one line, with its pools cut as the settings say; else byte for byte."""
+    limits = {
+        "hard_negative_ctxs": settings.max_hard_negatives,
+        "negative_ctxs": settings.max_negatives,
+    }
+    if all(limit is None for limit in limits.values()):
+        return (
+            msgspec.json.format(row.raw, indent=-1)
+            if b"\n" in row.raw or b"\r" in row.raw
+            else row.raw
+        )
+    fields: dict[str, Any] = msgspec.json.decode(row.raw)
+    for pool, limit in limits.items():
+        if limit is not None and pool in fields:
+            fields[pool] = fields[pool][:limit]
+    return msgspec.json.encode(fields)
+
+
+def _side_paths(settings: SelectSettings) -> list[str]:
+    return [path for path in (settings.passages_out, settings.questions_out) if path]
+
+
+class _SideOutputs:
+    """--passages-out and --questions-out, filled as the rows go by.
+
+    Memory is an id and a hash for each distinct passage.
+    """
+
+    def __init__(self, settings: SelectSettings, stack: ExitStack) -> None:
+        self.paths = _side_paths(settings)
+        self.passages, self.questions = (
+            stack.enter_context(write_file(path)) if path else None
+            for path in (settings.passages_out, settings.questions_out)
+        )
+        self.questions_path = settings.questions_out or ""
+        self.seen: dict[str, str] = {}
+        if self.passages:
+            self.passages.write(PASSAGES_HEADER)
+
+    @property
+    def count(self) -> int | None:
+        return len(self.seen) if self.passages else None
+
+    def write(self, example: Example, report: SelectReport) -> None:
+        if self.questions:
+            gold = tuple(passage.id for passage in example.positives[:1])
+            question = Question(str(report.kept), example.question, example.answers, gold)
+            write_questions([question], self.questions_path, self.questions)
+        if not self.passages:
+            return
+        for passage in chain(example.positives, example.hard_negatives, example.negatives):
+            content = content_id(passage.title, passage.text)
+            known = self.seen.setdefault(passage.id, content)
+            if known is content:
+                self.passages.write(passage_line(passage))
+            elif known != content:
+                self._tell_conflict(report)
+
+    @staticmethod
+    def _tell_conflict(report: SelectReport) -> None:
+        note = "some passages share an id and differ in text; the first of each was written"
+        if note not in report.notes:
+            report.notes.append(note)

@@ -1,0 +1,270 @@
+"""Opening files and streams: decompress by content, split into lines or JSON rows.
+
+Everything is read in chunks of CHUNK bytes, so memory is a chunk and a row, whatever the size of
+the file. What a file is (gzip, zstandard, array, lines) is decided by its first bytes, not by its
+name. Every fault ends in a FormatError with the line or byte where it lies.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from dprkit.errors import FormatError, reading
+
+CHUNK = 1 << 18
+STDIN = "-"
+
+_GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SPACE = b" \t\r\n"
+
+
+class Row(NamedTuple):
+    """One JSON value of a file, as its bytes, and the place where it begins."""
+
+    raw: bytes
+    where: int | str
+
+
+class Source(NamedTuple):
+    """A file or stream that was opened: its name, its first byte that is no space, its bytes."""
+
+    path: Path | str
+    first: bytes
+    chunks: Iterator[bytes]
+
+
+def open_source(path: Path | str) -> Source:
+    """Open `path` (`-`: stdin) as far as it takes to tell what kind of file it is.
+
+    Raises InputError where it cannot be read and FormatError where it is empty.
+    """
+    chunks = _read_chunks(path)
+    seen = []
+    for chunk in chunks:
+        seen.append(chunk)
+        if stripped := chunk.lstrip(_SPACE):
+            return Source(path, stripped[:1], _chain(seen, chunks))
+    raise FormatError(path, 1, "the file is empty")
+
+
+def _chain(seen: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from seen
+    yield from rest
+
+
+def _read_chunks(path: Path | str) -> Iterator[bytes]:
+    """The bytes of `path` (`-`: stdin), decompressed and without a byte-order mark."""
+    with reading(path):
+        file: IO[bytes] = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
+    try:
+        first = True
+        with reading(path):
+            for chunk in _decompressed(file, path):
+                yield _without_mark(chunk, path) if first else chunk
+                first = False
+    finally:
+        if file is not sys.stdin.buffer:
+            file.close()
+
+
+def _without_mark(chunk: bytes, path: Path | str) -> bytes:
+    if chunk.startswith(_UTF16):
+        raise FormatError(path, 1, "UTF-16 text; convert it: iconv -f utf-16 -t utf-8")
+    return chunk.removeprefix(_BOM)
+
+
+def _decompressed(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
+    head = file.peek(4) if hasattr(file, "peek") else b""
+    if head.startswith(_GZIP):
+        yield from _gunzipped(file, path)
+    elif head.startswith(_ZSTD):
+        yield from _unzstandarded(file, path)
+    else:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _gunzipped(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
+    done = 0
+    try:
+        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+            while chunk := unpacked.read(CHUNK):
+                yield chunk
+                done += len(chunk)
+    except EOFError:
+        raise FormatError(
+            path, f"byte {done}", "the gzip file is cut off; fetch it again"
+        ) from None
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(path, f"byte {done}", f"a corrupt gzip file ({error})") from None
+
+
+def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
+    import zstandard
+
+    decoder = zstandard.ZstdDecompressor().decompressobj()
+    done = 0
+    try:
+        while packed := file.read(CHUNK):
+            while packed:
+                if chunk := decoder.decompress(packed):
+                    yield chunk
+                    done += len(chunk)
+                packed = decoder.unused_data
+                if decoder.eof and packed:  # files may hold several frames
+                    decoder = zstandard.ZstdDecompressor().decompressobj()
+    except zstandard.ZstdError as error:
+        raise FormatError(path, f"byte {done}", f"a corrupt zstandard file ({error})") from None
+    if not decoder.eof:
+        raise FormatError(path, f"byte {done}", "the zstandard file is cut off; fetch it again")
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def read_lines(source: Source) -> Iterator[Row]:
+    """The lines of `source` without their ends, numbered from 1; blank lines are passed over."""
+    number, pending = 0, b""
+    for chunk in source.chunks:
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            if line and not line.isspace():
+                yield Row(line.removesuffix(b"\r"), number)
+    if pending and not pending.isspace():
+        yield Row(pending.removesuffix(b"\r"), number + 1)
+
+
+def read_text_lines(source: Source) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers."""
+    for raw, number in read_lines(source):
+        yield cast(int, number), decode(raw, source.path, number)
+
+
+def decode(raw: bytes, path: Path | str, where: int | str) -> str:
+    """`raw` as UTF-8 text, or a FormatError that names the byte that is none."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        byte = raw[error.start]
+        raise FormatError(
+            path, where, f"not UTF-8 (byte 0x{byte:02x}); convert it: iconv -f latin1 -t utf-8"
+        ) from None
+
+
+# --- JSON rows ------------------------------------------------------------------------------------
+
+
+def read_json_rows(source: Source) -> Iterator[Row]:
+    """The rows of a JSON array of objects, or of a file with one object a line.
+
+    Rows are found, not decoded: a caller that wants few of many decodes few. Reading stops when
+    the caller does. An array that is cut off anywhere is a FormatError.
+    """
+    if source.first == b"[":
+        return _array_rows(source)
+    if source.first == b"{":
+        return read_lines(source)
+    problem = "not JSON: expected an array of objects or one object a line"
+    raise FormatError(source.path, 1, problem)
+
+
+_GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
+
+
+def _array_rows(source: Source) -> Iterator[Row]:
+    """Split `[{...}, {...}]` into its objects.
+
+    `buffer` starts between two objects; `offset` is its place in the file.
+    """
+    path, chunks = source.path, source.chunks
+    while not (opening := next(chunks)).strip(_SPACE):
+        pass
+    begin = opening.index(b"[") + 1
+    buffer, offset, comma_due = opening[begin:], begin, False
+    while True:
+        done = 0
+        for start, end in object_spans(buffer):
+            _check_gap(buffer[done:start], comma_due, path, offset + done)
+            yield Row(buffer[start:end], f"byte {offset + start}")
+            done, comma_due = end, True
+        buffer, offset = buffer[done:], offset + done
+        gap = _GAP.match(buffer)
+        rest = buffer[gap.end() :] if gap else buffer
+        if rest[:1] == b"]":
+            _check_gap(buffer[: gap.end() if gap else 0], None, path, offset)
+            _check_end(rest[1:], chunks, path)
+            return
+        if rest and rest[:1] != b"{":
+            where = f"byte {offset + len(buffer) - len(rest)}"
+            raise FormatError(path, where, f"not JSON: expected an object, found {rest[:1]!r}")
+        # A row longer than a chunk is scanned again with as much again, so the work stays linear.
+        more = b"".join(_take(chunks, max(CHUNK, len(buffer))))
+        if not more:
+            raise FormatError(
+                path, f"byte {offset + len(buffer)}", "the JSON array is cut off here"
+            )
+        buffer += more
+
+
+def _take(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := next(chunks, b"")):
+        size -= len(chunk)
+        yield chunk
+
+
+def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int) -> None:
+    """Between objects stands one comma, before the first none, before `]` none (None)."""
+    found = gap.strip(_SPACE)
+    if found != (b"," if comma_due else b""):
+        expected = "a comma" if comma_due else "an object"
+        problem = f"not JSON: expected {expected}, found {found[:20].decode(errors='replace')!r}"
+        raise FormatError(path, f"byte {offset}", problem)
+
+
+def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str) -> None:
+    for chunk in (rest, *chunks):
+        if chunk.strip(_SPACE):
+            raise FormatError(path, "end", "not JSON: there is more after the array's closing ]")
+
+
+def object_spans(buffer: bytes) -> list[tuple[int, int]]:
+    """Where the whole objects of `buffer`, which begins outside of any, start and end.
+
+    Vectorised: quotes that no backslash escapes tell what is inside a string, braces outside of
+    strings tell the depth. About 1 ns a byte, a tenth of what decoding costs.
+    """
+    import numpy as np
+
+    data: Any = np.frombuffer(buffer, np.uint8)
+    quotes = _unescaped(data, np.flatnonzero(data == ord('"')))
+    braces = np.flatnonzero((data == ord("{")) | (data == ord("}")))
+    braces = braces[np.searchsorted(quotes, braces) % 2 == 0]
+    step = np.where(data[braces] == ord("{"), 1, -1)
+    depth = np.cumsum(step)
+    if len(depth) and depth.min() < 0:  # a stray }: what comes after it means nothing
+        cut = int(np.argmax(depth < 0))
+        braces, step, depth = braces[:cut], step[:cut], depth[:cut]
+    starts = braces[(depth == 1) & (step == 1)]
+    ends = braces[depth == 0] + 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=False))
+
+
+def _unescaped(data: Any, quotes: Any) -> Any:
+    """Those `quotes` (positions in `data`) before which an even number of backslashes stands."""
+    import numpy as np
+
+    run = np.zeros(len(quotes), np.int64)
+    left = np.arange(len(quotes))
+    while len(left):
+        before = quotes[left] - 1 - run[left]
+        left = left[(before >= 0) & (data[before] == ord("\\"))]
+        run[left] += 1
+    return quotes[run % 2 == 0]
