@@ -1,3 +1,53 @@
-"""Train, index and evaluate dense passage retrievers from the shell."""
+"""Train, index and evaluate dense passage retrievers from the shell.
+
+`import dprkit` is light: what it exposes is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dprkit.data.formats import read_examples, read_passages, read_questions
+    from dprkit.errors import DprkitError
+    from dprkit.evaluation.answers import has_answer
+    from dprkit.evaluation.evaluate import evaluate
+    from dprkit.models.retriever import load_retriever
+    from dprkit.retrieval.search import open_index
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "DprkitError": "dprkit.errors",
+    "evaluate": "dprkit.evaluation.evaluate",
+    "has_answer": "dprkit.evaluation.answers",
+    "load_retriever": "dprkit.models.retriever",
+    "open_index": "dprkit.retrieval.search",
+    "read_examples": "dprkit.data.formats",
+    "read_passages": "dprkit.data.formats",
+    "read_questions": "dprkit.data.formats",
+}
+
+__all__ = [
+    "DprkitError",
+    "__version__",
+    "evaluate",
+    "has_answer",
+    "load_retriever",
+    "open_index",
+    "read_examples",
+    "read_passages",
+    "read_questions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dprkit' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -107,6 +107,14 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     return manifest
 
 
+def read_progress(directory: Path | str) -> ProgressRecord | None:
+    """How far the artifact at `directory` is, or None where it is finished or not begun."""
+    path = Path(directory) / PROGRESS
+    if is_artifact(directory) or not path.is_file():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=ProgressRecord)
+
+
 def is_artifact(directory: Path | str) -> bool:
     return (Path(directory) / MANIFEST).is_file()
 
@@ -211,10 +219,15 @@ class Draft:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def append(self, name: str, line: bytes) -> None:
+    def append(self, name: str, line: bytes) -> int:
         """Add a line to a growing file that tells about the making, such as metrics.jsonl."""
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
-            file.write(line)
+            return file.write(line)
+
+    def rewind(self, name: str, size: int) -> None:
+        """Cut a growing file back to the `size` bytes it had when progress was last saved."""
+        with writing(self.directory / name), (self.directory / name).open("ab") as file:
+            file.truncate(size)
 
     def adopt(self, name: str) -> None:
         """Count a file that `append` grew as part of the artifact (not of its identity)."""
@@ -290,7 +303,7 @@ def draft(
         name: identify(path, before.inputs.get(name) if before else None)
         for name, path in inputs.items()
     }
-    settled = msgspec.to_builtins(dict(settings))
+    settled = msgspec.json.decode(msgspec.json.encode(settings))  # as a manifest gives it back
     fresh = ProgressRecord(kind, settled, now)
     if isinstance(before, Manifest) and not run.restart and _same(before, fresh) == "":
         work = Draft(directory, fresh, run)

@@ -462,16 +462,12 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
     try:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        reason = str(error).replace("`", "").removesuffix(" - at $")
+        reason = str(error).replace("`", "").partition(" - at $")[0]
         raise SettingsError(
             f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
         ) from None
     if isinstance(result, float) and result != result:
         raise SettingsError(f"{shown}: nan will not do: expected a number")
-    return (
-        real_path(result)
-        if setting.path and isinstance(result, str)
-        else (
-            tuple(map(real_path, result)) if setting.path and isinstance(result, tuple) else result
-        )
-    )
+    if setting.path and isinstance(result, tuple):
+        return tuple(map(real_path, result))
+    return real_path(result) if setting.path and isinstance(result, str) else result

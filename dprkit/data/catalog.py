@@ -27,6 +27,14 @@ Url = Annotated[str, Meta(pattern=r"^https?://[^/]+/.*[^/]\Z")]
 Length = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
+_FORMS = {
+    "key": "letters, digits, - and _ between single dots",
+    "url": "https://HOST/PATH",
+    "ext": "an extension such as .json",
+    "sha256": "64 digits 0-9 and a-f",
+    "with_files": "https://HOST/PATH",
+}
+
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of the catalog: a file, or several files that belong together."""
@@ -56,6 +64,14 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         head, tail = self.url[: found.start()], self.url[found.end() :]
         return tuple(f"{head}{i}{tail}" for i in range(first, last + 1))
 
+    @property
+    def size(self) -> str:
+        """Its size in words, for people."""
+        if self.bytes:
+            return show_bytes(self.bytes)
+        about = f"about {show_bytes(self.about_bytes)}" if self.about_bytes else "unknown"
+        return f"{about}, {len(self.urls)} files" if len(self.urls) > 1 else about
+
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One file to fetch. `path` and `unpacked` are relative to the output folder."""
@@ -74,6 +90,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def result(self) -> str:
         return self.unpacked or self.path
+
+
+def show_bytes(count: int) -> str:
+    """`count` bytes in decimal units, as shops sell disks: 64.6 GB."""
+    value, units = float(count), ["kB", "MB", "GB", "TB"]
+    if count < 1000:
+        return f"{count} bytes"
+    while (value := value / 1000) >= 999.95 and len(units) > 1:
+        del units[0]
+    return f"{value:.1f} {units[0]}"
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -101,10 +127,11 @@ def _read_yaml(path: Path) -> tuple[dict[str, int], dict[Any, Any]]:
     """The line of each key, and the file's mapping."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if built
     with reading(path):
         data = path.read_bytes()
     try:
-        tree, entries = yaml.compose(data.decode()), yaml.safe_load(data)
+        tree, entries = yaml.compose(data.decode(), loader), yaml.load(data, loader)
     except UnicodeDecodeError:
         raise FormatError(path, 1, "not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
@@ -137,13 +164,21 @@ def _resource(path: Path, line: int, key: str, fields: Any) -> Resource:
     try:
         resource = msgspec.convert({**fields, "key": key}, Resource)
     except msgspec.ValidationError as error:
-        problem = str(error).replace("`", "").replace(" - at $.", " in ")
-        raise FormatError(path, line, f"{key}: {problem[0].lower()}{problem[1:]}") from None
+        raise FormatError(path, line, f"{key}: {_explain(str(error))}") from None
     if not resource.urls:
         raise FormatError(path, line, f"{key}: the range in {resource.url} is empty")
     if len(resource.urls) > 1 and (resource.bytes or resource.sha256):
         raise FormatError(path, line, f"{key}: bytes and sha256 are those of one file, not of many")
     return resource
+
+
+def _explain(problem: str) -> str:
+    """msgspec's message, with words in the place of regular expressions."""
+    problem, _, field = problem.replace("`", "").partition(" - at $.")
+    name = field.partition("[")[0]
+    if "regex" in problem and name in _FORMS:
+        problem = f"expected {_FORMS[name]}"
+    return f"{field}: {problem}".removeprefix(": ").replace("Expected", "expected", 1)
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -176,6 +211,11 @@ def _nearest_name(name: str, catalog: Mapping[str, Resource]) -> str:
         key.rsplit(".", depth)[0] for key in catalog for depth in range(key.count(".") + 1)
     )
     return nearest(name, known)
+
+
+def list_rows(resources: Iterable[Resource]) -> list[tuple[str, str, str, str]]:
+    """(name, size, content, licence) of each resource, the rows of `download --list`."""
+    return [(r.key, r.size, r.content, r.licence) for r in resources]
 
 
 # --- files --------------------------------------------------------------------------------------

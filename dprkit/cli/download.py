@@ -1,0 +1,39 @@
+"""What `download` has beside its settings: --list, --yes, --dry-run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from dprkit.settings import DownloadSettings
+
+DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "listed": (Annotated[bool, typer.Option("--list", help="List what the catalog holds.")], False),
+    "yes": (Annotated[bool, typer.Option("--yes", "-y", help="Fetch more than 5 GB.")], False),
+    "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")], False),
+}
+
+
+def list_catalog(settings: DownloadSettings, as_json: bool) -> None:
+    """Print the catalog, or the part of it that `settings.names` stand for."""
+    from dprkit.data.catalog import load_catalog, match_resources
+
+    catalog = load_catalog(settings.catalog)
+    resources = match_resources(settings.names, catalog) if settings.names else catalog.values()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(list(resources)).decode() + "\n")
+        return
+    before: list[str] = []
+    for resource in resources:
+        *above, name = resource.key.split(".")
+        for depth, part in enumerate(above):
+            if before[: depth + 1] != above[: depth + 1]:
+                sys.stdout.write(f"{'  ' * depth}{part}\n")
+        before = above
+        indent = "  " * len(above)
+        sys.stdout.write(
+            f"{indent}{name:<{32 - len(indent)}} {resource.size:<24} {resource.content}\n"
+        )

@@ -1,0 +1,228 @@
+"""Commands about an experiment as a whole: run, config show, init, info."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from dprkit.cli import render
+from dprkit.cli.display import display
+from dprkit.cli.ending import ending
+from dprkit.cli.stage import AsJson, Config, Quiet, RecipeName, Restart, Sets, json_of, run_stage
+from dprkit.progress import Run
+from dprkit.recipes import Recipe, load_recipe, recipe_names
+from dprkit.settings import STAGES, Setting, fields_of
+
+RUN_ORDER = ("download", "select-data", "train", "encode-corpus", "index", "evaluate")
+RENDERS = {
+    "download": render.downloading,
+    "select-data": render.selection,
+    "train": render.training,
+    "encode-corpus": render.encoding,
+    "index": render.indexing,
+    "evaluate": render.evaluation,
+}
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def run(
+    config: Config = None,
+    recipe: RecipeName = None,
+    sets: Sets = None,
+    restart: Restart = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run all stages of a recipe, passing over what is up to date.
+
+    The stages are those that the recipe mentions.
+
+    Example: dprkit run --recipe tiny
+    """
+    with ending():
+        begin = time.perf_counter()
+        found = load_recipe(config, recipe, sets or ())
+        reports = dict(_run_stages(found, Run(display(quiet), tuple(sys.argv), restart), as_json))
+        if as_json:
+            whole = {
+                "recipe": found.name,
+                "stages": reports,
+                "outputs": [path for r in reports.values() for path in r["outputs"]],
+                "seconds": round(time.perf_counter() - begin, 3),
+                "peak_memory_mb": max(r["peak_memory_mb"] for r in reports.values()),
+            }
+            sys.stdout.write(msgspec.json.encode(whole).decode() + "\n")
+
+
+def _run_stages(recipe: Recipe, run: Run, as_json: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    for stage in RUN_ORDER:
+        if stage not in recipe.written:
+            continue
+        run.progress.note(f"== {stage}")
+        report, seconds = run_stage(recipe, stage, {}, run, {})
+        if not as_json:
+            RENDERS[stage](report)
+        yield stage, json_of(report, seconds)
+
+
+# --- config show ----------------------------------------------------------------------------------
+
+config = typer.Typer(help="Look at the recipe in force.", no_args_is_help=True)
+
+
+@config.callback()
+def _config() -> None:
+    pass
+
+
+@config.command("show")
+def show(
+    stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None,
+    config: Config = None,
+    recipe: RecipeName = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every setting that is in force and where it comes from.
+
+    Example: dprkit config show train --set train.lr=1e-4
+    """
+    with ending():
+        found = load_recipe(config, recipe, sets or ())
+        if stage is not None and stage not in STAGES:
+            raise typer.BadParameter(f"stages are {', '.join(STAGES)}")
+        stages = [stage] if stage else list(STAGES)
+        explained = {name: found.explain(name, {}) for name in stages}
+        if as_json:
+            stages_shown = {
+                name: {k: {"value": v, "from": origin} for k, (v, origin) in settings.items()}
+                for name, settings in explained.items()
+            }
+            shown = {"recipe": found.name, "source": found.source, "stages": stages_shown}
+            sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
+            return
+        sys.stdout.write(f"name: {found.name}  # {found.source}\n")
+        for name, settings in explained.items():
+            sys.stdout.write(f"{name}:\n")
+            for key, (value, origin) in settings.items():
+                sys.stdout.write(f"  {f'{key}: {_yaml(value)}':<44}  # {origin}\n")
+
+
+def _yaml(value: Any) -> str:
+    """`value` as YAML on one line."""
+    import yaml
+
+    plain = msgspec.to_builtins(value)
+    text: str = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
+    return text.strip().removesuffix("...").strip()
+
+
+# --- init -----------------------------------------------------------------------------------------
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path(),
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="The recipe to begin with.")] = "tiny",
+    quiet: Quiet = False,
+) -> None:
+    """Write dprkit.yaml, a recipe to edit, with a comment on every setting.
+
+    Example: dprkit init my-experiment --recipe tiny
+    """
+    from dprkit.errors import OutputError
+    from dprkit.files import write_file
+
+    with ending():
+        found = load_recipe(recipe=recipe)
+        path = directory / "dprkit.yaml"
+        if path.exists():
+            raise OutputError(f"{path}: already there; move it away first")
+        with write_file(path) as file:
+            file.write(commented(found, directory.resolve().name).encode())
+        if not quiet:
+            render.done(f"  -> {path}")
+
+
+def commented(recipe: Recipe, name: str) -> str:
+    """The YAML of a recipe with every setting: those it leaves at their default commented out."""
+    lines = [
+        f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
+        "# Settings that are commented out have the value shown. dprkit run runs all stages.",
+        f"name: {_yaml(name)}",
+    ]
+    for stage in STAGES:
+        if stage in recipe.written:
+            lines += ["", f"{stage}:"]
+            for key, setting in fields_of(STAGES[stage]).items():
+                lines += _commented_setting(recipe, stage, key, setting)
+    return "\n".join(lines) + "\n"
+
+
+def _commented_setting(recipe: Recipe, stage: str, key: str, setting: Setting) -> list[str]:
+    written = recipe.written[stage]
+    default = f"runs/NAME/{setting.workspace}" if setting.workspace else setting.default
+    sign = "" if key in written else "# "
+    value = _yaml(written.get(key, default))
+    return [f"  # {line}" for line in textwrap.wrap(setting.sentence, 92)] + [
+        f"  {sign}{key}: {value}"
+    ]
+
+
+# --- info -----------------------------------------------------------------------------------------
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what an artifact is, what made it, and what it was made from.
+
+    Example: dprkit info runs/tiny/index
+    """
+    from dprkit.artifacts import read_manifest, read_progress
+
+    with ending():
+        unfinished = read_progress(path)
+        found: Any = unfinished or read_manifest(path)
+        if as_json:
+            state = {"finished": unfinished is None, "outputs": []}
+            sys.stdout.write(
+                msgspec.json.encode(msgspec.to_builtins(found) | state).decode() + "\n"
+            )
+            return
+        for line in _unfinished(found) if unfinished else _described(found):
+            sys.stdout.write(line + "\n")
+
+
+def _described(manifest: Any) -> Iterator[str]:
+    yield f"{manifest.kind}  {manifest.identity}"
+    yield f"made by dprkit {manifest.dprkit}: {' '.join(manifest.command)}"
+    yield "made from"
+    for name, known in manifest.inputs.items():
+        yield f"  {name}: {known.path}  {known.identity}"
+    yield "counts"
+    for name, value in manifest.counts.items():
+        yield f"  {name}: {_yaml(value)}"
+    yield "settings"
+    for name, value in manifest.settings.items():
+        yield f"  {name}: {_yaml(value)}"
+    yield "files"
+    for name, record in manifest.files.items():
+        yield f"  {record.bytes:>14,}  {record.sha256[:12]}  {name}"
+
+
+def _unfinished(record: Any) -> Iterator[str]:
+    yield f"{record.kind}, unfinished: run the command that makes it again to go on"
+    yield "being made from"
+    for name, known in record.inputs.items():
+        yield f"  {name}: {known.path}  {known.identity}"
+    yield f"files so far: {len(record.files)}"

@@ -1,0 +1,71 @@
+"""Reports as people read them. Data goes to stdout, what was done to stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+BAR = 20
+"""Characters of the bar that stands for a share of 1."""
+
+
+def done(line: str) -> None:
+    """Say on stderr what was done."""
+    sys.stderr.write(line + "\n")
+
+
+def selection(report: Any) -> None:
+    dropped = "".join(f", {count:,} dropped: {why}" for why, count in report.dropped.items())
+    done(f"kept {report.kept:,} of {report.read:,} rows read{dropped}")
+    for path in report.outputs:
+        done(f"  -> {path}")
+
+
+def training(report: Any) -> None:
+    course = f", loss {report.losses[0]:.4f} -> {report.losses[-1]:.4f}" if report.losses else ""
+    done(f"trained {report.epochs} epochs, {report.steps} steps{course}")
+    if report.valid:
+        v = report.valid
+        done(
+            f"kept epoch {report.best_epoch}: valid loss {v['loss']:.4f}, average rank "
+            f"{v['average_rank']:.1f} of {v['pool']} (1 is best), accuracy {v['accuracy']:.3f}"
+        )
+    done(f"  -> {report.retriever}")
+
+
+def encoding(report: Any) -> None:
+    done(f"{report.passages:,} passages, {report.dim} dimensions, {report.shards} shards")
+    done(f"  -> {report.outputs[0]}")
+
+
+def indexing(report: Any) -> None:
+    done(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
+    done(f"  -> {report.outputs[0]}")
+
+
+def searching(report: Any) -> None:
+    if report.outputs != ["-"]:
+        done(f"{report.questions:,} rankings -> {report.outputs[0]}")
+
+
+def evaluation(report: Any) -> None:
+    """The table of metrics on stdout, with a bar for each share."""
+    lines = [f"{report.questions:,} questions"]
+    for name, shares in report.metrics.items():
+        lines.append(f"\n{name.replace('_', ' ')}")
+        for k, share in shares.items():
+            low, high = report.intervals[name][k]
+            bar = "█" * round(share * BAR)
+            lines.append(f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  {bar}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    for path in report.outputs:
+        done(f"  -> {path}")
+
+
+evaluation.prints_data = True  # type: ignore[attr-defined]
+
+
+def downloading(report: Any) -> None:
+    for row in report.rows:
+        size = f"{row.bytes:,} bytes" if row.bytes else "size unknown"
+        done(f"{row.status}: {row.key} ({size}) -> {row.path}")

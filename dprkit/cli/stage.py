@@ -1,0 +1,264 @@
+"""A stage's settings as a command: its flags are made from the settings class, once for all."""
+
+from __future__ import annotations
+
+import inspect
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any, Optional, get_args, get_origin
+
+import msgspec
+import typer
+
+from dprkit.cli.display import display
+from dprkit.cli.ending import ending
+from dprkit.progress import Progress, Run
+from dprkit.recipes import Recipe, load_recipe
+from dprkit.settings import STAGES, Setting, fields_of
+
+SHARED = "Shared"
+
+Config = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="FILE", help="The recipe to use.", rich_help_panel=SHARED),
+]
+RecipeName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="NAME", help="A recipe that ships with dprkit.", rich_help_panel=SHARED),
+]
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set", metavar="STAGE.KEY=VALUE", help="Set any setting.", rich_help_panel=SHARED
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=SHARED),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=SHARED)
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Tell the settings used.", rich_help_panel=SHARED),
+]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Throw away what an earlier run left.", rich_help_panel=SHARED),
+]
+
+COMMON: dict[str, tuple[Any, Any]] = {
+    "config": (Config, None),
+    "recipe": (RecipeName, None),
+    "sets": (Sets, None),
+    "restart": (Restart, False),
+    "as_json": (AsJson, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
+
+Render = Callable[[Any], None]
+
+HOMES = {
+    "download": "dprkit.data.download:download",
+    "select-data": "dprkit.data.selection:select_data",
+    "train": "dprkit.training.trainer:train",
+    "encode-corpus": "dprkit.retrieval.encode:encode_corpus",
+    "index": "dprkit.retrieval.faiss_index:index",
+    "search": "dprkit.retrieval.search:search",
+    "evaluate": "dprkit.evaluation.evaluate:evaluate",
+}
+"""Where each stage's function lives; it is imported when its command runs."""
+
+
+def add_stage(
+    app: typer.Typer,
+    name: str,
+    render: Render,
+    extra: dict[str, tuple[Any, Any]] | None = None,
+    listed: Callable[[Any, bool], None] | None = None,
+) -> None:
+    """Add the command `name`: flags from its settings class, then the stage, then `render`.
+
+    `extra`: further options, name -> (annotation, default), passed on to the stage by name.
+    `listed`: what --list calls instead of the stage, with the settings and whether JSON is asked.
+    """
+    fields = fields_of(STAGES[name])
+
+    def command(**given: Any) -> None:
+        with ending():
+            flags = {key: given[key] for key in fields if given[key] not in (None, [])}
+            recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
+            options = {key: given[key] for key in extra or {}}
+            if listed and options.pop("listed"):
+                return listed(recipe.stage(name, flags)[0], given["as_json"])
+            progress = display(given["quiet"])
+            if given["verbose"]:
+                tell_settings(recipe, name, flags, progress)
+            run = Run(progress, tuple(sys.argv), given["restart"])
+            payload = run_stage(recipe, name, flags, run, options)
+            show(payload, render, given["as_json"], given["quiet"])
+
+    parameters = {key: _parameter(setting) for key, setting in fields.items()}
+    _sign(command, parameters | (extra or {}) | COMMON)
+    command.__doc__ = HELP[name]
+    app.command(name)(command)
+
+
+def run_stage(
+    recipe: Recipe, name: str, flags: dict[str, Any], run: Run, options: dict[str, Any]
+) -> tuple[msgspec.Struct, float]:
+    """The report of a stage under `recipe`, and the seconds it took."""
+    settings, _ = recipe.stage(name, flags)
+    module, _, function = HOMES[name].partition(":")
+    stage = getattr(import_module(module), function)
+    begin = time.perf_counter()
+    try:
+        report = stage(settings, run, **options)
+    finally:
+        close = getattr(run.progress, "close", None)
+        if close:
+            close()
+    return report, time.perf_counter() - begin
+
+
+def show(payload: tuple[msgspec.Struct, float], render: Render, as_json: bool, quiet: bool) -> None:
+    """Print a report: one JSON object, or what `render` makes of it."""
+    report, seconds = payload
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(json_of(report, seconds)).decode() + "\n")
+    elif not quiet or getattr(render, "prints_data", False):
+        render(report)
+
+
+def json_of(report: msgspec.Struct, seconds: float) -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
+    found: dict[str, Any] = msgspec.to_builtins(report)
+    return found | measured
+
+
+def tell_settings(recipe: Recipe, name: str, flags: dict[str, Any], progress: Progress) -> None:
+    for key, (value, origin) in recipe.explain(name, flags).items():
+        progress.note(f"{name}.{key} = {value!r} ({origin})")
+
+
+# --- from settings to options ---------------------------------------------------------------------
+
+
+def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
+    """Give `command` the signature that Typer reads its options from."""
+    command.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for key, (kind, default) in parameters.items()
+        ]
+    )
+    command.__annotations__ = {key: kind for key, (kind, _) in parameters.items()}
+
+
+def _parameter(setting: Setting) -> tuple[Any, Any]:
+    """The option (or argument) of a setting. Its value is None where the user gives none."""
+    help_text = setting.sentence + _default_note(setting)
+    if setting.flag == "argument":
+        argument = typer.Argument(metavar=f"[{setting.name.upper()}]...", help=help_text)
+        return Annotated[Optional[list[str]], argument], None  # noqa: UP045
+    kind = _plain_type(setting)
+    names = [f"--{setting.name.replace('_', '-')}"]
+    if kind is bool:
+        names[0] += f"/--no-{setting.name.replace('_', '-')}"
+    option = typer.Option(
+        *names,
+        *([setting.flag] if setting.flag else []),
+        help=help_text,
+        metavar=setting.metavar or _metavar(setting, kind),
+        rich_help_panel=setting.panel or None,
+        show_default=False,
+    )
+    return Annotated[Optional[kind], option], None  # noqa: UP045
+
+
+def _bare(kind: Any) -> Any:
+    """A type without Annotated, None and limits."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    options = [one for one in get_args(kind) if one is not type(None)]
+    if type(None) in get_args(kind) and len(options) == 1:
+        return _bare(options[0])
+    return kind
+
+
+def _plain_type(setting: Setting) -> Any:
+    """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
+    kind = _bare(setting.type)
+    if kind in (bool, int, float):
+        return kind
+    return list[str] if setting.path and "tuple" in str(kind) else str
+
+
+def _metavar(setting: Setting, kind: Any) -> str | None:
+    choices = [str(one) for one in get_args(_bare(setting.type)) if isinstance(one, str)]
+    if choices:
+        return "|".join(choices)
+    if setting.path:
+        return "PATH"
+    return None if kind is bool else {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _default_note(setting: Setting) -> str:
+    if setting.workspace:
+        return f" [default: runs/RECIPE/{setting.workspace}]"
+    if setting.default in (None, (), False) or "default:" in setting.sentence:
+        return ""
+    shown = (
+        ",".join(map(str, setting.default))
+        if isinstance(setting.default, tuple)
+        else setting.default
+    )
+    return f" [default: {shown}]"
+
+
+HELP = {
+    "download": """Fetch data sets and checkpoints that the catalog names.
+
+    Downloads resume across runs and are checked by length and sha256.
+
+    Example: dprkit download data.retriever.nq-dev
+    """,
+    "select-data": """Select training examples from DPR files.
+
+    Reads a row at a time and stops as soon as it can.
+
+    Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
+    """,
+    "train": """Train a bi-encoder and write it as a retriever.
+
+    An interrupted run goes on after its last whole epoch.
+
+    Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
+    """,
+    "encode-corpus": """Encode the passages of a corpus into shards of vectors.
+
+    A run that was stopped goes on after its last whole shard.
+
+    Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
+    """,
+    "index": """Build a FAISS index of an encoded corpus.
+
+    Example: dprkit index --embeddings emb --output-dir index
+    """,
+    "search": """Retrieve passages for questions.
+
+    Example: echo "who wrote hamlet" | dprkit search --index index --questions -
+    """,
+    "evaluate": """Measure how often an answer is among the best k passages.
+
+    Searches an index, or takes a results file as it is.
+
+    Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
+    """,
+}

@@ -1,0 +1,199 @@
+"""Does a passage hold an answer? The judgement behind answer recall, as DPR makes it.
+
+String matching is that of DPR (Karpukhin et al. 2020, which took the tokenizer from DrQA): text and
+answer are decomposed (Unicode NFD) and cut into tokens, a token being a run of letters, digits and
+marks or else one character that is neither a separator nor a control character; each token is
+lower-cased; the answer is there if its tokens stand in the text one after the other. So "10" is not
+in "2010", "cafe" is not in "café", and "u.s." is in "the U. S. Army".
+
+What DPR decides by tokenizing every passage is decided here by looking for one word:
+
+    needle   the answer's longest plain token (ASCII letters and digits), or "" if it has none.
+             A passage whose rough copy lacks it cannot match: nearly all pairs end here
+    rough    the text lower-cased with "?" for all that is not ASCII: cheap to make and to search
+    folded   the text decomposed, each token in lower case: what answers are compared with
+    anchor   the answer's longest token. Where it stands in the folded text, and nowhere else, the
+             tokens round it are read
+
+The booleans are DPR's. A pair costs 1 to 2 microseconds for passages of 100 words, of which most is
+the search for the needle; an answer without a plain token ("東京") costs about 5 the first time a
+passage is seen. Rough and folded copies are remembered for 4,096 passages that are not ASCII (an
+ASCII one is quicker to lower-case than to look up): some 15 MB for passages of 100 words, and
+200 MB if each had the 4,096 characters above which nothing is remembered.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import regex
+
+from dprkit.errors import EmptyAnswer, SettingsError
+
+# DPR adds IGNORECASE, UNICODE and MULTILINE, which change neither pattern for any character.
+_TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+_TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+_WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
+_PLAIN = frozenset(string.ascii_lowercase + string.digits)
+_KELVIN = "\u212a"  # the only character outside ASCII that decomposes into an ASCII letter or digit
+_PASSAGES_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 4096  # characters
+
+
+def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool:
+    """Whether `text` holds any of `answers`; no answers, no match.
+
+    `match` is "string" (whole tokens, see above) or "regex": each answer is a pattern of the
+    `regex` module, decomposed (NFD), and searched in the decomposed text without regard to case,
+    `^` and `$` standing for the ends of lines. An invalid pattern matches nothing, as in DPR; see
+    `invalid_patterns`.
+
+    Raises:
+        EmptyAnswer: an answer has no token, and DPR would find it in every passage.
+        SettingsError: `match` is neither of the two.
+    """
+    return _matcher(_as_key(answers), match)(text)
+
+
+def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "string") -> list[bool]:
+    """`has_answer` for each of `texts`, the passages of one question; raises what it raises."""
+    return list(map(_matcher(_as_key(answers), match), texts))
+
+
+def invalid_patterns(answers: Sequence[str]) -> list[str]:
+    """Those of `answers` that are no valid pattern, and so match nothing in "regex" mode."""
+    return [answer for answer in answers if _pattern(answer) is None]
+
+
+def _as_key(answers: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(answers, str):  # a sequence of one-letter answers, which is never meant
+        raise TypeError(f"answers must be a list of strings, not the string {answers!r}")
+    return tuple(answers)
+
+
+@lru_cache(maxsize=1024)
+def _matcher(answers: tuple[str, ...], match: str) -> Callable[[str], bool]:
+    """The answers made ready, as a function of a passage's text."""
+    if match not in ("string", "regex"):
+        raise SettingsError(f"match {match!r} is not known; choose string or regex")
+    for answer in answers:
+        if not _TOKEN.search(answer):
+            raise EmptyAnswer(answer)
+    if match == "string":
+        return partial(_holds, _by_needle(answers))
+    return partial(_fits, [pattern for pattern in map(_pattern, answers) if pattern])
+
+
+# String matching
+
+
+class _Answer(NamedTuple):
+    """An answer's tokens: its longest one, those before it (last to first), those after it."""
+
+    before: list[str]
+    anchor: str
+    after: list[str]
+
+
+def _by_needle(answers: Sequence[str]) -> dict[str, list[_Answer]]:
+    """Answers by needle, as variants of one name ("Broncos", "Denver Broncos") often share it."""
+    grouped: dict[str, list[_Answer]] = {}
+    for answer in answers:
+        tokens = _TOKEN.findall(_fold(answer))
+        anchor = max(tokens, key=len)
+        at = tokens.index(anchor)
+        needle = max(filter(_PLAIN.issuperset, tokens), key=len, default="")
+        parts = _Answer(tokens[:at][::-1], anchor, tokens[at + 1 :])
+        grouped.setdefault(needle, []).append(parts)
+    return grouped
+
+
+def _holds(by_needle: dict[str, list[_Answer]], text: str) -> bool:
+    plain = text.isascii()
+    rough = text.lower() if plain else _rough(text)
+    for needle, answers in by_needle.items():
+        if needle in rough:
+            folded = rough if plain else _folded(text)
+            if any(_stands_in(folded, answer) for answer in answers):
+                return True
+    return False
+
+
+def _stands_in(folded: str, answer: _Answer) -> bool:
+    """Whether the answer's tokens are consecutive tokens of `folded`."""
+    return any(
+        _reads(_TOKEN.finditer(folded, end), answer.after)
+        and _reads(_TOKEN_BACKWARDS.finditer(folded, 0, start), answer.before)
+        for start, end in _occurrences(answer.anchor, folded)
+    )
+
+
+def _occurrences(token: str, folded: str) -> Iterator[tuple[int, int]]:
+    """Start and end of `token` in `folded`, wherever it is a token and not a part of one."""
+    is_word = _is_word(token[0])
+    start = folded.find(token)
+    while start >= 0:
+        end = start + len(token)
+        if not is_word or not (
+            _is_word(folded[start - 1 : start]) or _is_word(folded[end : end + 1])
+        ):
+            yield start, end
+        start = folded.find(token, start + 1)
+
+
+@lru_cache(maxsize=4096)
+def _is_word(character: str) -> bool:
+    """Whether `character` makes one token with others of its kind (no character: False)."""
+    return _WORD_CHARACTER.match(character) is not None
+
+
+def _reads(matches: Iterator[Any], tokens: list[str]) -> bool:
+    """Whether the next matches are these tokens."""
+    return [match[0] for match in islice(matches, len(tokens))] == tokens
+
+
+def _fold(text: str) -> str:
+    """`text` decomposed, each of its tokens in lower case."""
+    text = unicodedata.normalize("NFD", text)
+    if "Σ" in text:  # the one letter whose lower case (σ or ς) depends on where its token ends
+        return str(_TOKEN.sub(lambda token: token[0].lower(), text))
+    return text.lower()
+
+
+def _roughen(text: str) -> str:
+    """`text` in lower case with "?" for what is not ASCII: holds every plain token of its fold."""
+    return text.replace(_KELVIN, "K").encode("ascii", "replace").decode("ascii").lower()
+
+
+def _remember(copy: Callable[[str], str]) -> Callable[[str], str]:
+    """`copy`, made once for the texts that were seen last and are not long."""
+    remembered = lru_cache(maxsize=_PASSAGES_REMEMBERED)(copy)
+    return lambda text: (remembered if len(text) <= _LONGEST_REMEMBERED else copy)(text)
+
+
+_folded = _remember(_fold)
+_rough = _remember(_roughen)
+
+
+# Regular expressions
+
+
+@lru_cache(maxsize=1024)
+def _pattern(answer: str) -> Any | None:
+    """`answer` compiled; None if it cannot be."""
+    try:
+        return regex.compile(
+            unicodedata.normalize("NFD", answer), regex.IGNORECASE | regex.UNICODE | regex.MULTILINE
+        )
+    except Exception:  # besides regex.error, a deeply nested pattern ends in RecursionError
+        return None
+
+
+def _fits(patterns: Sequence[Any], text: str) -> bool:
+    text = unicodedata.normalize("NFD", text)
+    return any(pattern.search(text) for pattern in patterns)

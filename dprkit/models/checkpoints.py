@@ -1,0 +1,226 @@
+"""Retrievers on disk: what a retriever folder holds, written and read.
+
+    retriever.yaml                 the RetrieverConfig
+    question_encoder/              Hugging Face layout: config.json, model.safetensors, tokenizer
+    passage_encoder/               the same; absent where one encoder serves both
+    */projection.safetensors       weight (D, H) and bias (D), where there is a projection
+    probes.safetensors             32 texts (in its metadata) with their vectors
+
+Only safetensors are read; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from dprkit.artifacts import Draft
+from dprkit.errors import InputError, OutputError, reading
+from dprkit.models.bi_encoder import BiEncoder, Encoder, RetrieverConfig
+from dprkit.models.tokens import Tokens, load_tokenizer
+from dprkit.records import Passage
+
+CONFIG = "retriever.yaml"
+QUESTION, PASSAGE = "question_encoder", "passage_encoder"
+PROJECTION = "projection.safetensors"
+PROBES = "probes.safetensors"
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_config(directory: Path | str) -> RetrieverConfig:
+    """The retriever.yaml of a retriever folder."""
+    import yaml
+
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise InputError(f"{directory}: has no {CONFIG}; name a folder that dprkit train made")
+    with reading(path):
+        text = path.read_text()
+    try:
+        return msgspec.convert(yaml.safe_load(text), RetrieverConfig)
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:
+    """The model (in evaluation mode, on the CPU) and the tokenizer of a retriever folder."""
+    directory, config = Path(directory), load_config(directory)
+    question = _load_encoder(directory / QUESTION, config, output_dropout)
+    passage = question
+    if not config.shared:
+        passage = _load_encoder(directory / PASSAGE, config, output_dropout)
+    tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
+    return BiEncoder(question, passage, config).eval(), tokens
+
+
+def tokens_for(tokenizer: Any, config: RetrieverConfig) -> Tokens:
+    lengths = (config.question_max_length, config.passage_max_length)
+    return Tokens(tokenizer, config.title_join, lengths)
+
+
+def _load_encoder(folder: Path, config: RetrieverConfig, dropout: float) -> Encoder:
+    from safetensors.torch import load_file
+
+    encoder = Encoder(load_backbone(folder), config, dropout)
+    if encoder.projection is not None:
+        with reading(folder / PROJECTION):
+            encoder.projection.load_state_dict(load_file(folder / PROJECTION))
+    return encoder
+
+
+def load_backbone(folder: Path | str) -> nn.Module:
+    """The transformer of a Hugging Face folder or hub name, in float32, without its pooler.
+
+    Raises InputError where there is none, or where it lacks weights: a model with some of its
+    weights made up at random would look like one that works.
+    """
+    from transformers import AutoModel
+
+    try:
+        _hush()
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{folder}: no model could be loaded from there: {problem}") from None
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise InputError(f"{folder}: its weights lack {', '.join(missing[:3])}; not a whole model")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return cast(nn.Module, model)
+
+
+def _hush() -> None:
+    """Keep transformers' bars and load reports off stderr: dprkit tells what matters itself."""
+    from transformers import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def save_retriever(work: Draft, model: BiEncoder, tokens: Tokens, below: str = "") -> None:
+    """Write a retriever's folders and retriever.yaml into an artifact, below the folder `below`."""
+    import yaml
+
+    towers = {QUESTION: model.question_encoder, PASSAGE: model.passage_encoder}
+    if model.config.shared:
+        del towers[PASSAGE]
+    content = not below
+    for name, encoder in towers.items():
+        with work.folder(below + name, content=content) as folder, full_disk(folder):
+            _save_encoder(folder, encoder, tokens)
+    with work.file(below + CONFIG, content=content) as file:
+        text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """safetensors and tokenizers report a full disk as errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        if "os error 28" in str(error) or "No space left" in str(error):
+            raise OutputError(
+                f"{folder.parent}: no space left on the device; free some and run again"
+            ) from None
+        raise
+
+
+def _save_encoder(folder: Path, encoder: Encoder, tokens: Tokens) -> None:
+    from safetensors.torch import save_file
+
+    _hush()
+    backbone: Any = encoder.backbone
+    backbone.save_pretrained(folder)
+    _hf_tokenizer(tokens, backbone.config).save_pretrained(folder)
+    if encoder.projection is not None:
+        save_file(encoder.projection.state_dict(), folder / PROJECTION)
+
+
+def _hf_tokenizer(tokens: Tokens, config: Any) -> Any:
+    """The tokenizer as transformers has it, so that AutoTokenizer reads the folder."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokens.tokenizer.no_truncation()
+    vocabulary = tokens.tokenizer.get_vocab()
+    names = {
+        "pad_token": ("<pad>", "[PAD]"),
+        "unk_token": ("<unk>", "[UNK]"),
+        "cls_token": ("<s>", "[CLS]"),
+        "sep_token": ("</s>", "[SEP]"),
+        "mask_token": ("<mask>", "[MASK]"),
+    }
+    special = {
+        role: next(token for token in known if token in vocabulary)
+        for role, known in names.items()
+        if set(known) & set(vocabulary)
+    }
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokens.tokenizer,
+        model_max_length=min(max(tokens.question_length, tokens.passage_length), 1 << 20),
+        model_input_names=["input_ids", "attention_mask"],
+        **special,
+    )
+
+
+# --- probes -------------------------------------------------------------------------------------
+
+_SUBJECTS = (
+    "Mount Everest",
+    "the Nile",
+    "helium",
+    "chess",
+    "Jupiter",
+    "the piano",
+    "Iceland",
+    "the printing press",
+    "photosynthesis",
+    "Kyōto",
+    "x² + y² = z²",
+    "tea",
+    "Москва",
+    "東京",
+    "a very short one",
+    "bridges",
+)
+PROBE_QUESTIONS = tuple(f"what is known about {subject}" for subject in _SUBJECTS)
+PROBE_PASSAGES = tuple(
+    Passage("", f"This passage says a few words about {subject}. " * (1 + i % 4), subject)
+    for i, subject in enumerate(_SUBJECTS)
+)
+
+
+def probe_vectors(model: BiEncoder, tokens: Tokens) -> dict[str, np.ndarray]:
+    """The vectors of 16 questions and 16 passages, (16, D) each, to tell retrievers apart."""
+    model.eval()
+    with torch.inference_mode():
+        questions = model.question_encoder.encode(tokens.questions(PROBE_QUESTIONS), 2048)
+        passages = model.passage_encoder.encode(tokens.passages(PROBE_PASSAGES), 2048)
+    return {"questions": questions.float().numpy(), "passages": passages.float().numpy()}
+
+
+def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
+    """Write probes.safetensors: whoever moves or converts the retriever can check it by them."""
+    from safetensors.numpy import save
+
+    texts = {
+        "questions": msgspec.json.encode(PROBE_QUESTIONS).decode(),
+        "passages": msgspec.json.encode(PROBE_PASSAGES).decode(),
+    }
+    with work.file(PROBES) as file:
+        file.write(save(probe_vectors(model, tokens), metadata=texts))
