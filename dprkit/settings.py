@@ -161,8 +161,11 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     shared: Annotated[bool, about("One encoder for questions and passages.", panel="Model")] = False
     pooling: Annotated[
-        Literal["cls", "mean"], about("How token vectors become one vector.", panel="Model")
-    ] = "cls"
+        Literal["cls", "mean"] | None,
+        about(
+            "How token vectors become one vector (default: cls, mean from scratch).", panel="Model"
+        ),
+    ] = None
     projection: Annotated[
         Count | None,
         about(

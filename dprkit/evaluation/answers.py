@@ -8,18 +8,16 @@ in "2010", "cafe" is not in "café", and "u.s." is in "the U. S. Army".
 
 What DPR decides by tokenizing every passage is decided here by looking for one word:
 
-    needle   the answer's longest plain token (ASCII letters and digits), or "" if it has none.
-             A passage whose rough copy lacks it cannot match: nearly all pairs end here
-    rough    the text lower-cased with "?" for all that is not ASCII: cheap to make and to search
+    needle   the answer's longest plain token (ASCII letters and digits), or "" if it has none;
+             a passage whose rough copy lacks it cannot match, and most pairs end here
+    rough    the text in lower case with "?" for all that is not ASCII: cheap to make, to search
     folded   the text decomposed, each token in lower case: what answers are compared with
-    anchor   the answer's longest token. Where it stands in the folded text, and nowhere else, the
-             tokens round it are read
+    anchor   the answer's longest token; the tokens round it are read only where it stands in the
+             folded text
 
-The booleans are DPR's. A pair costs 1 to 2 microseconds for passages of 100 words, of which most is
-the search for the needle; an answer without a plain token ("東京") costs about 5 the first time a
-passage is seen. Rough and folded copies are remembered for 4,096 passages that are not ASCII (an
-ASCII one is quicker to lower-case than to look up): some 15 MB for passages of 100 words, and
-200 MB if each had the 4,096 characters above which nothing is remembered.
+A pair costs 1 to 3 microseconds for passages of 100 words: 1 where passages come up again and
+again, as their copies are remembered (8 million characters of passages, at most some 100 MB); and
+up to 10 for an answer without a plain token ("東京") in a passage that was not seen before.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ _TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 _PLAIN = frozenset(string.ascii_lowercase + string.digits)
 _KELVIN = "\u212a"  # the only character outside ASCII that decomposes into an ASCII letter or digit
-_PASSAGES_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 4096  # characters
+_REMEMBERED = 8_000_000  # characters of passages, some 10,000 passages of 100 words
 
 
 def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool:
@@ -114,11 +111,10 @@ def _by_needle(answers: Sequence[str]) -> dict[str, list[_Answer]]:
 
 
 def _holds(by_needle: dict[str, list[_Answer]], text: str) -> bool:
-    plain = text.isascii()
-    rough = text.lower() if plain else _rough(text)
+    rough = _rough[text]
     for needle, answers in by_needle.items():
         if needle in rough:
-            folded = rough if plain else _folded(text)
+            folded = rough if text.isascii() else _folded[text]
             if any(_stands_in(folded, answer) for answer in answers):
                 return True
     return False
@@ -167,17 +163,36 @@ def _fold(text: str) -> str:
 
 def _roughen(text: str) -> str:
     """`text` in lower case with "?" for what is not ASCII: holds every plain token of its fold."""
-    return text.replace(_KELVIN, "K").encode("ascii", "replace").decode("ascii").lower()
+    if not text.isascii():
+        text = text.replace(_KELVIN, "K").encode("ascii", "replace").decode("ascii")
+    return text.lower()
 
 
-def _remember(copy: Callable[[str], str]) -> Callable[[str], str]:
-    """`copy`, made once for the texts that were seen last and are not long."""
-    remembered = lru_cache(maxsize=_PASSAGES_REMEMBERED)(copy)
-    return lambda text: (remembered if len(text) <= _LONGEST_REMEMBERED else copy)(text)
+class _Copies(dict[str, str]):
+    """A copy of each text, made when first asked for; all are forgotten when they are too many.
+
+    Not an lru_cache, since that would count texts and not their lengths.
+    """
+
+    def __init__(self, make: Callable[[str], str]) -> None:
+        self._make = make
+        self._room = _REMEMBERED
+
+    def __missing__(self, text: str) -> str:
+        size = len(text) + 100  # what an entry takes besides its characters
+        if size > self._room:
+            self.clear()
+        self._room -= size
+        copy = self[text] = self._make(text)
+        return copy
+
+    def clear(self) -> None:
+        super().clear()
+        self._room = _REMEMBERED
 
 
-_folded = _remember(_fold)
-_rough = _remember(_roughen)
+_rough = _Copies(_roughen)
+_folded = _Copies(_fold)
 
 
 # Regular expressions

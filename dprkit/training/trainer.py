@@ -69,6 +69,7 @@ def _with_defaults(settings: TrainSettings) -> TrainSettings:
     cosine = settings.similarity == "cosine"
     chosen: dict[str, Any] = {
         "valid_file": valid,
+        "pooling": settings.pooling or ("mean" if scratch else "cls"),
         "lr": settings.lr or (1e-3 if scratch else PRETRAINED_LR),
         "temperature": settings.temperature or (COSINE_TEMPERATURE if cosine else 1.0),
     }
@@ -167,7 +168,7 @@ def _config(settings: TrainSettings) -> RetrieverConfig:
 
     return RetrieverConfig(
         shared=settings.shared,
-        pooling=settings.pooling,
+        pooling=settings.pooling or "cls",
         projection=settings.projection or None,
         similarity=settings.similarity,
         temperature=settings.temperature or 1.0,

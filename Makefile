@@ -1,0 +1,47 @@
+# The project's vocabulary: quickstart, test, check, test-slow, bench, docs.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: quickstart test check test-slow bench docs clean
+
+quickstart: $(VENV)/.installed  ## Install, then run the tiny recipe through all stages.
+	$(BIN)/dprkit run --recipe tiny
+	@echo
+	@echo "Everything is in runs/tiny: the retriever in model/, the vectors in embeddings/,"
+	@echo "the index in index/, rankings and metrics in results/. Try:"
+	@echo "    echo 'how tall is mount kilimanjaro' | $(BIN)/dprkit search --questions - --topk 3"
+
+test: check  ## What CI runs: format, lint, types, docs, tests.
+	$(BIN)/pytest
+
+check: $(VENV)/.installed-dev  ## Format, lint, types and generated docs, without the tests.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m dprkit.cli.reference --check docs/cli.md
+
+test-slow: $(VENV)/.installed-dev  ## The tests that take longer.
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md; they use ../shared/data.
+	$(BIN)/python benchmarks/select_data.py
+	$(BIN)/python benchmarks/answers.py
+
+docs: $(VENV)/.installed-dev  ## Write docs/cli.md anew from the commands.
+	$(BIN)/python -m dprkit.cli.reference docs/cli.md
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
