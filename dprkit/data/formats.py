@@ -18,10 +18,12 @@ import ast
 import csv
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import jsonlines
 import msgspec
 
 from dprkit.data.streams import (
@@ -211,9 +213,10 @@ def _tsv_rows(source: Source) -> Iterator[tuple[int, list[str]]]:
     pulled: list[int] = []  # the lines that the row at hand is made of
 
     def pull() -> Iterator[str]:
-        for number, line in read_text_lines(source):
-            pulled.append(number)
-            yield line + "\n"
+        for number, line in read_text_lines(source, exact=True):
+            if pulled or line.strip():  # between rows, blank lines are passed over
+                pulled.append(number)
+                yield line + "\n"
 
     rows = csv.reader(pull(), delimiter="\t", strict=True)
     while True:
@@ -311,7 +314,8 @@ def _cells(line: str, path: Path | str, number: int) -> list[str]:
 def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
     """The strings of a Python list, read as data: nothing in the file is run."""
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings(action="ignore"):  # of '\\d', which regular expressions have
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
     if not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
@@ -320,21 +324,24 @@ def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
     return tuple(value)
 
 
-def write_questions(questions: Iterable[Question], path: Path | str, file: BinaryIO) -> None:
-    """Write questions: DPR's tab-separated form for a name in .csv or .tsv, else jsonl."""
+def write_question(question: Question, path: Path | str, file: BinaryIO) -> None:
+    """Write a question: in DPR's tab-separated form for a `path` in .csv or .tsv, else as jsonl."""
     plain = str(path).removesuffix(".gz").removesuffix(".zst")
-    as_csv = plain.endswith((".csv", ".tsv"))
-    for question in questions:
-        if as_csv:
-            line = f"{_cell(question.question)}\t{_cell(str(list(question.answers)))}"
-        else:
-            line = msgspec.json.encode(_named(question)).decode()
-        file.write(f"{line}\n".encode())
+    if plain.endswith((".csv", ".tsv")):
+        text = question.question.replace("\n", " ")  # a question is a line: see _line_questions
+        file.write(f"{_cell(text)}\t{_cell(str(list(question.answers)))}\n".encode())
+        return
+    gold = {"passage_ids": question.gold} if question.gold else {}
+    json_lines(file).write(_named(question) | gold)
 
 
 def _named(question: Question) -> dict[str, Any]:
-    named = {"id": question.id, "question": question.question, "answers": question.answers}
-    return named | ({"passage_ids": question.gold} if question.gold else {})
+    return {"id": question.id, "question": question.question, "answers": question.answers}
+
+
+def json_lines(file: BinaryIO) -> jsonlines.Writer:
+    """A writer of one JSON object a line."""
+    return jsonlines.Writer(file, dumps=msgspec.json.encode)
 
 
 # --- rankings -------------------------------------------------------------------------------------
@@ -369,23 +376,21 @@ def _hit(foreign: _ForeignHit) -> Hit:
     )
 
 
-def results_line(ranking: Ranking) -> bytes:
-    """A ranking as a line of results.jsonl."""
-    question = ranking.question
+def write_ranking(ranking: Ranking, file: BinaryIO) -> None:
+    """Write a ranking as a line of results.jsonl."""
     ctxs = [
         {"id": h.id, "title": h.title, "text": h.text, "score": h.score}
         | ({} if h.has_answer is None else {"has_answer": h.has_answer})
         for h in ranking.hits
     ]
-    named = {"id": question.id, "question": question.question, "answers": question.answers}
+    question = ranking.question
     gold = {"gold": question.gold} if question.gold else {}
-    return msgspec.json.encode(named | gold | {"ctxs": ctxs}) + b"\n"
+    json_lines(file).write(_named(question) | gold | {"ctxs": ctxs})
 
 
-def trec_lines(ranking: Ranking, tag: str = "dprkit") -> bytes:
-    """A ranking as the lines of a TREC run: question, Q0, passage, rank from 1, score, tag."""
+def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
+    """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag."""
     question = ranking.question.id.replace(" ", "_")
-    return "".join(
-        f"{question} Q0 {hit.id.replace(' ', '_')} {rank} {hit.score:.6f} {tag}\n"
-        for rank, hit in enumerate(ranking.hits, start=1)
-    ).encode()
+    for rank, hit in enumerate(ranking.hits, start=1):
+        passage = hit.id.replace(" ", "_")
+        file.write(f"{question} Q0 {passage} {rank} {hit.score:.6f} {tag}\n".encode())

@@ -14,13 +14,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
+from dataclasses import replace
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
-from dprkit.artifacts import draft
+from dprkit.artifacts import draft, is_artifact
 from dprkit.data.formats import (
     PASSAGES_HEADER,
     content_id,
@@ -28,7 +29,7 @@ from dprkit.data.formats import (
     parse_example,
     passage_line,
     read_questions,
-    write_questions,
+    write_question,
 )
 from dprkit.data.streams import STDIN, Row, decode, open_source, read_json_rows
 from dprkit.errors import SettingsError
@@ -91,8 +92,9 @@ def _check(settings: SelectSettings) -> None:
         raise SettingsError(f"{settings.output}: is a source too; choose another --output")
     if settings.output is not None and settings.split:
         raise SettingsError("--split makes several files; give --output-dir instead of --output")
-    if [settings.output, settings.passages_out, settings.questions_out].count("-") > 1:
-        raise SettingsError("only one of --output, --passages-out, --questions-out can be stdout")
+    outputs = [path for path in (settings.output, *_side_paths(settings)) if path]
+    if len(set(outputs)) < len(outputs):
+        raise SettingsError("--output, --passages-out and --questions-out must be different files")
     for name in settings.split or ():
         if not re.fullmatch(r"[\w.-]+", name):
             raise SettingsError(f"--split: {name!r} will not do: it becomes the file {name}.jsonl")
@@ -106,8 +108,10 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
         raise SettingsError(
             "-: a set read from stdin cannot be found up to date; write to --output"
         )
+    if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
+        run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
     with draft(directory, "examples", record_of(settings), inputs, run) as work:
-        if work.done and all(Path(p).exists() for p in _side_paths(settings)):
+        if work.done:
             return msgspec.convert(work.done.counts, SelectReport)
         report = SelectReport()
         sizes = _sizes(settings)
@@ -125,12 +129,19 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
 
 
 def _sizes(settings: SelectSettings) -> dict[str, int | None]:
-    """How many rows each set takes. --num-items below their sum scales them down."""
+    """How many rows each set takes. --num-items below their sum scales them down, to 1 at least."""
     if not settings.split:
         return {"train": settings.num_items}
-    whole = sum(settings.split.values())
-    share = min(1.0, settings.num_items / whole) if settings.num_items else 1.0
-    return {name: max(1, round(count * share)) for name, count in settings.split.items()}
+    whole, sets = sum(settings.split.values()), len(settings.split)
+    total = min(settings.num_items or whole, whole)
+    if total < sets:
+        raise SettingsError(f"--num-items {total} is too few for {sets} sets")
+    share = (total - sets) / max(whole - sets, 1)
+    ends = [round((end - i) * share) for i, end in enumerate(accumulate(settings.split.values()), 1)]
+    return {
+        name: 1 + end - start
+        for name, start, end in zip(settings.split, [0, *ends], ends, strict=False)
+    }
 
 
 def _total(settings: SelectSettings) -> int | None:
@@ -156,8 +167,9 @@ def _write_sets(
     for name, (file, size) in files.items():
         report.sets[name] = 0
         for path, row in _first(rows, size):
+            row = _trimmed(row, settings)
             example = parse_example(row, path)
-            file.write(_trimmed(row, settings) + b"\n")
+            file.write(row.raw + b"\n")
             side.write(example, report)
             report.sets[name] += 1
             report.kept += 1
@@ -243,7 +255,12 @@ def _reason_to_drop(pools: _Pools, settings: SelectSettings) -> str:
 def normalise(question: str) -> str:
     """A question without case, punctuation and extra space, to compare it with another."""
     folded = unicodedata.normalize("NFKC", question).casefold()
-    return " ".join(re.sub(r"[^\w\s]|_", " ", folded).split())
+    return " ".join("".join(c if _in_word(c) else " " for c in folded).split())
+
+
+def _in_word(character: str) -> bool:
+    """A letter, a digit or a mark: without its marks "किताब" would be another word."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _drawn(rows: Iterator[Place], count: int | None, seed: int) -> Iterator[Place]:
@@ -271,23 +288,23 @@ def _drawn(rows: Iterator[Place], count: int | None, seed: int) -> Iterator[Plac
 # --- what is written ------------------------------------------------------------------------------
 
 
-def _trimmed(row: Row, settings: SelectSettings) -> bytes:
+def _trimmed(row: Row, settings: SelectSettings) -> Row:
     """The row on one line, with its pools cut as the settings say; else byte for byte."""
     limits = {
         "hard_negative_ctxs": settings.max_hard_negatives,
         "negative_ctxs": settings.max_negatives,
     }
-    if all(limit is None for limit in limits.values()):
-        return (
-            msgspec.json.format(row.raw, indent=-1)
-            if b"\n" in row.raw or b"\r" in row.raw
-            else row.raw
-        )
-    fields: dict[str, Any] = msgspec.json.decode(row.raw)
-    for pool, limit in limits.items():
-        if limit is not None and pool in fields:
-            fields[pool] = fields[pool][:limit]
-    return msgspec.json.encode(fields)
+    raw = row.raw
+    if any(limit is not None for limit in limits.values()):
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        for pool, limit in limits.items():
+            if limit is not None and pool in fields:
+                kept = msgspec.json.decode(fields[pool], type=list[msgspec.Raw])[:limit]
+                fields[pool] = msgspec.Raw(msgspec.json.encode(kept))
+        raw = msgspec.json.encode(fields)
+    if b"\n" in raw or b"\r" in raw:
+        raw = msgspec.json.format(raw, indent=-1)
+    return Row(raw, row.where)
 
 
 def _side_paths(settings: SelectSettings) -> list[str]:
@@ -319,7 +336,7 @@ class _SideOutputs:
         if self.questions:
             gold = tuple(passage.id for passage in example.positives[:1])
             question = Question(str(report.kept), example.question, example.answers, gold)
-            write_questions([question], self.questions_path, self.questions)
+            write_question(question, self.questions_path, self.questions)
         if not self.passages:
             return
         for passage in chain(example.positives, example.hard_negatives, example.negatives):

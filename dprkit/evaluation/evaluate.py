@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dprkit.artifacts import Draft, Manifest, draft
-from dprkit.data.formats import read_questions, read_results, results_line, trec_lines
+from dprkit.data.formats import read_questions, read_results, write_ranking, write_trec
 from dprkit.errors import EmptyAnswer, FormatError, InputError, SettingsError
 from dprkit.evaluation.answers import answer_flags, invalid_patterns
 from dprkit.evaluation.metrics import (
@@ -101,8 +101,8 @@ class Outputs:
 
     def write(self, ranking: Ranking) -> None:
         if self.results is not None:
-            self.results.write(results_line(ranking))
-            self.trec.write(trec_lines(ranking))
+            write_ranking(ranking, self.results)
+            write_trec(ranking, self.trec)
 
 
 def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:

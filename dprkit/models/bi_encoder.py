@@ -7,27 +7,13 @@ passage the dot product of their vectors. Mean pooling, a projection and cosine 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
+from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import Ids
-
-
-class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What retriever.yaml holds: all it takes to use the encoders as they were trained."""
-
-    kind: Literal["bi-encoder"] = "bi-encoder"
-    shared: bool = False
-    pooling: Literal["cls", "mean"] = "cls"
-    projection: int | None = None
-    similarity: Literal["dot", "cosine"] = "dot"
-    temperature: float = 1.0
-    title_join: str = "pair"
-    question_max_length: int = 64
-    passage_max_length: int = 256
 
 
 class Encoder(nn.Module):

@@ -23,32 +23,17 @@ from torch import nn
 
 from dprkit.artifacts import Draft
 from dprkit.errors import InputError, OutputError, reading
-from dprkit.models.bi_encoder import BiEncoder, Encoder, RetrieverConfig
+from dprkit.models.bi_encoder import BiEncoder, Encoder
+from dprkit.models.config import CONFIG, RetrieverConfig, load_config
 from dprkit.models.tokens import Tokens, load_tokenizer
 from dprkit.records import Passage
 
-CONFIG = "retriever.yaml"
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 PROJECTION = "projection.safetensors"
 PROBES = "probes.safetensors"
 
 
 # --- reading ------------------------------------------------------------------------------------
-
-
-def load_config(directory: Path | str) -> RetrieverConfig:
-    """The retriever.yaml of a retriever folder."""
-    import yaml
-
-    path = Path(directory) / CONFIG
-    if not path.is_file():
-        raise InputError(f"{directory}: has no {CONFIG}; name a folder that dprkit train made")
-    with reading(path):
-        text = path.read_text()
-    try:
-        return msgspec.convert(yaml.safe_load(text), RetrieverConfig)
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
 def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:

@@ -21,11 +21,20 @@ _SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     """A lower-casing byte-level BPE tokenizer (tokenizers.Tokenizer) of at most `vocab_size`."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
 
     tokenizer: Any = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=_SPECIAL,

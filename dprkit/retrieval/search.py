@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.artifacts import Input, identify, is_artifact, read_manifest
-from dprkit.data.formats import read_passages, read_questions, results_line, trec_lines
+from dprkit.data.formats import read_passages, read_questions, write_ranking, write_trec
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.files import write_file
 from dprkit.progress import Run
@@ -38,11 +38,11 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     index = required(settings.index, "--index", "index")
     questions = list(read_questions(path))
     searcher = open_index(index, settings.retriever, settings.passages)
-    line = results_line if settings.format == "results" else trec_lines
+    write = write_ranking if settings.format == "results" else write_trec
     run.progress.start("searching", len(questions), "questions")
     with write_file(settings.output) as file:
         for ranking in searcher.rankings(questions, settings.topk):
-            file.write(line(ranking))
+            write(ranking, file)
             run.progress.advance(1)
     run.progress.finish()
     return SearchReport(len(questions), settings.topk, [settings.output])

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, Manifest, draft, is_artifact
+from dprkit.artifacts import Draft, Manifest, draft
 from dprkit.errors import MismatchError, SettingsError, nearest
+from dprkit.models.config import RetrieverConfig, is_retriever, load_config
 from dprkit.progress import Run
-from dprkit.records import Example
 from dprkit.settings import TrainSettings, record_of, required
+from dprkit.training.card import model_card
 
 if TYPE_CHECKING:
-    from dprkit.models.bi_encoder import BiEncoder, RetrieverConfig
-    from dprkit.models.tokens import Tokens
     from dprkit.training.batches import ExampleFile
     from dprkit.training.loop import Progression
 
 PRETRAINED_LR = 2e-5
 COSINE_TEMPERATURE = 0.05
-HUB = "hub:"
+SCRATCH_LR = 1e-3
+SCRATCH_PROJECTION = 20
+SCRATCH_DROPOUT = 0.2
+SHAPE = (
+    "shared",
+    "pooling",
+    "similarity",
+    "temperature",
+    "title_join",
+    "question_max_length",
+    "passage_max_length",
+)
+"""What a retriever is; training cannot change it."""
 
 
 class TrainReport(msgspec.Struct):
@@ -60,24 +69,41 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
 
 def _with_defaults(settings: TrainSettings) -> TrainSettings:
     """Fill in what depends on other settings and on the files that are there."""
+    if settings.init is not None and is_retriever(settings.init):
+        settings = _as_the_retriever(settings, load_config(settings.init))
     scratch = settings.init is None
-    valid = settings.valid_file
-    if valid is None and settings.train_file:
-        beside = Path(settings.train_file).with_name("valid.jsonl")
-        different = beside != Path(settings.train_file)
-        valid = str(beside) if beside.is_file() and different else None
     cosine = settings.similarity == "cosine"
-    chosen: dict[str, Any] = {
-        "valid_file": valid,
-        "pooling": settings.pooling or ("mean" if scratch else "cls"),
-        "lr": settings.lr or (1e-3 if scratch else PRETRAINED_LR),
-        "temperature": settings.temperature or (COSINE_TEMPERATURE if cosine else 1.0),
+    defaults: dict[str, Any] = {
+        "valid_file": _valid_beside(settings.train_file),
+        "pooling": "mean" if scratch else "cls",
+        "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
+        "temperature": COSINE_TEMPERATURE if cosine else 1.0,
+        "projection": SCRATCH_PROJECTION if scratch else 0,
+        "output_dropout": SCRATCH_DROPOUT if scratch else 0.0,
     }
-    if settings.projection is None:
-        chosen["projection"] = 20 if scratch else 0
-    if settings.output_dropout is None:
-        chosen["output_dropout"] = 0.2 if scratch else 0.0
-    return msgspec.structs.replace(settings, **chosen)
+    missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
+    return msgspec.structs.replace(settings, **missing)
+
+
+def _valid_beside(train_file: str | None) -> str | None:
+    """valid.jsonl in the folder of the training file, if it is there."""
+    if train_file is None:
+        return None
+    beside = Path(train_file).with_name("valid.jsonl")
+    return str(beside) if beside.is_file() and beside != Path(train_file) else None
+
+
+def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> TrainSettings:
+    """A retriever that training starts from keeps its shape; settings may not contradict it."""
+    plain = TrainSettings()
+    shape = {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
+    for name, theirs in shape.items():
+        mine = getattr(settings, name)
+        if mine not in (theirs, getattr(plain, name)):
+            raise MismatchError(
+                f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
+            )
+    return msgspec.structs.replace(settings, **shape)
 
 
 def _inputs(settings: TrainSettings) -> dict[str, str]:
@@ -103,9 +129,10 @@ def _beside(path: str) -> str:
 def _train(work: Draft, settings: TrainSettings) -> Manifest:
     import torch
 
-    from dprkit.models.checkpoints import save_probes, save_retriever
+    from dprkit.models.checkpoints import load_bi_encoder, save_probes, save_retriever
     from dprkit.training.batches import ExampleFile
     from dprkit.training.loop import METRICS, Trainer
+    from dprkit.training.start import starting_model
 
     inputs = _inputs(settings)
     examples, valid = (
@@ -113,25 +140,19 @@ def _train(work: Draft, settings: TrainSettings) -> Manifest:
     )
     _tell(work, settings, examples, valid)
     torch.manual_seed(settings.seed)
-    model, tokens = _start(settings, examples)
+    model, tokens = starting_model(settings, examples or [])
     trainer = Trainer(work, model, tokens, settings, settings.lr or PRETRAINED_LR)
     at = trainer.fit(examples or [], valid)
     if at.best_epoch != at.epoch:
         save_retriever(work, model, tokens, below="last/")
-        model, tokens = _best(work)
+        model, tokens = load_bi_encoder(work.directory)
     save_probes(work, model, tokens)
     work.remove(at.checkpoint)
     work.adopt(METRICS)
     counts = _counts(at, examples, valid)
     with work.file("README.md", content=False) as card:
-        card.write(_model_card(settings, counts).encode())
+        card.write(model_card(settings, counts).encode())
     return work.finish(counts)
-
-
-def _best(work: Draft) -> tuple[BiEncoder, Tokens]:
-    from dprkit.models.checkpoints import load_bi_encoder
-
-    return load_bi_encoder(work.directory)
 
 
 def _tell(
@@ -147,97 +168,6 @@ def _tell(
             note(f"{len(shared)} validation questions are training questions too")
     elif settings.max_epochs:
         note(f"training on {len(examples or [])} examples without validation (--valid-file)")
-
-
-def _start(settings: TrainSettings, examples: ExampleFile | None) -> tuple[BiEncoder, Tokens]:
-    """The model before training: from scratch, from a transformer, or from a retriever."""
-    from dprkit.models.checkpoints import load_bi_encoder
-
-    dropout = settings.output_dropout or 0.0
-    if settings.init is None:
-        return _from_scratch(settings, examples or [])
-    if is_artifact(settings.init) or (Path(settings.init) / "retriever.yaml").is_file():
-        model, tokens = load_bi_encoder(settings.init, dropout)
-        _check_same_shape(settings, model.config)
-        return model, tokens
-    return _from_transformer(settings, settings.init)
-
-
-def _config(settings: TrainSettings) -> RetrieverConfig:
-    from dprkit.models.bi_encoder import RetrieverConfig
-
-    return RetrieverConfig(
-        shared=settings.shared,
-        pooling=settings.pooling or "cls",
-        projection=settings.projection or None,
-        similarity=settings.similarity,
-        temperature=settings.temperature or 1.0,
-        title_join=settings.title_join,
-        question_max_length=settings.question_max_length,
-        passage_max_length=settings.passage_max_length,
-    )
-
-
-def _check_same_shape(settings: TrainSettings, config: RetrieverConfig) -> None:
-    """A retriever that training starts from keeps its pooling and similarity."""
-    wanted = _config(settings)
-    for name in ("pooling", "similarity", "title_join", "shared"):
-        mine, theirs = getattr(wanted, name), getattr(config, name)
-        default = TrainSettings.__struct_defaults__[TrainSettings.__struct_fields__.index(name)]
-        if mine not in (theirs, default):
-            raise MismatchError(
-                f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
-            )
-
-
-def _from_scratch(settings: TrainSettings, examples: Sequence[Example]) -> tuple[BiEncoder, Tokens]:
-    from dprkit.models.checkpoints import tokens_for
-    from dprkit.models.scratch import learn_tokenizer, tiny_roberta
-
-    config = _config(settings)
-    tokenizer = learn_tokenizer(_texts(examples), settings.scratch_vocab_size)
-    size = tokenizer.get_vocab_size()
-    model = _two_towers(lambda: tiny_roberta(settings, size), config, settings.output_dropout or 0)
-    _check_lengths(model, settings)
-    return model, tokens_for(tokenizer, config)
-
-
-def _from_transformer(settings: TrainSettings, source: str) -> tuple[BiEncoder, Tokens]:
-    from dprkit.models.checkpoints import load_backbone, tokens_for
-    from dprkit.models.tokens import load_tokenizer
-
-    config = _config(settings)
-    model = _two_towers(lambda: load_backbone(source), config, settings.output_dropout or 0)
-    _check_lengths(model, settings)
-    return model, tokens_for(load_tokenizer(source), config)
-
-
-def _two_towers(backbone: Any, config: RetrieverConfig, dropout: float) -> BiEncoder:
-    from dprkit.models.bi_encoder import BiEncoder, Encoder
-
-    question = Encoder(backbone(), config, dropout)
-    passage = question if config.shared else Encoder(backbone(), config, dropout)
-    passage.load_state_dict(question.state_dict())  # as in DPR, the towers part in training
-    return BiEncoder(question, passage, config)
-
-
-def _check_lengths(model: BiEncoder, settings: TrainSettings) -> None:
-    config: Any = model.passage_encoder.backbone.config
-    room = getattr(config, "max_position_embeddings", 1 << 30)
-    if "roberta" in str(getattr(config, "model_type", "")):
-        room -= 2  # its first position is the padding's id plus one
-    for name in ("question_max_length", "passage_max_length"):
-        if getattr(settings, name) > room:
-            flag = name.replace("_", "-")
-            raise SettingsError(f"--{flag}: the model reads at most {room} tokens")
-
-
-def _texts(examples: Sequence[Example]) -> Iterator[str]:
-    """All text of the training file, for the tokenizer to learn from."""
-    for example in examples:
-        yield example.question
-        for passage in chain(example.positives, example.hard_negatives, example.negatives):
-            yield f"{passage.title} {passage.text}"
 
 
 # --- telling --------------------------------------------------------------------------------------
@@ -271,35 +201,3 @@ def _report(directory: Path, manifest: Manifest) -> TrainReport:
         best_epoch=counts["best_epoch"],
         outputs=[str(directory)],
     )
-
-
-def _model_card(settings: TrainSettings, counts: dict[str, Any]) -> str:
-    """README.md of a retriever: what it is, what it was trained on, how to load it."""
-    valid = counts["valid"]
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in (valid or {}).items())
-    start = settings.init or "random weights"
-    table = f"| validation | |\n|---|---:|\n{figures}\n" if valid else "It was not validated.\n"
-    values = msgspec.to_builtins(settings)
-    recipe = "\n".join(f"    {k}: {v}" for k, v in values.items() if not k.endswith("_dir"))
-    return f"""# A dprkit retriever
-
-A bi-encoder ({settings.pooling} pooling, {settings.similarity}) that started from {start} and was
-trained on {counts["examples"]} examples for {counts["epochs"]} epochs ({counts["steps"]} steps).
-The weights are those of epoch {counts["best_epoch"]}.
-
-{table}
-## Use
-
-    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv
-
-    import dprkit
-    retriever = dprkit.load_retriever("THIS_FOLDER")
-    retriever.encode_questions(["who wrote hamlet"])          # (1, D)
-
-    from transformers import AutoModel, AutoTokenizer
-    AutoModel.from_pretrained("THIS_FOLDER/question_encoder")  # see retriever.yaml
-
-## Settings
-
-{recipe}
-"""

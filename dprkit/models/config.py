@@ -1,0 +1,45 @@
+"""retriever.yaml: all it takes to use a retriever's encoders as they were trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dprkit.errors import InputError, reading
+
+CONFIG = "retriever.yaml"
+
+
+class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What retriever.yaml holds: all it takes to use the encoders as they were trained."""
+
+    kind: Literal["bi-encoder"] = "bi-encoder"
+    shared: bool = False
+    pooling: Literal["cls", "mean"] = "cls"
+    projection: int | None = None
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float = 1.0
+    title_join: str = "pair"
+    question_max_length: int = 64
+    passage_max_length: int = 256
+
+
+def is_retriever(directory: Path | str) -> bool:
+    return (Path(directory) / CONFIG).is_file()
+
+
+def load_config(directory: Path | str) -> RetrieverConfig:
+    """The retriever.yaml of a retriever folder."""
+    import yaml
+
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise InputError(f"{directory}: has no {CONFIG}; name a folder that dprkit train made")
+    with reading(path):
+        text = path.read_text()
+    try:
+        return msgspec.convert(yaml.safe_load(text), RetrieverConfig)
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None

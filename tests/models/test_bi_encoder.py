@@ -1,0 +1,81 @@
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from dprkit.models.bi_encoder import Encoder, _batches
+from dprkit.models.config import RetrieverConfig
+
+
+def tiny_bert():
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def encoder(**shape):
+    return Encoder(tiny_bert(), RetrieverConfig(**shape)).eval()
+
+
+IDS = [[2, 5, 7, 3], [2, 9, 3], [2, 11, 12, 13, 14, 15, 3], [2, 3]]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 8, 1000])
+def test_vectors_do_not_depend_on_the_batches(batch_tokens):
+    model = encoder()
+    with torch.no_grad():
+        alone = torch.cat([model(torch.tensor([ids]), torch.ones(1, len(ids))) for ids in IDS])
+        together = model.encode(IDS, batch_tokens)
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_cls_pooling_is_the_state_of_the_first_token():
+    model = encoder()
+    ids = torch.tensor([IDS[0]])
+    with torch.no_grad():
+        expected = model.backbone(input_ids=ids).last_hidden_state[:, 0]
+        torch.testing.assert_close(model.encode([IDS[0]], 100), expected)
+
+
+def test_mean_pooling_leaves_padding_out():
+    model = encoder(pooling="mean")
+    ids = torch.tensor([IDS[1]])
+    with torch.no_grad():
+        expected = model.backbone(input_ids=ids).last_hidden_state.mean(1)
+        padded = model.encode(IDS, 1000)[1:2]  # in one batch with a text of 7 tokens
+    torch.testing.assert_close(padded, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_cosine_vectors_have_unit_length_and_a_projection_sets_the_width():
+    model = encoder(similarity="cosine", projection=5)
+    with torch.no_grad():
+        vectors = model.encode(IDS, 100)
+    assert vectors.shape == (4, 5) == (4, model.dim)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))
+
+
+def test_gradients_through_sorted_batches_equal_those_of_one_padded_batch():
+    split, whole = encoder(), encoder()
+    split.encode(IDS, 8).pow(2).sum().backward()
+    whole.encode(IDS, 10_000).pow(2).sum().backward()
+    for one, other in zip(split.parameters(), whole.parameters(), strict=True):
+        if other.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_batches_keep_to_their_token_budget_and_lose_no_text():
+    lengths = [9, 1, 4, 4, 7, 2, 2]
+    order = sorted(range(7), key=lambda i: -lengths[i])
+    batches = _batches(order, lengths, 10)
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 10 for batch in batches)
+
+
+def test_nothing_encodes_to_nothing():
+    assert encoder().encode([], 100).shape == (0, 16)

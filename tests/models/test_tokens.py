@@ -1,0 +1,54 @@
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from dprkit.models.scratch import learn_tokenizer
+from dprkit.models.tokens import Tokens
+from dprkit.records import Passage
+
+WORDS = {"[CLS]": 0, "[SEP]": 1, "a": 2, "b": 3, "c": 4, "title": 5, ".": 6}
+
+
+def word_tokenizer():
+    tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="c"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 1)],
+    )
+    return tokenizer
+
+
+def test_title_and_text_become_two_segments():
+    tokens = Tokens(word_tokenizer(), "pair", (8, 8))
+    assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 5, 1, 2, 3, 1]]
+
+
+def test_a_separator_joins_title_and_text_into_one_segment():
+    tokens = Tokens(word_tokenizer(), " . ", (8, 8))
+    assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 5, 6, 2, 3, 1]]
+
+
+def test_title_join_none_leaves_the_title_out():
+    tokens = Tokens(word_tokenizer(), "none", (8, 8))
+    assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 2, 3, 1]]
+
+
+def test_a_passage_without_title_is_one_segment():
+    tokens = Tokens(word_tokenizer(), "pair", (8, 8))
+    assert tokens.passages([Passage("1", " a b ", " ")]) == [[0, 2, 3, 1]]
+
+
+def test_questions_and_passages_are_cut_at_their_own_lengths():
+    tokens = Tokens(word_tokenizer(), "pair", (4, 6))
+    assert tokens.questions(["a b c a"]) == [[0, 2, 3, 1]]
+    assert tokens.passages([Passage("1", "a b c a b", "title")]) == [[0, 5, 1, 2, 3, 1]]
+
+
+def test_the_learned_tokenizer_is_the_same_each_time_and_knows_its_text():
+    texts = ["Mount Kilimanjaro is a mountain", "the mountain is tall"] * 3
+    first, second = (learn_tokenizer(texts, 400) for _ in range(2))
+    assert first.to_str() == second.to_str()
+    pair = first.encode("mountain", "tall")
+    assert [first.id_to_token(i) for i in (pair.ids[0], pair.ids[-1])] == ["<s>", "</s>"]
+    assert first.encode("MOUNTAIN").ids == first.encode("mountain").ids
+    assert first.decode(first.encode("Ünknown 東京").ids).strip() == "ünknown 東京"
