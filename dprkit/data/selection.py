@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -108,13 +108,13 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
         raise SettingsError(
             "-: a set read from stdin cannot be found up to date; write to --output"
         )
+    sizes = _sizes(settings)
     if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
         run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
     with draft(directory, "examples", record_of(settings), inputs, run) as work:
         if work.done:
             return msgspec.convert(work.done.counts, SelectReport)
         report = SelectReport()
-        sizes = _sizes(settings)
         with ExitStack() as stack:
             side = _SideOutputs(settings, stack)
             files = {
@@ -137,11 +137,10 @@ def _sizes(settings: SelectSettings) -> dict[str, int | None]:
     if total < sets:
         raise SettingsError(f"--num-items {total} is too few for {sets} sets")
     share = (total - sets) / max(whole - sets, 1)
-    ends = [round((end - i) * share) for i, end in enumerate(accumulate(settings.split.values()), 1)]
-    return {
-        name: 1 + end - start
-        for name, start, end in zip(settings.split, [0, *ends], ends, strict=False)
-    }
+    upto = enumerate(accumulate(settings.split.values()), start=1)
+    ends = [round((end - i) * share) + i for i, end in upto]
+    sizes = [end - start for start, end in pairwise([0, *ends])]
+    return dict(zip(settings.split, sizes, strict=True))
 
 
 def _total(settings: SelectSettings) -> int | None:

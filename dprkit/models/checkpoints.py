@@ -203,9 +203,8 @@ def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
     """Write probes.safetensors: whoever moves or converts the retriever can check it by them."""
     from safetensors.numpy import save
 
-    texts = {
-        "questions": msgspec.json.encode(PROBE_QUESTIONS).decode(),
-        "passages": msgspec.json.encode(PROBE_PASSAGES).decode(),
-    }
+    texts = {"questions": PROBE_QUESTIONS, "passages": [[p.title, p.text] for p in PROBE_PASSAGES]}
+    # One key: safetensors writes several in a random order.
+    metadata = {"texts": msgspec.json.encode(texts).decode()}
     with work.file(PROBES) as file:
-        file.write(save(probe_vectors(model, tokens), metadata=texts))
+        file.write(save(probe_vectors(model, tokens), metadata=metadata))

@@ -19,7 +19,7 @@ def test_a_loaded_retriever_gives_the_vectors_of_its_probes(small_retriever):
     with safe_open(small_retriever / "probes.safetensors", "np") as probes:
         texts = probes.metadata()
         questions, passages = (probes.get_tensor(k) for k in ("questions", "passages"))
-    assert json.loads(texts["questions"]) == list(PROBE_QUESTIONS)
+    assert json.loads(texts["texts"])["questions"] == list(PROBE_QUESTIONS)
     np.testing.assert_allclose(retriever.encode_questions(PROBE_QUESTIONS), questions, atol=1e-6)
     np.testing.assert_allclose(retriever.encode_passages(PROBE_PASSAGES), passages, atol=1e-6)
     assert len(questions) + len(passages) == 32

@@ -1,0 +1,203 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dprkit.artifacts import read_manifest
+from dprkit.data.selection import select_data
+from dprkit.errors import MismatchError, SettingsError
+from dprkit.evaluation.evaluate import evaluate
+from dprkit.models.config import load_config
+from dprkit.models.retriever import load_retriever
+from dprkit.progress import Progress, Run
+from dprkit.recipes import load_recipe
+from dprkit.retrieval.encode import encode_corpus
+from dprkit.retrieval.faiss_index import index
+from dprkit.settings import (
+    EncodeSettings,
+    EvaluateSettings,
+    IndexSettings,
+    SelectSettings,
+    TrainSettings,
+)
+from dprkit.training.trainer import train
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory, tiny_examples):
+    """A folder with train.jsonl and valid.jsonl, 32 and 16 rows."""
+    folder = tmp_path_factory.mktemp("sets")
+    split = {"train": 32, "valid": 16}
+    select_data(SelectSettings(sources=(str(tiny_examples),), split=split, output_dir=str(folder)))
+    return folder
+
+
+def small(sets, output, **more):
+    return TrainSettings(
+        train_file=str(sets / "train.jsonl"),
+        output_dir=str(output),
+        **{**SMALL, "max_epochs": 3, **more},
+    )
+
+
+def content(folder):
+    return {name: f for name, f in read_manifest(folder).files.items() if f.content}
+
+
+class StopAtStep(Progress):
+    """A user who presses Ctrl-C at some step."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def advance(self, count, facts=None):
+        if facts:
+            self.left -= count
+            if self.left <= 0:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_stopped_training_ends_with_the_same_bytes(sets, tmp_path, stop):
+    train(small(sets, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(small(sets, tmp_path / "broken"), Run(StopAtStep(stop)))
+    train(small(sets, tmp_path / "broken"))
+    assert content(tmp_path / "whole") == content(tmp_path / "broken")
+
+    def figures(name):
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [{k: v for k, v in row.items() if k != "questions_per_second"} for row in rows]
+
+    assert figures("whole") == figures("broken")
+
+
+def test_the_seed_decides_everything(sets, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(small(sets, tmp_path / name, seed=seed, max_epochs=1))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert content(tmp_path / "a") != content(tmp_path / "c")
+
+
+def test_metrics_have_a_line_a_step_and_a_line_a_validation(sets, tmp_path):
+    report = train(small(sets, tmp_path / "m"))
+    rows = [json.loads(line) for line in (tmp_path / "m/metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if "loss" in row]
+    validations = [row for row in rows if "valid" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert set(steps[0]) == {"step", "epoch", "loss", "accuracy", "lr", "questions_per_second"}
+    assert [row["step"] for row in validations] == [0, 2, 4, 6]
+    assert report.steps == 6
+    best = min(validations, key=lambda row: row["valid"]["average_rank"])
+    assert report.valid == best["valid"]
+
+
+def test_the_best_epoch_is_the_retriever_and_the_last_lies_beside_it(sets, tmp_path):
+    report = train(small(sets, tmp_path / "m", best_by="loss", lr=0.5, max_epochs=2))
+    last = tmp_path / "m" / "last"
+    assert (report.best_epoch == 2) != last.is_dir()
+    if last.is_dir():
+        best, worse = (
+            load_file(folder / "question_encoder/model.safetensors")
+            for folder in (tmp_path / "m", last)
+        )
+        assert any(not np.array_equal(best[key], worse[key]) for key in best)
+        assert load_retriever(last).encode_questions(["a"]).shape == (1, 8)
+
+
+def test_max_steps_ends_training_in_the_middle_of_an_epoch(sets, tmp_path):
+    report = train(small(sets, tmp_path / "m", max_steps=3))
+    assert (report.steps, report.epochs) == (3, 2)
+
+
+def test_zero_epochs_write_the_starting_model(small_retriever, sets, tmp_path):
+    """Continuing from a retriever without training changes nothing."""
+    report = train(
+        TrainSettings(init=str(small_retriever), max_epochs=0, output_dir=str(tmp_path / "m"))
+    )
+    one, other = (load_retriever(f) for f in (small_retriever, tmp_path / "m"))
+    np.testing.assert_array_equal(*(r.encode_questions(["a b c"]) for r in (one, other)))
+    assert (report.steps, load_config(tmp_path / "m")) == (0, load_config(small_retriever))
+
+
+def test_a_transformer_can_be_the_start(small_retriever, sets, tmp_path):
+    """Any Hugging Face folder: here the question tower of another retriever."""
+    start = small_retriever / "question_encoder"
+    settings = small(
+        sets,
+        tmp_path / "m",
+        init=str(start),
+        projection=None,
+        shared=True,
+        pooling="mean",
+        similarity="cosine",
+        max_epochs=1,
+    )
+    train(settings)
+    assert not (tmp_path / "m" / "passage_encoder").exists()
+    vectors = load_retriever(tmp_path / "m").encode_passages([("title", "text")])
+    assert vectors.shape == (1, 16)
+    assert np.linalg.norm(vectors) == pytest.approx(1, abs=1e-5)
+    assert load_config(tmp_path / "m").temperature == 0.05
+
+
+def test_a_retriever_cannot_change_its_shape(small_retriever, tmp_path):
+    with pytest.raises(MismatchError, match="has similarity 'dot'; it cannot become 'cosine'"):
+        train(
+            TrainSettings(
+                init=str(small_retriever),
+                similarity="cosine",
+                max_epochs=0,
+                output_dir=str(tmp_path / "m"),
+            )
+        )
+
+
+def test_a_start_that_is_not_there_is_named_with_the_nearest_one(small_retriever, tmp_path):
+    wrong = str(small_retriever.with_name("modle"))
+    with pytest.raises(SettingsError, match="no such folder; did you mean 'model'"):
+        train(TrainSettings(init=wrong, max_epochs=0, output_dir=str(tmp_path / "m")))
+
+
+def test_a_length_beyond_the_model_is_refused(sets, tmp_path):
+    with pytest.raises(SettingsError, match="reads at most 512 tokens"):
+        train(small(sets, tmp_path / "m", passage_max_length=600))
+
+
+def recall_at_5(retriever, questions, passages, folder):
+    encode_corpus(
+        EncodeSettings(
+            retriever=str(retriever), passages=str(passages), output_dir=str(folder / "e")
+        )
+    )
+    index(IndexSettings(embeddings=str(folder / "e"), output_dir=str(folder / "i")))
+    report = evaluate(
+        EvaluateSettings(
+            index=str(folder / "i"), questions=str(questions), output_dir=str(folder / "r")
+        )
+    )
+    return report.metrics["passage_recall"]["5"]
+
+
+def test_the_tiny_recipe_learns(tmp_path, tiny_passages):
+    """Loss falls over 10 epochs; recall@5 of the valid questions rises far above untrained."""
+    recipe = load_recipe(recipe="tiny")
+    select, _ = recipe.stage("select-data", {"output_dir": str(tmp_path / "data")})
+    select_data(select)
+    recalls = {}
+    for epochs in (0, 10):
+        folder = tmp_path / str(epochs)
+        flags = {
+            "train_file": str(tmp_path / "data/train.jsonl"),
+            "output_dir": str(folder / "model"),
+            "max_epochs": epochs,
+        }
+        settings, _ = recipe.stage("train", flags)
+        report = train(settings)
+        valid = tmp_path / "data/valid.jsonl"
+        recalls[epochs] = recall_at_5(folder / "model", valid, tiny_passages, folder)
+    assert report.losses[-1] < 0.3 * report.losses[0]
+    assert recalls[10] > recalls[0] + 0.3
