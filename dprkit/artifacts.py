@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -74,6 +74,8 @@ class ProgressRecord(msgspec.Struct):
     inputs: dict[str, Input]
     files: dict[str, FileRecord] = {}
     state: dict[str, Any] = {}
+    aside: list[str] = []
+    """Files of a finished artifact that are on their way to .previous."""
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -240,8 +242,7 @@ class Draft:
 
     def save(self) -> None:
         """Write progress.json: everything up to here will be found by a later run."""
-        with appearing(self.directory / PROGRESS) as file:
-            file.write(msgspec.json.encode(self.record))
+        _save(self.directory, self.record)
 
     def finish(self, counts: Mapping[str, Any]) -> Manifest:
         """Write manifest.json: the artifact is whole."""
@@ -285,7 +286,7 @@ def draft(
     directory: Path | str,
     kind: str,
     settings: Mapping[str, Any],
-    inputs: Mapping[str, Path | str],
+    inputs: Mapping[str, str | Input],
     run: Run,
 ) -> Iterator[Draft]:
     """Make the artifact `kind` at `directory`: up to date, resumed, or begun.
@@ -295,13 +296,17 @@ def draft(
     others, MismatchError names both sides, and `run.restart` throws the half away. A finished
     artifact of other settings or inputs is kept in .previous until the new one is whole.
 
+    An input is a path, or an Input that an artifact it leads to already names.
+
     Raises LockedError (exit 75) while another process makes the same artifact.
     """
     directory = Path(directory)
     before = _earlier(directory, kind)
     now = {
-        name: identify(path, before.inputs.get(name) if before else None)
-        for name, path in inputs.items()
+        name: given
+        if isinstance(given, Input)
+        else identify(given, before.inputs.get(name) if before else None)
+        for name, given in inputs.items()
     }
     settled = msgspec.json.decode(msgspec.json.encode(settings))  # as a manifest gives it back
     fresh = ProgressRecord(kind, settled, now)
@@ -311,9 +316,7 @@ def draft(
         yield work
         return
     with lock(directory):
-        work = Draft(directory, _begin(directory, kind, fresh, run), run)
-        work.save()
-        yield work
+        yield Draft(directory, _begin(directory, kind, fresh, run), run)
 
 
 def _earlier(directory: Path, kind: str) -> Manifest | ProgressRecord | None:
@@ -364,13 +367,23 @@ def _begin(directory: Path, kind: str, fresh: ProgressRecord, run: Run) -> Progr
                 "go on with those, or throw the half away with --restart"
             )
         run.progress.note(f"{directory}: going on where an earlier run stopped")
-        return before
+        fresh = before
     if isinstance(before, Manifest):
         run.progress.note(
             f"{directory}: made anew: {_same(before, fresh) or '--restart was given'}"
         )
-        _set_aside(directory, before.files)
+        fresh.aside = [MANIFEST, *before.files]
+    _save(directory, fresh)
+    if fresh.aside:
+        _set_aside(directory, fresh.aside)
+        fresh.aside = []
+        _save(directory, fresh)
     return fresh
+
+
+def _save(directory: Path, record: ProgressRecord) -> None:
+    with appearing(directory / PROGRESS) as file:
+        file.write(msgspec.json.encode(record))
 
 
 def _discard(directory: Path) -> None:
@@ -384,15 +397,20 @@ def _discard(directory: Path) -> None:
     (directory / PROGRESS).unlink()
 
 
-def _set_aside(directory: Path, files: Iterable[str]) -> None:
-    """Move a finished artifact into .previous, so that a failed remake loses nothing."""
+def _set_aside(directory: Path, names: list[str]) -> None:
+    """Move a finished artifact into .previous, so that a failed remake loses nothing.
+
+    The manifest goes first. progress.json lists what is on its way: a run that is killed here is
+    taken up by the next one.
+    """
     previous = directory / PREVIOUS
-    shutil.rmtree(previous, ignore_errors=True)
-    for name in (MANIFEST, *files):
+    if MANIFEST in names and (directory / MANIFEST).exists():
+        shutil.rmtree(previous, ignore_errors=True)
+    for name in names:
         if (directory / name).exists():
             (previous / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).rename(previous / name)
-    for folder in sorted({(directory / name).parent for name in files} - {directory}, reverse=True):
+    for folder in sorted({(directory / name).parent for name in names} - {directory}, reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()
 

@@ -324,9 +324,9 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
     ] = None
     topk: Annotated[Positive, about("Passages to retrieve for each question.")] = 100
-    format: Annotated[Literal["results", "trec"], about("Lines of results.jsonl, or a TREC run.")] = (
-        "results"
-    )
+    format: Annotated[
+        Literal["results", "trec"], about("Lines of results.jsonl, or a TREC run.")
+    ] = "results"
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):

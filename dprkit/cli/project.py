@@ -15,7 +15,17 @@ import typer
 from dprkit.cli import render
 from dprkit.cli.display import display
 from dprkit.cli.ending import ending
-from dprkit.cli.stage import AsJson, Config, Quiet, RecipeName, Restart, Sets, json_of, run_stage
+from dprkit.cli.stage import (
+    AsJson,
+    Config,
+    Quiet,
+    RecipeName,
+    Restart,
+    Sets,
+    json_of,
+    run_stage,
+    tell,
+)
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
@@ -51,7 +61,8 @@ def run(
     with ending():
         begin = time.perf_counter()
         found = load_recipe(config, recipe, sets or ())
-        reports = dict(_run_stages(found, Run(display(quiet), tuple(sys.argv), restart), as_json))
+        around = Run(display(quiet), tuple(sys.argv), restart)
+        reports = dict(_run_stages(found, around, None if as_json else quiet))
         if as_json:
             whole = {
                 "recipe": found.name,
@@ -63,14 +74,17 @@ def run(
             sys.stdout.write(msgspec.json.encode(whole).decode() + "\n")
 
 
-def _run_stages(recipe: Recipe, run: Run, as_json: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _run_stages(
+    recipe: Recipe, run: Run, quiet: bool | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each stage's name and report, which is shown unless `quiet` is None."""
     for stage in RUN_ORDER:
         if stage not in recipe.written:
             continue
         run.progress.note(f"== {stage}")
         report, seconds = run_stage(recipe, stage, {}, run, {})
-        if not as_json:
-            RENDERS[stage](report)
+        if quiet is not None:
+            tell(report, RENDERS[stage], quiet)
         yield stage, json_of(report, seconds)
 
 

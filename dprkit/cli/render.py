@@ -14,11 +14,16 @@ def done(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def outputs(report: Any) -> None:
+    """Say where what was made lies."""
+    for path in report.outputs:
+        if path != "-":
+            done(f"  -> {path}")
+
+
 def selection(report: Any) -> None:
     dropped = "".join(f", {count:,} dropped: {why}" for why, count in report.dropped.items())
     done(f"kept {report.kept:,} of {report.read:,} rows read{dropped}")
-    for path in report.outputs:
-        done(f"  -> {path}")
 
 
 def training(report: Any) -> None:
@@ -30,22 +35,18 @@ def training(report: Any) -> None:
             f"kept epoch {report.best_epoch}: valid loss {v['loss']:.4f}, average rank "
             f"{v['average_rank']:.1f} of {v['pool']} (1 is best), accuracy {v['accuracy']:.3f}"
         )
-    done(f"  -> {report.retriever}")
 
 
 def encoding(report: Any) -> None:
     done(f"{report.passages:,} passages, {report.dim} dimensions, {report.shards} shards")
-    done(f"  -> {report.outputs[0]}")
 
 
 def indexing(report: Any) -> None:
     done(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
-    done(f"  -> {report.outputs[0]}")
 
 
 def searching(report: Any) -> None:
-    if report.outputs != ["-"]:
-        done(f"{report.questions:,} rankings -> {report.outputs[0]}")
+    done(f"{report.questions:,} questions, {report.topk} passages each")
 
 
 def evaluation(report: Any) -> None:
@@ -58,8 +59,6 @@ def evaluation(report: Any) -> None:
             bar = "█" * round(share * BAR)
             lines.append(f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  {bar}")
     sys.stdout.write("\n".join(lines) + "\n")
-    for path in report.outputs:
-        done(f"  -> {path}")
 
 
 evaluation.prints_data = True  # type: ignore[attr-defined]
@@ -68,4 +67,4 @@ evaluation.prints_data = True  # type: ignore[attr-defined]
 def downloading(report: Any) -> None:
     for row in report.rows:
         size = f"{row.bytes:,} bytes" if row.bytes else "size unknown"
-        done(f"{row.status}: {row.key} ({size}) -> {row.path}")
+        done(f"{row.status}: {row.key} ({size})")

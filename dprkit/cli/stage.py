@@ -15,6 +15,7 @@ import typer
 
 from dprkit.cli.display import display
 from dprkit.cli.ending import ending
+from dprkit.cli.render import outputs
 from dprkit.progress import Progress, Run
 from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES, Setting, fields_of
@@ -131,8 +132,16 @@ def show(payload: tuple[msgspec.Struct, float], render: Render, as_json: bool, q
     report, seconds = payload
     if as_json:
         sys.stdout.write(msgspec.json.encode(json_of(report, seconds)).decode() + "\n")
-    elif not quiet or getattr(render, "prints_data", False):
+    else:
+        tell(report, render, quiet)
+
+
+def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:
+    """Print a report for people; `quiet` leaves only what is data."""
+    if not quiet or getattr(render, "prints_data", False):
         render(report)
+    if not quiet:
+        outputs(report)
 
 
 def json_of(report: msgspec.Struct, seconds: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, Manifest, draft, read_manifest
+from dprkit.artifacts import Draft, Input, Manifest, draft, read_manifest
 from dprkit.errors import InputError
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, record_of, required
@@ -32,8 +32,9 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     """Build the index artifact of an embeddings artifact, adding it shard by shard."""
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    read_manifest(embeddings, "embeddings")
-    inputs = {"embeddings": embeddings}
+    # What made the embeddings is named here too, so that a search can refuse what does not fit.
+    inputs: dict[str, str | Input] = {"embeddings": embeddings}
+    inputs |= read_manifest(embeddings, "embeddings").inputs
     with draft(directory, "index", record_of(settings), inputs, run) as work:
         manifest = work.done or _build(work, settings)
     counts = manifest.counts
@@ -56,8 +57,6 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
     with work.file(INDEX) as file:
         # Through Python's file: FAISS's own writer does not notice a disk that fills at the end.
         faiss.write_index(built, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
-    # What made the embeddings is kept here too, so that a search can refuse what does not fit.
-    work.record.inputs.update(embeddings.manifest.inputs)
     return work.finish({"type": settings.type, "passages": embeddings.count, "dim": embeddings.dim})
 
 
