@@ -24,7 +24,6 @@ STDIN = "-"
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SPACE = b" \t\r\n"
-_PACKED = 1 << 10  # bytes; zstandard unpacks all it is given at once, 10,000 times as much at worst
 _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
 
 
@@ -113,9 +112,10 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
     import zstandard
 
     decoder = zstandard.ZstdDecompressor().decompressobj()
-    done = 0
+    done, size = 0, 64
     try:
-        while packed := file.read(min(CHUNK, _PACKED)):
+        while packed := file.read(min(size, CHUNK)):
+            before = done
             while packed:
                 if decoder.eof:  # files may hold several frames
                     decoder = zstandard.ZstdDecompressor().decompressobj()
@@ -123,6 +123,8 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
                     yield chunk
                     done += len(chunk)
                 packed = decoder.unused_data
+            # The decoder unpacks all it is given, at worst to 10,000 times its size.
+            size = max(size // 2, 1) if done - before > CHUNK else min(size * 2, 1 << 14)
     except zstandard.ZstdError as error:
         raise FormatError(path, f"byte {done}", f"a corrupt zstandard file ({error})") from None
     if not decoder.eof:
@@ -239,11 +241,18 @@ def _take(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int) -> None:
     """Between objects stands one comma, before the first none, before `]` none (None)."""
-    found = gap.strip(_SPACE)
-    if found != (b"," if comma_due else b""):
-        expected = "a comma" if comma_due else "an object"
-        problem = f"not JSON: expected {expected}, found {found[:20].decode(errors='replace')!r}"
-        raise FormatError(path, f"byte {offset}", problem)
+    found = gap.lstrip(_SPACE)
+    comma_lacks = comma_due and found[:1] != b","
+    if comma_due and not comma_lacks:
+        found = found[1:].lstrip(_SPACE)
+    if not found and not comma_lacks:
+        return
+    where = offset + len(gap) - len(found)
+    if found[:1] == b"]":
+        _check_end(found[1:] + b"{", (), path, where + 1)  # the object that ends the gap
+    expected = "a comma" if comma_lacks else "]" if comma_due is None else "an object"
+    problem = f"expected {expected}, found {(found[:20] or b'{').decode(errors='replace')!r}"
+    raise FormatError(path, f"byte {where}", f"not JSON: {problem}")
 
 
 def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str, offset: int) -> None:

@@ -16,6 +16,11 @@ from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import Ids
 
 
+def device() -> torch.device:
+    """Where models run: the first GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Encoder(nn.Module):
     """A transformer with pooling and an optional projection: token ids -> one vector a text."""
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from dprkit.artifacts import Draft
 from dprkit.errors import InputError, OutputError, reading
-from dprkit.models.bi_encoder import BiEncoder, Encoder
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import CONFIG, RetrieverConfig, load_config
 from dprkit.models.tokens import Tokens, load_tokenizer
 from dprkit.records import Passage
@@ -37,14 +37,14 @@ PROBES = "probes.safetensors"
 
 
 def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:
-    """The model (in evaluation mode, on the CPU) and the tokenizer of a retriever folder."""
+    """The model, in evaluation mode on `device()`, and the tokenizer of a retriever folder."""
     directory, config = Path(directory), load_config(directory)
     question = _load_encoder(directory / QUESTION, config, output_dropout)
     passage = question
     if not config.shared:
         passage = _load_encoder(directory / PASSAGE, config, output_dropout)
     tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
-    return BiEncoder(question, passage, config).eval(), tokens
+    return BiEncoder(question, passage, config).eval().to(device()), tokens
 
 
 def tokens_for(tokenizer: Any, config: RetrieverConfig) -> Tokens:
@@ -196,7 +196,10 @@ def probe_vectors(model: BiEncoder, tokens: Tokens) -> dict[str, np.ndarray]:
     with torch.inference_mode():
         questions = model.question_encoder.encode(tokens.questions(PROBE_QUESTIONS), 2048)
         passages = model.passage_encoder.encode(tokens.passages(PROBE_PASSAGES), 2048)
-    return {"questions": questions.float().numpy(), "passages": passages.float().numpy()}
+    return {
+        "questions": questions.float().cpu().numpy(),
+        "passages": passages.float().cpu().numpy(),
+    }
 
 
 def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from dprkit.errors import SettingsError
-from dprkit.models.bi_encoder import BiEncoder, Encoder
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.checkpoints import load_backbone, load_bi_encoder, tokens_for
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.scratch import learn_tokenizer, tiny_roberta
@@ -67,7 +67,7 @@ def _two_towers(
     question = Encoder(backbone(), config, dropout)
     passage = question if config.shared else Encoder(backbone(), config, dropout)
     passage.load_state_dict(question.state_dict())  # as in DPR, the towers part in training
-    return BiEncoder(question, passage, config)
+    return BiEncoder(question, passage, config).to(device())
 
 
 def _check_lengths(model: BiEncoder, settings: TrainSettings) -> None:
