@@ -1,4 +1,4 @@
-"""What dprkit writes: files that appear whole or not at all, and artifacts.
+"""Artifacts: what the stages make and read.
 
 An artifact is a folder with a manifest.json that says what it is, what made it, from what, and
 the size and sha256 of every file. manifest.json is written last: a folder without one is
@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,8 +21,17 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from dprkit import __version__
-from dprkit.errors import InputError, MismatchError, OutputError, reading, writing
-from dprkit.files import TEMPORARY, Hashing, appearing, lock, sync_file, umask_mode
+from dprkit.errors import InputError, LockedError, MismatchError, OutputError, reading, writing
+from dprkit.files import (
+    TEMPORARY,
+    Hashing,
+    appearing,
+    delete,
+    lock,
+    prune,
+    sync_file,
+    umask_mode,
+)
 from dprkit.progress import Run
 
 SCHEMA = 1
@@ -74,8 +83,9 @@ class ProgressRecord(msgspec.Struct):
     inputs: dict[str, Input]
     files: dict[str, FileRecord] = {}
     state: dict[str, Any] = {}
-    aside: list[str] = []
-    """Files of a finished artifact that are on their way to .previous."""
+    """What a stage needs to go on. Where it is empty, nothing would be lost by beginning anew."""
+    claimed: list[str] = []
+    """Files and folders that are the run's own, whole or not: noted before they appear."""
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -88,24 +98,27 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     another kind.
     """
     directory = Path(directory)
-    wanted = f"{kind} " if kind else ""
-    if (directory / PROGRESS).exists() and not (directory / MANIFEST).exists():
+    wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
+    if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
         raise InputError(f"{directory}: unfinished; run the command that makes it again")
-    if not directory.is_dir():
-        problem = "is a file" if directory.exists() else "no such folder"
-        raise InputError(f"{directory}: {problem}; name the folder of a {wanted}artifact")
+    if not os.path.isdir(directory):
+        problem = "is a file" if os.path.exists(directory) else "no such folder"
+        raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
+    if not is_artifact(directory):
+        raise InputError(f"{directory}: has no {MANIFEST}; name the folder of {wanted}")
     try:
-        manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        raise InputError(f"{directory}: has no {MANIFEST}; it is no {wanted}artifact") from None
+        with reading(directory / MANIFEST):
+            manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
     except msgspec.MsgspecError as error:
-        raise InputError(f"{directory / MANIFEST}: damaged ({error}); make it again") from None
+        raise InputError(
+            f"{directory / MANIFEST}: damaged ({error}); move the folder away and make it again"
+        ) from None
     if manifest.schema > SCHEMA:
         raise InputError(
             f"{directory}: made by dprkit {manifest.dprkit}, which is newer; upgrade dprkit"
         )
     if kind and manifest.kind != kind:
-        raise InputError(f"{directory}: is a {manifest.kind} artifact; a {kind} is needed here")
+        raise InputError(f"{directory}: holds {manifest.kind}, not {kind}; name another folder")
     return manifest
 
 
@@ -114,37 +127,47 @@ def read_progress(directory: Path | str) -> ProgressRecord | None:
     path = Path(directory) / PROGRESS
     if is_artifact(directory) or not path.is_file():
         return None
-    return msgspec.json.decode(path.read_bytes(), type=ProgressRecord)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ProgressRecord)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{path}: damaged ({error}); move the folder away and make it again"
+        ) from None
 
 
 def is_artifact(directory: Path | str) -> bool:
-    return (Path(directory) / MANIFEST).is_file()
+    return os.path.isfile(Path(directory) / MANIFEST)
 
 
 def identify(path: Path | str, known: Input | None = None) -> Input:
     """What `path` holds: an artifact, a file, or a folder such as a Hugging Face model.
 
-    Where `known` has the file's size and time of change, its identity is taken from there
+    Where `known` has the file's path, size and time of change, its identity is taken from there
     instead of reading the file again.
     """
     path = Path(path)
-    here = str(path.resolve())
-    if is_artifact(path):
-        return Input(here, read_manifest(path).identity)
+    here = os.path.realpath(path)
     with reading(path):
+        if str(path) == "-" or path.is_fifo():
+            raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
+        if is_artifact(path):
+            return Input(here, read_manifest(path).identity)
         status = path.stat()
     if path.is_dir():
         return Input(here, _folder_identity(path))
-    if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
-        return Input(here, known.identity, known.bytes, known.mtime_ns)
+    now = Input(here, known.identity if known else "", status.st_size, status.st_mtime_ns)
+    if known == now:
+        return now
     with reading(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Input(here, f"sha256:{digest}", status.st_size, status.st_mtime_ns)
 
 
 def _folder_identity(directory: Path) -> str:
-    files = sorted(p for p in directory.rglob("*") if p.is_file() and ".git" not in p.parts)
-    return _identity("folder", {str(p.relative_to(directory)): _record(p) for p in files})
+    names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
+    with reading(directory):
+        files = {str(name): _record(p) for p, name in names.items() if ".git" not in name.parts}
+    return _identity("folder", files)
 
 
 def _identity(kind: str, files: Mapping[str, FileRecord]) -> str:
@@ -178,9 +201,22 @@ class Draft:
         """What a stage wants to find again after a crash; kept by `save`."""
         return self.record.state
 
-    def has(self, name: str) -> bool:
-        """Whether an earlier run already made the file `name`, whole."""
-        return name in self.record.files
+    def claim(self, *names: str) -> None:
+        """Say which files or folders this run will make; `file` and `folder` do it themselves.
+
+        Noted in progress.json, so that a later run can tell what a killed one left from what is
+        somebody else's. Raises OutputError for what is there and not this artifact's.
+        """
+        new = [name for name in names if name not in self.record.claimed]
+        for name in new:
+            if os.path.lexists(self.directory / name):
+                raise OutputError(
+                    f"{self.directory / name}: already there and not made by dprkit; "
+                    "choose another output or move it away"
+                )
+        if new:
+            self.record.claimed.extend(new)
+            self.save()
 
     @contextmanager
     def file(self, name: str, content: bool = True) -> Iterator[BinaryIO]:
@@ -188,9 +224,8 @@ class Draft:
 
         `content=False`: it tells about the making and is no part of the identity.
         """
-        path = self.directory / name
-        self._refuse_foreign(name)
-        with appearing(path) as file:
+        self.claim(name)
+        with appearing(self.directory / name) as file:
             hashing = Hashing(file)
             yield cast(BinaryIO, hashing)
         self.record.files[name] = FileRecord(hashing.count, hashing.digest.hexdigest(), content)
@@ -198,6 +233,7 @@ class Draft:
     @contextmanager
     def folder(self, name: str, content: bool = True) -> Iterator[Path]:
         """A folder of the artifact that a library fills; it appears when the block ends."""
+        self.claim(name)
         with writing(self.directory):
             work = Path(
                 tempfile.mkdtemp(prefix=f"{TEMPORARY}{name.replace('/', '-')}-", dir=self.directory)
@@ -215,8 +251,9 @@ class Draft:
             target = self.directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
             os.chmod(work, umask_mode(0o777))
-            self._forget(name)
+            delete(target)
             work.rename(target)
+            self._forget(name)
             self.record.files.update(records)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -228,6 +265,7 @@ class Draft:
 
     def rewind(self, name: str, size: int) -> None:
         """Cut a growing file back to the `size` bytes it had when progress was last saved."""
+        self.claim(name)
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
             file.truncate(size)
 
@@ -237,16 +275,23 @@ class Draft:
 
     def remove(self, name: str) -> None:
         """Take the file or folder `name` out of the artifact again."""
+        delete(self.directory / name)
         self._forget(name)
         self.save()
 
     def save(self) -> None:
         """Write progress.json: everything up to here will be found by a later run."""
-        _save(self.directory, self.record)
+        with appearing(self.directory / PROGRESS) as file:
+            file.write(msgspec.json.encode(self.record))
 
-    def finish(self, counts: Mapping[str, Any]) -> Manifest:
-        """Write manifest.json: the artifact is whole."""
+    def finish(self, counts: Mapping[str, Any], drop: str = "") -> Manifest:
+        """Write manifest.json: the artifact is whole.
+
+        What has a name that begins with `drop` was only needed to go on, such as checkpoints.
+        """
         record = self.record
+        if drop:
+            record.files = {n: f for n, f in record.files.items() if not n.startswith(drop)}
         manifest = Manifest(
             kind=record.kind,
             schema=SCHEMA,
@@ -260,25 +305,16 @@ class Draft:
         )
         with appearing(self.directory / MANIFEST) as file:
             file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        (self.directory / PROGRESS).unlink(missing_ok=True)
-        shutil.rmtree(self.directory / PREVIOUS, ignore_errors=True)
+        _tidy(self.directory, manifest.files)
         return manifest
 
     def _forget(self, name: str) -> None:
-        path = self.directory / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        """Strike a file, or all files of a folder, from the record."""
         own = [
             known for known in self.record.files if known == name or known.startswith(f"{name}/")
         ]
         for known in own:
             del self.record.files[known]
-
-    def _refuse_foreign(self, name: str) -> None:
-        if (self.directory / name).exists() and name not in self.record.files:
-            raise OutputError(
-                f"{self.directory / name}: already there and not made by dprkit; "
-                "choose another output or move it away"
-            )
 
 
 @contextmanager
@@ -301,7 +337,8 @@ def draft(
     Raises LockedError (exit 75) while another process makes the same artifact.
     """
     directory = Path(directory)
-    before = _earlier(directory, kind)
+    with reading(directory):
+        before = _earlier(directory, kind)
     now = {
         name: given
         if isinstance(given, Input)
@@ -310,30 +347,57 @@ def draft(
     }
     settled = msgspec.json.decode(msgspec.json.encode(settings))  # as a manifest gives it back
     fresh = ProgressRecord(kind, settled, now)
-    if isinstance(before, Manifest) and not run.restart and _same(before, fresh) == "":
-        work = Draft(directory, fresh, run)
+    work = Draft(directory, fresh, run)
+    if isinstance(before, Manifest) and not _why_anew(work, before):
         work.done = before
+        run.progress.note(f"{directory}: up to date")
+        if (directory / PROGRESS).exists():
+            with contextlib.suppress(LockedError, OutputError), lock(directory):
+                _tidy(directory, before.files)
         yield work
         return
     with lock(directory):
-        yield Draft(directory, _begin(directory, kind, fresh, run), run)
+        _begin(work)
+        try:
+            yield work
+        except Exception:  # a signal leaves everything to the next run
+            if not work.done and not work.state:
+                _undo(directory, work.record)
+            raise
 
 
 def _earlier(directory: Path, kind: str) -> Manifest | ProgressRecord | None:
     """What is at `directory`: a finished artifact, a half-done one, or nothing of ours."""
-    if is_artifact(directory):
-        return read_manifest(directory, kind)
-    try:
-        return msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        raise OutputError(f"{directory}: is a file; an output folder is needed") from None
-    except msgspec.MsgspecError:
-        raise OutputError(f"{directory / PROGRESS}: damaged; run again with --restart") from None
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory}: is a file; an output folder is needed")
+    found = read_manifest(directory) if is_artifact(directory) else read_progress(directory)
+    if found and found.kind != kind:
+        raise OutputError(f"{directory}: holds {found.kind}; choose another output for {kind}")
+    return found
 
 
-def _same(old: Manifest | ProgressRecord, new: ProgressRecord) -> str:
+def _why_anew(work: Draft, before: Manifest) -> str:
+    """`""` when `before` is what `work` would make and is whole, else what it lacks.
+
+    Raises MismatchError for a file that was changed: making it anew would throw that away.
+    """
+    if work.run.restart:
+        return "--restart was given"
+    if difference := _difference(before, work.record):
+        return difference
+    for name, record in before.files.items():
+        path = work.directory / name
+        if not path.is_file():
+            return f"{name} is gone"
+        if record.content and path.stat().st_size != record.bytes:
+            raise MismatchError(
+                f"{path}: was changed since it was made; move it away to keep it, "
+                "or make it again with --restart"
+            )
+    return ""
+
+
+def _difference(old: Manifest | ProgressRecord, new: ProgressRecord) -> str:
     """`""` when both would make the same artifact, else the first differences, in words."""
     differences = [
         f"{name} was {old.settings.get(name)!r} and is {new.settings.get(name)!r}"
@@ -354,68 +418,79 @@ def _side(known: Input | None) -> str:
     return f"{known.path} ({known.identity[:23]})" if known else "absent"
 
 
-def _begin(directory: Path, kind: str, fresh: ProgressRecord, run: Run) -> ProgressRecord:
+def _begin(work: Draft) -> None:
     """Decide, holding the lock, between resuming and starting anew."""
-    _sweep(directory)
-    if run.restart and (directory / PROGRESS).exists():
-        _discard(directory)
-    before = _earlier(directory, kind)
-    if isinstance(before, ProgressRecord):
-        if difference := _same(before, fresh):
+    directory, run = work.directory, work.run
+    _remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])  # of a killed run
+    before = _earlier(directory, work.record.kind)
+    if isinstance(before, ProgressRecord) and before.state and not run.restart:
+        if difference := _difference(before, work.record):
             raise MismatchError(
                 f"{directory}: half done with other settings or inputs: {difference}; "
                 "go on with those, or throw the half away with --restart"
             )
         run.progress.note(f"{directory}: going on where an earlier run stopped")
-        fresh = before
+        work.record = before
+        return
+    if isinstance(before, ProgressRecord):
+        _undo(directory, before)
+        before = _earlier(directory, work.record.kind)
     if isinstance(before, Manifest):
-        run.progress.note(
-            f"{directory}: made anew: {_same(before, fresh) or '--restart was given'}"
-        )
-        fresh.aside = [MANIFEST, *before.files]
-    _save(directory, fresh)
-    if fresh.aside:
-        _set_aside(directory, fresh.aside)
-        fresh.aside = []
-        _save(directory, fresh)
-    return fresh
+        if not (why := _why_anew(work, before)):
+            work.done = before  # undone above, and just what is asked for now
+            return
+        _refuse_itself(work, before)
+        run.progress.note(f"{directory}: made anew: {why}")
+        _tidy(directory, before.files)
+    work.save()
+    if isinstance(before, Manifest):
+        _set_aside(directory, [MANIFEST, *before.files])
 
 
-def _save(directory: Path, record: ProgressRecord) -> None:
-    with appearing(directory / PROGRESS) as file:
-        file.write(msgspec.json.encode(record))
+def _refuse_itself(work: Draft, before: Manifest) -> None:
+    """An artifact that is made anew moves out of the way, so it cannot be an input as well."""
+    here = os.path.realpath(work.directory)
+    own = {here, *(os.path.join(here, name) for name in before.files)}
+    for known in work.record.inputs.values():
+        if known.path in own:
+            raise MismatchError(f"{known.path}: is an input too; choose another output")
 
 
-def _discard(directory: Path) -> None:
-    """Throw away a half-done artifact, and only what it made."""
-    try:
-        record = msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
-    except msgspec.MsgspecError:
-        record = ProgressRecord("", {}, {})
-    for name in record.files:
-        (directory / name).unlink(missing_ok=True)
-    (directory / PROGRESS).unlink()
+def _undo(directory: Path, record: ProgressRecord) -> None:
+    """Throw away a half-done artifact, and only what it made; put the one before it back."""
+    _remove(directory, record.claimed)
+    Draft(directory, ProgressRecord(record.kind, {}, {}), Run()).save()  # with nothing claimed
+    previous = directory / PREVIOUS
+    names = [str(p.relative_to(previous)) for p in previous.rglob("*") if p.is_file()]
+    for name in sorted(names, key=lambda name: name == MANIFEST):  # the manifest last
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (previous / name).replace(directory / name)
+    _tidy(directory, ())
 
 
 def _set_aside(directory: Path, names: list[str]) -> None:
     """Move a finished artifact into .previous, so that a failed remake loses nothing.
 
-    The manifest goes first. progress.json lists what is on its way: a run that is killed here is
-    taken up by the next one.
+    The manifest goes first. A run that is killed here is undone by the next one.
     """
-    previous = directory / PREVIOUS
-    if MANIFEST in names and (directory / MANIFEST).exists():
-        shutil.rmtree(previous, ignore_errors=True)
     for name in names:
         if (directory / name).exists():
-            (previous / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).rename(previous / name)
-    for folder in sorted({(directory / name).parent for name in names} - {directory}, reverse=True):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+            (directory / PREVIOUS / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).rename(directory / PREVIOUS / name)
+    prune(directory, names)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what a killed run was in the middle of writing."""
-    for left in directory.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+def _remove(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        delete(directory / name)
+        prune(directory, [name])
+
+
+def _tidy(directory: Path, files: Iterable[str]) -> None:
+    """Remove what served the making of a finished artifact and is none of its `files`."""
+    parts = {str(part) for name in files for part in (Path(name), *Path(name).parents)}
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        left = msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
+        _remove(directory, [name for name in left.claimed if name not in parts])
+    shutil.rmtree(directory / PREVIOUS, ignore_errors=True)
+    (directory / PROGRESS).unlink(missing_ok=True)

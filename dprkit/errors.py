@@ -117,6 +117,8 @@ def reading(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path}: a part of this path is a file; check the path") from None
     except PermissionError:
         raise InputError(f"{path}: not readable; check its permissions") from None
+    except OSError as error:
+        raise InputError(f"{path}: {_reason(error)}; check the path") from None
 
 
 @contextmanager
@@ -127,6 +129,8 @@ def writing(path: Path | str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.filename and not _near(Path(os.fsdecode(error.filename)), Path(path)):
+            raise  # it came up while something else was read
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"{path}: no space left on the device; free some and run again"
@@ -135,8 +139,19 @@ def writing(path: Path | str) -> Iterator[None]:
             raise OutputError(
                 f"{path}: not writable; choose another output or fix its permissions"
             ) from None
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
             raise OutputError(
-                f"{path}: {os.strerror(error.errno).lower()}; choose another output"
+                f"{path}: a part of this path is a file; choose another output"
             ) from None
+        if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
+            raise OutputError(f"{path}: {_reason(error)}; choose another output") from None
         raise
+
+
+def _near(one: Path, path: Path) -> bool:
+    """Whether `one` is `path`, above it, below it, or beside it."""
+    return one in (path, *path.parents) or path in one.parents or path.parent == one.parent
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)

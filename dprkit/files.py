@@ -10,11 +10,12 @@ import fcntl
 import gzip
 import hashlib
 import os
+import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -45,17 +46,22 @@ def write_file(path: Path | str) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends without an error.
 
     `-` is stdout. A name that ends in .gz or .zst is compressed. Whatever was at `path` stays
-    there until the new file is whole.
+    there until the new file is whole. A link stays a link, and into a pipe or a device it is
+    written straight.
     """
     if str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory; name a file in it")
-    with appearing(path) as file, _compressing(file, path.suffix) as outer:
-        yield cast(BinaryIO, outer)
+    with writing(path):
+        if path.is_dir():
+            raise OutputError(f"{path}: is a directory; name a file in it")
+        straight = path.exists() and not path.is_file()
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        opened = path.open("wb") if straight else appearing(target)
+        with opened as file, _compressing(file, path.suffix) as outer:
+            yield cast(BinaryIO, outer)
 
 
 @contextmanager
@@ -77,7 +83,8 @@ def appearing(path: Path) -> Iterator[IO[bytes]]:
     """Write beside `path`, fsync, rename; leave nothing behind on an error."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
+        prefix = f"{TEMPORARY}{path.name[:40]}-"  # a name may be as long as the system allows
+        handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         try:
             with os.fdopen(handle, "wb", buffering=1 << 20) as file:
                 yield file
@@ -113,22 +120,69 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def delete(path: Path) -> None:
+    """Remove a file or a folder, whichever is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def prune(directory: Path, names: Iterable[str]) -> None:
+    """Remove the folders in `directory` that held `names` and hold nothing any more."""
+    folders = {directory / parent for name in names for parent in Path(name).parents}
+    for folder in sorted(folders - {directory}, reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process; the kernel lets go of it however the process ends."""
-    path = directory / LOCK
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    """Hold `directory` for this process; the kernel lets go of it however the process ends.
+
+    The lock file goes at the end, and so does the folder where nothing else is in it.
+    """
+    handle = _locked(directory)
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    holder = f"pid {os.getpid()} on {socket.gethostname()} since {since}\n"
     try:
+        with writing(directory):
+            os.truncate(handle, 0)
+            os.write(handle, holder.encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (directory / LOCK).unlink()
+            directory.rmdir()  # refused where there is anything in it
+        os.close(handle)
+
+
+def _locked(directory: Path) -> int:
+    """The handle of `directory`'s lock file, held. Raises LockedError."""
+    path = directory / LOCK
+    while True:
+        with writing(directory):
+            handle = _open_lock(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another run"
+            os.close(handle)
             raise LockedError(f"{directory}: in use by {holder}; try again later") from None
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.truncate(handle, 0)
-        os.write(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
-        yield
-    finally:
-        os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(handle)):
+                return handle
+        os.close(handle)  # its last holder removed the file: this lock holds nothing
+
+
+def _open_lock(path: Path) -> int:
+    """Open the lock file, whose folder another process may be removing at this moment."""
+    tries = 100
+    while True:
+        tries -= 1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except (FileExistsError, FileNotFoundError):
+            if not tries:
+                raise

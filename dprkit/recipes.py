@@ -111,12 +111,16 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         text = path.read_bytes()
     try:
         tree = yaml.compose(text.decode())
-        recipe = yaml.safe_load(text) or {}
+        recipe = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise FormatError(path, 1, "not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FormatError(path, line, f"not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise FormatError(path, 1, f"not YAML: {error}") from None
+    if recipe is None:
+        return {}
     if not isinstance(recipe, dict):
         raise FormatError(path, 1, "a recipe is a mapping of stages to their settings")
     _check_keys(path, tree, recipe)
@@ -138,7 +142,8 @@ def _renamed(value: Any) -> Any:
 
 def _check_keys(path: Path, tree: Any, recipe: dict[str, Any]) -> None:
     """Refuse a key that no stage knows, with its line and the nearest known one."""
-    for key_node, value_node in tree.value if tree else ():
+    _refuse_twice(path, tree)
+    for key_node, value_node in tree.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key in ("name", "description"):
             continue
@@ -146,8 +151,20 @@ def _check_keys(path: Path, tree: Any, recipe: dict[str, Any]) -> None:
             raise FormatError(path, line, f"no stage is called {key!r}{nearest(key, STAGES)}")
         if not isinstance(recipe[key], dict | None):
             raise FormatError(path, line, f"{key} holds the settings of a stage, as name: value")
+        if recipe[key]:
+            _refuse_twice(path, value_node)
         for name_node, _ in value_node.value if recipe[key] else ():
             _check_name(_known(key), str(name_node.value), path, name_node.start_mark.line + 1)
+
+
+def _refuse_twice(path: Path, mapping: Any) -> None:
+    """YAML would let the last of two equal keys win in silence."""
+    seen: set[str] = set()
+    for node, _ in mapping.value:
+        name = str(node.value).replace("-", "_")
+        if name in seen:
+            raise FormatError(path, node.start_mark.line + 1, f"{node.value!r} is there twice")
+        seen.add(name)
 
 
 def _check_name(stage: str, name: str, path: Path, line: int) -> None:
@@ -174,6 +191,9 @@ def _read_sets(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
             raise SettingsError(
                 f"--set {text}: {stage} has no setting {name!r}{nearest(name, known)}"
             )
-        parsed = yaml.safe_load(value) if value[:1] in "[{" else value
+        try:
+            parsed = yaml.safe_load(value) if value[:1] in "[{" else value
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {text}: {value!r} is not YAML") from None
         found.setdefault(_known(stage), {})[name.replace("-", "_")] = parsed
     return found

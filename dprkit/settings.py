@@ -7,7 +7,10 @@ comes from is decided in `Recipe.stage`: flag, then --set, then the recipe, then
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -351,12 +354,11 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     passages: Annotated[
         str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
     ] = None
-    topk: Annotated[tuple[Positive, ...], about("Depths to report.", metavar="1,5,20,100")] = (
-        1,
-        5,
-        20,
-        100,
-    )
+    topk: Annotated[
+        tuple[Positive, ...],
+        Meta(min_length=1),
+        about("Depths to report.", metavar="1,5,20,100"),
+    ] = (1, 5, 20, 100)
     match: Annotated[
         Literal["string", "regex"], about("How an answer is looked for in a passage.")
     ] = "string"
@@ -389,6 +391,7 @@ class Setting:
     replaces: str
 
 
+@cache
 def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     """The settings of a stage by name, in the order they are written down."""
     hints = get_type_hints(stage, include_extras=True)
@@ -461,7 +464,8 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
     Raises SettingsError that names the setting, the value and where it came from.
     """
     setting = fields_of(STAGES[stage])[name]
-    shown = f"--{name.replace('_', '-')}" if origin == "flag" else f"{stage}.{name} ({origin})"
+    flag = name.upper() if setting.flag == "argument" else f"--{name.replace('_', '-')}"
+    shown = flag if origin == "flag" else f"{stage}.{name} ({origin})"
     try:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
@@ -469,8 +473,10 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
         raise SettingsError(
             f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
         ) from None
-    if isinstance(result, float) and result != result:
-        raise SettingsError(f"{shown}: nan will not do: expected a number")
+    if isinstance(result, float) and not isfinite(result):
+        raise SettingsError(f"{shown}: {value} will not do: expected a finite number")
+    if setting.path and re.search("[\ud800-\udfff]", "".join(result or "")):
+        raise SettingsError(f"{shown}: {value!r} is not UTF-8; rename the file")
     if setting.path and isinstance(result, tuple):
         return tuple(map(real_path, result))
     return real_path(result) if setting.path and isinstance(result, str) else result

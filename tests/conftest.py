@@ -1,12 +1,23 @@
-"""What many tests share: a small real retriever, made by the real stages."""
+"""What many tests share: a small real retriever, a small workspace, and ways to run dprkit."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dprkit.settings import TrainSettings, bundled
+
+# Before torch is imported: for models as small as these more threads only get in the way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = {
     "scratch_hidden_size": 16,
@@ -37,3 +48,74 @@ def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Pat
         TrainSettings(train_file=str(tiny_examples), max_epochs=0, output_dir=str(folder), **SMALL)
     )
     return folder
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+RECIPE = """\
+select-data: {sources: [bundled:tiny/examples.json], split: {train: 16, valid: 8, test: 8}}
+train: {max_epochs: 2, batch_size: 8, projection: 8, scratch_hidden_size: 16, \
+scratch_vocab_size: 400, valid_hard_negatives: 1, valid_negatives: 1}
+encode-corpus: {passages: bundled:tiny/passages.tsv, shard_size: 100}
+index: {}
+evaluate: {topk: [1, 5]}
+"""
+STAGES_RUN = ("select-data", "train", "encode-corpus", "index", "evaluate")
+DPRKIT = [sys.executable, "-m", "dprkit"]
+
+
+def call(*words: object, **how: Any) -> Any:
+    """Run a command in this process: exit_code, stdout and stderr."""
+    from dprkit.cli.app import app
+
+    return CliRunner().invoke(app, [str(word) for word in words], **how)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a command of its own, with `more` in it."""
+    return {**os.environ, "COLUMNS": "80", **more}
+
+
+def shell(*words: object, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command as the shell does, in a process of its own."""
+    how = {"env": environment(), "capture_output": True, "text": True, "timeout": 120} | how
+    return subprocess.run([*DPRKIT, *map(str, words)], **how)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dprkit.yaml and runs/dprkit/, all five stages done. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "dprkit.yaml").write_text(RECIPE)
+    with contextlib.chdir(folder):
+        result = call("run", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def work(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished workspace, as the current folder."""
+    folder = tmp_path / "work ü"
+    shutil.copytree(finished, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """mount("size=100k") gives a folder with a file system of its own; needs to be root."""
+    mounted = []
+
+    def tmpfs(options: str) -> Path:
+        folder = tmp_path / f"mount-{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a small file system is not permitted here")
+        mounted.append(folder)
+        return folder
+
+    yield tmpfs
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +21,15 @@ def display(quiet: bool) -> Progress:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
+def say(line: str) -> None:
+    """Write a line to stderr. When nobody can be told any more the work goes on in silence."""
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class Lines(Progress):
     """One line now and then, for logs and cron."""
 
@@ -31,7 +41,7 @@ class Lines(Progress):
         self.facts: Mapping[str, float] = {}
 
     def note(self, message: str) -> None:
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+        say(f"{time.strftime('%H:%M:%S')} {message}")
 
     def start(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit, self.done, self.facts = what, total, unit, 0, {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from dprkit.settings import DownloadSettings
@@ -19,13 +19,16 @@ DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
 
 def list_catalog(settings: DownloadSettings, as_json: bool) -> None:
     """Print the catalog, or the part of it that `settings.names` stand for."""
+    from dprkit.cli.render import as_json as print_json
+    from dprkit.cli.stage import json_of
     from dprkit.data.catalog import load_catalog, match_resources
 
+    begin = time.perf_counter()
     catalog = load_catalog(settings.catalog)
     resources = match_resources(settings.names, catalog) if settings.names else catalog.values()
     if as_json:
-        sys.stdout.write(msgspec.json.encode(list(resources)).decode() + "\n")
-        return
+        listed = {"resources": list(resources), "outputs": []}
+        return print_json(json_of(listed, time.perf_counter() - begin))
     before: list[str] = []
     for resource in resources:
         *above, name = resource.key.split(".")

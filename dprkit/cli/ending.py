@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from dprkit.cli.display import say
 from dprkit.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -19,52 +20,51 @@ from dprkit.errors import (
     Terminated,
 )
 
+SIGNALS = {
+    signal.SIGINT: (KeyboardInterrupt, "Interrupted", EXIT_INTERRUPTED),
+    signal.SIGTERM: (Terminated, "Terminated", EXIT_TERMINATED),
+}
+
 
 @contextmanager
 def ending() -> Iterator[None]:
     """Run a command's body; whatever ends it becomes an exit code (see errors.py)."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    arrived: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+        raise SIGNALS[signal.Signals(number)][0]
+
+    # A signal that is ignored from the start, as after nohup or &, stays ignored.
+    heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
         sys.stdout.flush()
-    except DprkitError as error:
-        _say(f"Error: {' '.join(str(error).split())}")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        _let_go_of_stdout()  # whoever read our output has had enough: a good end
-    except KeyboardInterrupt:
-        _say("Interrupted; run the same command again to go on.")
-        sys.exit(EXIT_INTERRUPTED)
-    except Terminated:
-        _say("Terminated; run the same command again to go on.")
-        sys.exit(EXIT_TERMINATED)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            _bug()
-        _say(f"Error: {error.filename or 'output'}: no space left on the device")
-        sys.exit(DprkitError.exit_code)
-    except Exception:
-        _bug()
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        # A library that is stopped while it is imported may make another error of the signal.
+        _end(SIGNALS[signal.Signals(arrived[0])][0]() if arrived else error)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _bug() -> None:
-    traceback.print_exc()
-    _say("This is a bug in dprkit; please report it with the lines above.")
+def _end(error: BaseException) -> None:
+    for kind, word, code in SIGNALS.values():
+        if isinstance(error, kind):
+            say(f"{word}; run the same command again to go on.")
+            sys.exit(code)
+    if isinstance(error, DprkitError):
+        say(f"Error: {' '.join(str(error).split())}")
+        sys.exit(error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        return _let_go_of_stdout()  # whoever read our output has had enough: a good end
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        say(f"Error: {error.filename or 'output'}: no space left on the device")
+        sys.exit(DprkitError.exit_code)
+    traceback.print_exception(error)
+    say("This is a bug in dprkit; please report it with the lines above.")
     sys.exit(EXIT_BUG)
-
-
-def _say(line: str) -> None:
-    try:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody can be told; the exit code still tells
 
 
 def _let_go_of_stdout() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from dprkit.cli import render
-from dprkit.cli.display import display
+from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
 from dprkit.cli.stage import (
     AsJson,
@@ -26,6 +26,7 @@ from dprkit.cli.stage import (
     run_stage,
     tell,
 )
+from dprkit.errors import OutputError, SettingsError, nearest
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
@@ -68,10 +69,8 @@ def run(
                 "recipe": found.name,
                 "stages": reports,
                 "outputs": [path for r in reports.values() for path in r["outputs"]],
-                "seconds": round(time.perf_counter() - begin, 3),
-                "peak_memory_mb": max(r["peak_memory_mb"] for r in reports.values()),
             }
-            sys.stdout.write(msgspec.json.encode(whole).decode() + "\n")
+            render.as_json(json_of(whole, time.perf_counter() - begin))
 
 
 def _run_stages(
@@ -111,9 +110,11 @@ def show(
     Example: dprkit config show train --set train.lr=1e-4
     """
     with ending():
+        begin = time.perf_counter()
         found = load_recipe(config, recipe, sets or ())
         if stage is not None and stage not in STAGES:
-            raise typer.BadParameter(f"stages are {', '.join(STAGES)}")
+            hint = nearest(stage, STAGES) or f"; there are {', '.join(STAGES)}"
+            raise SettingsError(f"no stage is called {stage!r}{hint}")
         stages = [stage] if stage else list(STAGES)
         explained = {name: found.explain(name, {}) for name in stages}
         if as_json:
@@ -122,8 +123,7 @@ def show(
                 for name, settings in explained.items()
             }
             shown = {"recipe": found.name, "source": found.source, "stages": stages_shown}
-            sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
-            return
+            return render.as_json(json_of(shown | {"outputs": []}, time.perf_counter() - begin))
         sys.stdout.write(f"name: {found.name}  # {found.source}\n")
         for name, settings in explained.items():
             sys.stdout.write(f"{name}:\n")
@@ -146,24 +146,28 @@ def _yaml(value: Any) -> str:
 def init(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path(),
     recipe: Annotated[str, typer.Option(metavar="NAME", help="The recipe to begin with.")] = "tiny",
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write dprkit.yaml, a recipe to edit, with a comment on every setting.
 
     Example: dprkit init my-experiment --recipe tiny
     """
-    from dprkit.errors import OutputError
     from dprkit.files import write_file
 
     with ending():
+        begin = time.perf_counter()
         found = load_recipe(recipe=recipe)
         path = directory / "dprkit.yaml"
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise OutputError(f"{path}: already there; move it away first")
         with write_file(path) as file:
             file.write(commented(found, directory.resolve().name).encode())
+        if as_json:
+            made = {"recipe": found.name, "outputs": [str(path)]}
+            return render.as_json(json_of(made, time.perf_counter() - begin))
         if not quiet:
-            render.done(f"  -> {path}")
+            say(f"  -> {path}")
 
 
 def commented(recipe: Recipe, name: str) -> str:
@@ -205,14 +209,13 @@ def info(
     from dprkit.artifacts import read_manifest, read_progress
 
     with ending():
+        begin = time.perf_counter()
         unfinished = read_progress(path)
         found: Any = unfinished or read_manifest(path)
         if as_json:
             state = {"finished": unfinished is None, "outputs": []}
-            sys.stdout.write(
-                msgspec.json.encode(msgspec.to_builtins(found) | state).decode() + "\n"
-            )
-            return
+            told = msgspec.to_builtins(found) | state
+            return render.as_json(json_of(told, time.perf_counter() - begin))
         for line in _unfinished(found) if unfinished else _described(found):
             sys.stdout.write(line + "\n")
 

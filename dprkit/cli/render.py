@@ -5,48 +5,52 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import msgspec
+
+from dprkit.cli.display import say
+
 BAR = 20
 """Characters of the bar that stands for a share of 1."""
 
 
-def done(line: str) -> None:
-    """Say on stderr what was done."""
-    sys.stderr.write(line + "\n")
+def as_json(value: Any) -> None:
+    """Print one JSON object, in UTF-8 whatever the terminal's encoding."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
 
 
 def outputs(report: Any) -> None:
     """Say where what was made lies."""
     for path in report.outputs:
         if path != "-":
-            done(f"  -> {path}")
+            say(f"  -> {path}")
 
 
 def selection(report: Any) -> None:
     dropped = "".join(f", {count:,} dropped: {why}" for why, count in report.dropped.items())
-    done(f"kept {report.kept:,} of {report.read:,} rows read{dropped}")
+    say(f"kept {report.kept:,} of {report.read:,} rows read{dropped}")
 
 
 def training(report: Any) -> None:
     course = f", loss {report.losses[0]:.4f} -> {report.losses[-1]:.4f}" if report.losses else ""
-    done(f"trained {report.epochs} epochs, {report.steps} steps{course}")
+    say(f"trained {report.epochs} epochs, {report.steps} steps{course}")
     if report.valid:
         v = report.valid
-        done(
+        say(
             f"kept epoch {report.best_epoch}: valid loss {v['loss']:.4f}, average rank "
             f"{v['average_rank']:.1f} of {v['pool']} (1 is best), accuracy {v['accuracy']:.3f}"
         )
 
 
 def encoding(report: Any) -> None:
-    done(f"{report.passages:,} passages, {report.dim} dimensions, {report.shards} shards")
+    say(f"{report.passages:,} passages, {report.dim} dimensions, {report.shards} shards")
 
 
 def indexing(report: Any) -> None:
-    done(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
+    say(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
 
 
 def searching(report: Any) -> None:
-    done(f"{report.questions:,} questions, {report.topk} passages each")
+    say(f"{report.questions:,} questions, {report.topk} passages each")
 
 
 def evaluation(report: Any) -> None:
@@ -67,4 +71,4 @@ evaluation.prints_data = True  # type: ignore[attr-defined]
 def downloading(report: Any) -> None:
     for row in report.rows:
         size = f"{row.bytes:,} bytes" if row.bytes else "size unknown"
-        done(f"{row.status}: {row.key} ({size})")
+        say(f"{row.status}: {row.key} ({size})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import resource
 import sys
 import time
@@ -15,7 +16,9 @@ import typer
 
 from dprkit.cli.display import display
 from dprkit.cli.ending import ending
+from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import outputs
+from dprkit.errors import SettingsError
 from dprkit.progress import Progress, Run
 from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES, Setting, fields_of
@@ -75,6 +78,9 @@ HOMES = {
 }
 """Where each stage's function lives; it is imported when its command runs."""
 
+OUTPUT_FILES = {"output", "passages_out", "questions_out"}
+"""The settings that name a file to write."""
+
 
 def add_stage(
     app: typer.Typer,
@@ -97,6 +103,7 @@ def add_stage(
             options = {key: given[key] for key in extra or {}}
             if listed and options.pop("listed"):
                 return listed(recipe.stage(name, flags)[0], given["as_json"])
+            check_outputs(recipe.stage(name, flags)[0], given["as_json"])
             progress = display(given["quiet"])
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)
@@ -131,7 +138,7 @@ def show(payload: tuple[msgspec.Struct, float], render: Render, as_json: bool, q
     """Print a report: one JSON object, or what `render` makes of it."""
     report, seconds = payload
     if as_json:
-        sys.stdout.write(msgspec.json.encode(json_of(report, seconds)).decode() + "\n")
+        print_json(json_of(report, seconds))
     else:
         tell(report, render, quiet)
 
@@ -144,7 +151,28 @@ def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:
         outputs(report)
 
 
-def json_of(report: msgspec.Struct, seconds: float) -> dict[str, Any]:
+def check_outputs(settings: msgspec.Struct, as_json: bool) -> None:
+    """Refuse an output file that is an input too, and one that shares stdout with --json."""
+    paths = [name for name, setting in fields_of(type(settings)).items() if setting.path]
+    for name in OUTPUT_FILES & set(paths):
+        output, flag = getattr(settings, name), f"--{name.replace('_', '-')}"
+        if output == "-" and as_json:
+            raise SettingsError(f"--json and {flag} both write to stdout; give {flag} a file")
+        for value in (getattr(settings, other) for other in paths if other != name):
+            inputs = value if isinstance(value, tuple) else (value,)
+            if output and any(one and same_file(one, output) for one in inputs):
+                raise SettingsError(f"{output}: is an input too; choose another {flag}")
+
+
+def same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.isfile(one) and os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def json_of(report: Any, seconds: float) -> dict[str, Any]:
+    """A report with what every command's JSON has: seconds and peak memory in MB (2**20 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
     found: dict[str, Any] = msgspec.to_builtins(report)

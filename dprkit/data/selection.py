@@ -1,6 +1,6 @@
 """select-data: pick training examples from DPR files of any size.
 
-One pass; memory is a row, or 64 MB of rows with --shuffle (the rest of the reservoir lies in a
+One pass; memory is a row, or 32 MB of rows with --shuffle (the rest of the reservoir lies in a
 temporary file). A row is kept as the bytes it has: only what a setting asks to trim is decoded
 and written anew.
 """
@@ -38,7 +38,7 @@ from dprkit.progress import Run
 from dprkit.records import Example, Question
 from dprkit.settings import SelectSettings, record_of, required
 
-SPOOL_BYTES = 64 << 20
+SPOOL_BYTES = 32 << 20
 
 
 class SelectReport(msgspec.Struct):

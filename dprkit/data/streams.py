@@ -24,6 +24,7 @@ STDIN = "-"
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SPACE = b" \t\r\n"
+_PACKED = 256  # bytes; zstandard unpacks all it is given at once, at worst to 10,000 times its size
 _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
 
 
@@ -112,10 +113,9 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
     import zstandard
 
     decoder = zstandard.ZstdDecompressor().decompressobj()
-    done, size = 0, 64
+    done = 0
     try:
-        while packed := file.read(min(size, CHUNK)):
-            before = done
+        while packed := file.read(_PACKED):
             while packed:
                 if decoder.eof:  # files may hold several frames
                     decoder = zstandard.ZstdDecompressor().decompressobj()
@@ -123,8 +123,6 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
                     yield chunk
                     done += len(chunk)
                 packed = decoder.unused_data
-            # The decoder unpacks all it is given, at worst to 10,000 times its size.
-            size = max(size // 2, 1) if done - before > CHUNK else min(size * 2, 1 << 14)
     except zstandard.ZstdError as error:
         raise FormatError(path, f"byte {done}", f"a corrupt zstandard file ({error})") from None
     if not decoder.eof:
@@ -314,8 +312,8 @@ def _unescaped(data: Any, quotes: Any) -> Any:
     """Those `quotes` (positions in `data`) before which an even number of backslashes stands."""
     import numpy as np
 
-    escaped = np.zeros(len(quotes), bool)
-    left, distance = np.arange(len(quotes)), 1
+    escaped = data[np.maximum(quotes - 1, 0)] == ord("\\")  # at 0 stands the quote itself
+    left, distance = np.flatnonzero(escaped), 2
     while len(left):
         before = quotes[left] - distance
         left = left[(before >= 0) & (data[before] == ord("\\"))]

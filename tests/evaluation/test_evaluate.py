@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
+from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.settings import EvaluateSettings
 
@@ -108,11 +108,10 @@ def test_results_without_anything_to_look_for_are_refused(tmp_path):
         measured(tmp_path, [result("a", [], ["x"])])
 
 
-def test_a_half_done_evaluation_of_other_results_is_refused(tmp_path):
+def test_mended_results_are_measured_after_a_refusal(tmp_path):
     with pytest.raises(FormatError):
         measured(tmp_path, [ROWS[0], result("b", [""], ["t"])])
-    with pytest.raises(MismatchError, match="half done with other settings or inputs: results"):
-        measured(tmp_path, ROWS)
+    assert measured(tmp_path, ROWS).questions == 3
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs ../shared/data/eval_fixtures")

@@ -1,0 +1,345 @@
+"""The command line as a whole: help, what it imports, --json, --quiet, who wins."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from dprkit import __version__
+from dprkit.settings import STAGES, fields_of
+from tests.conftest import STAGES_RUN, call, environment, shell
+
+HEAVY = {"torch", "transformers", "faiss", "numpy", "tokenizers", "safetensors", "scipy"}
+COMMANDS = [*STAGES, "run", "init", "info", "config", "config show"]
+
+# Runs command lines, one after the other, in one process; tells what each has imported.
+WATCH = """
+import json, sys
+from dprkit.__main__ import main
+found = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["dprkit", *words]
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    found.append([code, sorted({name.partition(".")[0] for name in sys.modules})])
+print(json.dumps(found), file=sys.stderr)
+"""
+
+
+def watched(*commands, cwd, env=None):
+    """The exit code and the imported packages of each of `commands`, as far as that one."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WATCH, json.dumps(commands)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**(env or {})),
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stderr.splitlines()[-1])
+
+
+# --- help and usage -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_has_help(command, flag):
+    result = call(*command.split(), flag, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"Usage: dprkit {command}".strip() in result.stdout
+    if command not in ("", "config"):
+        assert "Example: " in result.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_help_of_a_stage_has_every_setting_with_its_sentence(stage):
+    shown = " ".join(call(stage, "--help", env={"COLUMNS": "400", "TERM": "dumb"}).stdout.split())
+    for setting in fields_of(STAGES[stage]).values():
+        assert setting.sentence in shown, setting.name
+        if setting.flag != "argument":
+            assert f"--{setting.name.replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "init"])
+@pytest.mark.parametrize(
+    "setting", [{"COLUMNS": "40"}, {"COLUMNS": "10"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {}]
+)
+def test_help_fits_any_terminal(command, setting):
+    result = call(*command.split(), "--help", env=setting, color=True)
+    assert result.exit_code == 0
+    if "NO_COLOR" in setting:
+        assert "\x1b[3" not in result.stdout
+    if setting.get("COLUMNS") == "40":
+        assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines())) <= 40
+
+
+def test_the_version_is_that_of_the_package():
+    assert call("--version").stdout == f"dprkit {__version__}\n"
+    assert shell("--version").stdout == f"dprkit {__version__}\n"
+
+
+def test_an_unknown_option_is_bad_usage_with_a_suggestion():
+    result = call("train", "--bacth-size", "3")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--batch-size" in result.stderr
+
+
+def test_an_unknown_command_is_bad_usage_with_a_suggestion():
+    result = call("evalute")
+    assert result.exit_code == 2
+    assert "'evaluate'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--max-epochs"],
+        ["train", "--max-epochs", "many"],
+        ["train", "--lr", "fast"],
+        ["train", "stray-argument"],
+        ["config", "shwo"],
+        ["info"],
+        ["--nothing"],
+        ["train", "--num-items", "3"],
+    ],
+)
+def test_bad_usage_exits_2_and_makes_nothing(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_command_the_help_is_shown():
+    result = call()
+    assert result.exit_code == 2
+    assert "select-data" in result.stdout + result.stderr
+
+
+# --- imports --------------------------------------------------------------------------------------
+
+
+def test_help_version_completion_and_config_import_nothing_heavy(tmp_path):
+    commands = [["--version"], ["--help"], *([c, "--help"] for c in STAGES), ["config", "show"]]
+    for code, modules in watched(*commands, cwd=tmp_path):
+        assert code == 0
+        assert not HEAVY & set(modules)
+    env = {"_DPRKIT_COMPLETE": "complete_bash", "COMP_WORDS": "dprkit tr", "COMP_CWORD": "1"}
+    [(_, modules)] = watched([], cwd=tmp_path, env=env)
+    assert not HEAVY & set(modules)
+
+
+def test_the_second_run_of_each_stage_imports_nothing_heavy(work):
+    before = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("*")}
+    ran = watched(*([stage, "--json"] for stage in STAGES_RUN), ["run"], cwd=work)
+    for stage, (code, modules) in zip([*STAGES_RUN, "run"], ran, strict=True):
+        assert code == 0, stage
+        assert not HEAVY & set(modules), stage
+    assert {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("*")} == before
+
+
+def test_importing_dprkit_is_light_and_exposes_its_names():
+    program = f"""
+import sys
+import dprkit
+assert not {HEAVY | {"msgspec", "typer", "rich", "yaml"}} & set(sys.modules), "not light"
+assert set(dprkit.__all__) <= set(dir(dprkit))
+from dprkit import DprkitError, read_examples, read_passages, read_questions, has_answer
+assert not {HEAVY} & set(sys.modules), "not light"
+from dprkit import *
+for name in ("load_retriever", "open_index", "evaluate"):
+    assert callable(globals()[name]), name
+assert issubclass(DprkitError, Exception)
+assert has_answer(["Paris"], "in paris, France") is True
+try:
+    dprkit.nothing
+except AttributeError as error:
+    assert "no attribute 'nothing'" in str(error)
+else:
+    raise AssertionError
+"""
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True)
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
+
+
+# --- --json and --quiet ---------------------------------------------------------------------------
+
+
+def one_object(text):
+    """The one JSON object that stdout holds."""
+    assert text.count("\n") == 1
+    found = json.loads(text)
+    assert {"seconds", "peak_memory_mb", "outputs"} <= set(found)
+    assert found["seconds"] >= 0
+    assert found["peak_memory_mb"] > 1
+    return found
+
+
+QUESTION = "who wrote hamlet\n"
+LINES = {
+    "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
+    "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
+    "train": ["train", "--max-epochs", "0", "--output-dir", "new"],
+    "encode-corpus": ["encode-corpus", "--shard-size", "200", "--output-dir", "new"],
+    "index": ["index", "--output-dir", "new"],
+    "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
+    "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
+    "run": ["run"],
+    "run up to date": ["run", "--set", "evaluate.topk=2"],
+    "init": ["init", "new"],
+    "info": ["info", "runs/dprkit/index"],
+    "config show": ["config", "show"],
+    "download --list": ["download", "--list", "data.retriever"],
+}
+DATA_ONLY = {"info", "config show", "download --list"}
+"""What prints data and nothing else, and makes nothing."""
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_json_is_one_object_with_time_memory_and_outputs(name, work):
+    result = call(*LINES[name], "--json", input=QUESTION)
+    assert result.exit_code == 0, result.stderr
+    found = one_object(result.stdout)
+    for path in found["outputs"]:
+        assert (work / path).exists(), path
+    assert bool(found["outputs"]) == (name not in DATA_ONLY)
+
+
+@pytest.mark.parametrize("name", sorted(set(LINES) - DATA_ONLY))
+def test_quiet_says_nothing_on_stderr(name, work):
+    result = call(*LINES[name], "--quiet", input=QUESTION)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_select_data_tells_what_it_read_kept_and_dropped(work):
+    found = one_object(call(*LINES["select-data"], "--offset", "2", "--json").stdout)
+    assert (found["read"], found["kept"]) == (5, 3)
+    assert found["dropped"] == {"before the offset": 2}
+    assert found["outputs"] == ["new.jsonl"]
+
+
+def test_evaluate_tells_metrics_as_shares_with_intervals_and_inputs(work):
+    found = one_object(call("evaluate", "--json").stdout)
+    written = json.loads((work / "runs/dprkit/results/metrics.json").read_bytes())
+    for key in ("questions", "metrics", "intervals", "inputs"):
+        assert found[key] == written[key]
+    assert found["questions"] == 8
+    assert set(found["metrics"]["answer_recall"]) == {"1", "5"}
+    for name, shares in found["metrics"].items():
+        for k, share in shares.items():
+            low, high = found["intervals"][name][k]
+            assert 0 <= low <= share <= high <= 1
+    assert found["inputs"]["index"].startswith("index:")
+
+
+def test_json_and_data_cannot_share_stdout(work):
+    for words in (
+        ["search", "--questions", "-"],
+        ["select-data", "-o", "-"],
+        ["select-data", "-o", "x.jsonl", "--passages-out", "-"],
+    ):
+        result = call(*words, "--json", input=QUESTION)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "both write to stdout; give --" in result.stderr
+    assert not (work / "x.jsonl").exists()
+
+
+def test_stdout_carries_data_only_and_stderr_the_rest(work):
+    result = call("search", "--questions", "-", "--topk", "2", input=QUESTION * 2)
+    rankings = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [len(r["ctxs"]) for r in rankings] == [2, 2]
+    assert "2 questions" in result.stderr
+    result = call("select-data", "-o", "-", "--num-items", "2")
+    assert [json.loads(line)["dataset"] for line in result.stdout.splitlines()] == [
+        "dprkit-tiny"
+    ] * 2
+    for name in ("select-data", "train", "encode-corpus", "index"):
+        assert call(*LINES[name]).stdout == ""
+
+
+def test_a_real_quiet_run_says_nothing(work):
+    """In a process of its own: libraries may write to stderr past Python's."""
+    ran = shell("train", "--max-epochs", "1", "--output-dir", "new", "--quiet", cwd=work)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_without_a_terminal_progress_is_plain_lines(work):
+    ran = shell("select-data", "-o", "new", cwd=work)
+    assert ran.returncode == 0
+    assert "\x1b" not in ran.stderr
+    assert "\r" not in ran.stderr
+    line = r"^\d\d:\d\d:\d\d selecting: 240 rows, \d.* s, .* rows/s$"
+    assert re.search(line, ran.stderr, re.M)
+
+
+def test_the_table_of_metrics_fits_any_terminal(work):
+    for setting in ({"COLUMNS": "40"}, {"TERM": "dumb"}, {"NO_COLOR": "1"}):
+        result = call("evaluate", env=setting)
+        assert result.exit_code == 0
+        assert "\x1b" not in result.stdout
+        assert "answer recall" in result.stdout
+    ran = shell("evaluate", cwd=work, env=environment(PYTHONIOENCODING="ascii", LC_ALL="C"))
+    assert (ran.returncode, "answer recall" in ran.stdout) == (0, True)
+    assert "Traceback" not in ran.stderr
+
+
+def test_verbose_tells_every_setting_and_where_it_came_from(work):
+    stderr = call("index", "--verbose", "--set", "index.type=flat").stderr
+    assert "index.type = 'flat' (--set)" in stderr
+    assert "index.embeddings = 'runs/dprkit/embeddings' (workspace)" in stderr
+
+
+def test_an_up_to_date_stage_says_so(work):
+    for stage in STAGES_RUN:
+        assert ": up to date" in call(stage).stderr
+
+
+# --- who wins -------------------------------------------------------------------------------------
+
+
+def test_a_flag_wins_over_set_over_the_recipe_over_the_default(work):
+    (work / "dprkit.yaml").write_text(
+        "select-data: {num_items: 4, sources: [bundled:tiny/examples.json]}"
+    )
+
+    def kept(*words):
+        return one_object(call("select-data", "-o", "x", "--json", *words).stdout)["kept"]
+
+    assert kept() == 4
+    assert kept("--set", "select-data.num_items=3") == 3
+    assert kept("--set", "select-data.num_items=3", "--num-items", "2") == 2
+    assert kept("--recipe", "tiny") == 240
+
+
+def test_an_output_file_replaces_the_folders_of_the_recipe(work):
+    result = call("select-data", "-o", "x.jsonl", "--num-items", "3")
+    assert result.exit_code == 0, result.stderr
+    assert len((work / "x.jsonl").read_text().splitlines()) == 3
+
+
+def test_an_output_and_a_split_together_are_refused(work):
+    result = call("select-data", "-o", "x.jsonl", "--split", "train=3")
+    assert result.exit_code == 1
+    assert "--split makes several files" in result.stderr
+    assert not (work / "x.jsonl").exists()
+
+
+def test_results_replace_the_index_of_the_recipe(work):
+    results = "runs/dprkit/results/results.jsonl"
+    searched = one_object(call("evaluate", "--json").stdout)
+    again = one_object(call("evaluate", "--results", results, "--output-dir", "o", "--json").stdout)
+    assert again["metrics"] == searched["metrics"]
+    assert again["inputs"].keys() == {"results"}
+    both = call("evaluate", "--results", results, "--index", "runs/dprkit/index")
+    assert (both.exit_code, both.stdout) == (1, "")
+    assert "--index and --results" in both.stderr

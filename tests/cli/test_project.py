@@ -1,0 +1,246 @@
+"""run, init, config show and info."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dprkit.recipes import load_recipe, recipe_names
+from dprkit.settings import STAGES, fields_of
+from tests.conftest import STAGES_RUN, call
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    (tmp_path / "my experiment ü").mkdir()
+    monkeypatch.chdir(tmp_path / "my experiment ü")
+    return tmp_path / "my experiment ü"
+
+
+def times(folder):
+    return {p: p.stat().st_mtime_ns for p in Path(folder).rglob("*")}
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def test_run_passes_over_what_is_up_to_date(work):
+    before = times("runs")
+    result = call("run")
+    assert result.exit_code == 0
+    assert result.stderr.count(": up to date") == len(STAGES_RUN)
+    assert times("runs") == before
+
+
+def test_run_does_again_what_a_change_reaches_and_no_more(work):
+    result = call("run", "--set", "encode-corpus.dtype=float16")
+    assert result.exit_code == 0, result.stderr
+    up_to_date = [
+        name for name in STAGES_RUN if f"runs/dprkit/{FOLDER[name]}: up to" in result.stderr
+    ]
+    assert up_to_date == ["select-data", "train"]
+    found = json.loads(call("run", "--set", "evaluate.topk=2", "--json").stdout)
+    assert set(found["stages"]) == set(STAGES_RUN)
+    assert found["stages"]["evaluate"]["metrics"]["answer_recall"].keys() == {"2"}
+
+
+FOLDER = {
+    "select-data": "data",
+    "train": "model",
+    "encode-corpus": "embeddings",
+    "index": "index",
+    "evaluate": "results",
+}
+
+
+def test_run_goes_on_where_a_stage_failed(work):
+    shutil.rmtree("runs/dprkit/index")
+    Path("runs/dprkit/index").write_text("in the way")
+    result = call("run", "--restart")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: runs/dprkit/index: is a file")
+    Path("runs/dprkit/index").unlink()
+    result = call("run")
+    assert result.exit_code == 0
+    assert result.stderr.count(": up to date") >= 3
+
+
+def test_run_ends_with_the_same_artifacts_as_the_five_commands(work):
+    shutil.copy("dprkit.yaml", "five.yaml")
+    for stage in STAGES_RUN:
+        assert call(stage, "--config", "five.yaml", "--quiet").exit_code == 0
+    for folder in FOLDER.values():
+        one, other = (
+            json.loads(Path(f"runs/{name}/{folder}/manifest.json").read_bytes())
+            for name in ("dprkit", "five")
+        )
+        assert one["identity"] == other["identity"], folder
+
+
+def test_run_runs_the_stages_a_recipe_mentions(work):
+    Path("two.yaml").write_text(
+        "index: {embeddings: runs/dprkit/embeddings}\n"
+        "evaluate: {questions: runs/dprkit/data/test.jsonl}\n"
+    )
+    found = json.loads(call("run", "--config", "two.yaml", "--json").stdout)
+    assert set(found["stages"]) == {"index", "evaluate"}
+    assert found["recipe"] == "two"
+    Path("none.yaml").write_text("name: none")
+    found = json.loads(call("run", "--config", "none.yaml", "--json").stdout)
+    assert (found["stages"], found["outputs"]) == ({}, [])
+
+
+# --- init -----------------------------------------------------------------------------------------
+
+
+def in_force(*words):
+    return json.loads(call("config", "show", "--json", *words).stdout)["stages"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_init_writes_a_recipe_with_the_same_effective_settings(empty, name):
+    result = call("init", "--recipe", name)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "-> dprkit.yaml" in result.stderr
+    mine, shipped = in_force(), in_force("--recipe", name)
+    for stage, settings in shipped.items():
+        for key, was in settings.items():
+            found = mine[stage][key]
+            if was["from"] == "workspace":
+                below = was["value"].removeprefix(f"runs/{name}/")
+                assert found["value"] == f"runs/my experiment ü/{below}"
+            else:
+                assert found["value"] == was["value"], (stage, key)
+
+
+def test_init_comments_every_setting_and_any_of_them_can_be_uncommented(empty):
+    call("init")
+    lines = Path("dprkit.yaml").read_text().splitlines()
+    stages = load_recipe().written
+    for stage in stages:
+        for key in fields_of(STAGES[stage]):
+            assert any(line.lstrip("# ").startswith(f"{key}: ") for line in lines), (stage, key)
+    starts = {f"{key}:" for stage in stages for key in fields_of(STAGES[stage])}
+    plain = [
+        line.replace("  # ", "  ", 1)
+        if line.startswith("  # ") and line.split()[1] in starts
+        else line
+        for line in lines
+    ]
+    Path("all.yaml").write_text("\n".join(plain))
+    recipe = load_recipe("all.yaml")
+    for stage in stages:
+        assert set(recipe.written[stage]) == set(fields_of(STAGES[stage]))
+        recipe.stage(stage, {})
+
+
+def test_init_refuses_to_overwrite(empty):
+    Path("dprkit.yaml").write_text("train: {lr: 1}")
+    result = call("init")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: dprkit.yaml: already there; move it away first\n"
+    assert Path("dprkit.yaml").read_text() == "train: {lr: 1}"
+
+
+def test_init_does_not_write_through_a_dangling_link(empty):
+    Path("dprkit.yaml").symlink_to("target")
+    assert call("init").exit_code == 1
+    assert not Path("target").exists()
+
+
+def test_init_makes_a_folder_that_is_not_there(empty):
+    assert call("init", "far/away", "--quiet").exit_code == 0
+    assert load_recipe("far/away/dprkit.yaml").name == "away"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["123", "null", "yes", "a: b", "x - y", "'q'", "#", "2026-01-01", "*a", "\u2028", "a\nb"],
+)
+def test_init_in_a_folder_of_any_name_can_be_loaded_again(empty, folder):
+    assert call("init", folder).exit_code == 0
+    assert load_recipe(f"{folder}/dprkit.yaml").name == folder
+
+
+def test_init_with_an_unknown_recipe_makes_nothing(empty):
+    result = call("init", "--recipe", "tinny")
+    assert result.exit_code == 1
+    assert "did you mean 'tiny'?" in result.stderr
+    assert os.listdir() == []
+
+
+# --- config show ----------------------------------------------------------------------------------
+
+
+def test_config_show_names_every_setting_its_value_and_its_origin(empty):
+    Path("dprkit.yaml").write_text("name: mine\ntrain: {lr: 0.5}\nselect-data: {output: x}\n")
+    text = call("config", "show", "--set", "train.seed=3").stdout
+    assert text.startswith("name: mine  # dprkit.yaml\n")
+    train = text.partition("\ntrain:\n")[2].partition("\nencode-corpus:")[0]
+    lines = {line.split(":")[0].strip(): line.split("#")[-1].strip() for line in train.splitlines()}
+    assert lines["lr"] == "dprkit.yaml"
+    assert lines["seed"] == "--set"
+    assert lines["output_dir"] == "workspace"
+    assert lines["batch_size"] == "default"
+    for stage in STAGES:
+        assert f"\n{stage}:\n" in text
+
+
+def test_what_config_show_prints_is_a_recipe(empty):
+    Path("again.yaml").write_text(call("config", "show", "--recipe", "tiny").stdout)
+    mine, shipped = in_force("--config", "again.yaml"), in_force("--recipe", "tiny")
+    for stage in shipped:
+        assert {k: v["value"] for k, v in mine[stage].items()} == {
+            k: v["value"] for k, v in shipped[stage].items()
+        }
+
+
+def test_config_show_of_one_stage(empty):
+    text = call("config", "show", "index").stdout
+    assert text.splitlines()[1] == "index:"
+    assert "train:" not in text
+    assert set(in_force("index")) == {"index"}
+
+
+def test_config_show_tells_what_was_replaced(empty):
+    Path("dprkit.yaml").write_text("select-data: {split: {a: 3}}")
+    shown = in_force("--set", "select-data.output=x")["select-data"]
+    assert shown["split"] == {"value": None, "from": "replaced by output"}
+
+
+# --- info -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", FOLDER.values())
+def test_info_tells_what_an_artifact_is_and_was_made_from(work, folder):
+    manifest = json.loads(Path(f"runs/dprkit/{folder}/manifest.json").read_bytes())
+    text = call("info", f"runs/dprkit/{folder}").stdout
+    assert text.splitlines()[0] == f"{manifest['kind']}  {manifest['identity']}"
+    for name, known in manifest["inputs"].items():
+        assert f"  {name}: {known['path']}  {known['identity']}\n" in text
+    for name, record in manifest["files"].items():
+        assert f"{record['bytes']:,}  {record['sha256'][:12]}  {name}\n" in text
+    found = json.loads(call("info", f"runs/dprkit/{folder}", "--json").stdout)
+    assert found["finished"] is True
+    assert {key: found[key] for key in manifest} == manifest
+
+
+def test_info_tells_of_an_unfinished_artifact(work):
+    folder = Path("runs/dprkit/index")
+    (folder / "manifest.json").unlink()
+    progress = {"kind": "index", "settings": {}, "inputs": {}, "files": {}, "state": {"a": 1}}
+    (folder / "progress.json").write_text(json.dumps(progress))
+    text = call("info", folder).stdout
+    assert text.startswith("index, unfinished: run the command that makes it again to go on\n")
+    found = json.loads(call("info", folder, "--json").stdout)
+    assert (found["finished"], found["state"]) == (False, {"a": 1})
+
+
+def test_info_does_not_change_anything(work):
+    before = times(".")
+    call("info", "runs/dprkit/model")
+    assert times(".") == before
