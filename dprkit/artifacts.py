@@ -284,10 +284,10 @@ class Draft:
         with appearing(self.directory / PROGRESS) as file:
             file.write(msgspec.json.encode(self.record))
 
-    def finish(self, counts: Mapping[str, Any], drop: str = "") -> Manifest:
+    def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
         """Write manifest.json: the artifact is whole.
 
-        What has a name that begins with `drop` was only needed to go on, such as checkpoints.
+        What has a name that begins with one of `drop` was only needed to go on.
         """
         record = self.record
         if drop:

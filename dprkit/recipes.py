@@ -32,6 +32,11 @@ class Recipe:
     """stage -> setting -> value of each --set stage.key=value."""
 
     @property
+    def shipped(self) -> bool:
+        """Whether it came with dprkit, and so was not written by the user."""
+        return Path(self.source).parent == bundled("tiny.yaml").parent
+
+    @property
     def workspace(self) -> Path:
         return RUNS / self.name
 
@@ -43,9 +48,9 @@ class Recipe:
         fields = fields_of(STAGES[stage])
         found = {name: self._find(stage, name, flags) for name in fields}
         for name, setting in fields.items():
-            replaced = setting.replaces
-            if replaced and _closeness(found[name][1]) > _closeness(found[replaced][1]):
-                found[replaced] = (fields[replaced].default, f"replaced by {name}")
+            for replaced in setting.replaces.split():
+                if _closeness(found[name][1]) > _closeness(found[replaced][1]):
+                    found[replaced] = (fields[replaced].default, f"replaced by {name}")
         return found
 
     def _find(self, stage: str, name: str, flags: Mapping[str, Any]) -> tuple[Any, str]:

@@ -36,7 +36,7 @@ def about(
 
     `path`: it names a file and so is recorded by what the file holds, not by its name.
     `workspace`: its default, below the recipe's folder runs/NAME. `flag`: a short flag, or
-    "argument". `replaces`: a setting that counts as not given when this one
+    "argument". `replaces`: settings that count as not given when this one
     is given closer to the user (a flag is closer than a recipe).
     """
     shown = {"panel": panel, "path": path or bool(workspace), "workspace": workspace}
@@ -85,6 +85,7 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
             "DPR files to read: a JSON array or jsonl, plain, .gz or .zst; - is stdin.",
             flag="argument",
             path=True,
+            replaces="split",
         ),
     ] = ()
     output: Annotated[
@@ -162,7 +163,10 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
-    shared: Annotated[bool, about("One encoder for questions and passages.", panel="Model")] = False
+    shared: Annotated[
+        bool | None,
+        about("One encoder for questions and passages (default: two).", panel="Model"),
+    ] = None
     pooling: Annotated[
         Literal["cls", "mean"] | None,
         about(
@@ -177,8 +181,9 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     similarity: Annotated[
-        Literal["dot", "cosine"], about("How two vectors are compared.", panel="Model")
-    ] = "dot"
+        Literal["dot", "cosine"] | None,
+        about("How two vectors are compared (default: dot).", panel="Model"),
+    ] = None
     temperature: Annotated[
         Above0 | None,
         about(
@@ -187,18 +192,21 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     title_join: Annotated[
-        str,
+        str | None,
         about(
-            "How title and text are joined: pair (two segments), none, or a text such as '. '.",
+            "How title and text are joined: pair (two segments, default: pair), none, or a text "
+            "such as '. '.",
             panel="Model",
         ),
-    ] = "pair"
+    ] = None
     question_max_length: Annotated[
-        Length, about("Tokens of a question that are read.", panel="Model")
-    ] = 64
+        Length | None,
+        about("Tokens of a question that are read (default: 64).", panel="Model"),
+    ] = None
     passage_max_length: Annotated[
-        Length, about("Tokens of a passage that are read.", panel="Model")
-    ] = 256
+        Length | None,
+        about("Tokens of a passage that are read (default: 256).", panel="Model"),
+    ] = None
     output_dropout: Annotated[
         Share | None,
         about(
@@ -233,7 +241,10 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     negatives: Annotated[
         Count, about("Random negatives drawn for each question, anew each epoch.", panel="Batches")
     ] = 0
-    batch_size: Annotated[Positive, about("Questions in a batch.", panel="Batches")] = 32
+    batch_size: Annotated[
+        Positive | None,
+        about("Questions in a batch (default: 32, 8 from scratch).", panel="Batches"),
+    ] = None
     seed: Annotated[
         Count, about("Seed of weights, order, sampling and dropout.", panel="Batches")
     ] = 0
@@ -341,7 +352,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "Evaluate these rankings instead: results.jsonl or DPR's JSON; - is stdin.",
             path=True,
-            replaces="index",
+            replaces="index output_dir",
         ),
     ] = None
     questions: Annotated[

@@ -70,7 +70,7 @@ def test_a_recipe_that_is_not_there_is_told(folder):
 @pytest.mark.parametrize("text", ["", "\n# nothing yet\n", "null", "~", "---", "\ufefftrain: {}"])
 def test_an_empty_recipe_leaves_everything_at_its_default(text):
     found = recipe(text)
-    assert found.explain("train", {})["batch_size"] == (32, "default")
+    assert found.explain("train", {})["batch_size"] == (None, "default")
     assert found.name == "my"
 
 

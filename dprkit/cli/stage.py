@@ -121,7 +121,11 @@ def run_stage(
     recipe: Recipe, name: str, flags: dict[str, Any], run: Run, options: dict[str, Any]
 ) -> tuple[msgspec.Struct, float]:
     """The report of a stage under `recipe`, and the seconds it took."""
-    settings, _ = recipe.stage(name, flags)
+    settings, origins = recipe.stage(name, flags)
+    for key, origin in origins.items():
+        own = not recipe.shipped and key in recipe.written.get(name, {})
+        if own and origin.startswith("replaced"):
+            run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
     module, _, function = HOMES[name].partition(":")
     stage = getattr(import_module(module), function)
     begin = time.perf_counter()

@@ -357,7 +357,7 @@ def read_results(path: Path | str) -> Iterator[Ranking]:
             _first_id(foreign.id) or str(number),
             foreign.question,
             tuple(foreign.answers),
-            tuple(map(str, foreign.gold)),
+            tuple(str(one).removeprefix(DPR_WIKI_PREFIX) for one in foreign.gold),
         )
         try:
             yield Ranking(question, tuple(map(_hit, foreign.ctxs)))

@@ -60,6 +60,7 @@ class _Pools(msgspec.Struct, frozen=True):
     positive_ctxs: list[msgspec.Raw]
     negative_ctxs: list[msgspec.Raw] = []
     hard_negative_ctxs: list[msgspec.Raw] = []
+    answers: list[str] = []
 
 
 _decode_pools = decoder(_Pools)
@@ -243,6 +244,8 @@ def _reason_to_drop(pools: _Pools, settings: SelectSettings) -> str:
     }
     if not pools.question.strip():
         return "empty question"
+    if any(not answer.strip() for answer in pools.answers):
+        return "empty answer"
     for name, (pool, least) in needs.items():
         least = max(least, 1 if name in settings.require else 0)
         if len(pool) < least:

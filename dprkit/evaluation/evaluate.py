@@ -35,6 +35,8 @@ class EvaluateReport(msgspec.Struct):
     questions: int
     metrics: Table
     """name -> depth k -> share."""
+    counts: dict[str, int]
+    """name -> questions that it is measured on."""
     intervals: Table
     """The same shape, with the low and high end of the 95 % interval."""
     inputs: dict[str, str]
@@ -45,14 +47,14 @@ class EvaluateReport(msgspec.Struct):
 def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     """Search an index with questions, or take rankings that are there, and measure them.
 
-    Writes results.jsonl (with has_answer), run.trec and metrics.json. Raises EmptyAnswer,
-    InputError, FormatError, MismatchError.
+    Writes results.jsonl (with has_answer), run.trec and metrics.json; only measures where there
+    is no output folder, or where what it reads is stdin. Raises InputError, FormatError,
+    MismatchError.
     """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
     inputs = _inputs(settings)
-    if "-" in inputs.values():
-        report = _measured(_rankings(settings, run), settings, run, Outputs(None))
-        return report
+    if settings.output_dir is None or "-" in inputs.values():
+        return _measured(_rankings(settings, run), settings, run, Outputs(None))
+    directory = Path(settings.output_dir)
     with draft(directory, "results", record_of(settings), inputs, run) as work:
         manifest = work.done or _evaluate(work, settings, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
@@ -87,6 +89,7 @@ def _evaluate(work: Draft, settings: EvaluateSettings, run: Run) -> Manifest:
             "questions": report.questions,
             "metrics": report.metrics,
             "intervals": report.intervals,
+            "counts": report.counts,
             "inputs": report.inputs,
         }
         file.write(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
@@ -118,6 +121,11 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
         _refuse_empty_answer(question.answers, path, question.question)
     searcher = open_index(str(settings.index), settings.retriever, settings.passages)
     run.progress.note(f"searching with {len(questions)} questions")
+    if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):
+        run.progress.note(
+            f"{len(absent)} gold passages are not in the corpus and count as misses, "
+            f"such as {min(absent)}"
+        )
     yield from searcher.rankings(questions, max(settings.topk))
 
 
@@ -163,7 +171,11 @@ def _measured(
         raise InputError(f"{source}: holds no question; there is nothing to measure")
     if not answers and not gold:
         raise InputError(f"{source}: no question has an answer or a gold passage to look for")
-    report = EvaluateReport(questions, *_tables(answers, gold, settings.topk), inputs={})
+    metrics, intervals = _tables(answers, gold, settings.topk)
+    counts = {"answer_recall": len(answers), "passage_recall": len(gold)}
+    counts = {name: count for name, count in counts.items() if count}
+    counts["mrr"] = len(_ranked_by(answers, gold))
+    report = EvaluateReport(questions, metrics, counts, intervals, inputs={})
     _note(report, unjudged, "questions without answers count in no answer recall", run)
     _note(report, bad_patterns, "answers are no valid regular expression and match nothing", run)
     _note(report, shallow, f"rankings have fewer than {max(settings.topk)} passages", run)
@@ -192,6 +204,11 @@ def _judged(ranking: Ranking, match: str) -> Ranking:
     return Ranking(ranking.question, tuple(hits))
 
 
+def _ranked_by(answers: list[int | None], gold: list[int | None]) -> list[int | None]:
+    """What mrr is of: the gold passage where all questions name one, else the first answer."""
+    return gold if len(gold) >= len(answers) else answers
+
+
 def _tables(
     answers: list[int | None], gold: list[int | None], topk: tuple[int, ...]
 ) -> tuple[Table, Table]:
@@ -205,7 +222,7 @@ def _tables(
             intervals[name] = {
                 k: wilson_interval(share, len(first_hits)) for k, share in shares.items()
             }
-    judged = gold or answers
+    judged = _ranked_by(answers, gold)
     depth = min(MRR_DEPTH, max(topk))
     metrics["mrr"] = {str(depth): mean_reciprocal_rank(judged, depth)}
     intervals["mrr"] = {str(depth): bootstrap_interval(reciprocal_ranks(judged, depth))}

@@ -31,6 +31,8 @@ class Retriever:
         self, questions: Sequence[str], batch_tokens: int = BATCH_TOKENS
     ) -> np.ndarray:
         """The vectors (N, D), float32, of N questions."""
+        if isinstance(questions, str):
+            raise TypeError("questions must be a list of strings, not one string")
         return self._encode(True, self.tokens.questions(questions), batch_tokens)
 
     def encode_passages(

@@ -93,11 +93,19 @@ def check_ids(path: str) -> int:
     """
     import numpy as np
 
-    hashes = array("q", (hash(p.id) for p in read_passages(path)))
+    hashes = array("q", (hash(_one_line(p.id, path)) for p in read_passages(path)))
+    if not hashes:
+        raise FormatError(path, 1, "holds no passage; there is nothing to encode")
     values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
     if suspects := set(values[counts > 1].tolist()):
         _refuse_duplicates(path, suspects)
     return len(hashes)
+
+
+def _one_line(id_: str, path: str) -> str:
+    if "\n" in id_ or "\r" in id_:
+        raise FormatError(path, f"passage {id_!r}", "the id holds a line break")
+    return id_
 
 
 def _refuse_duplicates(path: str, suspects: set[int]) -> None:

@@ -90,6 +90,8 @@ class Searcher:
 
     def search(self, questions: Iterable[str], topk: int = 100) -> list[Ranking]:
         """The best `topk` passages for each question (fewer where the corpus is smaller)."""
+        if isinstance(questions, str):
+            raise TypeError("questions must be a list of strings, not one string")
         asked = [Question(str(number), text) for number, text in enumerate(questions)]
         return list(self.rankings(asked, topk))
 
@@ -104,6 +106,7 @@ class Searcher:
         asked = list(questions)
         if not asked:
             return
+        _refuse_duplicates(asked)
         rows, scores = self._search(asked, topk)  # (Q, K) each
         passages = _fetch(self.passages_path, rows)
         for question, own_rows, own_scores in zip(asked, rows, scores, strict=True):
@@ -112,6 +115,15 @@ class Searcher:
                 for row, score in zip(own_rows.tolist(), own_scores.tolist(), strict=True)
             ]
             yield Ranking(question, tuple(hits))
+
+    def absent(self, ids: set[str]) -> set[str]:
+        """Those of `ids` that no passage of the corpus has; reads it until all are found."""
+        left = set(ids)
+        for passage in read_passages(self.passages_path):
+            if not left:
+                break
+            left.discard(passage.id)
+        return left
 
     def _search(self, questions: list[Question], topk: int) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
@@ -126,6 +138,14 @@ class Searcher:
             found.append(self.index.search(vectors, topk))
         rows, scores = zip(*found, strict=True)
         return np.concatenate(rows), np.concatenate(scores)
+
+
+def _refuse_duplicates(questions: list[Question]) -> None:
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise InputError(f"two questions have the id {question.id!r}; ids must differ")
+        seen.add(question.id)
 
 
 def _fetch(path: Path, rows: np.ndarray) -> dict[int, Passage]:

@@ -70,5 +70,5 @@ class Embeddings:
         for number in range(self.shards):
             path = self.directory / shard_names(number)[1]
             with reading(path):
-                found += path.read_text().splitlines()
+                found += path.read_text().removesuffix("\n").split("\n")
         return found

@@ -16,6 +16,7 @@ from dprkit.data.formats import parse_example
 from dprkit.data.streams import Row, open_source, read_json_rows
 from dprkit.errors import InputError
 from dprkit.records import Example, Passage
+from dprkit.settings import TrainSettings
 
 
 class Batch(NamedTuple):
@@ -58,6 +59,11 @@ class Draw(NamedTuple):
     """None: the first ones in the file's order, as validation wants them."""
 
 
+def batch_size(settings: TrainSettings) -> int:
+    """Questions in a batch; 32 where neither the user nor train() has said."""
+    return settings.batch_size or 32
+
+
 def batches_per_epoch(rows: int, batch_size: int) -> int:
     """Every row is seen once an epoch; the last batch may be smaller."""
     return -(-rows // batch_size)
@@ -81,7 +87,7 @@ def make_batch(examples: Sequence[Example], rows: Sequence[int], epoch: int, dra
 
 
 def _drawn_negatives(example: Example, row: int, epoch: int, draw: Draw) -> list[Passage]:
-    """Hard negatives and negatives; where a row lacks hard ones, negatives stand in, as in DPR."""
+    """Hard negatives and negatives; where a row lacks hard ones, negatives stand in."""
     wanted = draw.hard_negatives
     hard = _some(example.hard_negatives, wanted, [row, epoch, 0], draw.seed)
     more = wanted - len(hard) + draw.negatives

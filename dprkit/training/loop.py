@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,19 @@ import torch
 from torch import Tensor
 
 from dprkit.artifacts import Draft
+from dprkit.errors import SettingsError
 from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.checkpoints import full_disk, save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.records import Example
 from dprkit.settings import TrainSettings
-from dprkit.training.batches import Draw, batches_per_epoch, epoch_order, make_batch
+from dprkit.training.batches import Draw, batch_size, batches_per_epoch, epoch_order, make_batch
 from dprkit.training.objectives import in_batch_nll
 from dprkit.training.validation import Validation, batch_scores, validate
 
 METRICS = "metrics.jsonl"
+BEST, CHECKPOINT = "best-", "checkpoint-"
+"""Folders of an unfinished run: the best epoch's retriever, the last epoch's state."""
 
 
 class Progression(msgspec.Struct):
@@ -72,12 +76,12 @@ class Trainer:
 
     def total_steps(self, rows: int) -> int:
         """Optimizer steps of the whole run."""
-        steps = self.settings.max_epochs * batches_per_epoch(rows, self.settings.batch_size)
+        steps = self.settings.max_epochs * batches_per_epoch(rows, batch_size(self.settings))
         return min(steps, self.settings.max_steps or steps)
 
     def _epoch(self, examples: Sequence[Example], steps: int) -> None:
         order = epoch_order(len(examples), self.settings.seed, self.at.epoch)
-        size = self.settings.batch_size
+        size = batch_size(self.settings)
         total = seen = 0.0
         self.model.train()
         for begin in range(0, len(order), size):
@@ -98,6 +102,7 @@ class Trainer:
         scores = batch_scores(self.model, self.tokens, batch.questions, batch.passages)  # (Q, P)
         positives = torch.tensor(batch.positives, device=scores.device)
         loss = in_batch_nll(scores, positives)
+        self._refuse_nan(float(loss.detach()))
         lr = self.highest_lr * schedule(self.at.step, steps, settings.warmup)
         self._update(loss, lr)
         self.at.step += 1
@@ -105,6 +110,14 @@ class Trainer:
         rate = len(rows) / (time.perf_counter() - begin)
         self._tell_step(float(loss.detach()), accuracy, lr, rate)
         return float(loss.detach())
+
+    def _refuse_nan(self, loss: float) -> None:
+        """NaN compares as neither better nor worse: it would be kept as the best."""
+        if not math.isfinite(loss):
+            raise SettingsError(
+                f"the loss after step {self.at.step} is {loss}: training has diverged; "
+                "lower --lr or lengthen --warmup, and begin again with --restart"
+            )
 
     def _update(self, loss: Tensor, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -135,6 +148,7 @@ class Trainer:
         """Validate, keep the model if it is the best so far, and save where training is."""
         found = validate(self.model, self.tokens, valid, self.settings) if valid else None
         if found:
+            self._refuse_nan(found.loss)
             self.at.history.append(found)
             line = {"step": self.at.step, "epoch": self.at.epoch, "valid": found}
             self._log(line)
@@ -144,18 +158,21 @@ class Trainer:
             )
         if found is None or found.better_than(self.at.best, self.settings.best_by):
             self.at.best, self.at.best_epoch = found, self.at.epoch
-            save_retriever(self.work, self.model, self.tokens)
+            save_retriever(self.work, self.model, self.tokens, below=f"{BEST}{self.at.epoch}/")
         self._checkpoint()
 
     def _checkpoint(self) -> None:
-        """Save the state of the last epoch; the one before it goes when this one is whole."""
-        before, self.at.checkpoint = self.at.checkpoint, f"checkpoint-{self.at.epoch}"
+        """Save the state of the last epoch; those before it go when this one is recorded."""
+        self.at.checkpoint = f"{CHECKPOINT}{self.at.epoch}"
         with self.work.folder(self.at.checkpoint, content=False) as folder:
             _save_state(folder, self.model, self.optimizer)
         self.work.state.update(msgspec.to_builtins(self.at))
         self.work.save()
-        if before and before != self.at.checkpoint:
-            self.work.remove(before)
+        kept = (f"{BEST}{self.at.best_epoch}", self.at.checkpoint)
+        folders = {name.partition("/")[0] for name in self.work.record.files}
+        for old in folders - set(kept):
+            if old.startswith((BEST, CHECKPOINT)):
+                self.work.remove(old)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -31,14 +32,14 @@ def starting_model(
 
 def _config(settings: TrainSettings) -> RetrieverConfig:
     return RetrieverConfig(
-        shared=settings.shared,
+        shared=bool(settings.shared),
         pooling=settings.pooling or "cls",
         projection=settings.projection or None,
-        similarity=settings.similarity,
+        similarity=settings.similarity or "dot",
         temperature=settings.temperature or 1.0,
-        title_join=settings.title_join,
-        question_max_length=settings.question_max_length,
-        passage_max_length=settings.passage_max_length,
+        title_join=settings.title_join or "pair",
+        question_max_length=settings.question_max_length or 64,
+        passage_max_length=settings.passage_max_length or 256,
     )
 
 
@@ -65,8 +66,8 @@ def _two_towers(
 ) -> BiEncoder:
 
     question = Encoder(backbone(), config, dropout)
-    passage = question if config.shared else Encoder(backbone(), config, dropout)
-    passage.load_state_dict(question.state_dict())  # as in DPR, the towers part in training
+    # As in DPR, the towers are equal at first and part in training.
+    passage = question if config.shared else copy.deepcopy(question)
     return BiEncoder(question, passage, config).to(device())
 
 

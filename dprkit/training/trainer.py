@@ -9,7 +9,7 @@ import msgspec
 
 from dprkit.artifacts import Draft, Manifest, draft
 from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import RetrieverConfig, is_retriever, load_config
+from dprkit.models.config import CONFIG, RetrieverConfig, is_retriever, load_config
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, record_of, required
 from dprkit.training.card import model_card
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from dprkit.training.batches import ExampleFile
     from dprkit.training.loop import Progression
 
+CARD = "README.md"
 PRETRAINED_LR = 2e-5
 COSINE_TEMPERATURE = 0.05
 SCRATCH_LR = 1e-3
+PRETRAINED_BATCH = 32
+SCRATCH_BATCH = 8
 SCRATCH_PROJECTION = 20
 SCRATCH_DROPOUT = 0.2
 SHAPE = (
@@ -60,7 +63,10 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     settings = _with_defaults(settings)
-    with draft(directory, "retriever", record_of(settings), _inputs(settings), run) as work:
+    inputs = _inputs(settings)
+    # A start that is a folder counts by what it holds; one from a hub by its name.
+    hub = {} if settings.init is None or "init" in inputs else {"init": settings.init}
+    with draft(directory, "retriever", record_of(settings) | hub, inputs, run) as work:
         if work.done:
             return _report(directory, work.done)
         work.save()
@@ -72,8 +78,19 @@ def _with_defaults(settings: TrainSettings) -> TrainSettings:
     if settings.init is not None and is_retriever(settings.init):
         settings = _as_the_retriever(settings, load_config(settings.init))
     scratch = settings.init is None
+    if scratch and settings.scratch_hidden_size % settings.scratch_heads:
+        raise SettingsError(
+            f"--scratch-heads {settings.scratch_heads} does not divide "
+            f"--scratch-hidden-size {settings.scratch_hidden_size}"
+        )
     cosine = settings.similarity == "cosine"
     defaults: dict[str, Any] = {
+        "shared": False,
+        "similarity": "dot",
+        "title_join": "pair",
+        "question_max_length": 64,
+        "passage_max_length": 256,
+        "batch_size": SCRATCH_BATCH if scratch else PRETRAINED_BATCH,
         "valid_file": _valid_beside(settings.train_file),
         "pooling": "mean" if scratch else "cls",
         "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
@@ -95,11 +112,10 @@ def _valid_beside(train_file: str | None) -> str | None:
 
 def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> TrainSettings:
     """A retriever that training starts from keeps its shape; settings may not contradict it."""
-    plain = TrainSettings()
     shape = {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
     for name, theirs in shape.items():
         mine = getattr(settings, name)
-        if mine not in (theirs, getattr(plain, name)):
+        if mine not in (theirs, None):
             raise MismatchError(
                 f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
             )
@@ -129,11 +145,20 @@ def _beside(path: str) -> str:
 def _train(work: Draft, settings: TrainSettings) -> Manifest:
     import torch
 
-    from dprkit.models.checkpoints import load_bi_encoder, save_probes, save_retriever
+    from dprkit.models.checkpoints import (
+        PASSAGE,
+        PROBES,
+        QUESTION,
+        load_bi_encoder,
+        save_probes,
+        save_retriever,
+    )
     from dprkit.training.batches import ExampleFile
-    from dprkit.training.loop import METRICS, Trainer
+    from dprkit.training.loop import BEST, CHECKPOINT, METRICS, Trainer
     from dprkit.training.start import starting_model
 
+    for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, CARD):
+        work.claim(name)  # what stands in the way is better found before training than after
     inputs = _inputs(settings)
     examples, valid = (
         ExampleFile(inputs[name]) if name in inputs else None for name in ("train", "valid")
@@ -145,14 +170,14 @@ def _train(work: Draft, settings: TrainSettings) -> Manifest:
     at = trainer.fit(examples or [], valid)
     if at.best_epoch != at.epoch:
         save_retriever(work, model, tokens, below="last/")
-        model, tokens = load_bi_encoder(work.directory)
+        model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_epoch}")
+    save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
-    work.remove(at.checkpoint)
     work.adopt(METRICS)
     counts = _counts(at, examples, valid)
-    with work.file("README.md", content=False) as card:
+    with work.file(CARD, content=False) as card:
         card.write(model_card(settings, counts).encode())
-    return work.finish(counts)
+    return work.finish(counts, drop=(BEST, CHECKPOINT))
 
 
 def _tell(

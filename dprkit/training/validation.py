@@ -13,7 +13,7 @@ from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.tokens import Tokens
 from dprkit.records import Example, Passage
 from dprkit.settings import TrainSettings
-from dprkit.training.batches import Draw, make_batch
+from dprkit.training.batches import Draw, batch_size, make_batch
 from dprkit.training.objectives import in_batch_nll, score_matrix
 
 BATCH_TOKENS = 2048
@@ -79,8 +79,9 @@ def _in_batch(
     """Mean loss and accuracy over batches made as in training, but in the file's order."""
     draw = Draw(settings.hard_negatives, settings.negatives, None)
     loss = right = 0.0
-    for begin in range(0, len(examples), settings.batch_size):
-        rows = range(begin, min(begin + settings.batch_size, len(examples)))
+    size = batch_size(settings)
+    for begin in range(0, len(examples), size):
+        rows = range(begin, min(begin + size, len(examples)))
         batch = make_batch(examples, rows, 0, draw)
         scores = batch_scores(model, tokens, batch.questions, batch.passages)
         positives = torch.tensor(batch.positives, device=scores.device)

@@ -327,13 +327,14 @@ def test_a_signal_at_any_time_is_no_bug(name, work):
     """Also while Python starts and while torch is imported."""
     draw = random.Random(3)
     words, _ = LONG[name]
-    for _ in range(20):
+    for _ in range(12):
         number = draw.choice([signal.SIGINT, signal.SIGTERM])
         process = start(*words, "--output-dir", "out")
         time.sleep(draw.uniform(0.3, 4))
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        assert process.returncode in (0, 128 + number), said
+        # -number: it came while Python started, or in an exec(); to a shell that is 128 + number.
+        assert process.returncode in (0, 128 + number, -number), said
         assert "Traceback" not in said
     assert shell(*words, "--output-dir", "out").returncode == 0
     assert shell(*words, "--output-dir", "whole").returncode == 0
