@@ -114,7 +114,9 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
         run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
     with draft(directory, "examples", record_of(settings), inputs, run) as work:
         if work.done:
-            return msgspec.convert(work.done.counts, SelectReport)
+            report = msgspec.convert(work.done.counts, SelectReport)
+            report.outputs = _outputs(directory, list(report.sets), settings)
+            return report
         report = SelectReport()
         with ExitStack() as stack:
             side = _SideOutputs(settings, stack)
@@ -124,9 +126,13 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
             }
             _write_sets(settings, report, run, files, side)
             report.passages = side.count
-        report.outputs = [str(directory / f"{name}.jsonl") for name in sizes] + side.paths
+        report.outputs = _outputs(directory, list(sizes), settings)
         work.finish(msgspec.to_builtins(report))
     return report
+
+
+def _outputs(directory: Path, names: list[str], settings: SelectSettings) -> list[str]:
+    return [str(directory / f"{name}.jsonl") for name in names] + _side_paths(settings)
 
 
 def _sizes(settings: SelectSettings) -> dict[str, int | None]:

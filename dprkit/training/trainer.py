@@ -64,13 +64,16 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     settings = _with_defaults(settings)
     inputs = _inputs(settings)
-    # A start that is a folder counts by what it holds; one from a hub by its name.
-    hub = {} if settings.init is None or "init" in inputs else {"init": settings.init}
-    with draft(directory, "retriever", record_of(settings) | hub, inputs, run) as work:
+    with draft(directory, "retriever", settings_record(settings), inputs, run) as work:
         if work.done:
             return _report(directory, work.done)
-        work.save()
         return _report(directory, _train(work, settings))
+
+
+def settings_record(settings: TrainSettings) -> dict[str, Any]:
+    """What the manifest keeps: a start from a folder counts by its bytes, from a hub by name."""
+    hub = settings.init is not None and not Path(settings.init).exists()
+    return record_of(settings) | ({"init": settings.init} if hub else {})
 
 
 def _with_defaults(settings: TrainSettings) -> TrainSettings:

@@ -62,8 +62,23 @@ def test_the_files_hold_what_the_report_says(tmp_path):
     )
 
 
+def test_without_an_output_folder_it_only_measures(tmp_path):
+    path = tmp_path / "their.json"
+    path.write_text(json.dumps(ROWS))
+    report = evaluate(EvaluateSettings(results=str(path), topk=(1,)))
+    assert (report.outputs, report.counts) == ([], {"answer_recall": 3, "mrr": 3})
+    assert [p.name for p in tmp_path.iterdir()] == ["their.json"]
+
+
+def test_mrr_is_of_answers_unless_every_question_names_its_gold_passage(tmp_path):
+    rows = [result("a", ["x"], ["x"], gold=["wiki:9"]), result("b", ["x"], ["y", "x"])]
+    report = measured(tmp_path, rows, topk=(5,))
+    assert report.counts == {"answer_recall": 2, "passage_recall": 1, "mrr": 2}
+    assert report.metrics["mrr"] == {"5": 0.75}
+
+
 def test_gold_passages_are_found_behind_dprs_prefix(tmp_path):
-    rows = [result("a", [], ["x", "y"], gold=["1"]), result("b", [], ["x"], gold=["9"])]
+    rows = [result("a", [], ["x", "y"], gold=["wiki:1"]), result("b", [], ["x"], gold=["9"])]
     report = measured(tmp_path, rows, topk=(1, 2))
     assert report.metrics["passage_recall"] == {"1": 0.0, "2": 0.5}
     assert "answer_recall" not in report.metrics

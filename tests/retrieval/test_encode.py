@@ -75,6 +75,16 @@ def test_a_duplicate_id_is_refused_by_its_place(tmp_path):
         check_ids(str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("id\ttext\ttitle\n", "holds no passage"), ('"a\nb"\tx\ty\n', "the id holds a line break")],
+)
+def test_a_corpus_without_passages_or_with_ids_on_two_lines_is_refused(text, problem, tmp_path):
+    (tmp_path / "p.tsv").write_text(text)
+    with pytest.raises(FormatError, match=problem):
+        check_ids(str(tmp_path / "p.tsv"))
+
+
 def test_passages_are_counted(tiny_passages):
     assert check_ids(str(tiny_passages)) == 282
 

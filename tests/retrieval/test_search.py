@@ -7,6 +7,7 @@ import pytest
 from dprkit.data.formats import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.retriever import load_retriever
+from dprkit.records import Question
 from dprkit.retrieval.faiss_index import FaissIndex
 from dprkit.retrieval.search import open_index, search
 from dprkit.settings import SearchSettings, TrainSettings
@@ -43,6 +44,23 @@ def test_equal_scores_keep_the_corpus_order(small_index):
     found = FaissIndex(small_index)
     rows, _ = found.search(np.zeros((1, 8), np.float32), 282)
     assert rows[0].tolist() == list(range(282))
+
+
+def test_two_questions_of_one_id_are_refused(small_index):
+    twins = [Question("1", text) for text in QUESTIONS]
+    with pytest.raises(InputError, match="two questions have the id '1'"):
+        list(open_index(small_index).rankings(twins, 1))
+
+
+def test_one_string_is_not_taken_for_many_questions(small_index, small_retriever):
+    with pytest.raises(TypeError, match="list of strings"):
+        open_index(small_index).search("who")
+    with pytest.raises(TypeError, match="list of strings"):
+        load_retriever(small_retriever).encode_questions("who")
+
+
+def test_gold_passages_that_the_corpus_lacks_are_found_out(small_index):
+    assert open_index(small_index).absent({"1", "282", "no such id"}) == {"no such id"}
 
 
 def test_no_question_gives_no_ranking_and_k_zero_is_refused(small_index):

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from dprkit.artifacts import read_manifest
 from dprkit.data.selection import select_data
-from dprkit.errors import MismatchError, SettingsError
+from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
@@ -201,3 +201,34 @@ def test_the_tiny_recipe_learns(tmp_path, tiny_passages):
         recalls[epochs] = recall_at_5(folder / "model", valid, tiny_passages, folder)
     assert report.losses[-1] < 0.3 * report.losses[0]
     assert recalls[10] > recalls[0] + 0.3
+
+
+def test_a_loss_that_is_no_number_ends_training(sets, tmp_path):
+    with pytest.raises(SettingsError, match="training has diverged; lower --lr"):
+        train(small(sets, tmp_path / "m", lr=1e30))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(sets, tmp_path):
+    with pytest.raises(SettingsError, match="--scratch-heads 3 does not divide"):
+        train(small(sets, tmp_path / "m", scratch_heads=3))
+
+
+def test_a_half_done_model_cannot_be_loaded_as_a_retriever(sets, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(small(sets, tmp_path / "m"), Run(StopAtStep(5)))
+    assert not (tmp_path / "m" / "retriever.yaml").exists()
+
+
+def test_another_hub_name_is_another_start(tmp_path):
+    """Names of a hub are no files, so they count by themselves."""
+    settings = TrainSettings(init="no-such/model-a", max_epochs=0, output_dir=str(tmp_path / "m"))
+    with pytest.raises(InputError, match="no model could be loaded"):
+        train(settings)
+    record = json.dumps({"init": "no-such/model-a"})
+    assert record[1:-1] in _recorded(settings)
+
+
+def _recorded(settings):
+    from dprkit.training.trainer import _with_defaults, settings_record
+
+    return json.dumps(settings_record(_with_defaults(settings)))
