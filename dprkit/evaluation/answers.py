@@ -41,7 +41,7 @@ _TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 _PLAIN = frozenset(string.ascii_lowercase + string.digits)
 _KELVIN = "\u212a"  # the only character outside ASCII that decomposes into an ASCII letter or digit
-_NO_PUNCTUATION = {code: " " for code in range(128) if chr(code) not in _PLAIN}
+_NO_PUNCTUATION = "".join(sign if sign in _PLAIN else " " for sign in map(chr, range(128)))
 _WORDS_REMEMBERED = 4_000  # passages; some 15 kB each
 _REMEMBERED = 8_000_000  # characters of passages, some 10,000 passages of 100 words
 
@@ -63,7 +63,14 @@ def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool
 
 def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "string") -> list[bool]:
     """`has_answer` for each of `texts`, the passages of one question; raises what it raises."""
-    return list(map(_matcher(_as_key(answers), match), texts))
+    matcher = _matcher(_as_key(answers), match)
+    if match == "regex":
+        return list(map(matcher, texts))
+    # Most pairs end here, in one look at the words of a passage that came up before.
+    lacks_needles, words_of = matcher.args[0].keys().isdisjoint, _words_of.get
+    return [
+        not ((words := words_of(text)) and lacks_needles(words)) and matcher(text) for text in texts
+    ]
 
 
 def invalid_patterns(answers: Sequence[str]) -> list[str]:
@@ -78,7 +85,7 @@ def _as_key(answers: Sequence[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _matcher(answers: tuple[str, ...], match: str) -> Callable[[str], bool]:
+def _matcher(answers: tuple[str, ...], match: str) -> partial[bool]:
     """The answers made ready, as a function of a passage's text."""
     if match not in ("string", "regex"):
         raise SettingsError(f"match {match!r} is not known; choose string or regex")
@@ -124,14 +131,15 @@ def _holds(by_needle: dict[str, list[_Answer]], text: str) -> bool:
     return False
 
 
-def _haystack(text: str) -> str | frozenset[str]:
+def _haystack(text: str) -> str | set[str]:
     """Where to look for needles: in the rough copy, or in its words once a text comes up again.
 
     Cutting a text into words costs ten searches in it, and then a look-up is a tenth of one.
     """
     if text not in _rough or len(_words_of) == _WORDS_REMEMBERED:
         return _rough[text]
-    words = _words_of[text] = frozenset(_rough[text].translate(_NO_PUNCTUATION).split()) | {""}
+    words = _words_of[text] = set(_rough[text].translate(_NO_PUNCTUATION).split())
+    words.add("")  # the needle of an answer without a plain token
     return words
 
 
@@ -207,7 +215,7 @@ class _Copies(dict[str, str]):
         self._room = _REMEMBERED
 
 
-_words_of: dict[str, frozenset[str]] = {}  # the first so many texts that come up twice
+_words_of: dict[str, set[str]] = {}  # the first so many texts that come up twice
 
 
 _rough = _Copies(_roughen)
