@@ -136,7 +136,9 @@ def _yaml(value: Any) -> str:
     import yaml
 
     plain = msgspec.to_builtins(value)
-    text: str = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
+    text: str = yaml.safe_dump(
+        plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
+    )
     return text.strip().removesuffix("...").strip()
 
 

@@ -244,3 +244,11 @@ def test_info_does_not_change_anything(work):
     before = times(".")
     call("info", "runs/dprkit/model")
     assert times(".") == before
+
+
+def test_a_recipe_that_init_writes_keeps_the_order_of_its_sets():
+    """Sets are filled in their order: another order is another split."""
+    from dprkit.cli.project import commented
+    from dprkit.recipes import load_recipe
+
+    assert "split: {train: 120, valid: 60, test: 60}" in commented(load_recipe(recipe="tiny"), "x")
