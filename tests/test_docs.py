@@ -47,7 +47,10 @@ def test_links_lead_to_files(page):
 def test_every_recipe_loads_and_its_settings_convert(name):
     recipe = load_recipe(recipe=name)
     for stage in recipe.written:
-        recipe.stage(stage, {})
+        settings, origins = recipe.stage(stage, {})
+        written = recipe.written[stage]
+        assert {name for name, origin in origins.items() if origin == recipe.source} == set(written)
+        assert isinstance(settings, STAGES[stage])
 
 
 def test_every_setting_has_a_sentence():
