@@ -226,8 +226,7 @@ def _described(manifest: Any) -> Iterator[str]:
     yield f"{manifest.kind}  {manifest.identity}"
     yield f"made by dprkit {manifest.dprkit}: {' '.join(manifest.command)}"
     yield "made from"
-    for name, known in manifest.inputs.items():
-        yield f"  {name}: {known.path}  {known.identity}"
+    yield from _inputs(manifest)
     yield "counts"
     for name, value in manifest.counts.items():
         yield f"  {name}: {_yaml(value)}"
@@ -239,9 +238,13 @@ def _described(manifest: Any) -> Iterator[str]:
         yield f"  {record.bytes:>14,}  {record.sha256[:12]}  {name}"
 
 
+def _inputs(made: Any) -> Iterator[str]:
+    for name, known in made.inputs.items():
+        yield f"  {name}: {known.path}  {known.identity}"
+
+
 def _unfinished(record: Any) -> Iterator[str]:
     yield f"{record.kind}, unfinished: run the command that makes it again to go on"
     yield "being made from"
-    for name, known in record.inputs.items():
-        yield f"  {name}: {known.path}  {known.identity}"
+    yield from _inputs(record)
     yield f"files so far: {len(record.files)}"

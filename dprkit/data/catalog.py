@@ -213,11 +213,6 @@ def _nearest_name(name: str, catalog: Mapping[str, Resource]) -> str:
     return nearest(name, known)
 
 
-def list_rows(resources: Iterable[Resource]) -> list[tuple[str, str, str, str]]:
-    """(name, size, content, licence) of each resource, the rows of `download --list`."""
-    return [(r.key, r.size, r.content, r.licence) for r in resources]
-
-
 # --- files --------------------------------------------------------------------------------------
 
 

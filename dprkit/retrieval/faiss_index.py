@@ -75,8 +75,8 @@ class FaissIndex:
     def search(self, vectors: np.ndarray, topk: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows and scores, both (Q, K), of the best passages for (Q, D) question vectors.
 
-        K is `topk` or the corpus, whichever is smaller. Order is total: score descending, then
-        row ascending.
+        K is `topk` or the corpus, whichever is smaller. Score descending, then row ascending; where
+        more than K passages tie at the last place, FAISS decides which of them are there.
         """
         import numpy as np
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from dprkit.settings import SearchSettings, required
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from dprkit.models.retriever import Retriever
 
 BATCH = 256
 
@@ -80,13 +83,20 @@ def _same(index: Path | str, wanted: Input, path: Path | str | None, flag: str) 
 
 
 class Searcher:
-    """An opened index: questions in, rankings out. Models load when the first question comes."""
+    """An opened index: questions in, rankings out."""
 
     def __init__(self, index: Path | str, retriever: Path, passages: Path) -> None:
         from dprkit.retrieval.faiss_index import FaissIndex
 
         self.index = FaissIndex(index)
         self.retriever_path, self.passages_path = retriever, passages
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever, loaded when the first question comes."""
+        from dprkit.models.retriever import load_retriever
+
+        return load_retriever(self.retriever_path)
 
     def search(self, questions: Iterable[str], topk: int = 100) -> list[Ranking]:
         """The best `topk` passages for each question (fewer where the corpus is smaller)."""
@@ -128,13 +138,10 @@ class Searcher:
     def _search(self, questions: list[Question], topk: int) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
 
-        from dprkit.models.retriever import load_retriever
-
-        retriever = load_retriever(self.retriever_path)
         found = []
         waiting = iter(questions)
         while batch := list(islice(waiting, BATCH)):
-            vectors = retriever.encode_questions([q.question for q in batch])
+            vectors = self.retriever.encode_questions([q.question for q in batch])
             found.append(self.index.search(vectors, topk))
         rows, scores = zip(*found, strict=True)
         return np.concatenate(rows), np.concatenate(scores)

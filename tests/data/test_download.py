@@ -26,7 +26,7 @@ import msgspec
 import pytest
 
 import dprkit.data.download as module
-from dprkit.data.catalog import list_rows, load_catalog, match_resources, show_bytes, targets_of
+from dprkit.data.catalog import load_catalog, match_resources, show_bytes, targets_of
 from dprkit.data.download import download
 from dprkit.errors import (
     ChecksumError,
@@ -728,11 +728,11 @@ def test_a_licence_file_that_is_gone_does_not_stop_the_data(server: Server, tmp_
 
 
 def test_the_list_tells_name_size_content_and_licence() -> None:
-    rows = {row[0]: row for row in list_rows(load_catalog().values())}
-    assert rows["data.retriever.nq-dev"][1] == "256.2 MB"
+    rows = load_catalog()
+    assert rows["data.retriever.nq-dev"].size == "256.2 MB"
     vectors = rows["data.retriever_results.nq.single.wikipedia_passages"]
-    assert vectors[1] == "about 64.6 GB, 50 files"
-    assert "LICENSE" in rows["data.retriever.qas.nq-dev"][3]
+    assert vectors.size == "about 64.6 GB, 50 files"
+    assert "LICENSE" in rows["data.retriever.qas.nq-dev"].licence
     assert [show_bytes(n) for n in (999, 1000, 999_960)] == ["999 bytes", "1.0 kB", "1.0 MB"]
 
 
