@@ -25,7 +25,7 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {group: number for number, groups in enumerate(LAYERS) for group in groups}
-SINGLE = {"errors", "records", "progress", "settings", "files", "artifacts", "recipes", "version"}
+SINGLE = {"errors", "records", "progress", "files", "artifacts", "recipes", "version"}
 
 
 def name_of(path):

@@ -1,0 +1,37 @@
+"""The settings of every stage: one frozen class a stage, one sentence a field.
+
+Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage`: flag, then
+--set, then the recipe, then the default.
+"""
+
+from dprkit.settings.data import DownloadSettings, SelectSettings
+from dprkit.settings.fields import Setting, about, fields_of, record_of, required
+from dprkit.settings.retrieval import (
+    EncodeSettings,
+    EvaluateSettings,
+    IndexSettings,
+    SearchSettings,
+)
+from dprkit.settings.stages import STAGES
+from dprkit.settings.training import TrainSettings
+from dprkit.settings.values import BUNDLED, bundled, convert, real_path
+
+__all__ = [
+    "BUNDLED",
+    "STAGES",
+    "DownloadSettings",
+    "EncodeSettings",
+    "EvaluateSettings",
+    "IndexSettings",
+    "SearchSettings",
+    "SelectSettings",
+    "Setting",
+    "TrainSettings",
+    "about",
+    "bundled",
+    "convert",
+    "fields_of",
+    "real_path",
+    "record_of",
+    "required",
+]

@@ -1,0 +1,24 @@
+"""The stages by name."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dprkit.settings.data import DownloadSettings, SelectSettings
+from dprkit.settings.retrieval import (
+    EncodeSettings,
+    EvaluateSettings,
+    IndexSettings,
+    SearchSettings,
+)
+from dprkit.settings.training import TrainSettings
+
+STAGES: dict[str, type[msgspec.Struct]] = {
+    "download": DownloadSettings,
+    "select-data": SelectSettings,
+    "train": TrainSettings,
+    "encode-corpus": EncodeSettings,
+    "index": IndexSettings,
+    "search": SearchSettings,
+    "evaluate": EvaluateSettings,
+}
