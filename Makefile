@@ -1,10 +1,10 @@
-# The project's vocabulary: quickstart, test, check, test-slow, bench, docs.
+# The project's vocabulary: quickstart, test, check, test-slow, bench, bench-train, bench-gpu, docs.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test check test-slow bench docs clean
+.PHONY: quickstart test check test-slow bench bench-train bench-gpu docs clean
 
 quickstart: $(VENV)/.installed  ## Install, then run the tiny recipe through all stages.
 	$(BIN)/dprkit run --recipe tiny
@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed  ## Install, then run the tiny recipe through all
 	@echo "    echo 'how tall is mount kilimanjaro' | $(BIN)/dprkit search --questions - --topk 3"
 
 test: check  ## What CI runs: format, lint, types, docs, tests.
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: $(VENV)/.installed-dev  ## Format, lint, types and generated docs, without the tests.
 	$(BIN)/ruff format --check .
@@ -25,9 +25,17 @@ check: $(VENV)/.installed-dev  ## Format, lint, types and generated docs, withou
 test-slow: $(VENV)/.installed-dev  ## The tests that take longer.
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md; they use ../shared/data.
+bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md.
 	$(BIN)/python benchmarks/select_data.py
 	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/rows.py
+	$(BIN)/python benchmarks/encode.py
+
+bench-train: $(VENV)/.installed-dev  ## A training step beside sentence-transformers': MODEL=... EXAMPLES=...
+	$(BIN)/python benchmarks/train_step.py $(MODEL) $(EXAMPLES) --large 256
+
+bench-gpu: $(VENV)/.installed-dev  ## Training on a GPU against its peak.
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(VENV)/.installed-dev  ## Write docs/cli.md anew from the commands.
 	$(BIN)/python -m dprkit.cli.reference docs/cli.md

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dprkit.data.answers import has_answer
     from dprkit.data.formats import read_examples, read_passages, read_questions
     from dprkit.errors import DprkitError
-    from dprkit.evaluation.answers import has_answer
     from dprkit.evaluation.evaluate import evaluate
     from dprkit.models.retriever import load_retriever
     from dprkit.retrieval.search import open_index
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DprkitError": "dprkit.errors",
     "evaluate": "dprkit.evaluation.evaluate",
-    "has_answer": "dprkit.evaluation.answers",
+    "has_answer": "dprkit.data.answers",
     "load_retriever": "dprkit.models.retriever",
     "open_index": "dprkit.retrieval.search",
     "read_examples": "dprkit.data.formats",

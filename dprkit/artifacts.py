@@ -9,7 +9,6 @@ from the bytes of its files, never from its path.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from dprkit import __version__
-from dprkit.errors import InputError, LockedError, MismatchError, OutputError, reading, writing
+from dprkit.errors import LockedError, MismatchError, OutputError, reading, writing
 from dprkit.files import (
     TEMPORARY,
     Hashing,
@@ -32,169 +31,45 @@ from dprkit.files import (
     sync_file,
     umask_mode,
 )
+from dprkit.manifests import (
+    MANIFEST,
+    PROGRESS,
+    SCHEMA,
+    FileRecord,
+    Input,
+    Manifest,
+    ProgressRecord,
+    identify,
+    identity_of,
+    is_artifact,
+    read_manifest,
+    read_progress,
+    record_file,
+)
 from dprkit.progress import Run
+from dprkit.settings.fields import Setting, fields_of, record_of
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-PROGRESS = "progress.json"
 PREVIOUS = ".previous"
-
-
-class FileRecord(msgspec.Struct, frozen=True):
-    """One file of an artifact. `content`: its bytes are part of the artifact's identity."""
-
-    bytes: int
-    sha256: str
-    content: bool = True
-
-
-class Input(msgspec.Struct, frozen=True):
-    """What a stage read, by what it holds.
-
-    `path` and `mtime_ns` only spare reading a file again to see that it is the same; two inputs
-    are the same when their identities are.
-    """
-
-    path: str
-    identity: str
-    bytes: int = 0
-    mtime_ns: int = 0
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What an artifact is and where it came from."""
-
-    kind: str
-    schema: int
-    dprkit: str
-    command: tuple[str, ...]
-    settings: dict[str, Any]
-    inputs: dict[str, Input]
-    counts: dict[str, Any]
-    files: dict[str, FileRecord]
-    identity: str
-
-
-class ProgressRecord(msgspec.Struct):
-    """How far an unfinished artifact is, and what it is being made from."""
-
-    kind: str
-    settings: dict[str, Any]
-    inputs: dict[str, Input]
-    files: dict[str, FileRecord] = {}
-    state: dict[str, Any] = {}
-    """What a stage needs to go on. Where it is empty, nothing would be lost by beginning anew."""
-    claimed: list[str] = []
-    """Files and folders that are the run's own, whole or not: noted before they appear."""
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-
-def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
-    """The manifest of the artifact at `directory`, which must be of `kind` if that is given.
-
-    Raises InputError where there is none, it is unfinished, newer than this dprkit, or of
-    another kind.
-    """
-    directory = Path(directory)
-    wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
-    if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
-        raise InputError(f"{directory}: unfinished; run the command that makes it again")
-    if not os.path.isdir(directory):
-        problem = "is a file" if os.path.exists(directory) else "no such folder"
-        raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
-    if not is_artifact(directory):
-        raise InputError(f"{directory}: has no {MANIFEST}; name the folder of {wanted}")
-    try:
-        with reading(directory / MANIFEST):
-            manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            f"{directory / MANIFEST}: damaged ({error}); move the folder away and make it again"
-        ) from None
-    if manifest.schema > SCHEMA:
-        raise InputError(
-            f"{directory}: made by dprkit {manifest.dprkit}, which is newer; upgrade dprkit"
-        )
-    if kind and manifest.kind != kind:
-        raise InputError(f"{directory}: holds {manifest.kind}, not {kind}; name another folder")
-    return manifest
-
-
-def read_progress(directory: Path | str) -> ProgressRecord | None:
-    """How far the artifact at `directory` is, or None where it is finished or not begun."""
-    path = Path(directory) / PROGRESS
-    if is_artifact(directory) or not path.is_file():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ProgressRecord)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            f"{path}: damaged ({error}); move the folder away and make it again"
-        ) from None
-
-
-def is_artifact(directory: Path | str) -> bool:
-    return os.path.isfile(Path(directory) / MANIFEST)
-
-
-def identify(path: Path | str, known: Input | None = None) -> Input:
-    """What `path` holds: an artifact, a file, or a folder such as a Hugging Face model.
-
-    Where `known` has the file's path, size and time of change, its identity is taken from there
-    instead of reading the file again.
-    """
-    path = Path(path)
-    here = os.path.realpath(path)
-    with reading(path):
-        if str(path) == "-" or path.is_fifo():
-            raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
-        if is_artifact(path):
-            return Input(here, read_manifest(path).identity)
-        status = path.stat()
-    if path.is_dir():
-        return Input(here, _folder_identity(path))
-    now = Input(here, known.identity if known else "", status.st_size, status.st_mtime_ns)
-    if known == now:
-        return now
-    with reading(path), path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Input(here, f"sha256:{digest}", status.st_size, status.st_mtime_ns)
-
-
-def _folder_identity(directory: Path) -> str:
-    names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
-    with reading(directory):
-        files = {str(name): _record(p) for p, name in names.items() if ".git" not in name.parts}
-    return _identity("folder", files)
-
-
-def _identity(kind: str, files: Mapping[str, FileRecord]) -> str:
-    """The identity of an artifact: a hash over its files' names and hashes."""
-    lines = [
-        f"{name} {record.sha256}\n" for name, record in sorted(files.items()) if record.content
-    ]
-    return f"{kind}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
-
-
-def _record(path: Path, content: bool = True) -> FileRecord:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(path.stat().st_size, digest, content)
-
-
-# --- artifacts ------------------------------------------------------------------------------------
 
 
 class Draft:
     """An artifact in the making. `done` is its manifest where nothing is left to do."""
 
-    def __init__(self, directory: Path, record: ProgressRecord, run: Run) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        record: ProgressRecord,
+        run: Run,
+        fields: Mapping[str, Setting] | None = None,
+    ) -> None:
+        """`fields`: the stage's settings, where it has any: which ones count, and when."""
         self.directory = directory
         self.record = record
         self.run = run
+        self.fields = fields or {}
         self.done: Manifest | None = None
+        self.changed: dict[str, Any] = {}
+        """Earlier values of the settings that a half-done artifact goes on with otherwise."""
 
     @property
     def state(self) -> dict[str, Any]:
@@ -241,7 +116,7 @@ class Draft:
         try:
             yield work
             records = {
-                f"{name}/{path.relative_to(work)}": _record(path, content)
+                f"{name}/{path.relative_to(work)}": record_file(path, content)
                 for path in sorted(work.rglob("*"))
                 if path.is_file()
             }
@@ -271,7 +146,7 @@ class Draft:
 
     def adopt(self, name: str) -> None:
         """Count a file that `append` grew as part of the artifact (not of its identity)."""
-        self.record.files[name] = _record(self.directory / name, content=False)
+        self.record.files[name] = record_file(self.directory / name, content=False)
 
     def remove(self, name: str) -> None:
         """Take the file or folder `name` out of the artifact again."""
@@ -301,7 +176,7 @@ class Draft:
             inputs=record.inputs,
             counts=dict(counts),
             files=dict(sorted(record.files.items())),
-            identity=_identity(record.kind, record.files),
+            identity=identity_of(record.kind, record.files),
         )
         with appearing(self.directory / MANIFEST) as file:
             file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
@@ -321,9 +196,10 @@ class Draft:
 def draft(
     directory: Path | str,
     kind: str,
-    settings: Mapping[str, Any],
+    settings: msgspec.Struct | Mapping[str, Any],
     inputs: Mapping[str, str | Input],
     run: Run,
+    more: Mapping[str, Any] | None = None,
 ) -> Iterator[Draft]:
     """Make the artifact `kind` at `directory`: up to date, resumed, or begun.
 
@@ -332,28 +208,17 @@ def draft(
     others, MismatchError names both sides, and `run.restart` throws the half away. A finished
     artifact of other settings or inputs is kept in .previous until the new one is whole.
 
-    An input is a path, or an Input that an artifact it leads to already names.
+    `settings`: a stage's settings, or what is to be recorded of them; `more` is recorded too. An
+    input is a path, or an Input that an artifact it leads to already names.
 
     Raises LockedError (exit 75) while another process makes the same artifact.
     """
     directory = Path(directory)
-    with reading(directory):
-        before = _earlier(directory, kind)
-    now = {
-        name: given
-        if isinstance(given, Input)
-        else identify(given, before.inputs.get(name) if before else None)
-        for name, given in inputs.items()
-    }
-    settled = msgspec.json.decode(msgspec.json.encode(settings))  # as a manifest gives it back
-    fresh = ProgressRecord(kind, settled, now)
-    work = Draft(directory, fresh, run)
-    if isinstance(before, Manifest) and not _why_anew(work, before):
-        work.done = before
-        run.progress.note(f"{directory}: up to date")
+    work = look(directory, kind, settings, inputs, run, more)
+    if work.done:
         if (directory / PROGRESS).exists():
             with contextlib.suppress(LockedError, OutputError), lock(directory):
-                _tidy(directory, before.files)
+                _tidy(directory, work.done.files)
         yield work
         return
     with lock(directory):
@@ -364,6 +229,35 @@ def draft(
             if not work.done and not work.state:
                 _undo(directory, work.record)
             raise
+
+
+def look(
+    directory: Path,
+    kind: str,
+    settings: msgspec.Struct | Mapping[str, Any],
+    inputs: Mapping[str, str | Input],
+    run: Run,
+    more: Mapping[str, Any] | None = None,
+) -> Draft:
+    """What `draft` would make, without touching anything; its `done` tells whether it is there."""
+    with reading(directory):
+        before = _earlier(directory, kind)
+    now = {
+        name: given
+        if isinstance(given, Input)
+        else identify(given, before.inputs.get(name) if before else None)
+        for name, given in inputs.items()
+    }
+    fields: Mapping[str, Setting] = {}
+    if isinstance(settings, msgspec.Struct):
+        settings, fields = record_of(settings), fields_of(type(settings))
+    # As a manifest gives it back:
+    settled = msgspec.json.decode(msgspec.json.encode({**settings, **(more or {})}))
+    work = Draft(directory, ProgressRecord(kind, settled, now), run, fields)
+    if isinstance(before, Manifest) and not _why_anew(work, before):
+        work.done = before
+        run.progress.note(f"{directory}: up to date")
+    return work
 
 
 def _earlier(directory: Path, kind: str) -> Manifest | ProgressRecord | None:
@@ -383,7 +277,7 @@ def _why_anew(work: Draft, before: Manifest) -> str:
     """
     if work.run.restart:
         return "--restart was given"
-    if difference := _difference(before, work.record):
+    if difference := _difference(before, work):
         return difference
     for name, record in before.files.items():
         path = work.directory / name
@@ -397,12 +291,14 @@ def _why_anew(work: Draft, before: Manifest) -> str:
     return ""
 
 
-def _difference(old: Manifest | ProgressRecord, new: ProgressRecord) -> str:
+def _difference(old: Manifest | ProgressRecord, work: Draft) -> str:
     """`""` when both would make the same artifact, else the first differences, in words."""
+    new = work.record
+    resuming = isinstance(old, ProgressRecord)
     differences = [
-        f"{name} was {old.settings.get(name)!r} and is {new.settings.get(name)!r}"
-        for name in {**old.settings, **new.settings}
-        if old.settings.get(name) != new.settings.get(name)
+        f"{name} was {was!r} and is {now!r}"
+        for name, (was, now) in _changes(old.settings, work).items()
+        if not (resuming and name in work.fields and work.fields[name].resumable)
     ] + [
         f"{name} was {_side(old.inputs.get(name))} and is {_side(new.inputs.get(name))}"
         for name in {**old.inputs, **new.inputs}
@@ -412,6 +308,22 @@ def _difference(old: Manifest | ProgressRecord, new: ProgressRecord) -> str:
     return "; ".join(differences[:3]) + (
         f" (and {len(differences) - 3} more)" if differences[3:] else ""
     )
+
+
+def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
+    """setting -> (earlier, present value) of those that differ and count.
+
+    A setting that the earlier dprkit did not know stood at its default.
+    """
+    new, changes = work.record.settings, {}
+    for name in {**old, **new}:
+        field = work.fields.get(name)
+        default = msgspec.to_builtins(field.default) if field else None
+        was, now = old.get(name, default), new.get(name, default)
+        same = was == now or (isinstance(was, tuple) and list(was) == now)
+        if not same and not (field and field.harmless):
+            changes[name] = (was, now)
+    return changes
 
 
 def _side(known: Input | None) -> str:
@@ -424,12 +336,14 @@ def _begin(work: Draft) -> None:
     _remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])  # of a killed run
     before = _earlier(directory, work.record.kind)
     if isinstance(before, ProgressRecord) and before.state and not run.restart:
-        if difference := _difference(before, work.record):
+        if difference := _difference(before, work):
             raise MismatchError(
                 f"{directory}: half done with other settings or inputs: {difference}; "
                 "go on with those, or throw the half away with --restart"
             )
         run.progress.note(f"{directory}: going on where an earlier run stopped")
+        work.changed = {n: was for n, (was, _) in _changes(before.settings, work).items()}
+        before.settings = work.record.settings
         work.record = before
         return
     if isinstance(before, ProgressRecord):

@@ -9,6 +9,9 @@
     ├── EmptyAnswer        an answer without a token, which would match every passage
     ├── DownloadError      a server did not give the file that was asked for
     │   └── ChecksumError  the file it gave is not the file the catalog names
+    ├── DivergedError      training cannot go on: the loss is no number
+    ├── MemoryShortage     a step does not fit in the memory
+    ├── ProcessError       a process that works with others died
     ├── MissingExtra       an optional library is needed and absent
     ├── GateError          3: a comparison or a gate failed
     └── LockedError        75: another run holds the output (cron may try again)
@@ -25,6 +28,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -35,6 +39,17 @@ class DprkitError(Exception):
     """Base class. The message says what is wrong, where, and what to do next, in one line."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes, whatever their constructors take."""
+        return _rebuilt, (type(self), str(self), self.__dict__)
+
+
+def _rebuilt(kind: type[DprkitError], message: str, attributes: dict[str, Any]) -> DprkitError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(attributes)
+    return error
 
 
 class SettingsError(DprkitError):
@@ -81,9 +96,21 @@ class ChecksumError(DownloadError):
     pass
 
 
+class DivergedError(DprkitError):
+    pass
+
+
+class MemoryShortage(DprkitError):
+    pass
+
+
 class MissingExtra(DprkitError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'dprkit[{extra}]'")
+
+
+class ProcessError(DprkitError):
+    pass
 
 
 class GateError(DprkitError):

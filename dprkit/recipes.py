@@ -62,7 +62,8 @@ class Recipe:
         if name in self.written.get(stage, {}):
             return convert(stage, name, self.written[stage][name], self.source), self.source
         if setting.workspace:
-            return str(self.workspace / setting.workspace), "workspace"
+            path = str(self.workspace / setting.workspace)
+            return (path,) if "tuple[" in str(setting.type) else path, "workspace"
         return setting.default, "default"
 
     def stage(self, stage: str, flags: Mapping[str, Any]) -> tuple[msgspec.Struct, dict[str, str]]:

@@ -38,13 +38,17 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A training example: a question with its passages, each list best first."""
+    """A training example: a question with its passages, each list best first.
+
+    `hard_negative_scores` has a score for each hard negative, or is empty where a file has none.
+    """
 
     question: str
     answers: tuple[str, ...]
     positives: tuple[Passage, ...]
     hard_negatives: tuple[Passage, ...] = ()
     negatives: tuple[Passage, ...] = ()
+    hard_negative_scores: tuple[float, ...] = ()
 
 
 class Hit(msgspec.Struct, frozen=True):

@@ -18,6 +18,8 @@ from dprkit.settings import TrainSettings, bundled
 
 # Before torch is imported: for models as small as these more threads only get in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing is fetched: a hub that cannot be reached is asked again and again.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 SMALL = {
     "scratch_hidden_size": 16,
@@ -41,11 +43,13 @@ def tiny_passages() -> Path:
 @pytest.fixture(scope="session")
 def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Path) -> Path:
     """A retriever with random weights, 8 dimensions wide."""
-    from dprkit.training.trainer import train
+    from dprkit.training.train import train
 
     folder = tmp_path_factory.mktemp("small") / "model"
     train(
-        TrainSettings(train_file=str(tiny_examples), max_epochs=0, output_dir=str(folder), **SMALL)
+        TrainSettings(
+            train_file=(str(tiny_examples),), max_epochs=0, output_dir=str(folder), **SMALL
+        )
     )
     return folder
 

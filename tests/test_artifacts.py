@@ -16,19 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.artifacts import (
+from dprkit.artifacts import PREVIOUS, draft
+from dprkit.errors import InputError, LockedError, MismatchError, OutputError
+from dprkit.files import LOCK, lock
+from dprkit.manifests import (
     MANIFEST,
-    PREVIOUS,
     PROGRESS,
     Input,
-    draft,
     identify,
     is_artifact,
     read_manifest,
     read_progress,
 )
-from dprkit.errors import InputError, LockedError, MismatchError, OutputError
-from dprkit.files import LOCK, lock
 from dprkit.progress import Progress, Run
 
 

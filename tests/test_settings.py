@@ -61,7 +61,7 @@ def test_what_a_setting_replaces_is_a_setting_of_the_same_stage(stage):
         ("train", "max_epochs", "0", 0),
         ("train", "title_join", ". ", ". "),
         ("train", "similarity", "cosine", "cosine"),
-        ("train", "train_file", "bundled:tiny/passages.tsv", "(bundled)"),
+        ("train", "valid_file", "bundled:tiny/passages.tsv", "(bundled)"),
         ("evaluate", "topk", "1,5,20,100", (1, 5, 20, 100)),
         ("evaluate", "topk", "5", (5,)),
         ("evaluate", "topk", 5, (5,)),

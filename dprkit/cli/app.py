@@ -39,6 +39,7 @@ def root(
 add_stage(app, "download", render.downloading, DOWNLOAD_OPTIONS, list_catalog)
 add_stage(app, "select-data", render.selection)
 add_stage(app, "train", render.training)
+add_stage(app, "convert", render.conversion)
 add_stage(app, "encode-corpus", render.encoding)
 add_stage(app, "index", render.indexing)
 add_stage(app, "search", render.searching)

@@ -26,7 +26,7 @@ from dprkit.cli.stage import (
     run_stage,
     tell,
 )
-from dprkit.errors import OutputError, SettingsError, nearest
+from dprkit.errors import GateError, OutputError, SettingsError, nearest
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
@@ -202,16 +202,23 @@ def _commented_setting(recipe: Recipe, stage: str, key: str, setting: Setting) -
 
 def info(
     path: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Encode a retriever's probe texts again, and compare.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell what an artifact is, what made it, and what it was made from.
 
+    With --check, a retriever whose vectors are no longer those it was saved with is refused.
+
     Example: dprkit info runs/tiny/index
     """
-    from dprkit.artifacts import read_manifest, read_progress
+    from dprkit.manifests import read_manifest, read_progress
 
     with ending():
         begin = time.perf_counter()
+        if check:
+            return _check(path, as_json, begin)
         unfinished = read_progress(path)
         found: Any = unfinished or read_manifest(path)
         if as_json:
@@ -220,6 +227,24 @@ def info(
             return render.as_json(json_of(told, time.perf_counter() - begin))
         for line in _unfinished(found) if unfinished else _described(found):
             sys.stdout.write(line + "\n")
+
+
+def _check(path: Path, as_json: bool, begin: float) -> None:
+    from dprkit.manifests import read_manifest
+    from dprkit.models.checkpoints import PROBE_TOLERANCE, probe_difference
+
+    read_manifest(path, "retriever")
+    difference = probe_difference(path)
+    if as_json:
+        told = {"largest_difference": difference, "allowed": PROBE_TOLERANCE, "outputs": []}
+        render.as_json(json_of(told, time.perf_counter() - begin))
+    else:
+        sys.stdout.write(f"largest difference of its probes' vectors: {difference:.3g}\n")
+    if not difference <= PROBE_TOLERANCE:
+        raise GateError(
+            f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
+            f"with ({PROBE_TOLERANCE:g} is allowed); its files or a library have changed"
+        )
 
 
 def _described(manifest: Any) -> Iterator[str]:

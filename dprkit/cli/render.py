@@ -34,11 +34,17 @@ def training(report: Any) -> None:
     course = f", loss {report.losses[0]:.4f} -> {report.losses[-1]:.4f}" if report.losses else ""
     say(f"trained {report.epochs} epochs, {report.steps} steps{course}")
     if report.valid:
-        v = report.valid
-        say(
-            f"kept epoch {report.best_epoch}: valid loss {v['loss']:.4f}, average rank "
-            f"{v['average_rank']:.1f} of {v['pool']} (1 is best), accuracy {v['accuracy']:.3f}"
-        )
+        before = report.valid_before or {}
+        say(f"kept step {report.best_step}; validation before -> after:")
+        for name, value in report.valid.items():
+            if name not in ("questions", "pool"):
+                say(f"  {name:<13}{before.get(name, value):9.4f} -> {value:.4f}")
+
+
+def conversion(report: Any) -> None:
+    say(f"{report.kind} -> {report.to}, {report.dim} dimensions, {len(report.files)} files")
+    for line in report.mapped:
+        say(f"  {line}")
 
 
 def encoding(report: Any) -> None:

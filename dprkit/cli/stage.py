@@ -70,7 +70,8 @@ Render = Callable[[Any], None]
 HOMES = {
     "download": "dprkit.data.download:download",
     "select-data": "dprkit.data.selection:select_data",
-    "train": "dprkit.training.trainer:train",
+    "train": "dprkit.training.train:train",
+    "convert": "dprkit.models.convert:convert",
     "encode-corpus": "dprkit.retrieval.encode:encode_corpus",
     "index": "dprkit.retrieval.faiss_index:index",
     "search": "dprkit.retrieval.search:search",
@@ -99,6 +100,8 @@ def add_stage(
     def command(**given: Any) -> None:
         with ending():
             flags = {key: given[key] for key in fields if given[key] not in (None, [])}
+            alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
+            given["quiet"] |= not alone
             recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
             options = {key: given[key] for key in extra or {}}
             if listed and options.pop("listed"):
@@ -109,7 +112,8 @@ def add_stage(
                 tell_settings(recipe, name, flags, progress)
             run = Run(progress, tuple(sys.argv), given["restart"])
             payload = run_stage(recipe, name, flags, run, options)
-            show(payload, render, given["as_json"], given["quiet"])
+            if alone:
+                show(payload, render, given["as_json"], given["quiet"])
 
     parameters = {key: _parameter(setting) for key, setting in fields.items()}
     _sign(command, parameters | (extra or {}) | COMMON)
@@ -177,7 +181,8 @@ def same_file(one: str, other: str) -> bool:
 
 def json_of(report: Any, seconds: float) -> dict[str, Any]:
     """A report with what every command's JSON has: seconds and peak memory in MB (2**20 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
     measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
     found: dict[str, Any] = msgspec.to_builtins(report)
     return found | measured
@@ -205,10 +210,11 @@ def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
 def _parameter(setting: Setting) -> tuple[Any, Any]:
     """The option (or argument) of a setting. Its value is None where the user gives none."""
     help_text = setting.sentence + _default_note(setting)
-    if setting.flag == "argument":
-        argument = typer.Argument(metavar=f"[{setting.name.upper()}]...", help=help_text)
-        return Annotated[Optional[list[str]], argument], None  # noqa: UP045
     kind = _plain_type(setting)
+    if setting.flag == "argument":
+        dots = "..." if kind == list[str] else ""
+        argument = typer.Argument(metavar=f"[{setting.name.upper()}]{dots}", help=help_text)
+        return Annotated[Optional[kind], argument], None  # noqa: UP045
     names = [f"--{setting.name.replace('_', '-')}"]
     if kind is bool:
         names[0] += f"/--no-{setting.name.replace('_', '-')}"
@@ -238,7 +244,8 @@ def _plain_type(setting: Setting) -> Any:
     kind = _bare(setting.type)
     if kind in (bool, int, float):
         return kind
-    return list[str] if setting.path and "tuple" in str(kind) else str
+    several = setting.path or setting.flag == "argument"
+    return list[str] if several and "tuple" in str(kind) else str
 
 
 def _metavar(setting: Setting, kind: Any) -> str | None:
@@ -278,9 +285,16 @@ HELP = {
     """,
     "train": """Train a bi-encoder and write it as a retriever.
 
-    An interrupted run goes on after its last whole epoch.
+    An interrupted run goes on where it was saved, and ends with the same bytes.
 
     Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
+    """,
+    "convert": """Convert a foreign retriever to a retriever, or one to a foreign form.
+
+    Reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
+    transformers and fz-openqa's QaRetriever. Nothing in a source is run.
+
+    Example: dprkit convert all-MiniLM-L6-v2 --output-dir model
     """,
     "encode-corpus": """Encode the passages of a corpus into shards of vectors.
 

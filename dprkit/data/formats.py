@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import csv
 import hashlib
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ class _Context(msgspec.Struct, frozen=True):
     passage_id: str | int | None = None
     psg_id: str | int | None = None
     id: str | int | None = None
+    score: float | str | None = None
 
 
 class _ForeignExample(msgspec.Struct, frozen=True):
@@ -158,7 +160,35 @@ def parse_example(row: Row, path: Path | str) -> Example:
         tuple(map(_passage, foreign.positive_ctxs)),
         tuple(map(_passage, foreign.hard_negative_ctxs)),
         tuple(map(_passage, foreign.negative_ctxs)),
+        _scores(foreign.hard_negative_ctxs, row, path),
     )
+
+
+def example_key(row: Row, path: Path | str) -> int:
+    """A number from 1 to 2^64 - 1 that stands for the text of the row's first positive.
+
+    Rows with the same text there have the same number; 0 says that no positive has a text. The
+    whole row is checked as `parse_example` checks it, at half the cost.
+    """
+    foreign = _decode_example(row, path)
+    _scores(foreign.hard_negative_ctxs, row, path)
+    text = next(filter(None, (context.text.strip() for context in foreign.positive_ctxs)), None)
+    if text is None:
+        return 0
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+
+
+def _scores(contexts: list[_Context], row: Row, path: Path | str) -> tuple[float, ...]:
+    """The scores of passages, 0 where one lacks; () where all do."""
+    if all(context.score is None for context in contexts):
+        return ()
+    try:
+        scores = tuple(float(context.score or 0) for context in contexts)
+    except ValueError as error:
+        raise FormatError(path, row.where, f"a score is no number: {error}") from None
+    if not all(map(math.isfinite, scores)):
+        raise FormatError(path, row.where, "the score of a hard negative is not finite")
+    return scores
 
 
 def _passage(context: _Context) -> Passage:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from dprkit.artifacts import draft, is_artifact
+from dprkit.artifacts import draft
 from dprkit.data.formats import (
     PASSAGES_HEADER,
     content_id,
@@ -34,9 +34,10 @@ from dprkit.data.formats import (
 from dprkit.data.streams import STDIN, Row, decode, open_source, read_json_rows
 from dprkit.errors import SettingsError
 from dprkit.files import write_file
+from dprkit.manifests import is_artifact
 from dprkit.progress import Run
 from dprkit.records import Example, Question
-from dprkit.settings import SelectSettings, record_of, required
+from dprkit.settings import SelectSettings, required
 
 SPOOL_BYTES = 32 << 20
 
@@ -112,7 +113,7 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
     sizes = _sizes(settings)
     if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
         run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
-    with draft(directory, "examples", record_of(settings), inputs, run) as work:
+    with draft(directory, "examples", settings, inputs, run) as work:
         if work.done:
             report = msgspec.convert(work.done.counts, SelectReport)
             report.outputs = _outputs(directory, list(report.sets), settings)
@@ -312,7 +313,7 @@ def _trimmed(row: Row, settings: SelectSettings) -> Row:
         raw = msgspec.json.encode(fields)
     if b"\n" in raw or b"\r" in raw:
         raw = msgspec.json.format(raw, indent=-1)
-    return Row(raw, row.where)
+    return row._replace(raw=raw)
 
 
 def _side_paths(settings: SelectSettings) -> list[str]:

@@ -12,7 +12,6 @@ import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -29,18 +28,26 @@ _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, a
 
 
 class Row(NamedTuple):
-    """One JSON value of a file, as its bytes, and the place where it begins."""
+    """One line or JSON value of a file: its bytes, its place for a message, its first byte.
+
+    `start` counts from 0 in the unpacked file (0 where a row did not come straight from a file).
+    """
 
     raw: bytes
     where: int | str
+    start: int = 0
 
 
 class Source(NamedTuple):
-    """A file or stream that was opened: its name, its first byte that is no space, its bytes."""
+    """A file or stream that was opened: its name, its first byte that is no space, its bytes.
+
+    `begin` is where the bytes begin: behind a byte-order mark.
+    """
 
     path: Path | str
     first: bytes
     chunks: Iterator[bytes]
+    begin: int = 0
 
 
 def open_source(path: Path | str) -> Source:
@@ -48,13 +55,23 @@ def open_source(path: Path | str) -> Source:
 
     Raises InputError where it cannot be read and FormatError where it is empty.
     """
-    chunks = _read_chunks(path)
-    seen = []
-    for chunk in chunks:
+    return _source(path, _opened_chunks(path))
+
+
+def source_of(file: IO[bytes], path: Path | str) -> Source:
+    """As `open_source`, of a file that is open already and stays so; `path` is for messages."""
+    return _source(path, _read_chunks(file, path))
+
+
+def _source(path: Path | str, chunks: Iterator[bytes]) -> Source:
+    chunk = next(chunks, b"")
+    seen = [_without_mark(chunk, path)]
+    begin = len(chunk) - len(seen[0])
+    while not (stripped := seen[-1].lstrip(_SPACE)):
+        if not (chunk := next(chunks, b"")):
+            raise FormatError(path, 1, "the file is empty")
         seen.append(chunk)
-        if stripped := chunk.lstrip(_SPACE):
-            return Source(path, stripped[:1], _chain(seen, chunks))
-    raise FormatError(path, 1, "the file is empty")
+    return Source(path, stripped[:1], _chain(seen, chunks), begin)
 
 
 def _chain(seen: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -62,19 +79,20 @@ def _chain(seen: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _read_chunks(path: Path | str) -> Iterator[bytes]:
-    """The bytes of `path` (`-`: stdin), decompressed and without a byte-order mark."""
+def _opened_chunks(path: Path | str) -> Iterator[bytes]:
+    """The bytes of `path` (`-`: stdin), decompressed."""
     with reading(path):
         file: IO[bytes] = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
     try:
-        first = True
-        with reading(path):
-            for chunk in _decompressed(file, path):
-                yield _without_mark(chunk, path) if first else chunk
-                first = False
+        yield from _read_chunks(file, path)
     finally:
         if file is not sys.stdin.buffer:
             file.close()
+
+
+def _read_chunks(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
+    with reading(path):
+        yield from _decompressed(file, path)
 
 
 def _without_mark(chunk: bytes, path: Path | str) -> bytes:
@@ -83,8 +101,17 @@ def _without_mark(chunk: bytes, path: Path | str) -> bytes:
     return chunk.removeprefix(_BOM)
 
 
+def is_compressed(file: IO[bytes]) -> bool:
+    """Whether the file, of which nothing was read yet, is read through a decompressor."""
+    return _first_bytes(file).startswith((_GZIP, _ZSTD))
+
+
+def _first_bytes(file: IO[bytes]) -> bytes:
+    return file.peek(4) if hasattr(file, "peek") else b""
+
+
 def _decompressed(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
-    head = file.peek(4) if hasattr(file, "peek") else b""
+    head = _first_bytes(file)
     if head.startswith(_GZIP):
         yield from _gunzipped(file, path)
     elif head.startswith(_ZSTD):
@@ -134,22 +161,26 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
 
 def read_lines(source: Source) -> Iterator[Row]:
     """The lines of `source` without their ends, numbered from 1; blank lines are passed over."""
-    for number, line in enumerate(_all_lines(source), start=1):
-        if line and not line.isspace():
-            yield Row(line.removesuffix(b"\r"), number)
+    for row in _all_lines(source):
+        if row.raw and not row.raw.isspace():
+            yield row._replace(raw=row.raw[:-1]) if row.raw.endswith(b"\r") else row
 
 
-def _all_lines(source: Source) -> Iterator[bytes]:
+def _all_lines(source: Source) -> Iterator[Row]:
     """The lines of `source` up to their b"\\n"."""
     pending: list[bytes] = []
+    number, start = 1, source.begin
     for chunk in source.chunks:
         *lines, rest = chunk.split(b"\n")
         for line in lines:
-            yield b"".join([*pending, line])
-            pending.clear()
+            if pending:
+                line = b"".join([*pending, line])
+                pending.clear()
+            yield Row(line, number, start)
+            number, start = number + 1, start + len(line) + 1
         pending.append(rest)
     if any(pending):
-        yield b"".join(pending)
+        yield Row(b"".join(pending), number, start)
 
 
 def read_text_lines(source: Source, exact: bool = False) -> Iterator[tuple[int, str]]:
@@ -157,8 +188,7 @@ def read_text_lines(source: Source, exact: bool = False) -> Iterator[tuple[int, 
 
     `exact`: with blank lines and carriage returns, for formats whose cells may span lines.
     """
-    lines = map(Row, _all_lines(source), count(1)) if exact else read_lines(source)
-    for raw, number in lines:
+    for raw, number, _ in _all_lines(source) if exact else read_lines(source):
         yield cast(int, number), decode(raw, source.path, number)
 
 
@@ -198,7 +228,7 @@ def _array_rows(source: Source) -> Iterator[Row]:
 
     `buffer` starts between two objects; `offset` is its place in the file, `fresh` its new end.
     """
-    path, chunks, offset = source.path, source.chunks, 0
+    path, chunks, offset = source.path, source.chunks, source.begin
     while not (fresh := next(chunks)).strip(_SPACE):
         offset += len(fresh)
     begin = fresh.index(b"[") + 1
@@ -210,7 +240,7 @@ def _array_rows(source: Source) -> Iterator[Row]:
         for start, end in finder.feed(fresh):
             start, end = start - offset, end - offset
             _check_gap(buffer[done:start], comma_due, path, offset + done)
-            yield Row(buffer[start:end], f"byte {offset + start}")
+            yield Row(buffer[start:end], f"byte {offset + start}", offset + start)
             done, comma_due = end, True
         buffer, offset = buffer[done:], offset + done
         gap = _GAP.match(buffer)

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, Manifest, draft
+from dprkit.artifacts import Draft, draft
+from dprkit.data.answers import answer_flags, invalid_patterns
 from dprkit.data.formats import read_questions, read_results, write_ranking, write_trec
 from dprkit.errors import EmptyAnswer, FormatError, InputError, SettingsError
-from dprkit.evaluation.answers import answer_flags, invalid_patterns
 from dprkit.evaluation.metrics import (
     MRR_DEPTH,
     bootstrap_interval,
@@ -22,9 +22,10 @@ from dprkit.evaluation.metrics import (
     reciprocal_ranks,
     wilson_interval,
 )
+from dprkit.manifests import Manifest
 from dprkit.progress import Run
 from dprkit.records import Ranking
-from dprkit.settings import EvaluateSettings, record_of, required
+from dprkit.settings import EvaluateSettings, required
 
 Table = dict[str, dict[str, Any]]
 
@@ -55,7 +56,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     if settings.output_dir is None or "-" in inputs.values():
         return _measured(_rankings(settings, run), settings, run, Outputs(None))
     directory = Path(settings.output_dir)
-    with draft(directory, "results", record_of(settings), inputs, run) as work:
+    with draft(directory, "results", settings, inputs, run) as work:
         manifest = work.done or _evaluate(work, settings, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
     names = ("metrics.json", "results.jsonl", "run.trec")

@@ -7,12 +7,14 @@ passage the dot product of their vectors. Mean pooling, a projection and cosine 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from dprkit.models import packing
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.packing import Pack, chunks
 from dprkit.models.tokens import Ids
 
 
@@ -21,8 +23,21 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def positions(config: Any) -> int:
+    """How many tokens a transformer with this Hugging Face config can read."""
+    room = int(getattr(config, "max_position_embeddings", 1 << 30))
+    kind = str(getattr(config, "model_type", ""))
+    if "roberta" in kind or kind in ("camembert", "mpnet"):
+        return room - int(config.pad_token_id or 0) - 1  # the first position is the padding's + 1
+    return room
+
+
 class Encoder(nn.Module):
-    """A transformer with pooling and an optional projection: token ids -> one vector a text."""
+    """A transformer with pooling and an optional projection: token ids -> one vector a text.
+
+    `packed` says whether texts go through without padding (dprkit.models.packing); it may be set
+    to False, as for torch.compile, which wants few shapes.
+    """
 
     def __init__(self, backbone: nn.Module, config: RetrieverConfig, dropout: float = 0.0) -> None:
         super().__init__()
@@ -32,6 +47,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(width, config.projection) if config.projection else None
+        self.packed = packing.enable(backbone)
 
     @property
     def dim(self) -> int:
@@ -42,34 +58,49 @@ class Encoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The vectors (N, D) of texts given as (N, L) ids and a (N, L) mask of their tokens."""
         states = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        hidden = states.last_hidden_state  # (N, L, H)
-        pooled = self.dropout(self._pool(hidden, attention_mask))  # (N, H)
+        return self._head(self._pool(states.last_hidden_state, attention_mask))
+
+    def _pool(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, L, H) -> (N, H); without a mask nothing is padding."""
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if mask is None:
+            return hidden.mean(1)
+        weights = mask.unsqueeze(-1).to(hidden.dtype)  # (N, L, 1)
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+    def _head(self, pooled: Tensor) -> Tensor:
+        pooled = self.dropout(pooled)
         vectors = pooled if self.projection is None else self.projection(pooled)
         return nn.functional.normalize(vectors, dim=-1) if self.unit_length else vectors
 
-    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)  # (N, L, 1)
-        return (hidden * weights).sum(1) / weights.sum(1)
+    def vectors(self, ids: Ids) -> Tensor:
+        """The vectors (N, D) of N texts in one forward pass, with gradient where it is enabled.
+
+        From the same random state a repeated call gives the same dropout and the same bits.
+        """
+        device = next(self.parameters()).device
+        if not ids:
+            return torch.empty(0, self.dim, device=device)
+        if not (self.packed and packing.suits(self.backbone, ids, device)):
+            return cast(Tensor, self(*self._padded(ids, device)))
+        pack = Pack(ids, packing.first_position(self.backbone), device)
+        parts = packing.states(self.backbone, pack)  # (n, L, H) each
+        return self._head(pack.as_given([self._pool(part) for part in parts]))
 
     def encode(self, ids: Ids, batch_tokens: int) -> Tensor:
         """The vectors (N, D) of N texts, in their order, with gradient where it is enabled.
 
-        Texts go through in batches of about `batch_tokens` tokens, longest first, so that little
-        is padding and the activations stay in the processor's cache.
+        Texts go through in passes of at most `batch_tokens` tokens, longest first, so that the
+        activations stay in the processor's cache.
         """
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        parts = [
-            self(*self._padded([ids[i] for i in batch]))
-            for batch in _batches(order, [len(i) for i in ids], batch_tokens)
-        ]
-        back = torch.empty(len(ids), dtype=torch.long)
-        back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(ids))
-        return torch.cat(parts)[back] if parts else torch.empty(0, self.dim)
+        passes = chunks([len(i) for i in ids], batch_tokens, padded=not self.packed) or [[]]
+        vectors = torch.cat([self.vectors([ids[i] for i in part]) for part in passes])
+        order = torch.tensor([i for part in passes for i in part], dtype=torch.long)
+        return vectors[order.argsort().to(vectors.device)]
 
-    def _padded(self, ids: Ids) -> tuple[Tensor, Tensor]:
-        """(N, L) ids and mask on the encoder's device; padding is masked."""
+    def _padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(N, L) ids and mask; padding is masked."""
         config: Any = self.backbone.config
         longest = max(len(i) for i in ids)
         padded = torch.full((len(ids), longest), config.pad_token_id or 0)
@@ -77,23 +108,11 @@ class Encoder(nn.Module):
         for row, one in enumerate(ids):
             padded[row, : len(one)] = torch.tensor(one)
             mask[row, : len(one)] = 1
-        device = next(self.parameters()).device
         return padded.to(device), mask.to(device)
 
 
-def _batches(order: list[int], lengths: list[int], batch_tokens: int) -> list[list[int]]:
-    """Cut `order`, which goes from long to short, where a padded batch would pass the budget."""
-    batches: list[list[int]] = []
-    for i in order:
-        room = batch_tokens // lengths[batches[-1][0]] if batches else 0
-        if not batches or len(batches[-1]) >= room:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
-
-
 class BiEncoder(nn.Module):
-    """The two encoders of a retriever; with `config.shared` they are one."""
+    """The two encoders of a retriever; with `config.shared` they have one transformer."""
 
     def __init__(self, question: Encoder, passage: Encoder, config: RetrieverConfig) -> None:
         super().__init__()

@@ -2,7 +2,8 @@
 
     retriever.yaml                 the RetrieverConfig
     question_encoder/              Hugging Face layout: config.json, model.safetensors, tokenizer
-    passage_encoder/               the same; absent where one encoder serves both
+    passage_encoder/               the same; absent where one encoder serves both, and only a
+                                   projection where one transformer has two heads
     */projection.safetensors       weight (D, H) and bias (D), where there is a projection
     probes.safetensors             32 texts (in its metadata) with their vectors
 
@@ -12,7 +13,7 @@ Only safetensors are read; nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,12 +26,14 @@ from dprkit.artifacts import Draft
 from dprkit.errors import InputError, OutputError, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import CONFIG, RetrieverConfig, load_config
-from dprkit.models.tokens import Tokens, load_tokenizer
+from dprkit.models.tokens import Files, Tokens, load_tokenizer
 from dprkit.records import Passage
 
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 PROJECTION = "projection.safetensors"
 PROBES = "probes.safetensors"
+PROBE_TOLERANCE = 1e-3
+"""How far a number of a probe's vector may be from the one saved, on any machine."""
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -41,21 +44,37 @@ def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple
     directory, config = Path(directory), load_config(directory)
     question = _load_encoder(directory / QUESTION, config, output_dropout)
     passage = question
-    if not config.shared:
+    if config.separate_heads:
+        passage = _load_head(directory / PASSAGE, question.backbone, config, output_dropout)
+    elif not config.shared:
         passage = _load_encoder(directory / PASSAGE, config, output_dropout)
     tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
+    if not config.shared:
+        tokens.read_passages_with(*load_tokenizer(directory / PASSAGE))
     return BiEncoder(question, passage, config).eval().to(device()), tokens
 
 
-def tokens_for(tokenizer: Any, config: RetrieverConfig) -> Tokens:
+def tokens_for(loaded: tuple[Any, Files], config: RetrieverConfig) -> Tokens:
+    """How a retriever reads text, with a tokenizer and its files as `load_tokenizer` gives them."""
+    tokenizer, files = loaded
     lengths = (config.question_max_length, config.passage_max_length)
-    return Tokens(tokenizer, config.title_join, lengths)
+    tokens = Tokens(tokenizer, config.title_join, lengths)
+    tokens.files = tokens.passage_files = files
+    tokens.question_prefix, tokens.passage_prefix = config.question_prefix, config.passage_prefix
+    tokens.straight_apostrophe = config.straight_apostrophe
+    return tokens
 
 
 def _load_encoder(folder: Path, config: RetrieverConfig, dropout: float) -> Encoder:
+    return _load_head(folder, load_backbone(folder), config, dropout)
+
+
+def _load_head(
+    folder: Path, backbone: nn.Module, config: RetrieverConfig, dropout: float
+) -> Encoder:
     from safetensors.torch import load_file
 
-    encoder = Encoder(load_backbone(folder), config, dropout)
+    encoder = Encoder(backbone, config, dropout)
     if encoder.projection is not None:
         with reading(folder / PROJECTION):
             encoder.projection.load_state_dict(load_file(folder / PROJECTION))
@@ -68,25 +87,34 @@ def load_backbone(folder: Path | str) -> nn.Module:
     Raises InputError where there is none, or where it lacks weights: a model with some of its
     weights made up at random would look like one that works.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
     try:
-        _hush()
+        hush()
         model, info = AutoModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
-        problem = str(error).splitlines()[0]
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        problem = str(error).strip().splitlines()[0]
         raise InputError(f"{folder}: no model could be loaded from there: {problem}") from None
+    return whole(model, info, folder)
+
+
+def whole(model: Any, info: dict[str, Any], where: Path | str) -> nn.Module:
+    """A model that transformers loaded, without its pooler. Raises InputError if it lacks weights.
+
+    `info`: what `output_loading_info` gives.
+    """
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
-        raise InputError(f"{folder}: its weights lack {', '.join(missing[:3])}; not a whole model")
+        raise InputError(f"{where}: its weights lack {', '.join(missing[:3])}; not a whole model")
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return cast(nn.Module, model)
 
 
-def _hush() -> None:
+def hush() -> None:
     """Keep transformers' bars and load reports off stderr: dprkit tells what matters itself."""
     from transformers import logging
 
@@ -101,13 +129,15 @@ def save_retriever(work: Draft, model: BiEncoder, tokens: Tokens, below: str = "
     """Write a retriever's folders and retriever.yaml into an artifact, below the folder `below`."""
     import yaml
 
-    towers = {QUESTION: model.question_encoder, PASSAGE: model.passage_encoder}
-    if model.config.shared:
-        del towers[PASSAGE]
-    content = not below
-    for name, encoder in towers.items():
-        with work.folder(below + name, content=content) as folder, full_disk(folder):
-            _save_encoder(folder, encoder, tokens)
+    content, config = not below, model.config
+    with work.folder(below + QUESTION, content=content) as folder, full_disk(folder):
+        _save_encoder(folder, model.question_encoder)
+        save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
+    if config.separate_heads or not config.shared:
+        with work.folder(below + PASSAGE, content=content) as folder, full_disk(folder):
+            _save_encoder(folder, model.passage_encoder, head_alone=config.shared)
+            if not config.shared:
+                save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
     with work.file(below + CONFIG, content=content) as file:
         text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
         file.write(text.encode())
@@ -126,23 +156,32 @@ def full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
-def _save_encoder(folder: Path, encoder: Encoder, tokens: Tokens) -> None:
+def _save_encoder(folder: Path, encoder: Encoder, head_alone: bool = False) -> None:
     from safetensors.torch import save_file
 
-    _hush()
-    backbone: Any = encoder.backbone
-    backbone.save_pretrained(folder)
-    _hf_tokenizer(tokens, backbone.config).save_pretrained(folder)
+    hush()
+    if not head_alone:
+        backbone: Any = encoder.backbone
+        backbone.save_pretrained(folder)
     if encoder.projection is not None:
         save_file(encoder.projection.state_dict(), folder / PROJECTION)
 
 
-def _hf_tokenizer(tokens: Tokens, config: Any) -> Any:
-    """The tokenizer as transformers has it, so that AutoTokenizer reads the folder."""
+def save_tokenizer(folder: Path, tokens: Tokens, tokenizer: Any, files: Files) -> None:
+    """Write a tokenizer so that AutoTokenizer reads the folder: its own files, if it has any."""
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    if not files:
+        _hf_tokenizer(tokens, tokenizer).save_pretrained(folder)
+
+
+def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
+    """A tokenizer that was learned here, as transformers has it."""
     from transformers import PreTrainedTokenizerFast
 
-    tokens.tokenizer.no_truncation()
-    vocabulary = tokens.tokenizer.get_vocab()
+    tokenizer.no_truncation()
+    vocabulary = tokenizer.get_vocab()
     names = {
         "pad_token": ("<pad>", "[PAD]"),
         "unk_token": ("<unk>", "[UNK]"),
@@ -156,7 +195,7 @@ def _hf_tokenizer(tokens: Tokens, config: Any) -> Any:
         if set(known) & set(vocabulary)
     }
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokens.tokenizer,
+        tokenizer_object=tokenizer,
         model_max_length=min(max(tokens.question_length, tokens.passage_length), 1 << 20),
         model_input_names=["input_ids", "attention_mask"],
         **special,
@@ -192,10 +231,16 @@ PROBE_PASSAGES = tuple(
 
 def probe_vectors(model: BiEncoder, tokens: Tokens) -> dict[str, np.ndarray]:
     """The vectors of 16 questions and 16 passages, (16, D) each, to tell retrievers apart."""
+    return _vectors(model, tokens, PROBE_QUESTIONS, PROBE_PASSAGES)
+
+
+def _vectors(
+    model: BiEncoder, tokens: Tokens, questions_: Sequence[str], passages_: Sequence[Passage]
+) -> dict[str, np.ndarray]:
     model.eval()
     with torch.inference_mode():
-        questions = model.question_encoder.encode(tokens.questions(PROBE_QUESTIONS), 2048)
-        passages = model.passage_encoder.encode(tokens.passages(PROBE_PASSAGES), 2048)
+        questions = model.question_encoder.encode(tokens.questions(questions_), 2048)
+        passages = model.passage_encoder.encode(tokens.passages(passages_), 2048)
     return {
         "questions": questions.float().cpu().numpy(),
         "passages": passages.float().cpu().numpy(),
@@ -211,3 +256,23 @@ def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
     metadata = {"texts": msgspec.json.encode(texts).decode()}
     with work.file(PROBES) as file:
         file.write(save(probe_vectors(model, tokens), metadata=metadata))
+
+
+def probe_difference(directory: Path | str) -> float:
+    """The largest difference of a number between the probes' vectors as saved and as made now.
+
+    The texts are those saved. Raises InputError where the retriever has no probes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(directory) / PROBES
+    try:
+        with reading(path), safe_open(path, "np") as probes:
+            texts = msgspec.json.decode(probes.metadata()["texts"])
+            saved = {name: probes.get_tensor(name) for name in probes.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, KeyError, msgspec.DecodeError) as error:
+        raise InputError(f"{path}: damaged: {error}; make the retriever again") from None
+    model, tokens = load_bi_encoder(directory)
+    passages = [Passage("", text, title) for title, text in texts["passages"]]
+    now = _vectors(model, tokens, texts["questions"], passages)
+    return max(float(np.abs(saved[name] - now[name]).max()) for name in now)

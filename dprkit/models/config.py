@@ -13,10 +13,16 @@ CONFIG = "retriever.yaml"
 
 
 class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What retriever.yaml holds: all it takes to use the encoders as they were trained."""
+    """What retriever.yaml holds: all it takes to use the encoders as they were trained.
+
+    `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
+    side has a projection of its own. The prefixes are put before every question and passage.
+    `straight_apostrophe`: ’ in a question is read as ', as DPR does.
+    """
 
     kind: Literal["bi-encoder"] = "bi-encoder"
     shared: bool = False
+    separate_heads: bool = False
     pooling: Literal["cls", "mean"] = "cls"
     projection: int | None = None
     similarity: Literal["dot", "cosine"] = "dot"
@@ -24,6 +30,13 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     title_join: str = "pair"
     question_max_length: int = 64
     passage_max_length: int = 256
+    question_prefix: str = ""
+    passage_prefix: str = ""
+    straight_apostrophe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.separate_heads and not (self.shared and self.projection):
+            raise ValueError("separate_heads needs shared: true and a projection")
 
 
 def is_retriever(directory: Path | str) -> bool:
@@ -36,7 +49,9 @@ def load_config(directory: Path | str) -> RetrieverConfig:
 
     path = Path(directory) / CONFIG
     if not path.is_file():
-        raise InputError(f"{directory}: has no {CONFIG}; name a folder that dprkit train made")
+        raise InputError(
+            f"{directory}: has no {CONFIG}; name a folder that dprkit train or convert made"
+        )
     with reading(path):
         text = path.read_text()
     try:

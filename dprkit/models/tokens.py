@@ -8,55 +8,128 @@ Hugging Face's DPRContextEncoder gives ones to the second segment, which DPR nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from dprkit.errors import InputError, reading
 from dprkit.records import Passage
 
 Ids = list[list[int]]
 PAIR, NO_TITLE = "pair", "none"
+TOKENIZER = "tokenizer.json"
+SETTINGS = "tokenizer_config.json"
+FILES = (
+    TOKENIZER,
+    SETTINGS,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "bpe.codes",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+"""What the tokenizers of Hugging Face folders are made of."""
+
+Files = Mapping[str, bytes]
 
 
 class Tokens:
-    """The tokenizer of a retriever with the way it reads questions and passages."""
+    """The tokenizers of a retriever with the way it reads questions and passages.
+
+    `tokenizer` reads questions, and passages too unless `passage_tokenizer` is another one.
+    """
 
     def __init__(self, tokenizer: Any, title_join: str, lengths: tuple[int, int]) -> None:
         """`tokenizer`: a tokenizers.Tokenizer. `lengths`: tokens of a question and a passage."""
-        self.tokenizer = tokenizer
+        self.tokenizer = self.passage_tokenizer = tokenizer
         self.tokenizer.no_padding()
         self.title_join = title_join
         self.question_length, self.passage_length = lengths
+        self.question_prefix = self.passage_prefix = ""
+        self.straight_apostrophe = False
+        self.files: Files = {}
+        self.passage_files: Files = {}
+        """The files the tokenizers came from, by name; empty for one that was learned here."""
+
+    def read_passages_with(self, tokenizer: Any, files: Files) -> None:
+        """Let passages have a tokenizer of their own, unless its files are the same."""
+        if files != self.files:
+            self.passage_tokenizer, self.passage_files = tokenizer, files
+            tokenizer.no_padding()
 
     def questions(self, questions: Sequence[str]) -> Ids:
         """The ids of each question, cut to `question_length` tokens."""
-        return self._encode([question.strip() for question in questions], self.question_length)
+        texts = [self.question_prefix + question.strip() for question in questions]
+        if self.straight_apostrophe:
+            texts = [text.replace("’", "'") for text in texts]
+        return _encode(self.tokenizer, texts, self.question_length)
 
     def passages(self, passages: Sequence[Passage]) -> Ids:
         """The ids of each passage, title first, cut to `passage_length` tokens.
 
         Of a pair, the longer of title and text is cut first.
         """
-        return self._encode([self._joined(p) for p in passages], self.passage_length)
+        texts = [self._joined(passage) for passage in passages]
+        return _encode(self.passage_tokenizer, texts, self.passage_length)
 
     def _joined(self, passage: Passage) -> str | tuple[str, str]:
         title, text = passage.title.strip(), passage.text.strip()
         if not title or self.title_join == NO_TITLE:
-            return text
-        return (title, text) if self.title_join == PAIR else f"{title}{self.title_join}{text}"
-
-    def _encode(self, texts: Sequence[Any], length: int) -> Ids:
-        self.tokenizer.enable_truncation(length)
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+            return self.passage_prefix + text
+        if self.title_join == PAIR:
+            return self.passage_prefix + title, text
+        return f"{self.passage_prefix}{title}{self.title_join}{text}"
 
 
-def load_tokenizer(folder: Path | str) -> Any:
-    """The tokenizers.Tokenizer of a model folder (or hub name)."""
-    own = Path(folder) / "tokenizer.json"
-    if own.is_file():
-        from tokenizers import Tokenizer
+def _encode(tokenizer: Any, texts: list[Any], length: int) -> Ids:
+    tokenizer.enable_truncation(length)
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
 
-        return Tokenizer.from_file(str(own))
+
+def load_tokenizer(folder: Path | str) -> tuple[Any, Files]:
+    """The tokenizers.Tokenizer of a model folder (or hub name), and the files it is made of.
+
+    The files are the folder's own, so that nothing of them is lost when they are saved again,
+    but that transformers is told to make no token types: dprkit's models see zeros alone.
+    """
+    from tokenizers import Tokenizer
+
+    files = _own_files(Path(folder))
+    if TOKENIZER not in files:
+        files = _converted(folder) | {k: v for k, v in files.items() if k != SETTINGS}
+    try:
+        tokenizer = Tokenizer.from_buffer(files[TOKENIZER])
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise InputError(f"{folder}: its {TOKENIZER} is damaged: {error}") from None
+    return tokenizer, files | {SETTINGS: _without_token_types(files.get(SETTINGS, b"{}"))}
+
+
+def _own_files(folder: Path) -> dict[str, bytes]:
+    with reading(folder):
+        return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+
+
+def _converted(source: Path | str) -> dict[str, bytes]:
+    """The files of a tokenizer of the hub, or of an older form, as transformers has it."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    except (OSError, ValueError, KeyError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{source}: no tokenizer could be loaded from there: {problem}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return _own_files(Path(folder))
+
+
+def _without_token_types(settings: bytes) -> bytes:
+    known = msgspec.json.decode(settings)
+    known["model_input_names"] = ["input_ids", "attention_mask"]
+    return msgspec.json.format(msgspec.json.encode(known), indent=2) + b"\n"

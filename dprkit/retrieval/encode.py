@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, Manifest, draft, read_manifest
+from dprkit.artifacts import Draft, draft
 from dprkit.data.formats import read_passages
 from dprkit.errors import FormatError, InputError, SettingsError
+from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run
 from dprkit.records import Passage
-from dprkit.settings import EncodeSettings, record_of, required
+from dprkit.settings import EncodeSettings, required
 
 if TYPE_CHECKING:
     from dprkit.models.retriever import Retriever
@@ -47,7 +48,7 @@ def encode_corpus(settings: EncodeSettings, run: Run = Run()) -> EncodeReport:
         raise SettingsError("--passages: a corpus is read again at search; it cannot be stdin")
     read_manifest(retriever, "retriever")
     inputs = {"retriever": retriever, "passages": passages}
-    with draft(directory, "embeddings", record_of(settings), inputs, run) as work:
+    with draft(directory, "embeddings", settings, inputs, run) as work:
         manifest = work.done or _encode(work, settings)
     return _report(directory, manifest)
 

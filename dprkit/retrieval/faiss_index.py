@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, Input, Manifest, draft, read_manifest
+from dprkit.artifacts import Draft, draft
 from dprkit.errors import InputError
+from dprkit.manifests import Input, Manifest, read_manifest
 from dprkit.progress import Run
-from dprkit.settings import IndexSettings, record_of, required
+from dprkit.settings import IndexSettings, required
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     # What made the embeddings is named here too, so that a search can refuse what does not fit.
     inputs: dict[str, str | Input] = {"embeddings": embeddings}
     inputs |= read_manifest(embeddings, "embeddings").inputs
-    with draft(directory, "index", record_of(settings), inputs, run) as work:
+    with draft(directory, "index", settings, inputs, run) as work:
         manifest = work.done or _build(work, settings)
     counts = manifest.counts
     return IndexReport(counts["type"], counts["passages"], counts["dim"], [str(directory)])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.artifacts import Input, identify, is_artifact, read_manifest
 from dprkit.data.formats import read_passages, read_questions, write_ranking, write_trec
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.files import write_file
+from dprkit.manifests import Input, identify, is_artifact, read_manifest
 from dprkit.progress import Run
 from dprkit.records import Hit, Passage, Question, Ranking
 from dprkit.settings import SearchSettings, required

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dprkit.artifacts import Draft, Manifest, read_manifest
+from dprkit.artifacts import Draft
 from dprkit.errors import InputError, reading
+from dprkit.manifests import Manifest, read_manifest
 
 KIND = "embeddings"
 

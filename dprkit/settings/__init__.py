@@ -6,6 +6,7 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 
 from dprkit.settings.data import DownloadSettings, SelectSettings
 from dprkit.settings.fields import Setting, about, fields_of, record_of, required
+from dprkit.settings.models import ConvertSettings
 from dprkit.settings.retrieval import (
     EncodeSettings,
     EvaluateSettings,
@@ -19,6 +20,7 @@ from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 __all__ = [
     "BUNDLED",
     "STAGES",
+    "ConvertSettings",
     "DownloadSettings",
     "EncodeSettings",
     "EvaluateSettings",

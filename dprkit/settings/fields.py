@@ -33,18 +33,29 @@ def about(
     flag: str = "",
     metavar: str = "",
     replaces: str = "",
+    harmless: bool = False,
+    resumable: bool = False,
 ) -> Meta:
     """Describe a setting.
 
     `path`: it names a file and so is recorded by what the file holds, not by its name.
     `workspace`: its default, below the recipe's folder runs/NAME. `flag`: a short flag, or
     "argument". `replaces`: settings that count as not given when this one
-    is given closer to the user (a flag is closer than a recipe).
+    is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
+    what comes out, so an artifact made with another value is no other artifact. `resumable`: a
+    half-done artifact may go on with another value.
     """
     shown = {"panel": panel, "path": path or bool(workspace), "workspace": workspace}
     return Meta(
         description=sentence,
-        extra={**shown, "flag": flag, "metavar": metavar, "replaces": replaces},
+        extra={
+            **shown,
+            "flag": flag,
+            "metavar": metavar,
+            "replaces": replaces,
+            "harmless": harmless,
+            "resumable": resumable,
+        },
     )
 
 
@@ -62,6 +73,8 @@ class Setting:
     flag: str
     metavar: str
     replaces: str
+    harmless: bool
+    resumable: bool
 
 
 @cache

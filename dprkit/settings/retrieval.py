@@ -24,7 +24,7 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about("Folder of the embeddings.", workspace="embeddings")
     ] = None
     shard_size: Annotated[Positive, about("Passages in a shard, the unit of resuming.")] = 50_000
-    batch_tokens: Annotated[Positive, about("Tokens in a forward pass.")] = 2048
+    batch_tokens: Annotated[Positive, about("Tokens in a forward pass.", harmless=True)] = 2048
     dtype: Annotated[Literal["float32", "float16"], about("Numbers on disk.")] = "float32"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dprkit.settings.data import DownloadSettings, SelectSettings
+from dprkit.settings.models import ConvertSettings
 from dprkit.settings.retrieval import (
     EncodeSettings,
     EvaluateSettings,
@@ -17,6 +18,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,
     "select-data": SelectSettings,
     "train": TrainSettings,
+    "convert": ConvertSettings,
     "encode-corpus": EncodeSettings,
     "index": IndexSettings,
     "search": SearchSettings,

@@ -9,13 +9,22 @@ from msgspec import Meta
 
 from dprkit.settings.fields import Above0, AtLeast0, Count, Length, Positive, Share, about
 
+Every = Annotated[str, Meta(pattern=r"^([1-9][0-9]*[smh]?|never)$")]
+OnSteps = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|epoch|never)$")]
+Texts = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|auto)$")]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Train a bi-encoder."""
 
-    train_file: Annotated[str | None, about("Training examples.", workspace="data/train.jsonl")] = (
-        None
-    )
+    train_file: Annotated[
+        tuple[str, ...],
+        about(
+            "Training examples; a file may be given a weight, as in b.jsonl:2, and be given again.",
+            workspace="data/train.jsonl",
+        ),
+    ] = ()
     valid_file: Annotated[
         str | None,
         about(
@@ -37,6 +46,10 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     shared: Annotated[
         bool | None,
         about("One encoder for questions and passages (default: two).", panel="Model"),
+    ] = None
+    separate_heads: Annotated[
+        bool | None,
+        about("One transformer, and a projection each for questions and passages.", panel="Model"),
     ] = None
     pooling: Annotated[
         Literal["cls", "mean"] | None,
@@ -62,6 +75,9 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             panel="Model",
         ),
     ] = None
+    learn_temperature: Annotated[
+        bool, about("Train the temperature too, from --temperature on.", panel="Model")
+    ] = False
     title_join: Annotated[
         str | None,
         about(
@@ -85,6 +101,20 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             panel="Model",
         ),
     ] = None
+    dropout: Annotated[
+        Share | None,
+        about("Dropout inside the encoder (default: as the model has it).", panel="Model"),
+    ] = None
+    lora_rank: Annotated[
+        Count,
+        about(
+            "Train low-rank adapters of this rank instead of all weights (extra: lora).",
+            panel="Model",
+        ),
+    ] = 0
+    lora_alpha: Annotated[
+        Positive | None, about("Scale of the adapters (default: twice their rank).", panel="Model")
+    ] = None
 
     scratch_vocab_size: Annotated[
         Annotated[int, Meta(ge=300)],
@@ -106,34 +136,97 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Share, about("From scratch: dropout inside the encoder.", panel="From scratch")
     ] = 0.1
 
-    hard_negatives: Annotated[
-        Count, about("Hard negatives drawn for each question, anew each epoch.", panel="Batches")
-    ] = 1
-    negatives: Annotated[
-        Count, about("Random negatives drawn for each question, anew each epoch.", panel="Batches")
-    ] = 0
     batch_size: Annotated[
         Positive | None,
-        about("Questions in a batch (default: 32, 8 from scratch).", panel="Batches"),
+        about(
+            "Questions in an optimizer step, over all processes (default: 32, 8 from scratch).",
+            panel="Batches",
+        ),
     ] = None
+    chunk_size: Annotated[
+        Texts | None,
+        about(
+            "Passages in a forward pass, with the gradient cached: any batch fits in the memory of "
+            "a chunk; auto fits it to the free memory (default: the whole batch in one graph).",
+            panel="Batches",
+            resumable=True,
+        ),
+    ] = None
+    gradient_accumulation_steps: Annotated[
+        Positive,
+        about(
+            "Refused: it would not enlarge the pool of negatives; see --chunk-size.",
+            panel="Batches",
+        ),
+    ] = 1
+    mix: Annotated[
+        Literal["mixed", "one-file"],
+        about("With several training files: where a batch comes from.", panel="Batches"),
+    ] = "mixed"
+    loss_weights: Annotated[
+        tuple[AtLeast0, ...],
+        about(
+            "Weight of each training file's questions in the loss (default: 1 each).",
+            panel="Batches",
+        ),
+    ] = ()
+    hard_negatives: Annotated[
+        Count, about("Hard negatives drawn for each question.", panel="Batches")
+    ] = 1
+    negatives: Annotated[
+        Count, about("Random negatives drawn for each question.", panel="Batches")
+    ] = 0
+    hard_negatives_top: Annotated[
+        Positive | None,
+        about("Draw among the first so many hard negatives (default: all).", panel="Batches"),
+    ] = None
+    hard_negatives_by: Annotated[
+        Literal["uniform", "score", "first"],
+        about("Draw evenly, in proportion to the scores, or take the first.", panel="Batches"),
+    ] = "uniform"
+    fresh_negatives: Annotated[bool, about("Draw negatives anew each epoch.", panel="Batches")] = (
+        True
+    )
+    mask_answers: Annotated[
+        bool,
+        about(
+            "Leave passages that hold an answer of a question out of its negatives.",
+            panel="Batches",
+        ),
+    ] = False
     seed: Annotated[
         Count, about("Seed of weights, order, sampling and dropout.", panel="Batches")
     ] = 0
-
-    max_epochs: Annotated[
+    num_workers: Annotated[
         Count,
         about(
-            "Passes over the training file; 0 writes the starting model as a retriever.",
-            panel="Optimisation",
+            "Processes that tokenise ahead; 0 is a thread of the trainer.",
+            panel="Machine",
+            harmless=True,
         ),
-    ] = 10
+    ] = 0
+
+    max_epochs: Annotated[
+        Count | None,
+        about(
+            "Passes over the training file; 0 writes the starting model as a retriever "
+            "(default: 10, or as many as --max-steps takes).",
+            panel="Optimisation",
+            resumable=True,
+        ),
+    ] = None
     max_steps: Annotated[
-        Positive | None, about("Stop after this many optimizer steps.", panel="Optimisation")
+        Positive | None,
+        about("Stop after this many optimizer steps.", panel="Optimisation", resumable=True),
     ] = None
     lr: Annotated[
         Above0 | None,
         about("Highest learning rate (default: 2e-5, 1e-3 from scratch).", panel="Optimisation"),
     ] = None
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant"],
+        about("Course of the learning rate after the warm-up.", panel="Optimisation"),
+    ] = "linear"
     warmup: Annotated[
         AtLeast0,
         about(
@@ -141,13 +234,47 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             panel="Optimisation",
         ),
     ] = 0.1
+    layer_decay: Annotated[
+        Fraction,
+        about(
+            "Each layer learns at this share of the rate of the one above.", panel="Optimisation"
+        ),
+    ] = 1.0
     weight_decay: Annotated[
         AtLeast0, about("AdamW's decay; biases and norms never decay.", panel="Optimisation")
     ] = 0.0
     max_grad_norm: Annotated[
         AtLeast0, about("Clip the gradient to this norm (0: never).", panel="Optimisation")
     ] = 2.0
+    symmetric: Annotated[
+        bool,
+        about("Also find the question of each positive among the batch's.", panel="Optimisation"),
+    ] = False
 
+    num_processes: Annotated[
+        Positive,
+        about(
+            "Processes that share each batch; under torchrun or accelerate launch, theirs.",
+            panel="Machine",
+            harmless=True,
+        ),
+    ] = 1
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16", "fp16"],
+        about("Numbers of the encoder's products; weights stay fp32.", panel="Machine"),
+    ] = "fp32"
+    compile: Annotated[bool, about("Compile the encoder with torch.compile.", panel="Machine")] = (
+        False
+    )
+    activation_checkpointing: Annotated[
+        bool,
+        about("Keep only each layer's input and compute the rest again.", panel="Machine"),
+    ] = False
+
+    valid_every: Annotated[
+        OnSteps,
+        about("Validate every epoch, every so many steps, or never.", panel="Validation"),
+    ] = "epoch"
     valid_hard_negatives: Annotated[
         Count,
         about("Hard negatives of each question in the average-rank pool.", panel="Validation"),
@@ -156,7 +283,47 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         about("Random negatives of each question in the average-rank pool.", panel="Validation"),
     ] = 30
+    valid_corpus: Annotated[
+        str | None,
+        about(
+            "Passages to rank the validation positives among (default: the pool).",
+            path=True,
+            panel="Validation",
+        ),
+    ] = None
     best_by: Annotated[
-        Literal["average_rank", "loss", "accuracy"],
-        about("Figure of the validation that picks the epoch that is kept.", panel="Validation"),
+        Literal[
+            "average_rank",
+            "loss",
+            "accuracy",
+            "mrr@10",
+            "accuracy@1",
+            "accuracy@5",
+            "accuracy@20",
+            "accuracy@100",
+        ],
+        about("Figure of the validation that picks the weights that are kept.", panel="Validation"),
     ] = "average_rank"
+    patience: Annotated[
+        Positive | None,
+        about("Stop after this many validations without a better one.", panel="Validation"),
+    ] = None
+
+    checkpoint_every: Annotated[
+        Every,
+        about(
+            "Save the state every so many steps, or minutes as in 10m.",
+            panel="Checkpoints",
+            harmless=True,
+        ),
+    ] = "10m"
+    keep_checkpoints: Annotated[
+        Positive,
+        about("States kept while training.", panel="Checkpoints", harmless=True),
+    ] = 1
+    tensorboard: Annotated[
+        bool,
+        about(
+            "Write TensorBoard events too (extra: tensorboard).", panel="Checkpoints", harmless=True
+        ),
+    ] = False

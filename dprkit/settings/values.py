@@ -40,8 +40,10 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _spread(value: Any, setting: Setting) -> Any:
     """Split text that stands for several values: `1,5,20` and `train=500,valid=100`."""
+    if isinstance(value, int) and "pattern=" in str(setting.type):
+        return str(value)  # YAML reads the 500 of `checkpoint_every: 500` as a number
     if not isinstance(value, str):
-        return [value] if isinstance(value, int) and "tuple" in str(setting.type) else value
+        return [value] if isinstance(value, int | float) and "tuple" in str(setting.type) else value
     if "dict[" in str(setting.type):
         return _pairs(value)
     if "tuple[" in str(setting.type):
@@ -61,6 +63,9 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         reason = str(error).replace("`", "").partition(" - at $")[0]
+        choices = re.search(r"Literal\[([^]]*)\]", str(setting.type))
+        if choices and "enum" in reason:
+            reason += f"; there are {choices[1]}".replace("'", "")
         raise SettingsError(
             f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
         ) from None

@@ -1,62 +1,32 @@
-"""What is in batch i: a pure function of the seed, the epoch, i and the training file.
+"""What is in batch i: a pure function of the seed, i and the training files.
 
-So any epoch can be begun without replaying those before it, and no number of workers changes
-what is drawn.
+    Mixture     the files, with how often an epoch sees each
+    Plan        which rows are in the batch of step i
+    Draw        which passages stand beside a row's positive
+    Batch       the texts of a batch, and which of its passages are false negatives
+    Prepared    a batch as token ids, ready for the model
+
+So training goes on at any step without replaying those before it, and neither the number of
+processes nor that of workers changes what is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dprkit.data.formats import parse_example
-from dprkit.data.streams import Row, open_source, read_json_rows
-from dprkit.errors import InputError
+from dprkit.data.answers import answer_flags, has_token
+from dprkit.errors import SettingsError
+from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
 from dprkit.settings import TrainSettings
+from dprkit.training.examples import ExampleFile
+from dprkit.training.layout import Layout, batches_needed, cut, lay_out
 
-
-class Batch(NamedTuple):
-    """Q questions with their P passages; `positives[i]` is the passage that answers question i."""
-
-    questions: list[str]
-    passages: list[Passage]
-    positives: list[int]
-
-
-class ExampleFile(Sequence[Example]):
-    """The examples of a training file, decoded when they are asked for.
-
-    Holds the file's rows as bytes in memory, without those that have no positive.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-        rows = list(read_json_rows(open_source(path)))
-        self.rows: list[Row] = [row for row in rows if parse_example(row, path).positives]
-        self.dropped = len(rows) - len(self.rows)
-        if not self.rows:
-            raise InputError(
-                f"{path}: no row has a question with a positive; nothing to learn from"
-            )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Example:  # type: ignore[override]
-        return parse_example(self.rows[index], self.path)
-
-
-class Draw(NamedTuple):
-    """How passages are drawn for a question beside its first positive."""
-
-    hard_negatives: int
-    negatives: int
-    seed: int | None
-    """None: the first ones in the file's order, as validation wants them."""
+At = tuple[int, int]
+"""A training row: the number of its file, its number there."""
 
 
 def batch_size(settings: TrainSettings) -> int:
@@ -64,38 +34,318 @@ def batch_size(settings: TrainSettings) -> int:
     return settings.batch_size or 32
 
 
-def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """Every row is seen once an epoch; the last batch may be smaller."""
-    return -(-rows // batch_size)
+# --- which rows -----------------------------------------------------------------------------------
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """The order (rows,) in which an epoch sees the rows."""
-    return np.random.default_rng([seed, epoch]).permutation(rows)
+class Mixture:
+    """Training files, each with a weight: how often an epoch sees a row of it.
+
+    With weight 2 each row comes twice, with 0.5 another random half of the rows each epoch.
+    """
+
+    def __init__(self, files: Sequence[ExampleFile], weights: Sequence[float]) -> None:
+        """Raises SettingsError where a weight leaves nothing of a file."""
+        self.files, self.weights = list(files), list(weights)
+        pairs = zip(self.files, self.weights, strict=True)
+        self.sizes = [round(weight * len(file)) for file, weight in pairs]
+        """Rows of each file that an epoch sees."""
+        for file, weight, size in zip(self.files, self.weights, self.sizes, strict=True):
+            if size < 1:
+                problem = f"weight {weight:g} leaves none of its {len(file)} rows"
+                raise SettingsError(f"{file.path}: {problem}; give it a larger one")
+        self.offsets = np.cumsum([0, *map(len, self.files)])
+        """Row r of file f has the number offsets[f] + r among the rows of all files."""
+        self.keys = np.concatenate([file.keys for file in self.files])
+
+    def __len__(self) -> int:
+        """The rows that an epoch sees."""
+        return sum(self.sizes)
+
+    def __getitem__(self, at: At) -> Example:
+        return self.files[at[0]][at[1]]
+
+    def where(self, at: At) -> str:
+        """The place of a row for a message: `train.jsonl:17`."""
+        return self.files[at[0]].where(at[1])
+
+    def seen(self, file: int, epoch: int, seed: int | None) -> np.ndarray:
+        """The numbers (sizes[file],) of the rows that an epoch sees of a file; no seed: the first.
+
+        All of them as often as the weight says, and a random part of them for its fraction.
+        """
+        count = len(self.files[file])
+        whole, rest = divmod(self.sizes[file], count)
+        part = np.arange(rest)
+        if seed is not None and rest:
+            part = np.random.default_rng([seed, epoch, file]).permutation(count)[:rest]
+        rows = np.concatenate([np.tile(np.arange(count), whole), part])
+        return np.asarray(rows + self.offsets[file])
+
+    def most_frequent(self, files: Sequence[int]) -> int:
+        """How often, at most, an epoch sees one positive among these files' rows."""
+        keys, times = zip(*map(self._times, files), strict=True)
+        _, of = np.unique(np.concatenate(keys), return_inverse=True)
+        return int(np.bincount(of, np.concatenate(times)).max())
+
+    def _times(self, file: int) -> tuple[np.ndarray, np.ndarray]:
+        """A file's distinct keys and how often, at most, an epoch sees each."""
+        keys, counts = np.unique(self.files[file].keys, return_counts=True)
+        whole, rest = divmod(self.sizes[file], len(self.files[file]))
+        return keys, whole * counts + np.minimum(counts, rest)
 
 
-def make_batch(examples: Sequence[Example], rows: Sequence[int], epoch: int, draw: Draw) -> Batch:
-    """The batch of `rows`: each question's positive, then its hard negatives, then negatives."""
-    batch = Batch([], [], [])
-    for row in rows:
-        example = examples[row]
-        batch.positives.append(len(batch.passages))
-        batch.questions.append(example.question)
-        batch.passages.append(example.positives[0])
-        batch.passages.extend(_drawn_negatives(example, row, epoch, draw))
-    return batch
+class Plan:
+    """Which rows are in the batch of each optimizer step.
+
+    An epoch sees every row of the mixture's draw once. No two rows of a batch share a positive,
+    so there are as many batches as the most frequent positive has rows, and smaller ones, if that
+    is more than `batch_size` asks for. An epoch is laid out when its first batch is asked for
+    (1 million rows: 0.2 s), and forgotten for the next.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        batch_size: int,
+        seed: int | None,
+        mix: Literal["mixed", "one-file"] = "mixed",
+    ) -> None:
+        """`mix`: batches of rows of all files, or each of one file, files taking random turns.
+
+        `seed` None: the rows as they lie, for validation, whatever they share.
+        """
+        self.mixture, self.batch_size, self.seed, self.mix = mixture, batch_size, seed, mix
+        every = range(len(mixture.files))
+        self._groups = [list(every)] if mix == "mixed" else [[file] for file in every]
+        self._batches = list(map(self._needed, self._groups))
+        self.batches_per_epoch = sum(self._batches)
+        self._laid_out: tuple[int, Layout] | None = None
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step is in, both counted from 0."""
+        return step // self.batches_per_epoch
+
+    def rows(self, step: int) -> list[At]:
+        """The rows of the batch of optimizer step `step`, counted from 0 over all epochs."""
+        epoch, batch = divmod(step, self.batches_per_epoch)
+        kept = self._laid_out
+        if kept is None or kept[0] != epoch:
+            self._laid_out = kept = epoch, self._lay_out(epoch)
+        order, bounds = kept[1]
+        numbers = order[bounds[batch] : bounds[batch + 1]]
+        files = np.searchsorted(self.mixture.offsets, numbers, side="right") - 1
+        return list(
+            zip(files.tolist(), (numbers - self.mixture.offsets[files]).tolist(), strict=True)
+        )
+
+    def _needed(self, files: Sequence[int]) -> int:
+        rows = sum(self.mixture.sizes[file] for file in files)
+        frequent = 0 if self.seed is None else self.mixture.most_frequent(files)
+        return batches_needed(rows, self.batch_size, frequent)
+
+    def _lay_out(self, epoch: int) -> Layout:
+        """The layout of an epoch, in the mixture's numbers."""
+        found = [
+            self._group(number, files, epoch, batches)
+            for number, (files, batches) in enumerate(zip(self._groups, self._batches, strict=True))
+        ]
+        return found[0] if len(found) == 1 else self._interleaved(found, epoch)
+
+    def _group(self, number: int, files: Sequence[int], epoch: int, batches: int) -> Layout:
+        seen = np.concatenate([self.mixture.seen(file, epoch, self.seed) for file in files])
+        if self.seed is None:
+            return seen, cut(len(seen), self.batch_size, batches)
+        rng = np.random.default_rng([self.seed, epoch, number, 1])
+        order, bounds = lay_out(self.mixture.keys[seen], self.batch_size, batches, rng)
+        return seen[order], bounds
+
+    def _interleaved(self, layouts: list[Layout], epoch: int) -> Layout:
+        """The batches of all `layouts` in a random order."""
+        batches = [order[a:b] for order, cuts in layouts for a, b in pairs(cuts)]
+        turns: Sequence[int] = range(len(batches))
+        if self.seed is not None:
+            turns = np.random.default_rng([self.seed, epoch, 2]).permutation(len(batches)).tolist()
+        batches = [batches[turn] for turn in turns]
+        return np.concatenate(batches), np.cumsum([0, *map(len, batches)])
 
 
-def _drawn_negatives(example: Example, row: int, epoch: int, draw: Draw) -> list[Passage]:
-    """Hard negatives and negatives; where a row lacks hard ones, negatives stand in."""
-    wanted = draw.hard_negatives
-    hard = _some(example.hard_negatives, wanted, [row, epoch, 0], draw.seed)
-    more = wanted - len(hard) + draw.negatives
-    return hard + _some(example.negatives, more, [row, epoch, 1], draw.seed)
+def pairs(cuts: np.ndarray) -> list[tuple[int, int]]:
+    """Begin and end of each piece between `cuts` (B + 1,)."""
+    return list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
 
 
-def _some(pool: Sequence[Passage], count: int, key: list[int], seed: int | None) -> list[Passage]:
-    if seed is None or count == 0:
-        return list(pool[:count])
-    chosen = np.random.default_rng([seed, *key]).permutation(len(pool))[:count]
-    return [pool[i] for i in chosen]
+# --- which passages -------------------------------------------------------------------------------
+
+
+class Draw(NamedTuple):
+    """How passages are drawn for a question beside its first positive.
+
+    A row with too few hard negatives gets negatives in their stead.
+    """
+
+    hard_negatives: int
+    negatives: int
+    seed: int | None
+    """None: the first ones in the file's order, as validation wants them."""
+    top: int | None = None
+    """Hard negatives are drawn among the first so many of the row; None: among all."""
+    by: Literal["uniform", "score", "first"] = "uniform"
+    """Hard negatives: all alike, in proportion to their scores, or the first ones."""
+    fresh: bool = True
+    """Drawn anew each epoch, or the same in all."""
+
+
+def drawn_negatives(example: Example, at: At, epoch: int, draw: Draw) -> list[Passage]:
+    """Hard negatives and negatives for the row `at`, a function of that, the epoch and the seed."""
+    rng = None
+    if draw.seed is not None:
+        rng = np.random.default_rng([draw.seed, *at, epoch if draw.fresh else 0])
+    hard = example.hard_negatives[: draw.top]
+    order = range(len(hard)) if rng is None else _hard_order(example, len(hard), draw.by, rng)
+    chosen = [hard[i] for i in order[: draw.hard_negatives]]
+    more = draw.hard_negatives - len(chosen) + draw.negatives
+    if rng is None or not more:
+        return [*chosen, *example.negatives[:more]]
+    return [
+        *chosen,
+        *(example.negatives[i] for i in rng.permutation(len(example.negatives))[:more]),
+    ]
+
+
+def _hard_order(example: Example, count: int, by: str, rng: np.random.Generator) -> Sequence[int]:
+    """The first `count` hard negatives in the order in which they are drawn."""
+    if by == "first":
+        return range(count)
+    if by == "uniform" or not example.hard_negative_scores:
+        return list(rng.permutation(count))
+    return by_score(np.maximum(example.hard_negative_scores[:count], 0), rng)
+
+
+def by_score(weights: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """All indices, drawn without replacement in proportion to `weights` (N,), zeros at the end.
+
+    The first k are a draw of k: Efraimidis and Spirakis 2006, as a race of exponential clocks.
+    """
+    some = weights > 0
+    finish = np.full(len(weights), np.inf)
+    clocks = rng.exponential(size=len(weights))
+    finish[some] = np.log(clocks[some]) - np.log(weights[some])
+    return list(np.lexsort((clocks, finish)))
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Q questions with their P passages, as text."""
+
+    questions: list[str]
+    passages: list[Passage]
+    positives: list[int]
+    """(Q,): the column of the passage that answers question i."""
+    answers: list[tuple[str, ...]]
+    files: list[int]
+    """(Q,): the file that a question is of."""
+    places: list[str]
+    """(Q,): the rows for messages, `train.jsonl:17`."""
+    false_negatives: np.ndarray
+    """(Q, P) bool: passage j answers question i but is not in its column: see `make_batch`."""
+
+
+def make_batch(
+    mixture: Mixture, rows: Sequence[At], epoch: int, draw: Draw, by_answers: bool = False
+) -> Batch:
+    """The batch of `rows`: each question's positive, then its hard negatives, then negatives.
+
+    A false negative of a question is a passage with the text of any of its positives, or with the
+    id of one in the same file; `by_answers`: also one whose text holds an answer, tokens compared
+    as DPR does (data/answers.py). Answers without any token hold nowhere.
+    """
+    examples = [mixture[at] for at in rows]
+    passages: list[Passage] = []
+    positives: list[int] = []
+    sources: list[int] = []
+    for at, example in zip(rows, examples, strict=True):
+        positives.append(len(passages))
+        passages += [example.positives[0], *drawn_negatives(example, at, epoch, draw)]
+        sources += [at[0]] * (len(passages) - len(sources))
+    files = [file for file, _ in rows]
+    false = _same_passages(examples, files, passages, sources)
+    if by_answers:
+        false |= _holding_answers(examples, passages)
+    false[np.arange(len(rows)), positives] = False
+    return Batch(
+        [example.question for example in examples],
+        passages,
+        positives,
+        [example.answers for example in examples],
+        files,
+        [mixture.where(at) for at in rows],
+        false,
+    )
+
+
+def _same_passages(
+    examples: Sequence[Example],
+    files: Sequence[int],
+    passages: Sequence[Passage],
+    sources: Sequence[int],
+) -> np.ndarray:
+    """(Q, P) bool: passage j is one of question i's positives, by its text or its file and id."""
+    columns: dict[Hashable, list[int]] = {}
+    for column, (passage, source) in enumerate(zip(passages, sources, strict=True)):
+        for name in _names(passage, source):
+            columns.setdefault(name, []).append(column)
+    same = np.zeros((len(examples), len(passages)), bool)
+    for number, (example, file) in enumerate(zip(examples, files, strict=True)):
+        for positive in example.positives:
+            for name in _names(positive, file):
+                same[number, columns.get(name, [])] = True
+    return same
+
+
+def _names(passage: Passage, file: int) -> tuple[Hashable, Hashable]:
+    """What makes two passages one: an id says so within its file alone."""
+    return passage.text.strip(), (file, passage.id)
+
+
+def _holding_answers(examples: Sequence[Example], passages: Sequence[Passage]) -> np.ndarray:
+    """(Q, P) bool: the text of passage j holds an answer to question i."""
+    texts = [passage.text for passage in passages]
+    answers = [tuple(filter(has_token, example.answers)) for example in examples]
+    return np.array([answer_flags(some, texts) for some in answers], bool)
+
+
+class Prepared(NamedTuple):
+    """A batch of Q questions and P passages as token ids."""
+
+    step: int
+    epoch: int
+    question_ids: Ids
+    passage_ids: Ids
+    positives: np.ndarray
+    """(Q,) int64: the column of each question's positive."""
+    false_negatives: np.ndarray
+    """(Q, P) bool: what the loss must leave out."""
+    files: np.ndarray
+    """(Q,) int64: the file that each question is of."""
+    places: list[str]
+    """(Q,): the rows for messages, `train.jsonl:17`."""
+
+
+def prepare(
+    plan: Plan, draw: Draw, tokens: Tokens, step: int, by_answers: bool = False
+) -> Prepared:
+    """The batch of optimizer step `step`, counted from 0: a pure function of its arguments."""
+    epoch = plan.epoch(step)
+    batch = make_batch(plan.mixture, plan.rows(step), epoch, draw, by_answers)
+    return Prepared(
+        step,
+        epoch,
+        tokens.questions(batch.questions),
+        tokens.passages(batch.passages),
+        np.array(batch.positives, np.int64),
+        batch.false_negatives,
+        np.array(batch.files, np.int64),
+        batch.places,
+    )

@@ -6,36 +6,79 @@ from typing import Any
 
 import msgspec
 
-from dprkit.settings import TrainSettings
+from dprkit.settings import TrainSettings, fields_of
 
 
 def model_card(settings: TrainSettings, counts: dict[str, Any]) -> str:
     """README.md of a retriever: what it is, what it was trained on, how to load it."""
-    valid = counts["valid"]
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in (valid or {}).items())
     start = settings.init or "random weights"
-    table = f"| validation | |\n|---|---:|\n{figures}\n" if valid else "It was not validated.\n"
-    values = msgspec.to_builtins(settings)
-    recipe = "\n".join(f"    {k}: {v}" for k, v in values.items() if not k.endswith("_dir"))
     return f"""# A dprkit retriever
 
-A bi-encoder ({settings.pooling} pooling, {settings.similarity}) that started from {start} and was
-trained on {counts["examples"]} examples for {counts["epochs"]} epochs ({counts["steps"]} steps).
-The weights are those of epoch {counts["best_epoch"]}.
+A bi-encoder ({settings.pooling} pooling, {settings.similarity}) that started from {start}.
 
-{table}
+## Training
+
+{_course(counts)}
+
+{_figures(counts)}
 ## Use
 
+From the shell:
+
     dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv
+
+With dprkit:
 
     import dprkit
     retriever = dprkit.load_retriever("THIS_FOLDER")
     retriever.encode_questions(["who wrote hamlet"])          # (1, D)
 
+With transformers (retriever.yaml names the pooling, and how title and text are joined):
+
     from transformers import AutoModel, AutoTokenizer
-    AutoModel.from_pretrained("THIS_FOLDER/question_encoder")  # see retriever.yaml
+    model = AutoModel.from_pretrained("THIS_FOLDER/question_encoder")
+    tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER/question_encoder")
 
-## Settings
+With sentence-transformers, after `dprkit convert THIS_FOLDER --to sentence-transformers
+--output-dir OUT`:
 
-{recipe}
+    from sentence_transformers import SentenceTransformer
+    model = SentenceTransformer("OUT")
+
+## Recipe
+
+{_recipe(settings)}
 """
+
+
+def _course(counts: dict[str, Any]) -> str:
+    if not counts["steps"]:
+        return "None: these are the weights it started from."
+    losses = counts["losses"]
+    return (
+        f"{counts['examples']} examples, {counts['epochs']} epochs, {counts['steps']} steps; "
+        f"loss {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last. "
+        f"The weights are those of step {counts['best_step']}. curves.svg shows the course, "
+        "metrics.jsonl has every step."
+    )
+
+
+def _figures(counts: dict[str, Any]) -> str:
+    """The validation's figures, before training and of the weights that were kept."""
+    valid, before = counts.get("valid"), counts.get("valid_before") or {}
+    if not valid:
+        return "It was not validated.\n"
+    rows = [f"| {name} | {before[name]:.4g} | {value:.4g} |" for name, value in valid.items()]
+    return "\n".join(["| validation | before | after |", "|---|---:|---:|", *rows, ""])
+
+
+def _recipe(settings: TrainSettings) -> str:
+    """The settings that are not at their default, as a recipe has them."""
+    fields = fields_of(TrainSettings)
+    values = msgspec.to_builtins(settings)
+    shown = [
+        f"      {name}: {values[name]}"
+        for name, field in fields.items()
+        if getattr(settings, name) != field.default and name != "output_dir"
+    ]
+    return "\n".join(["    train:", *shown])

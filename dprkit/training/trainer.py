@@ -1,231 +1,293 @@
-"""train: from a training file to a retriever artifact."""
+"""The training loop: step, gather, loss over the whole batch, update; validate, save, go on.
+
+It can stop anywhere and go on there: what happens at a step depends on the seed and the step's
+number alone, so the state is the weights, the optimizer's moments and a `Progression`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import msgspec
+import torch
+from torch import nn
 
-from dprkit.artifacts import Draft, Manifest, draft
-from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import CONFIG, RetrieverConfig, is_retriever, load_config
-from dprkit.progress import Run
-from dprkit.settings import TrainSettings, record_of, required
-from dprkit.training.card import model_card
+from dprkit.errors import DivergedError, DprkitError, MemoryShortage
+from dprkit.interrupts import held
+from dprkit.models.tokens import Tokens
+from dprkit.settings import TrainSettings
+from dprkit.training.batches import Plan, Prepared
+from dprkit.training.feed import Feed
+from dprkit.training.gradients import Engine
+from dprkit.training.journal import EPOCHS, LOWER_IS_BETTER, METRICS, Journal, Progression
+from dprkit.training.memory import peak_gb, ran_out
+from dprkit.training.objectives import Objective, Outcome, Targets, weights_of
+from dprkit.training.optimisation import optimizer_of, scaler_of, schedule, set_lr
 
-if TYPE_CHECKING:
-    from dprkit.training.batches import ExampleFile
-    from dprkit.training.loop import Progression
-
-CARD = "README.md"
-PRETRAINED_LR = 2e-5
-COSINE_TEMPERATURE = 0.05
-SCRATCH_LR = 1e-3
-PRETRAINED_BATCH = 32
-SCRATCH_BATCH = 8
-SCRATCH_PROJECTION = 20
-SCRATCH_DROPOUT = 0.2
-SHAPE = (
-    "shared",
-    "pooling",
-    "similarity",
-    "temperature",
-    "title_join",
-    "question_max_length",
-    "passage_max_length",
-)
-"""What a retriever is; training cannot change it."""
+Validate = Callable[[], dict[str, float]]
 
 
-class TrainReport(msgspec.Struct):
-    """What was trained: on how much, how long, how well."""
+class Trainer:
+    """One run of training: a model, its optimizer and schedule, and how far it is."""
 
-    retriever: str
-    identity: str = ""
-    examples: int = 0
-    epochs: int = 0
-    steps: int = 0
-    losses: list[float] = []
-    """Mean training loss of each epoch, in nats a question."""
-    valid: dict[str, Any] | None = None
-    """The validation of the epoch that was kept."""
-    best_epoch: int = 0
-    outputs: list[str] = []
-    notes: list[str] = []
+    def __init__(
+        self,
+        engine: Engine,
+        objective: Objective,
+        plan: Plan,
+        journal: Journal,
+        settings: TrainSettings,
+        at: Progression,
+    ) -> None:
+        """`settings` are complete: every default that depends on another setting is filled in."""
+        self.engine, self.objective, self.plan = engine, objective, plan
+        self.journal, self.settings, self.at = journal, settings, at
+        self.lr = settings.lr or 0.0
+        self.optimizer = optimizer_of(engine.model, objective, self.lr, settings)
+        self.device = next(engine.model.parameters()).device
+        self.scaler = scaler_of(settings.precision, self.device)
+        if at.scaler and self.scaler.is_enabled():
+            self.scaler.load_state_dict(at.scaler)
+        self.steps = total_steps(settings, plan.batches_per_epoch)
+        self.begin = time.perf_counter()
+        """When the wait for the present batch began."""
+        self.whole = True
+        """Whether weights moments and `at` belong together, and nothing is half changed."""
 
+    @property
+    def state(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What a checkpoint holds beside the Progression."""
+        return {
+            "model": self.engine.model,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+        }
 
-def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
-    """Train a bi-encoder and write it as a retriever artifact.
+    def fit(self, feed: Feed[Prepared], tokens: Tokens, validate: Validate | None) -> Progression:
+        """Train to the end, from wherever an earlier run stopped."""
+        self.journal.open(self.at)
+        self.journal.start(self.at.step, self.steps)
+        try:
+            if self.at.closed < self.at.step:
+                self._close(validate, tokens)
+            while not self._ended():
+                self.engine.model.train()
+                self.begin = time.perf_counter()
+                self._step(next(feed))
+                self._close(validate, tokens)
+        except BaseException as error:
+            self._rescue(error)
+            raise
+        finally:
+            self.journal.close()
+        return self.at
 
-    Left alone when it is up to date; an interrupted run goes on after its last whole epoch and
-    ends with the same bytes. Raises SettingsError, InputError, FormatError, MismatchError.
-    """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    settings = _with_defaults(settings)
-    inputs = _inputs(settings)
-    with draft(directory, "retriever", settings_record(settings), inputs, run) as work:
-        if work.done:
-            return _report(directory, work.done)
-        return _report(directory, _train(work, settings))
+    def _rescue(self, error: BaseException) -> None:
+        """Save what can be gone on from. Weights that diverged are no reason to drop good ones."""
+        diverged = isinstance(error, DivergedError) and self.at.checkpoints
+        if self.whole and not diverged:
+            with contextlib.suppress(DprkitError), held():
+                self.journal.save(self.at, self.state)
 
+    def _ended(self) -> bool:
+        patience = self.settings.patience
+        stale = patience is not None and self.at.stale >= patience
+        return self.at.step >= self.steps or stale
 
-def settings_record(settings: TrainSettings) -> dict[str, Any]:
-    """What the manifest keeps: a start from a folder counts by its bytes, from a hub by name."""
-    hub = settings.init is not None and not Path(settings.init).exists()
-    return record_of(settings) | ({"init": settings.init} if hub else {})
+    # --- a step -----------------------------------------------------------------------------
 
-
-def _with_defaults(settings: TrainSettings) -> TrainSettings:
-    """Fill in what depends on other settings and on the files that are there."""
-    if settings.init is not None and is_retriever(settings.init):
-        settings = _as_the_retriever(settings, load_config(settings.init))
-    scratch = settings.init is None
-    if scratch and settings.scratch_hidden_size % settings.scratch_heads:
-        raise SettingsError(
-            f"--scratch-heads {settings.scratch_heads} does not divide "
-            f"--scratch-hidden-size {settings.scratch_hidden_size}"
-        )
-    cosine = settings.similarity == "cosine"
-    defaults: dict[str, Any] = {
-        "shared": False,
-        "similarity": "dot",
-        "title_join": "pair",
-        "question_max_length": 64,
-        "passage_max_length": 256,
-        "batch_size": SCRATCH_BATCH if scratch else PRETRAINED_BATCH,
-        "valid_file": _valid_beside(settings.train_file),
-        "pooling": "mean" if scratch else "cls",
-        "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
-        "temperature": COSINE_TEMPERATURE if cosine else 1.0,
-        "projection": SCRATCH_PROJECTION if scratch else 0,
-        "output_dropout": SCRATCH_DROPOUT if scratch else 0.0,
-    }
-    missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
-    return msgspec.structs.replace(settings, **missing)
-
-
-def _valid_beside(train_file: str | None) -> str | None:
-    """valid.jsonl in the folder of the training file, if it is there."""
-    if train_file is None:
-        return None
-    beside = Path(train_file).with_name("valid.jsonl")
-    return str(beside) if beside.is_file() and beside != Path(train_file) else None
-
-
-def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> TrainSettings:
-    """A retriever that training starts from keeps its shape; settings may not contradict it."""
-    shape = {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
-    for name, theirs in shape.items():
-        mine = getattr(settings, name)
-        if mine not in (theirs, None):
-            raise MismatchError(
-                f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
+    def _step(self, batch: Prepared) -> None:
+        """One optimizer step."""
+        try:
+            outcome = self._gradient(batch)
+            norm = self._clip(batch)
+            lr = self.lr * schedule(
+                self.settings.schedule, self.at.step, self.steps, self.settings.warmup
             )
-    return msgspec.structs.replace(settings, **shape)
+            with held(), self._in_pieces():
+                self._update(lr)
+                self._count(outcome)
+                seconds = time.perf_counter() - self.begin
+                self._write(outcome, lr, len(batch.question_ids) / seconds)
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):
+                raise self._too_large(batch) from None
+            raise
+        facts = {
+            "loss": float(outcome.loss),
+            "accuracy": float(outcome.hits.double().mean()),
+            "gradient": norm,
+            "passages/s": len(batch.passage_ids) / seconds,
+            "GB": peak_gb(self.device),
+        }
+        self.journal.advance(facts)
+
+    @contextlib.contextmanager
+    def _in_pieces(self) -> Iterator[None]:
+        """While the block runs, and if it fails, the state is not one to go on from."""
+        self.whole = False
+        yield
+        self.whole = True
+
+    def _gradient(self, batch: Prepared) -> Outcome:
+        weights = weights_of(batch.files, self.settings.loss_weights)
+        targets = Targets.of(batch.positives, batch.false_negatives, weights, self.device)
+        self.optimizer.zero_grad()
+        outcome = self.engine.backward(
+            self.objective,
+            (batch.question_ids, batch.passage_ids),
+            targets,
+            seed=self.settings.seed + 1_000_003 * (batch.step + 1),
+            chunk_texts=self.at.chunk_texts,
+            scale=self.scaler.scale,
+        )
+        if not math.isfinite(float(outcome.loss)):
+            raise self._diverged(f"the loss is {float(outcome.loss)}", batch)
+        return outcome
+
+    def _diverged(self, what: str, batch: Prepared) -> DivergedError:
+        """NaN compares as neither better nor worse: it would be kept as the best."""
+        places = ", ".join(batch.places[:5]) + (", ..." if len(batch.places) > 5 else "")
+        return DivergedError(
+            f"{what} of step {batch.step + 1} (rows {places}): training has diverged; "
+            f"the state of step {self.journal.saved_step(self.at)} is kept; "
+            "lower --lr or lengthen --warmup, and begin again with --restart"
+        )
+
+    def _too_large(self, batch: Prepared) -> MemoryShortage:
+        chunk = self.at.chunk_texts
+        advice = f"--chunk-size below {chunk}" if chunk else "--chunk-size 16, or auto"
+        if chunk == 1:
+            advice = "--restart with a lower --passage-max-length or --activation-checkpointing"
+        return MemoryShortage(
+            f"out of memory at step {batch.step + 1} ({len(batch.question_ids)} questions, "
+            f"{len(batch.passage_ids)} passages): go on with {advice}"
+        )
+
+    def _clip(self, batch: Prepared) -> float:
+        """Clip the gradient; returns its norm. Raises DivergedError where that is no number."""
+        self.scaler.unscale_(self.optimizer)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        most = self.settings.max_grad_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(trained, most))
+        if not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise self._diverged(f"the gradient is {norm} at the loss", batch)
+        return norm
+
+    def _update(self, lr: float) -> None:
+        set_lr(self.optimizer, lr)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.is_enabled():
+            self.at.scaler = self.scaler.state_dict()
+        self.at.step += 1
+
+    def _count(self, outcome: Outcome) -> None:
+        """Every question once, however many processes there are."""
+        self.at.seen += len(outcome.losses)
+        self.at.loss_sum += float(outcome.losses.double().sum())
+        self.at.hit_sum += int(outcome.hits.sum())
+
+    def _write(self, outcome: Outcome, lr: float, rate: float) -> None:
+        line = {
+            "step": self.at.step,
+            "epoch": (self.at.step - 1) // self.plan.batches_per_epoch,
+            "loss": float(outcome.loss),
+            "accuracy": float(outcome.hits.double().mean()),
+            "lr": lr,
+            "questions_per_second": round(rate, 2),
+        }
+        self.journal.write(METRICS, self.at, line)
+
+    # --- between steps ----------------------------------------------------------------------
+
+    def _close(self, validate: Validate | None, tokens: Tokens) -> None:
+        """Validate, keep the best, end the epoch and save, where that is due after a step.
+
+        Whatever stops it before the state changes, a later run does it again.
+        """
+        at = self.at
+        found = None
+        if validate is not None and self._validation_due():
+            found = self._checked(self.engine.group.agree(validate()))
+        best = found is not None and (
+            at.best is None or better(found, at.best, self.settings.best_by)
+        )
+        if best:
+            temperature = self.objective.temperature
+            self.journal.keep_best(at.step, self.engine.model, temperature, tokens)
+        with held(), self._in_pieces():
+            if found is not None:
+                self._record(found, best)
+            if at.step % self.plan.batches_per_epoch == 0 or self._ended():
+                self._close_epoch()
+            at.closed = at.step
+        if found is not None or self.journal.due(at.step):
+            with held():
+                self.journal.save(at, self.state)
+
+    def _validation_due(self) -> bool:
+        every, step = self.settings.valid_every, self.at.step
+        if every == "never":
+            return False
+        size = self.plan.batches_per_epoch if every == "epoch" else int(every)
+        return step % size == 0 or step == self.steps
+
+    def _checked(self, found: dict[str, float]) -> dict[str, float]:
+        if math.isfinite(found["loss"]):
+            return found
+        raise DivergedError(
+            f"the validation loss after step {self.at.step} is {found['loss']}: training has "
+            "diverged; lower --lr or lengthen --warmup, and begin again with --restart"
+        )
+
+    def _record(self, found: dict[str, float], best: bool) -> None:
+        """Put a validation into the history and metrics.jsonl."""
+        at = self.at
+        at.history.append({"step": at.step, **found})
+        at.stale += 1
+        if best:
+            at.best, at.best_step, at.stale = found, at.step, 0
+        line: dict[str, Any] = {"step": at.step, "epoch": at.step // self.plan.batches_per_epoch}
+        self.journal.write(METRICS, at, line | {"valid": found})
+        self.journal.note(
+            f"step {at.step}: valid loss {found['loss']:.4f}, average rank "
+            f"{found['average_rank']:.1f} of {found['pool']:.0f}, accuracy {found['accuracy']:.3f}"
+            f"{' (best)' if best else ''}"
+        )
+        if self.settings.patience and at.stale == self.settings.patience:
+            self.journal.note(
+                f"no better {self.settings.best_by} in {at.stale} validations: training ends"
+            )
+
+    def _close_epoch(self) -> None:
+        """Add an epoch's figures, or those of the part that was trained, to epochs.jsonl."""
+        at = self.at
+        if not at.seen:
+            return
+        at.losses.append(at.loss_sum / at.seen)
+        figures = {"train/loss": at.losses[-1], "train/accuracy": at.hit_sum / at.seen}
+        if at.history and at.history[-1]["step"] == at.step:
+            valid = at.history[-1].items()
+            figures |= {f"valid/{name}": value for name, value in valid if name != "step"}
+        line = {"epoch": len(at.losses), "step": at.step, **figures}
+        at.loss_sum, at.hit_sum, at.seen = 0.0, 0, 0
+        self.journal.write(EPOCHS, at, line)
 
 
-def _inputs(settings: TrainSettings) -> dict[str, str]:
-    """The files that the result depends on; a start from scratch or training needs examples."""
-    files = {"valid": settings.valid_file} if settings.max_epochs else {}
-    if settings.max_epochs or settings.init is None:
-        files["train"] = required(settings.train_file, "--train-file", "training file")
-    if settings.init is not None and Path(settings.init).exists():
-        files["init"] = settings.init
-    elif settings.init is not None and settings.init.startswith((".", "/", "~")):
-        raise SettingsError(f"--init: {settings.init}: no such folder{_beside(settings.init)}")
-    return {name: path for name, path in files.items() if path}
+def better(one: dict[str, float], other: dict[str, float], by: str) -> bool:
+    """Whether validation `one` is better than `other` by the figure `by`."""
+    if by in LOWER_IS_BETTER:
+        return one[by] < other[by]
+    return one[by] > other[by]
 
 
-def _beside(path: str) -> str:
-    parent = Path(path).parent
-    return nearest(Path(path).name, [p.name for p in parent.iterdir()]) if parent.is_dir() else ""
-
-
-# --- training -------------------------------------------------------------------------------------
-
-
-def _train(work: Draft, settings: TrainSettings) -> Manifest:
-    import torch
-
-    from dprkit.models.checkpoints import (
-        PASSAGE,
-        PROBES,
-        QUESTION,
-        load_bi_encoder,
-        save_probes,
-        save_retriever,
-    )
-    from dprkit.training.batches import ExampleFile
-    from dprkit.training.loop import BEST, CHECKPOINT, METRICS, Trainer
-    from dprkit.training.start import starting_model
-
-    for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, CARD):
-        work.claim(name)  # what stands in the way is better found before training than after
-    inputs = _inputs(settings)
-    examples, valid = (
-        ExampleFile(inputs[name]) if name in inputs else None for name in ("train", "valid")
-    )
-    _tell(work, settings, examples, valid)
-    torch.manual_seed(settings.seed)
-    model, tokens = starting_model(settings, examples or [])
-    trainer = Trainer(work, model, tokens, settings, settings.lr or PRETRAINED_LR)
-    at = trainer.fit(examples or [], valid)
-    if at.best_epoch != at.epoch:
-        save_retriever(work, model, tokens, below="last/")
-        model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_epoch}")
-    save_retriever(work, model, tokens)
-    save_probes(work, model, tokens)
-    work.adopt(METRICS)
-    counts = _counts(at, examples, valid)
-    with work.file(CARD, content=False) as card:
-        card.write(model_card(settings, counts).encode())
-    return work.finish(counts, drop=(BEST, CHECKPOINT))
-
-
-def _tell(
-    work: Draft, settings: TrainSettings, examples: ExampleFile | None, valid: ExampleFile | None
-) -> None:
-    note = work.run.progress.note
-    if examples and examples.dropped:
-        note(f"{settings.train_file}: {examples.dropped} rows without a positive are left out")
-    if valid:
-        note(f"training on {len(examples or [])} examples, validating on {len(valid)}")
-        shared = {e.question for e in examples or []} & {e.question for e in valid}
-        if shared:
-            note(f"{len(shared)} validation questions are training questions too")
-    elif settings.max_epochs:
-        note(f"training on {len(examples or [])} examples without validation (--valid-file)")
-
-
-# --- telling --------------------------------------------------------------------------------------
-
-
-def _counts(
-    at: Progression, examples: ExampleFile | None, valid: ExampleFile | None
-) -> dict[str, Any]:
-    return {
-        "examples": len(examples or []),
-        "valid_examples": len(valid or []),
-        "epochs": at.epoch,
-        "steps": at.step,
-        "losses": at.losses,
-        "best_epoch": at.best_epoch,
-        "valid": msgspec.to_builtins(at.best),
-        "valid_before": msgspec.to_builtins(at.history[0]) if at.history else None,
-    }
-
-
-def _report(directory: Path, manifest: Manifest) -> TrainReport:
-    counts = manifest.counts
-    return TrainReport(
-        retriever=str(directory),
-        identity=manifest.identity,
-        examples=counts["examples"],
-        epochs=counts["epochs"],
-        steps=counts["steps"],
-        losses=counts["losses"],
-        valid=counts["valid"],
-        best_epoch=counts["best_epoch"],
-        outputs=[str(directory)],
-    )
+def total_steps(settings: TrainSettings, batches_per_epoch: int) -> int:
+    """Optimizer steps of the whole run."""
+    if settings.max_epochs is None:
+        return settings.max_steps or 0
+    steps = settings.max_epochs * batches_per_epoch
+    return min(steps, settings.max_steps or steps)

@@ -1,125 +1,170 @@
-"""Validation on held-out examples: the training loss, accuracy, and DPR's average rank."""
+"""Validation on held-out examples: the training loss, and how the positive ranks.
+
+DPR's average rank (Karpukhin et al. 2020) with two differences: ranks start at 1, and a passage
+that several questions bring counts once, so that copies do not outrank each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
-from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.tokens import Tokens
-from dprkit.records import Example, Passage
+from dprkit.records import Passage
 from dprkit.settings import TrainSettings
-from dprkit.training.batches import Draw, batch_size, make_batch
-from dprkit.training.objectives import in_batch_nll, score_matrix
+from dprkit.training.batches import Draw, Mixture, make_batch
+from dprkit.training.gradients import Engine
+from dprkit.training.objectives import Objective, Targets, score_matrix, weights_of
 
-BATCH_TOKENS = 2048
+DEPTHS = (1, 5, 20, 100)
+MRR_DEPTH = 10
+BLOCK = 1024
+"""Questions, or corpus passages, that are scored at once."""
 
 
-class Validation(msgspec.Struct, frozen=True):
-    """The figures of one validation.
+class Validator:
+    """Validates a model on one set of examples, with the same figures on any number of processes.
 
     loss: mean in-batch loss a question, in nats. accuracy: share of questions whose positive
-    scores highest in its batch. average_rank: mean 1-based rank of the positive among the pool of
-    all questions' passages. pool_accuracy: share of questions whose positive is first there.
+    scores highest in its batch; batches are made as in training, in the file's order.
+    average_rank: mean 1-based rank of the positive in the pool of all questions' positives and
+    their first `valid_hard_negatives` and `valid_negatives`. accuracy@k, mrr@10: of the positive
+    in the pool, or in what `corpus()` gives. pool: passages in the pool.
     """
 
-    questions: int
-    pool: int
-    loss: float
-    accuracy: float
-    average_rank: float
-    pool_accuracy: float
+    def __init__(
+        self,
+        engine: Engine,
+        objective: Objective,
+        tokens: Tokens,
+        examples: Mixture,
+        settings: TrainSettings,
+        corpus: Callable[[], Iterable[Passage]] | None = None,
+    ) -> None:
+        self.engine, self.objective, self.tokens = engine, objective, tokens
+        self.examples, self.settings, self.corpus = examples, settings, corpus
 
-    def better_than(self, other: Validation | None, by: str) -> bool:
-        """Whether this one is better by `by`: accuracy is best high, the others low."""
-        if other is None:
-            return True
-        mine, theirs = getattr(self, by), getattr(other, by)
-        return bool(mine > theirs if by == "accuracy" else mine < theirs)
+    def __call__(self) -> dict[str, float]:
+        """The figures of the model as it is now."""
+        model = self.engine.model
+        training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                return self._figures()
+        finally:
+            model.train(training)
+
+    def _figures(self) -> dict[str, float]:
+        pool = Pool(self.examples, self.settings)
+        questions, passages = self.engine.encode(
+            self.tokens.questions(pool.questions), self.tokens.passages(pool.passages)
+        )
+        loss, accuracy = self._in_batch(pool, questions, passages)
+        columns = torch.tensor(pool.positives, device=questions.device)
+        ranks = torch.cat(list(_ranks(questions, passages[: pool.ranked], columns)))
+        deep = ranks
+        if self.corpus is not None:
+            deep = self._corpus_ranks(questions, passages[columns], pool)
+        return {
+            "questions": len(pool.questions),
+            "pool": pool.ranked,
+            "loss": loss,
+            "accuracy": accuracy,
+            "average_rank": float(ranks.double().mean()),
+            **{f"accuracy@{k}": float((deep <= k).double().mean()) for k in DEPTHS},
+            f"mrr@{MRR_DEPTH}": float(reciprocal(deep, MRR_DEPTH).mean()),
+        }
+
+    def _in_batch(self, pool: Pool, questions: Tensor, passages: Tensor) -> tuple[float, float]:
+        """Mean loss and accuracy over batches made as in training, but in the file's order."""
+        size = self.settings.batch_size or 1
+        draw = pool.draw
+        loss = hits = 0.0
+        for begin in range(0, len(self.examples), size):
+            rows = [(0, row) for row in range(begin, min(begin + size, len(self.examples)))]
+            batch = make_batch(self.examples, rows, 0, draw, self.settings.mask_answers)
+            columns = [pool.column(passage) for passage in batch.passages]
+            targets = Targets.of(
+                np.array(batch.positives),
+                batch.false_negatives,
+                weights_of(np.array(batch.files), ()),
+                questions.device,
+            )
+            mine = questions[begin : begin + len(rows)]
+            outcome = self.objective(mine, passages[columns], targets)
+            loss += float(outcome.loss) * len(rows)
+            hits += float(outcome.hits.sum())
+        return loss / len(self.examples), hits / len(self.examples)
+
+    def _corpus_ranks(self, questions: Tensor, positives: Tensor, pool: Pool) -> Tensor:
+        """The rank (Q,) of each positive among the corpus: 1 + the passages that score higher.
+
+        The corpus goes through in blocks; a copy of the positive itself is not ahead of it.
+        """
+        assert self.corpus is not None
+        own = (questions * positives).sum(1, keepdim=True)  # (Q, 1)
+        ahead = torch.zeros(len(questions), dtype=torch.long, device=questions.device)
+        texts = [pool.passages[column].text for column in pool.positives]
+        rows = iter(self.corpus())
+        while block := list(islice(rows, BLOCK)):
+            _, vectors = self.engine.encode([], self.tokens.passages(block))
+            higher = questions @ vectors.T > own  # (Q, BLOCK)
+            places: dict[str, list[int]] = {}
+            for column, passage in enumerate(block):
+                places.setdefault(passage.text, []).append(column)
+            for row, text in enumerate(texts):
+                if text in places:
+                    higher[row, places[text]] = False
+            ahead += higher.sum(1)
+        return 1 + ahead
 
 
-def validate(
-    model: BiEncoder, tokens: Tokens, examples: Sequence[Example], settings: TrainSettings
-) -> Validation:
-    """Validate `model`, which is left in the mode it was in."""
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
-        loss, accuracy = _in_batch(model, tokens, examples, settings)
-        ranks, pool = _pool_ranks(model, tokens, examples, settings)
-    model.train(training)
-    return Validation(
-        questions=len(examples),
-        pool=pool,
-        loss=loss,
-        accuracy=accuracy,
-        average_rank=float(ranks.double().mean()),
-        pool_accuracy=float((ranks == 1).double().mean()),
-    )
+class Pool:
+    """The distinct passages of a set of examples; the first `ranked` are ranked, the others only
+    stand in batches."""
+
+    def __init__(self, examples: Mixture, settings: TrainSettings) -> None:
+        self.draw = Draw(settings.hard_negatives, settings.negatives, None)
+        self._columns: dict[tuple[str, str], int] = {}
+        self.questions: list[str] = []
+        self.positives: list[int] = []
+        """Of each question: the column of its positive."""
+        rows = [(0, row) for row in range(len(examples))]
+        for _, row in rows:
+            example = examples[0, row]
+            self.questions.append(example.question)
+            chosen = (
+                example.positives[0],
+                *example.hard_negatives[: settings.valid_hard_negatives],
+                *example.negatives[: settings.valid_negatives],
+            )
+            columns = [self._add(passage) for passage in chosen]
+            self.positives.append(columns[0])
+        self.ranked = len(self._columns)
+        for one in rows:
+            for passage in make_batch(examples, [one], 0, self.draw).passages:
+                self._add(passage)
+
+    def _add(self, passage: Passage) -> int:
+        return self._columns.setdefault((passage.title, passage.text), len(self._columns))
+
+    def column(self, passage: Passage) -> int:
+        return self._columns[passage.title, passage.text]
+
+    @property
+    def passages(self) -> list[Passage]:
+        return [Passage("", text, title) for title, text in self._columns]
 
 
-def batch_scores(
-    model: BiEncoder, tokens: Tokens, questions: Sequence[str], passages: Sequence[Passage]
-) -> Tensor:
-    """The scores (Q, P) of a batch, with gradient where it is enabled."""
-    return score_matrix(
-        model.question_encoder.encode(tokens.questions(questions), BATCH_TOKENS),
-        model.passage_encoder.encode(tokens.passages(passages), BATCH_TOKENS),
-        model.config.temperature,
-    )
-
-
-def _in_batch(
-    model: BiEncoder, tokens: Tokens, examples: Sequence[Example], settings: TrainSettings
-) -> tuple[float, float]:
-    """Mean loss and accuracy over batches made as in training, but in the file's order."""
-    draw = Draw(settings.hard_negatives, settings.negatives, None)
-    loss = right = 0.0
-    size = batch_size(settings)
-    for begin in range(0, len(examples), size):
-        rows = range(begin, min(begin + size, len(examples)))
-        batch = make_batch(examples, rows, 0, draw)
-        scores = batch_scores(model, tokens, batch.questions, batch.passages)
-        positives = torch.tensor(batch.positives, device=scores.device)
-        loss += float(in_batch_nll(scores, positives)) * len(rows)
-        right += float((scores.argmax(1) == positives).sum())
-    return loss / len(examples), right / len(examples)
-
-
-def _pool_ranks(
-    model: BiEncoder, tokens: Tokens, examples: Sequence[Example], settings: TrainSettings
-) -> tuple[Tensor, int]:
-    """The 1-based rank (Q,) of each positive among the distinct passages of all examples.
-
-    DPR's average rank (Karpukhin et al. 2020) with two differences: ranks start at 1, and a
-    passage that several questions bring counts once, so copies do not outrank each other.
-    """
-    pool: dict[tuple[str, str], int] = {}
-    positives = [_add(pool, example, settings) for example in examples]
-    passages = [Passage("", text, title) for title, text in pool]
-    vectors = model.passage_encoder.encode(tokens.passages(passages), BATCH_TOKENS)  # (P, D)
-    ranks = []
-    rows = iter(zip(examples, positives, strict=True))
-    while part := list(islice(rows, 256)):
-        questions = tokens.questions([example.question for example, _ in part])
-        scores = score_matrix(model.question_encoder.encode(questions, BATCH_TOKENS), vectors, 1.0)
-        ranks.append(positive_ranks(scores, torch.tensor([column for _, column in part])))
-    return torch.cat(ranks), len(pool)
-
-
-def _add(pool: dict[tuple[str, str], int], example: Example, settings: TrainSettings) -> int:
-    """Put an example's passages into the pool; returns the column of its positive."""
-    chosen = (
-        *example.positives[:1],
-        *example.hard_negatives[: settings.valid_hard_negatives],
-        *example.negatives[: settings.valid_negatives],
-    )
-    columns = [pool.setdefault((p.title, p.text), len(pool)) for p in chosen]
-    return columns[0]
+def _ranks(questions: Tensor, passages: Tensor, positives: Tensor) -> Iterator[Tensor]:
+    for begin in range(0, len(questions), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        yield positive_ranks(score_matrix(questions[part], passages, 1.0), positives[part])
 
 
 def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
@@ -132,3 +177,8 @@ def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
     columns = torch.arange(scores.shape[1], device=scores.device)
     ahead = (scores > own) | ((scores == own) & (columns < positives))  # (Q, P)
     return 1 + ahead.sum(1)
+
+
+def reciprocal(ranks: Tensor, depth: int) -> Tensor:
+    """1 / rank (Q,) float64, and 0 beyond `depth`."""
+    return torch.where(ranks <= depth, 1 / ranks.double(), 0.0)

@@ -79,6 +79,7 @@ def test_a_dpr_file_is_read_field_by_field(tmp_path: Path) -> None:
             (Passage("12", '"It" is a book.', "It"), Passage("13", "a film", "It (film)")),
             hard_negatives=(Passage("14", "a word", "They"),),
             negatives=(Passage("99", "a drink", "Tea"),),
+            hard_negative_scores=(7.5,),
         ),
         Example("next", (), ()),
     ]
@@ -518,3 +519,16 @@ def test_beirs_own_files_are_read_whole() -> None:
         rows = [json.loads(line) for line in file]
     found = list(read_questions(SHARED / "scifact/queries.jsonl"))
     assert [(q.id, q.question) for q in found] == [(row["_id"], row["text"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([], ()), ([None, None], ()), ([1, "2.5"], (1.0, 2.5)), ([None, -3.0], (0.0, -3.0))],
+)
+def test_the_scores_of_hard_negatives_may_be_numbers_or_texts_or_lack(
+    tmp_path: Path, scores: list[object], expected: tuple[float, ...]
+) -> None:
+    contexts = [{"text": "x", "score": score} for score in scores]
+    row = {"question": "q", "positive_ctxs": [], "hard_negative_ctxs": contexts}
+    [example] = read_examples(save(tmp_path, json.dumps(row).encode()))
+    assert example.hard_negative_scores == expected

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.artifacts import read_manifest
 from dprkit.data import streams
 from dprkit.data.selection import SelectReport, normalise, select_data
 from dprkit.errors import FormatError, InputError, SettingsError
+from dprkit.manifests import read_manifest
 from dprkit.progress import Progress, Run
 from dprkit.settings import SelectSettings
 

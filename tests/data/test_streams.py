@@ -335,7 +335,19 @@ def test_marks_line_ends_and_blank_lines_are_simply_read(
 
 def test_lines_are_numbered_with_the_blank_ones(tmp_path: Path) -> None:
     source = open_source(save(tmp_path, b"\n\nfirst\r\n \n\nsecond"))
-    assert list(read_lines(source)) == [Row(b"first", 3), Row(b"second", 6)]
+    assert list(read_lines(source)) == [Row(b"first", 3, 2), Row(b"second", 6, 12)]
+
+
+@pytest.mark.parametrize("chunk", [4, 64])
+@pytest.mark.parametrize("document", [LINES, ARRAYS["pretty-printed"]], ids=["lines", "array"])
+def test_a_row_knows_its_first_byte_also_behind_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: bytes, chunk: int
+) -> None:
+    monkeypatch.setattr(streams, "CHUNK", chunk)
+    data = b"\xef\xbb\xbf" + document
+    rows = rows_of(save(tmp_path, data))
+    assert rows
+    assert all(data[row.start :].startswith(row.raw) for row in rows)
 
 
 def test_a_mark_within_a_file_is_no_mark(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from dprkit.models.bi_encoder import Encoder, _batches
+from dprkit.models.bi_encoder import Encoder
 from dprkit.models.config import RetrieverConfig
 
 
@@ -60,21 +60,14 @@ def test_cosine_vectors_have_unit_length_and_a_projection_sets_the_width():
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))
 
 
-def test_gradients_through_sorted_batches_equal_those_of_one_padded_batch():
+def test_gradients_through_sorted_passes_equal_those_of_one_padded_batch():
     split, whole = encoder(), encoder()
+    whole.packed = False
     split.encode(IDS, 8).pow(2).sum().backward()
     whole.encode(IDS, 10_000).pow(2).sum().backward()
     for one, other in zip(split.parameters(), whole.parameters(), strict=True):
         if other.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-4)
-
-
-def test_batches_keep_to_their_token_budget_and_lose_no_text():
-    lengths = [9, 1, 4, 4, 7, 2, 2]
-    order = sorted(range(7), key=lambda i: -lengths[i])
-    batches = _batches(order, lengths, 10)
-    assert sorted(i for batch in batches for i in batch) == list(range(7))
-    assert all(len(batch) * max(lengths[i] for i in batch) <= 10 for batch in batches)
 
 
 def test_nothing_encodes_to_nothing():

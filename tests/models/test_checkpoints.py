@@ -6,8 +6,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from dprkit.artifacts import read_manifest
 from dprkit.errors import InputError
+from dprkit.manifests import read_manifest
 from dprkit.models.checkpoints import PROBE_PASSAGES, PROBE_QUESTIONS, load_backbone
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
@@ -61,7 +61,6 @@ def test_the_identity_is_that_of_the_weights(small_retriever):
     files = read_manifest(small_retriever).files
     assert files["question_encoder/model.safetensors"].content
     assert not files["README.md"].content
-    assert not files["metrics.jsonl"].content
 
 
 def test_a_folder_without_all_its_weights_is_refused(tmp_path):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dprkit.artifacts import read_manifest
 from dprkit.data.formats import read_passages
 from dprkit.errors import FormatError, InputError
+from dprkit.manifests import read_manifest
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
 from dprkit.retrieval.encode import check_ids, encode_corpus

@@ -11,7 +11,7 @@ from dprkit.records import Question
 from dprkit.retrieval.faiss_index import FaissIndex
 from dprkit.retrieval.search import open_index, search
 from dprkit.settings import SearchSettings, TrainSettings
-from dprkit.training.trainer import train
+from dprkit.training.train import train
 
 QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa"]
 
@@ -95,7 +95,7 @@ def test_another_retriever_is_refused_naming_both(small_index, tmp_path, tiny_ex
     other = tmp_path / "other"
     train(
         TrainSettings(
-            train_file=str(tiny_examples),
+            train_file=(str(tiny_examples),),
             max_epochs=0,
             output_dir=str(other),
             scratch_hidden_size=16,

@@ -1,10 +1,17 @@
+import json
+
 import pytest
 import torch
 
 from dprkit.models.checkpoints import load_bi_encoder
-from dprkit.records import Example, Passage
+from dprkit.records import Passage
 from dprkit.settings import TrainSettings
-from dprkit.training.validation import Validation, positive_ranks, validate
+from dprkit.training.batches import Mixture
+from dprkit.training.examples import ExampleFile
+from dprkit.training.gradients import Engine
+from dprkit.training.objectives import Objective
+from dprkit.training.trainer import better
+from dprkit.training.validation import Validator, positive_ranks, reciprocal
 
 
 def test_ranks_count_from_one():
@@ -27,38 +34,70 @@ def test_ranks_equal_those_of_a_sorted_list():
     assert positive_ranks(scores, positives).tolist() == by_sorting
 
 
+def test_reciprocal_ranks_stop_at_a_depth():
+    assert reciprocal(torch.tensor([1, 4, 10, 11]), 10).tolist() == [1.0, 0.25, 0.1, 0.0]
+
+
 def passages(name, count):
-    return tuple(Passage(f"{name}{i}", f"{name} number {i}", name) for i in range(count))
-
-
-EXAMPLES = [
-    Example(f"question {name}", (), passages(name, 2), passages(f"hard {name}", 3))
-    for name in ("alpha", "beta", "gamma")
-]
-
-
-def test_validation_equals_a_slow_reckoning(small_retriever):
-    model, tokens = load_bi_encoder(small_retriever)
-    settings = TrainSettings(batch_size=2, hard_negatives=1, valid_hard_negatives=2)
-    found = validate(model, tokens, EXAMPLES, settings)
-
-    def vector(text, tower):
-        with torch.no_grad():
-            return tower.encode([text], 10_000)[0]
-
-    pool = [p for e in EXAMPLES for p in (e.positives[0], *e.hard_negatives[:2])]
-    p = [vector(ids, model.passage_encoder) for ids in tokens.passages(pool)]
-    q = [
-        vector(ids, model.question_encoder)
-        for ids in tokens.questions([e.question for e in EXAMPLES])
+    return [
+        {"title": name, "text": f"{name} number {i}", "psg_id": f"{name}{i}"} for i in range(count)
     ]
+
+
+def row(question, name, hard):
+    return {
+        "question": question,
+        "answers": [],
+        "positive_ctxs": passages(name, 2),
+        "hard_negative_ctxs": passages(f"hard {name}", hard),
+    }
+
+
+def mixture(folder, rows):
+    path = folder / "valid.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Mixture([ExampleFile(path)], [1.0])
+
+
+ROWS = [row(f"question {name}", name, 3) for name in ("alpha", "beta", "gamma")]
+
+
+def validator(retriever, examples, settings, corpus=None):
+    model, tokens = load_bi_encoder(retriever)
+    return Validator(Engine(model), Objective(1.0), tokens, examples, settings, corpus)
+
+
+def by_hand(retriever):
+    """The vectors of the questions and of each row's first positive and two hard negatives."""
+    model, tokens = load_bi_encoder(retriever)
+
+    def vector(ids, tower):
+        with torch.no_grad():
+            return tower.encode([ids], 10_000)[0]
+
+    pool = [
+        Passage("", p["text"], p["title"])
+        for r in ROWS
+        for p in (r["positive_ctxs"][0], *r["hard_negative_ctxs"][:2])
+    ]
+    p = [vector(ids, model.passage_encoder) for ids in tokens.passages(pool)]
+    asked = tokens.questions([r["question"] for r in ROWS])
+    return [vector(ids, model.question_encoder) for ids in asked], p, pool
+
+
+def test_validation_equals_a_slow_reckoning(small_retriever, tmp_path):
+    settings = TrainSettings(batch_size=2, hard_negatives=1, valid_hard_negatives=2)
+    found = validator(small_retriever, mixture(tmp_path, ROWS), settings)()
+    q, p, _ = by_hand(small_retriever)
     ranks = []
     for i, question in enumerate(q):
         scores = [float(question @ passage) for passage in p]
         ranks.append(1 + sum(score > scores[3 * i] for score in scores))
-    assert (found.questions, found.pool) == (3, 9)
-    assert found.average_rank == pytest.approx(sum(ranks) / 3)
-    assert found.pool_accuracy == pytest.approx(sum(rank == 1 for rank in ranks) / 3)
+    assert (found["questions"], found["pool"]) == (3, 9)
+    assert found["average_rank"] == pytest.approx(sum(ranks) / 3)
+    assert found["accuracy@1"] == pytest.approx(sum(rank == 1 for rank in ranks) / 3)
+    assert found["accuracy@5"] == pytest.approx(sum(rank <= 5 for rank in ranks) / 3)
+    assert found["mrr@10"] == pytest.approx(sum(1 / rank for rank in ranks) / 3)
 
     losses = []
     for rows in ([0, 1], [2]):
@@ -66,19 +105,34 @@ def test_validation_equals_a_slow_reckoning(small_retriever):
         for n, i in enumerate(rows):
             scores = torch.stack([q[i] @ p[j] for j in columns])
             losses.append(float(-torch.log_softmax(scores, 0)[2 * n]))
-    assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-4)
+    assert found["loss"] == pytest.approx(sum(losses) / 3, rel=1e-4)
 
 
-def test_a_passage_that_several_questions_bring_counts_once(small_retriever):
-    model, tokens = load_bi_encoder(small_retriever)
-    shared = [Example(f"question {i}", (), passages("same", 1)) for i in range(5)]
-    found = validate(model, tokens, shared, TrainSettings())
-    assert (found.pool, found.average_rank, found.pool_accuracy) == (1, 1.0, 1.0)
+def test_a_corpus_may_be_ranked_instead_of_the_pool(small_retriever, tmp_path):
+    """The corpus holds copies of the positives, which are not ahead of themselves."""
+    q, p, pool = by_hand(small_retriever)
+    settings = TrainSettings(batch_size=2, valid_hard_negatives=2)
+    examples = mixture(tmp_path, ROWS)
+    found = validator(small_retriever, examples, settings, lambda: iter([*pool, *pool]))()
+    ranks = []
+    for i, question in enumerate(q):
+        scores = [float(question @ passage) for passage in p]
+        higher = sum(s > scores[3 * i] for j, s in enumerate(scores) if j != 3 * i)
+        ranks.append(1 + 2 * higher)
+    assert found["mrr@10"] == pytest.approx(sum(1 / r for r in ranks if r <= 10) / 3)
+    assert found["accuracy@1"] == pytest.approx(sum(rank == 1 for rank in ranks) / 3)
+
+
+def test_a_passage_that_several_questions_bring_counts_once(small_retriever, tmp_path):
+    shared = [row(f"question {i}", "same", 0) for i in range(5)]
+    found = validator(small_retriever, mixture(tmp_path, shared), TrainSettings(batch_size=8))()
+    assert (found["pool"], found["average_rank"], found["accuracy@1"]) == (1, 1.0, 1.0)
+    assert (found["loss"], found["accuracy"]) == (0.0, 1.0)  # the copies are no negatives
 
 
 def test_accuracy_is_better_high_and_rank_low():
-    low, high = (Validation(1, 1, 1.0, a, r, 0.0) for a, r in ((0.1, 5.0), (0.2, 9.0)))
-    assert high.better_than(low, "accuracy")
-    assert low.better_than(high, "average_rank")
-    assert not low.better_than(low, "loss")
-    assert low.better_than(None, "loss")
+    low = {"accuracy": 0.1, "average_rank": 5.0, "loss": 1.0}
+    high = {"accuracy": 0.2, "average_rank": 9.0, "loss": 1.0}
+    assert better(high, low, "accuracy")
+    assert better(low, high, "average_rank")
+    assert not better(low, low, "loss")

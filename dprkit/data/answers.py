@@ -73,6 +73,11 @@ def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "str
     ]
 
 
+def has_token(answer: str) -> bool:
+    """Whether there is anything in `answer` to look for; `has_answer` refuses one without."""
+    return _TOKEN.search(answer) is not None
+
+
 def invalid_patterns(answers: Sequence[str]) -> list[str]:
     """Those of `answers` that are no valid pattern, and so match nothing in "regex" mode."""
     return [answer for answer in answers if _pattern(answer) is None]
@@ -90,7 +95,7 @@ def _matcher(answers: tuple[str, ...], match: str) -> partial[bool]:
     if match not in ("string", "regex"):
         raise SettingsError(f"match {match!r} is not known; choose string or regex")
     for answer in answers:
-        if not _TOKEN.search(answer):
+        if not has_token(answer):
             raise EmptyAnswer(answer)
     if match == "string":
         return partial(_holds, _by_needle(answers))

@@ -14,9 +14,9 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dprkit.data import answers as module
+from dprkit.data.answers import answer_flags, has_answer, invalid_patterns
 from dprkit.errors import EmptyAnswer, SettingsError
-from dprkit.evaluation import answers as module
-from dprkit.evaluation.answers import answer_flags, has_answer, invalid_patterns
 
 FIXTURES = Path(__file__).parents[3] / "shared/data/eval_fixtures/dpr"
 

@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from dprkit.artifacts import read_manifest
 from dprkit.data.selection import select_data
-from dprkit.errors import InputError, MismatchError, SettingsError
+from dprkit.errors import DivergedError, InputError, MemoryShortage, MismatchError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
+from dprkit.manifests import read_manifest, read_progress
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
@@ -21,7 +22,7 @@ from dprkit.settings import (
     SelectSettings,
     TrainSettings,
 )
-from dprkit.training.trainer import train
+from dprkit.training.train import train
 from tests.conftest import SMALL
 
 
@@ -36,7 +37,7 @@ def sets(tmp_path_factory, tiny_examples):
 
 def small(sets, output, **more):
     return TrainSettings(
-        train_file=str(sets / "train.jsonl"),
+        train_file=(str(sets / "train.jsonl"),),
         output_dir=str(output),
         **{**SMALL, "max_epochs": 3, **more},
     )
@@ -59,7 +60,7 @@ class StopAtStep(Progress):
                 raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 6])
 def test_a_stopped_training_ends_with_the_same_bytes(sets, tmp_path, stop):
     train(small(sets, tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
@@ -191,7 +192,7 @@ def test_the_tiny_recipe_learns(tmp_path, tiny_passages):
     for epochs in (0, 10):
         folder = tmp_path / str(epochs)
         flags = {
-            "train_file": str(tmp_path / "data/train.jsonl"),
+            "train_file": (str(tmp_path / "data/train.jsonl"),),
             "output_dir": str(folder / "model"),
             "max_epochs": epochs,
         }
@@ -204,8 +205,159 @@ def test_the_tiny_recipe_learns(tmp_path, tiny_passages):
 
 
 def test_a_loss_that_is_no_number_ends_training(sets, tmp_path):
-    with pytest.raises(SettingsError, match="training has diverged; lower --lr"):
+    with pytest.raises(
+        DivergedError, match=r"the loss is nan of step 2 \(rows .*diverged; .*lower --lr"
+    ):
         train(small(sets, tmp_path / "m", lr=1e30))
+
+
+def test_a_step_that_does_not_fit_names_the_setting_and_keeps_the_state(
+    sets, tmp_path, monkeypatch
+):
+    """The allocator's own refusal, at the third step."""
+    from dprkit.training.gradients import Engine
+
+    backward, calls = Engine.backward, []
+
+    def greedy(self, *rest, **more):
+        calls.append(1)
+        if len(calls) == 3:
+            torch.empty(1 << 55)
+        return backward(self, *rest, **more)
+
+    monkeypatch.setattr(Engine, "backward", greedy)
+    with pytest.raises(MemoryShortage, match=r"at step 3 \(16 questions.*--chunk-size"):
+        train(small(sets, tmp_path / "m"))
+    monkeypatch.undo()
+    assert read_progress(tmp_path / "m").state["step"] == 2
+    train(small(sets, tmp_path / "m"))
+    train(small(sets, tmp_path / "whole"))
+    assert content(tmp_path / "m") == content(tmp_path / "whole")
+
+
+class StopInValidation(Progress):
+    """A user who presses Ctrl-C while a validation of step 4 runs."""
+
+    def __init__(self, monkeypatch):
+        from dprkit.training.validation import Validator
+
+        self.calls = 0
+        figures = Validator._figures
+
+        def counting(validator):
+            self.calls += 1
+            if self.calls == 3:  # before training, after steps 2 and 4
+                raise KeyboardInterrupt
+            return figures(validator)
+
+        monkeypatch.setattr(Validator, "_figures", counting)
+
+
+def test_a_validation_that_was_stopped_is_made_again(sets, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        train(small(sets, tmp_path / "broken"), Run(StopInValidation(patch)))
+    assert read_progress(tmp_path / "broken").state["step"] == 4
+    train(small(sets, tmp_path / "broken"))
+    train(small(sets, tmp_path / "whole"))
+    assert content(tmp_path / "broken") == content(tmp_path / "whole")
+    for name in ("epochs.jsonl", "metrics.jsonl"):
+        both = [(tmp_path / run / name).read_text().splitlines() for run in ("broken", "whole")]
+        assert len(both[0]) == len(both[1])
+
+
+def test_training_ends_when_validation_gets_no_better(sets, tmp_path):
+    """A learning rate of nothing: the first validation stays the best."""
+    report = train(
+        small(sets, tmp_path / "m", lr=1e-30, valid_every="1", patience=3, max_epochs=50)
+    )
+    assert (report.steps, report.best_step) == (3, 0)
+    assert len((tmp_path / "m/epochs.jsonl").read_text().splitlines()) == 2
+    assert "3 steps" in (tmp_path / "m/README.md").read_text()
+
+
+def test_a_gradient_that_is_no_number_keeps_the_last_good_state(sets, tmp_path, monkeypatch):
+    """The loss is finite, the gradient is not: nothing of it gets into the weights."""
+    from dprkit.training.gradients import Engine
+
+    backward, calls = Engine.backward, []
+
+    def poisoned(self, *rest, **more):
+        outcome = backward(self, *rest, **more)
+        calls.append(1)
+        if len(calls) == 4:
+            next(self.model.parameters()).grad[0] = torch.inf
+        return outcome
+
+    monkeypatch.setattr(Engine, "backward", poisoned)
+    with pytest.raises(DivergedError, match=r"gradient is (nan|inf).* step 4 .*of step 2 is kept"):
+        train(small(sets, tmp_path / "m"))
+    monkeypatch.undo()
+    train(small(sets, tmp_path / "m"))
+    train(small(sets, tmp_path / "whole"))
+    assert content(tmp_path / "m") == content(tmp_path / "whole")
+
+
+def test_epochs_have_a_line_with_figures_of_training_and_validation(sets, tmp_path):
+    train(small(sets, tmp_path / "m"))
+    lines = [json.loads(line) for line in (tmp_path / "m/epochs.jsonl").read_text().splitlines()]
+    steps = [json.loads(x) for x in (tmp_path / "m/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    first = [row["loss"] for row in steps if row.get("epoch") == 0 and "loss" in row]
+    assert lines[0]["train/loss"] == pytest.approx(sum(first) / 2, rel=1e-6)
+    after = next(row["valid"] for row in steps if "valid" in row and row["step"] == 2)
+    assert lines[0]["valid/average_rank"] == after["average_rank"]
+    assert (tmp_path / "m/curves.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_tensorboard_events_stay(sets, tmp_path):
+    pytest.importorskip("tensorboard")
+    train(small(sets, tmp_path / "m", tensorboard=True, max_epochs=1))
+    (events,) = (tmp_path / "m/tensorboard").iterdir()
+    assert events.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"chunk_size": "4"},
+        {"chunk_size": "auto"},
+        {"activation_checkpointing": True},
+        {"symmetric": True, "learn_temperature": True},
+        {"layer_decay": 0.9, "schedule": "cosine", "weight_decay": 0.01},
+        {"mask_answers": True, "negatives": 1, "hard_negatives_by": "score"},
+        {"precision": "bf16"},
+        {"lora_rank": 2},
+        {"separate_heads": True},
+        {"num_workers": 1},
+    ],
+    ids=str,
+)
+def test_every_way_of_training_stops_and_goes_on(sets, tmp_path, more):
+    """One epoch, stopped after its first step; the retriever is the one of a run unbroken."""
+    if "lora_rank" in more:
+        pytest.importorskip("peft")
+    more = {"max_epochs": 1, "valid_every": "never", "dropout": 0.1} | more
+    with pytest.raises(KeyboardInterrupt):
+        train(small(sets, tmp_path / "broken", **more), Run(StopAtStep(1)))
+    train(small(sets, tmp_path / "broken", **more))
+    report = train(small(sets, tmp_path / "whole", **more))
+    assert content(tmp_path / "broken") == content(tmp_path / "whole")
+    assert report.steps == 2
+    assert load_retriever(tmp_path / "whole").encode_questions(["a b"]).shape == (1, 8)
+    if "learn_temperature" in more:
+        assert load_config(tmp_path / "whole").temperature != 1.0
+
+
+def test_chunks_fit_the_free_memory(small_retriever):
+    from dprkit.models.checkpoints import load_bi_encoder
+    from dprkit.training.gradients import Engine
+    from dprkit.training.memory import chunk_that_fits
+
+    engine = Engine(load_bi_encoder(small_retriever)[0].train())
+    batch = [[7] * 20] * 64, [[9] * 100] * 128
+    assert chunk_that_fits(engine, batch, 1 << 40) is None
+    sizes = [chunk_that_fits(engine, batch, free) for free in (1 << 16, 1 << 23, 1 << 24)]
+    assert 1 <= sizes[0] <= sizes[1] <= sizes[2] <= 20
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(sets, tmp_path):
@@ -229,6 +381,6 @@ def test_another_hub_name_is_another_start(tmp_path):
 
 
 def _recorded(settings):
-    from dprkit.training.trainer import _with_defaults, settings_record
+    from dprkit.training.completion import more_to_record, with_defaults
 
-    return json.dumps(settings_record(_with_defaults(settings)))
+    return json.dumps(more_to_record(with_defaults(settings)))

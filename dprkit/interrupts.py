@@ -1,0 +1,30 @@
+"""Signals that wait: what must not be cut in two ends before the program heeds them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive in the block are heeded when it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs handlers in the main thread only
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    own = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in own:
+        signal.signal(number, lambda number, frame: arrived.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in own.items():
+            signal.signal(number, handler)
+        for number, frame in arrived:
+            own[number](number, frame)

@@ -1,0 +1,161 @@
+"""convert: a foreign retriever -> a retriever artifact, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dprkit.artifacts import Draft, draft
+from dprkit.errors import InputError, SettingsError
+from dprkit.manifests import Manifest, read_manifest
+from dprkit.models.config import CONFIG
+from dprkit.progress import Run
+from dprkit.settings import ConvertSettings, record_of, required
+
+CARD = "README.md"
+HOW_READ = (
+    "kind",
+    "question_encoder",
+    "passage_encoder",
+    "backbone",
+    "pooling",
+    "similarity",
+    "title_join",
+    "question_max_length",
+    "passage_max_length",
+    "question_prefix",
+    "passage_prefix",
+)
+"""The settings that say how a foreign source is read; an export has no use for them."""
+
+
+class ConvertReport(msgspec.Struct):
+    """What was converted from what to what, and the width of its vectors."""
+
+    kind: str
+    """What the source is."""
+    to: str
+    dim: int
+    mapped: list[str]
+    """What became what, a sentence each."""
+    files: list[str]
+    identity: str
+    outputs: list[str]
+    notes: list[str] = []
+
+
+def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
+    """Convert a foreign retriever to a retriever artifact, or one to what `settings.to` names.
+
+    Left alone when it is up to date. Raises SettingsError for flags that do not go together,
+    InputError and MismatchError for a source that is not what it should be, MissingExtra.
+    """
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    _check(settings)
+    kind = "export" if settings.to else "retriever"
+    if settings.to:
+        read_manifest(str(settings.source), "retriever")
+    with draft(directory, kind, _record(settings), _inputs(settings), run) as work:
+        manifest = work.done or (_export if settings.to else _import)(work, settings)
+    return _report(directory, manifest)
+
+
+def _check(settings: ConvertSettings) -> None:
+    """Refuse flags that do not go together."""
+    pair = settings.question_encoder, settings.passage_encoder
+    if settings.to:
+        wrong = [name for name in HOW_READ if getattr(settings, name) is not None]
+        if wrong:
+            flag = wrong[0].replace("_", "-")
+            raise SettingsError(
+                f"--{flag} is about reading a foreign source; --to has no use for it"
+            )
+        required(settings.source, "SOURCE", "retriever")
+    elif settings.source and any(pair):
+        raise SettingsError("SOURCE and the encoders of a pair both name what to read; give one")
+    elif any(pair) and not all(pair):
+        missing = "--passage-encoder" if pair[0] else "--question-encoder"
+        raise SettingsError(f"half a pair was given; name the other encoder with {missing}")
+    elif not settings.source and not any(pair):
+        raise SettingsError(
+            "no source given; name a folder or file, or a pair with --question-encoder and "
+            "--passage-encoder"
+        )
+
+
+def _inputs(settings: ConvertSettings) -> dict[str, str]:
+    """The files that are read: what does not exist here is a name on the hub."""
+    return {name: path for name, path in _named(settings).items() if Path(path).exists()}
+
+
+def _named(settings: ConvertSettings) -> dict[str, str]:
+    names = ("source", "question_encoder", "passage_encoder", "backbone")
+    return {name: path for name in names if (path := getattr(settings, name)) is not None}
+
+
+def _record(settings: ConvertSettings) -> dict[str, Any]:
+    hub = {name: p for name, p in _named(settings).items() if not Path(p).exists()}
+    for name, path in hub.items():
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise InputError(f"{path}: no such file or folder ({name}); check the path")
+    return record_of(settings) | hub
+
+
+def _import(work: Draft, settings: ConvertSettings) -> Manifest:
+    from dprkit.models.checkpoints import (
+        PASSAGE,
+        PROBES,
+        QUESTION,
+        save_probes,
+        save_retriever,
+    )
+    from dprkit.models.interop.kinds import read_foreign
+    from dprkit.models.interop.tower import assembled
+
+    for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
+        work.claim(name)  # what stands in the way is better found before reading than after
+    kind, found = read_foreign(settings)
+    model, tokens = assembled(found)
+    save_retriever(work, model, tokens)
+    save_probes(work, model, tokens)
+    with work.file(CARD, content=False) as card:
+        card.write(_card(kind, settings, found.mapped).encode())
+    dim = model.question_encoder.dim
+    return work.finish({"kind": kind, "to": "retriever", "dim": dim, "mapped": found.mapped})
+
+
+def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
+    """README.md of a retriever that was converted."""
+    names = [Path(path).name for path in _named(settings).values()]
+    lines = "\n".join(f"- {line}" for line in mapped)
+    return f"""# A dprkit retriever
+
+Converted from {" and ".join(names)} ({kind}).
+
+{lines}
+
+    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv
+    dprkit info --check THIS_FOLDER
+"""
+
+
+def _export(work: Draft, settings: ConvertSettings) -> Manifest:
+    from dprkit.models.interop.export import export
+
+    dim, mapped = export(work, str(settings.source), str(settings.to))
+    return work.finish({"kind": "retriever", "to": settings.to, "dim": dim, "mapped": mapped})
+
+
+def _report(directory: Path, manifest: Manifest) -> ConvertReport:
+    counts = manifest.counts
+    return ConvertReport(
+        kind=counts["kind"],
+        to=counts["to"],
+        dim=counts["dim"],
+        mapped=counts["mapped"],
+        files=list(manifest.files),
+        identity=manifest.identity,
+        outputs=[str(directory)],
+    )

@@ -1,0 +1,21 @@
+"""Plain transformers (BERT, RoBERTa, DistilBERT, ELECTRA, MPNet): one folder, or one a side.
+
+Such a folder says nothing about how its states become vectors: pooling and similarity are flags.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dprkit.models.interop.folder import tower_in
+from dprkit.models.interop.tower import Foreign, configured
+from dprkit.settings import ConvertSettings
+
+
+def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
+    """One folder that serves both sides, or a pair."""
+    config = configured(settings, {}, {})
+    towers = tower_in(question), tower_in(passage) if passage else None
+    kind = towers[0].backbone.config.model_type  # type: ignore[union-attr]
+    use = f"{config.pooling} pooling and {config.similarity} similarity"
+    return Foreign(*towers, config, [f"{kind} with {use}, as the flags say or by default"])

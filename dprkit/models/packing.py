@@ -1,0 +1,248 @@
+"""Packing: the texts of one forward pass laid end to end, so that nothing is padding.
+
+A transformer treats every token alike but for two things: its position and the tokens it may
+attend to. So texts can share one row of T tokens if positions begin anew with each text and
+attention stays within it. Texts lie longest first; those of one length are neighbours, which
+makes them a batch (n, L) without a copy and keeps the number of attention calls at the number of
+different lengths.
+
+A model is reached through the attention interface of transformers. Whether one can be packed at
+all is asked of the model itself (`enable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import accumulate, chain, groupby
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from dprkit.models.tokens import Ids
+
+ATTENTION = "dprkit_packed"
+"""The name of `_attention` in transformers' registry."""
+
+
+# --- which texts go together ----------------------------------------------------------------------
+
+
+def chunks(
+    lengths: Sequence[int], batch_tokens: int, texts: int | None = None, padded: bool = False
+) -> list[list[int]]:
+    """Share texts of `lengths` tokens out among forward passes: the indices of each, longest first.
+
+    A pass holds at most `batch_tokens` tokens, or one text that is longer, and at most `texts`
+    texts. With `padded`, padding counts: every text is as long as the pass's longest. Equal
+    lengths keep their order, so the same lengths always give the same passes.
+    """
+    parts: list[list[int]] = []
+    used = 0
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        cost = lengths[parts[-1][0]] if padded and parts else lengths[i]
+        if not parts or used + cost > batch_tokens or len(parts[-1]) == texts:
+            parts.append([])
+            used, cost = 0, lengths[i]
+        parts[-1].append(i)
+        used += cost
+    return parts
+
+
+# --- one pass -------------------------------------------------------------------------------------
+
+
+class Pack:
+    """N texts as one row of T tokens, longest first.
+
+    `input_ids` and `position_ids` are (1, T); `shapes` has a pair (n, L) for the n texts of L
+    tokens, and `bounds` (N + 1,) the places where texts begin and end, in the order in which
+    they lie.
+    """
+
+    def __init__(self, ids: Ids, first_position: int, device: torch.device) -> None:
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        self.lengths = [len(ids[i]) for i in order]
+        self.shapes = [(len(list(same)), length) for length, same in groupby(self.lengths)]
+        places = (range(first_position, first_position + length) for length in self.lengths)
+        tokens = chain.from_iterable(ids[i] for i in order)
+        self.input_ids = torch.tensor([list(tokens)], device=device)
+        self.position_ids = torch.tensor([list(chain.from_iterable(places))], device=device)
+        self.bounds = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32, device=device)
+        self._back = torch.tensor(order, device=device).argsort()
+
+    def groups(self, rows: Tensor) -> list[Tensor]:
+        """Split (T, ...) into one view (n, L, ...) for each length."""
+        parts = torch.split(rows, [n * length for n, length in self.shapes])
+        rest = rows.shape[1:]
+        return [part.view(*shape, *rest) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def as_given(self, parts: list[Tensor]) -> Tensor:
+        """Join one (n, ...) for each length to (N, ...), in the order the texts were given in."""
+        return torch.cat(parts)[self._back]
+
+
+def states(backbone: nn.Module, pack: Pack) -> list[Tensor]:
+    """The last hidden states of a pack: one tensor (n, L, H) for each length."""
+    out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack)
+    return pack.groups(out.last_hidden_state[0])
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    pack: Pack | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Attention within each text of a pack: (1, heads, T, d) each -> (1, T, heads, d).
+
+    Without a pack it is transformers' own.
+    """
+    if pack is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
+        )
+    foreign = [name for name in _LIMITS if more.get(name) is not None]
+    if foreign:
+        raise TypeError(f"packed attention has no {', '.join(foreign)}")
+    if query.is_cuda and query.dtype in _HALF and not dropout:
+        return _flash(query, key, value, pack, scaling), None
+    on_cpu = query.device.type == "cpu"
+    attend = _attend_and_drop if dropout and on_cpu else scaled_dot_product_attention
+    rows = (pack.groups(x[0].transpose(0, 1)) for x in (query, key, value))
+    parts = [
+        attend(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            dropout_p=dropout,
+            scale=scaling,
+        )
+        for q, k, v in zip(*rows, strict=True)
+    ]  # (n, heads, L, d)
+    return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts]).unsqueeze(0), None
+
+
+def _attend_and_drop(
+    query: Tensor, key: Tensor, value: Tensor, dropout_p: float, scale: float | None
+) -> Tensor:
+    """scaled_dot_product_attention with dropout, on a CPU, where torch has no kernel for it.
+
+    Torch draws a random number of its own for each probability; here each costs 16 bits, an
+    eighth of the time. So the share that is dropped is `dropout_p` to the nearest 1/65536.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    probabilities = ((query * scale) @ key.transpose(2, 3)).softmax(-1)  # (n, heads, L, L)
+    dropped = round(dropout_p * 65536)
+    words = torch.empty(-(-probabilities.numel() // 4), dtype=torch.long).random_(-(2**63), None)
+    bits = words.view(torch.int16)[: probabilities.numel()].view(probabilities.shape)
+    kept = probabilities * (bits >= dropped - 32768)
+    return kept @ (value * (65536 / (65536 - dropped)))
+
+
+_LIMITS = ("sliding_window", "position_bias", "softcap", "s_aux")
+"""What attention functions are told of models whose attention is not the plain one."""
+
+
+# --- on a GPU -------------------------------------------------------------------------------------
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def _has_flash(backbone: nn.Module, device: torch.device) -> bool:
+    """Whether `_flash` can do it: half precision, no attention dropout, torch and GPU new enough.
+
+    Elsewhere padded batches are faster on a GPU than a call for each length.
+    """
+    config: Any = backbone.config
+    names = ("attention_probs_dropout_prob", "attention_dropout")
+    drops = backbone.training and any(getattr(config, name, 0) for name in names)
+    auto = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if auto else next(backbone.parameters()).dtype
+    new_enough = torch.cuda.get_device_capability(device) >= (8, 0)
+    return dtype in _HALF and not drops and new_enough and bool(find_spec(_VARLEN))
+
+
+_VARLEN = "torch.nn.attention.varlen"
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, pack: Pack, scaling: float | None) -> Tensor:
+    """Attention of a whole pack in one variable-length flash kernel. Never run on a GPU so far."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (T, heads, d)
+    longest = pack.lengths[0]
+    out = varlen_attn(q, k, v, pack.bounds, pack.bounds, longest, longest, scale=scaling)
+    return cast(Tensor, out).unsqueeze(0)
+
+
+# --- which models ---------------------------------------------------------------------------------
+
+
+def enable(backbone: nn.Module) -> bool:
+    """Make a transformer ready for packs, if it can have them; nothing changes if it cannot.
+
+    It can where two texts laid end to end get the states they get apart. That is tried out,
+    rather than looked up in a list of models: one without `position_ids`, with relative positions
+    or with an attention of its own does not pass.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    config: Any = backbone.config
+    if getattr(config, "_attn_implementation", None) not in ("sdpa", ATTENTION):
+        return False
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    config._attn_implementation = ATTENTION
+    if _same_states(backbone):
+        return True
+    config._attn_implementation = "sdpa"
+    return False
+
+
+def suits(backbone: nn.Module, ids: Ids, device: torch.device) -> bool:
+    """Whether these texts had better be packed, on this device, for a model that can be."""
+    first = first_position(backbone)
+    # Where positions count on from the padding id, a padding token within a text has none.
+    if first and any(first - 1 in text for text in ids):
+        return False
+    return device.type == "cpu" or (device.type == "cuda" and _has_flash(backbone, device))
+
+
+def first_position(backbone: nn.Module) -> int:
+    """The position of a text's first token: RoBERTa and its kin count on from the padding id."""
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
+
+
+@torch.no_grad()
+def _same_states(backbone: nn.Module) -> bool:
+    config: Any = backbone.config
+    tokens = [i for i in range(min(8, config.vocab_size)) if i != config.pad_token_id]
+    texts, training = [(tokens * 7)[:4], (tokens * 7)[4:7]], backbone.training
+    device = next(backbone.parameters()).device
+    backbone.eval()
+    try:
+        together = states(backbone, Pack(texts, first_position(backbone), device))
+        apart = [backbone(input_ids=torch.tensor([t], device=device))[0] for t in texts]
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    finally:
+        backbone.train(training)
+    return all(
+        torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+        for one, other in zip(together, apart, strict=True)
+    )

@@ -1,0 +1,86 @@
+"""Settings of convert."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from dprkit.settings.fields import Length, about
+
+Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-retriever"]
+
+
+class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Convert a foreign retriever to a retriever artifact, or one to a foreign form."""
+
+    source: Annotated[
+        str | None,
+        about(
+            "What to convert: a model's folder or hub name, or a checkpoint file; with --to, a "
+            "retriever.",
+            flag="argument",
+            path=True,
+        ),
+    ] = None
+    output_dir: Annotated[str | None, about("Folder of what is made.", path=True)] = None
+    to: Annotated[
+        Literal["hf-dpr", "sentence-transformers", "onnx"] | None,
+        about("Convert a retriever to this form (default: a source to a retriever)."),
+    ] = None
+
+    kind: Annotated[
+        Kind | None, about("What the source is (default: told from its files).", panel="Source")
+    ] = None
+    question_encoder: Annotated[
+        str | None,
+        about("The question's half of a pair of folders.", panel="Source", path=True),
+    ] = None
+    passage_encoder: Annotated[
+        str | None,
+        about("The passage's half of a pair of folders.", panel="Source", path=True),
+    ] = None
+    backbone: Annotated[
+        str | None,
+        about(
+            "Folder or hub name with the config and tokenizer that a checkpoint file lacks.",
+            panel="Source",
+            path=True,
+        ),
+    ] = None
+
+    pooling: Annotated[
+        Literal["cls", "mean"] | None,
+        about(
+            "How token vectors become one vector (default: as the source says, else cls).",
+            panel="Use",
+        ),
+    ] = None
+    similarity: Annotated[
+        Literal["dot", "cosine"] | None,
+        about("How two vectors are compared (default: as the source says, else dot).", panel="Use"),
+    ] = None
+    title_join: Annotated[
+        str | None,
+        about(
+            "How title and text are joined: pair, none, or a text (default: pair, a space for "
+            "sentence-transformers).",
+            panel="Use",
+        ),
+    ] = None
+    question_max_length: Annotated[
+        Length | None,
+        about("Tokens of a question that are read (default: the source's, else 64).", panel="Use"),
+    ] = None
+    passage_max_length: Annotated[
+        Length | None,
+        about("Tokens of a passage that are read (default: the source's, else 256).", panel="Use"),
+    ] = None
+    question_prefix: Annotated[
+        str | None,
+        about("Text before every question (default: the source's prompt).", panel="Use"),
+    ] = None
+    passage_prefix: Annotated[
+        str | None,
+        about("Text before every passage (default: the source's prompt).", panel="Use"),
+    ] = None

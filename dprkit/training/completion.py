@@ -1,0 +1,147 @@
+"""train's settings, completed: what depends on other settings and on the files that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dprkit.errors import MismatchError, SettingsError, nearest
+from dprkit.models.config import RetrieverConfig, is_retriever, load_config
+from dprkit.settings import TrainSettings, required
+
+PRETRAINED_LR = 2e-5
+COSINE_TEMPERATURE = 0.05
+SCRATCH_LR = 1e-3
+PRETRAINED_BATCH = 32
+SCRATCH_BATCH = 8
+SCRATCH_PROJECTION = 20
+SCRATCH_DROPOUT = 0.2
+MAX_EPOCHS = 10
+SHAPE = (
+    "shared",
+    "separate_heads",
+    "pooling",
+    "similarity",
+    "title_join",
+    "question_max_length",
+    "passage_max_length",
+)
+"""What a retriever is; training cannot change it."""
+
+
+def more_to_record(settings: TrainSettings) -> dict[str, Any]:
+    """What a manifest keeps beside the settings: a hub's name, which is no file; the weights."""
+    hub = settings.init is not None and not Path(settings.init).exists()
+    weights = [weight for _, weight in weighted_files(settings)]
+    return {
+        **({"init": settings.init} if hub else {}),
+        **({"train_weights": weights} if set(weights) - {1.0} else {}),
+    }
+
+
+def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
+    """The training files with their weights: `b.jsonl:2` is b.jsonl, seen twice an epoch."""
+    found = []
+    for given in settings.train_file:
+        split = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)", given)
+        if split and not Path(given).exists():
+            found.append((split[1], float(split[2])))
+        else:
+            found.append((given, 1.0))
+    return found
+
+
+def with_defaults(settings: TrainSettings) -> TrainSettings:
+    """Fill in what depends on other settings and on the files that are there."""
+    if settings.init is not None and is_retriever(settings.init):
+        settings = _as_the_retriever(settings, load_config(settings.init))
+    scratch = settings.init is None
+    if scratch and settings.scratch_hidden_size % settings.scratch_heads:
+        raise SettingsError(
+            f"--scratch-heads {settings.scratch_heads} does not divide "
+            f"--scratch-hidden-size {settings.scratch_hidden_size}"
+        )
+    if settings.separate_heads and settings.shared is False:
+        raise SettingsError("--separate-heads shares the transformer; leave --no-shared out")
+    if settings.separate_heads and not (
+        settings.projection or (scratch and settings.projection is None)
+    ):
+        raise SettingsError("--separate-heads needs heads: give their width with --projection")
+    if settings.gradient_accumulation_steps > 1:
+        raise SettingsError(
+            "--gradient-accumulation-steps: negatives would stay those of a small batch; "
+            "give the whole --batch-size, and --chunk-size fits it into memory at the same result"
+        )
+    if settings.patience and settings.valid_every == "never":
+        raise SettingsError("--patience counts validations; leave --valid-every never out")
+    if len(settings.loss_weights) not in (0, len(settings.train_file)):
+        raise SettingsError(
+            f"--loss-weights: {len(settings.loss_weights)} weights for "
+            f"{len(settings.train_file)} training files; give one each"
+        )
+    cosine = settings.similarity == "cosine"
+    defaults: dict[str, Any] = {
+        "shared": bool(settings.separate_heads),
+        "separate_heads": False,
+        "similarity": "dot",
+        "title_join": "pair",
+        "question_max_length": 64,
+        "passage_max_length": 256,
+        "batch_size": SCRATCH_BATCH if scratch else PRETRAINED_BATCH,
+        "valid_file": _valid_beside(settings),
+        "pooling": "mean" if scratch else "cls",
+        "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
+        "temperature": COSINE_TEMPERATURE if cosine else 1.0,
+        "projection": SCRATCH_PROJECTION if scratch else 0,
+        "output_dropout": SCRATCH_DROPOUT if scratch else 0.0,
+        "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
+    }
+    missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
+    return msgspec.structs.replace(settings, **missing)
+
+
+def _valid_beside(settings: TrainSettings) -> str | None:
+    """valid.jsonl in the folder of the first training file, if it is there."""
+    for first, _ in weighted_files(settings)[:1]:
+        beside = Path(first).with_name("valid.jsonl")
+        return str(beside) if beside.is_file() and beside != Path(first) else None
+    return None
+
+
+def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> TrainSettings:
+    """A retriever that training starts from keeps its shape; settings may not contradict it."""
+    shape = {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
+    for name, theirs in shape.items():
+        mine = getattr(settings, name)
+        if mine not in (theirs, None):
+            raise MismatchError(
+                f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
+            )
+    temperature = settings.temperature or config.temperature
+    return msgspec.structs.replace(settings, **shape, temperature=temperature)
+
+
+def inputs_of(settings: TrainSettings) -> dict[str, str]:
+    """The files that the result depends on; a start from scratch or training needs examples."""
+    files = {}
+    if settings.max_epochs != 0:
+        files = {"valid": settings.valid_file, "corpus": settings.valid_corpus}
+    if settings.max_epochs != 0 or settings.init is None:
+        required(next(iter(settings.train_file), None), "--train-file", "training file")
+        files |= {
+            f"train {number}" if number else "train": path
+            for number, (path, _) in enumerate(weighted_files(settings))
+        }
+    if settings.init is not None and Path(settings.init).exists():
+        files["init"] = settings.init
+    elif settings.init is not None and settings.init.startswith((".", "/", "~")):
+        raise SettingsError(f"--init: {settings.init}: no such folder{_beside(settings.init)}")
+    return {name: path for name, path in files.items() if path}
+
+
+def _beside(path: str) -> str:
+    parent = Path(path).parent
+    return nearest(Path(path).name, [p.name for p in parent.iterdir()]) if parent.is_dir() else ""

@@ -1,0 +1,59 @@
+"""curves.svg: the course of a training run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SMOOTHED = 0.9
+"""Weight of the past in the moving average of the loss."""
+
+
+def draw_curves(metrics: Path) -> bytes:
+    """An SVG of the loss, the learning rate and the validations in a metrics.jsonl.
+
+    The same figures give the same bytes.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    lines = [msgspec.json.decode(line) for line in metrics.read_bytes().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    valid = [line for line in lines if "valid" in line]
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes: Any = figure.subplots(2, 2).flat
+    where = [line["step"] for line in steps]
+    losses = [line["loss"] for line in steps]
+    axes[0].plot(where, losses, linewidth=0.6, alpha=0.4, label="train, each step")
+    axes[0].plot(where, _smooth(losses), label="train")
+    axes[2].plot(where, [line["lr"] for line in steps])
+    axes[1].plot(where, _smooth([line["accuracy"] for line in steps]), label="train, in batch")
+    checks = [line["step"] for line in valid]
+    for axis, names in ((0, ["loss"]), (1, ["accuracy", "accuracy@1", "mrr@10"])):
+        for name in names:
+            values = [line["valid"][name] for line in valid]
+            axes[axis].plot(checks, values, marker="o", label=f"valid {name}")
+    axes[3].plot(checks, [line["valid"]["average_rank"] for line in valid], marker="o")
+    titles = ("loss (nats a question)", "accuracy", "learning rate", "average rank (1 is best)")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title)
+        axis.set_xlabel("optimizer steps")
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend()
+    image = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "dprkit"}):
+        figure.savefig(image, format="svg", metadata={"Date": None})
+    return image.getvalue()
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """A moving average that does not start at 0."""
+    found, mean = [], values[0] if values else 0.0
+    for value in values:
+        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
+        found.append(mean)
+    return found

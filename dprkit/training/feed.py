@@ -1,0 +1,187 @@
+"""Batches made ahead of the device, in the background or by worker processes.
+
+    workers 0    one thread; the tokenizer lets go of the interpreter while it works
+    workers n    n processes, each of which opens the files itself and imports no torch
+
+What comes out is the same: a batch is a pure function of its step. Worker processes end when
+their parent does, however that ends; one that dies ends the run at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from dprkit.data.rows import changed
+from dprkit.errors import ProcessError
+from dprkit.models.tokens import Tokens
+from dprkit.training.batches import Draw, Mixture, Plan, Prepared, prepare
+from dprkit.training.examples import ExampleFile
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Description(Protocol[T_co]):
+    """A source as plain values that can be sent to another process."""
+
+    def open(self) -> Callable[[int], T_co]:
+        """The source, which makes the batch of a step."""
+
+
+class Source(Protocol[T_co]):
+    """What makes the batch of a step."""
+
+    def __call__(self, step: int, /) -> T_co: ...
+
+    def describe(self) -> Description[T_co]: ...
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Makes the prepared batch of a step: see batches.prepare."""
+
+    plan: Plan
+    draw: Draw
+    tokens: Tokens
+    by_answers: bool = False
+
+    def __call__(self, step: int) -> Prepared:
+        return prepare(self.plan, self.draw, self.tokens, step, self.by_answers)
+
+    def describe(self) -> PreparationDescription:
+        plan, mixture = self.plan, self.plan.mixture
+        return PreparationDescription(
+            [(str(file.path), file.sha256) for file in mixture.files],
+            mixture.weights,
+            plan.batch_size,
+            plan.seed,
+            plan.mix,
+            self.draw,
+            self.tokens,
+            self.by_answers,
+        )
+
+
+@dataclass(frozen=True)
+class PreparationDescription:
+    """A Preparation as plain values; files by their paths and hashes."""
+
+    files: list[tuple[str, str]]
+    weights: list[float]
+    batch_size: int
+    seed: int | None
+    mix: Literal["mixed", "one-file"]
+    draw: Draw
+    tokens: Tokens
+    by_answers: bool
+
+    def open(self) -> Preparation:
+        """Raises InputError where a file is no longer what it was."""
+        mixture = Mixture([_same(path, sha256) for path, sha256 in self.files], self.weights)
+        plan = Plan(mixture, self.batch_size, self.seed, self.mix)
+        return Preparation(plan, self.draw, self.tokens, self.by_answers)
+
+
+def _same(path: str, sha256: str) -> ExampleFile:
+    file = ExampleFile(path)
+    if file.sha256 != sha256:
+        raise changed(path)
+    return file
+
+
+class Feed(Iterator[T_co], Generic[T_co]):
+    """Iterates over the batches of steps begin, ..., end - 1, in order, made ahead.
+
+    To be used in a `with` block, whose end stops the workers. `next` raises what making the batch
+    raised, and ProcessError at once when a worker process died.
+    """
+
+    def __init__(
+        self, source: Source[T_co], begin: int, end: int, workers: int = 0, ahead: int = 3
+    ) -> None:
+        """`ahead`: how many batches may lie ready, besides one in the making for each worker."""
+        self._steps = iter(range(begin, end))
+        self._room = max(workers, 1) + ahead
+        self._waiting: deque[Future[T_co]] = deque()
+        self._make: Callable[[int], T_co] = _made if workers else source
+        self._pool = _processes(source.describe(), workers) if workers else ThreadPoolExecutor(1)
+        self.waited = 0.0
+        """Seconds that `next` has waited for batches."""
+        self._fill()
+
+    def __next__(self) -> T_co:
+        began = time.perf_counter()
+        try:
+            if not self._waiting:
+                raise StopIteration
+            first = self._waiting.popleft()
+            self._fill()
+            return first.result()
+        except BrokenExecutor:
+            raise ProcessError(
+                "a worker process died (out of memory?); lower --num-workers"
+            ) from None
+        finally:
+            self.waited += time.perf_counter() - began
+
+    def _fill(self) -> None:
+        while len(self._waiting) < self._room and (step := next(self._steps, None)) is not None:
+            self._waiting.append(self._pool.submit(self._make, step))
+
+    def __enter__(self) -> Feed[T_co]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the batches that were not taken and end the workers, after what they are at."""
+        self._waiting.clear()
+        self._pool.shutdown(cancel_futures=True)
+
+
+# --- in a worker process --------------------------------------------------------------------------
+
+_opened: Callable[[], Callable[[int], Any]]
+
+
+def _processes(description: Description[Any], workers: int) -> Executor:
+    # Not forked: a fork of a process that has threads (torch, tokenizers) may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _begin, (description,))
+
+
+def _begin(description: Description[Any]) -> None:
+    """Make ready, without opening anything: here, an error would break the pool untold."""
+    global _opened
+    _opened = cache(description.open)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent sees to it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed leaves its workers waiting for work that never comes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _made(step: int) -> Any:
+    return _opened()(step)

@@ -1,0 +1,82 @@
+"""Cutting an epoch's rows into batches of which none holds two rows with the same key.
+
+Two rows with the same positive would be each other's negative. How it is done: shuffle, cut, and
+swap the few rows that clash with random others; where that does not succeed, since some key is
+nearly everywhere, deal the rows out like cards, sorted by key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+TRIES = 100
+"""Random partners that a clashing row is offered before the rows are dealt instead."""
+
+Layout = tuple[np.ndarray, np.ndarray]
+"""order (N,), bounds (B + 1,): batch b is of rows order[bounds[b] : bounds[b + 1]]."""
+
+
+def batches_needed(rows: int, batch_size: int, most_frequent: int) -> int:
+    """The least number of batches; a key that comes up n times needs n of them."""
+    return max(-(-rows // batch_size), most_frequent)
+
+
+def lay_out(keys: np.ndarray, batch_size: int, batches: int, rng: np.random.Generator) -> Layout:
+    """A random layout of rows with `keys` (N,) in `batches`, of which each key fits into all.
+
+    Batches have `batch_size` rows but for the last, or nearly equal sizes where there are more
+    of them than that takes or where the rows had to be dealt.
+    """
+    order, bounds = rng.permutation(len(keys)), cut(len(keys), batch_size, batches)
+    return (order, bounds) if _repair(order, bounds, keys, rng) else _deal(keys, batches, rng)
+
+
+def cut(rows: int, batch_size: int, batches: int) -> np.ndarray:
+    """Bounds (batches + 1,) of even cuts: see `lay_out`."""
+    if (batches - 1) * batch_size < rows:
+        return np.minimum(np.arange(batches + 1) * batch_size, rows)
+    return np.arange(batches + 1) * rows // batches
+
+
+def _repair(
+    order: np.ndarray, bounds: np.ndarray, keys: np.ndarray, rng: np.random.Generator
+) -> bool:
+    """Swap rows of `order` until no batch has a key twice; False where some row finds no partner.
+
+    A swap never makes a new clash, so what was mended stays so.
+    """
+    batch = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))  # (N,)
+    placed = keys[order]
+    for clash in _clashes(placed, batch).tolist():
+        mine = slice(bounds[batch[clash]], bounds[batch[clash] + 1])
+        for other in rng.integers(len(order), size=TRIES).tolist():
+            theirs = slice(bounds[batch[other]], bounds[batch[other] + 1])
+            if placed[other] not in placed[mine] and placed[clash] not in placed[theirs]:
+                order[[clash, other]] = order[[other, clash]]
+                placed[[clash, other]] = placed[[other, clash]]
+                break
+        else:
+            return False
+    return True
+
+
+def _clashes(placed: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """The places whose key an earlier place of the same batch has."""
+    by_batch = np.lexsort((placed, batch))
+    key, of = placed[by_batch], batch[by_batch]
+    again = (key[1:] == key[:-1]) & (of[1:] == of[:-1])
+    return np.asarray(by_batch[1:][again])
+
+
+def _deal(keys: np.ndarray, batches: int, rng: np.random.Generator) -> Layout:
+    """Rows in a random order in which equal keys stand together, dealt out to the batches in turn.
+
+    A key's n rows get to n different batches, as n is at most their number.
+    """
+    factor, shift = rng.integers(1 << 64, size=2, dtype=np.uint64)
+    # An odd factor makes this one-to-one modulo 2^64, so equal keys alone stay equal.
+    shuffled = keys * (factor | np.uint64(1)) + shift
+    cards = np.lexsort((rng.random(len(keys)), shuffled))
+    batch = rng.permutation(batches)[np.arange(len(keys)) % batches]
+    order = cards[np.argsort(batch, kind="stable")]
+    return order, np.concatenate([[0], np.cumsum(np.bincount(batch, minlength=batches))])

@@ -1,0 +1,339 @@
+"""train: from training files to a retriever artifact."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dprkit.artifacts import Draft, draft, look
+from dprkit.errors import MemoryShortage, SettingsError
+from dprkit.manifests import Manifest
+from dprkit.models.config import CONFIG
+from dprkit.progress import Run
+from dprkit.settings import TrainSettings, required
+from dprkit.training.card import model_card
+from dprkit.training.completion import (
+    inputs_of,
+    more_to_record,
+    weighted_files,
+    with_defaults,
+)
+from dprkit.training.processes import Group, join, joined, launch
+
+if TYPE_CHECKING:
+    from dprkit.models.tokens import Tokens
+    from dprkit.records import Passage
+    from dprkit.training.batches import Mixture, Plan
+    from dprkit.training.examples import ExampleFile
+    from dprkit.training.feed import Preparation
+    from dprkit.training.gradients import Engine
+    from dprkit.training.journal import Progression
+    from dprkit.training.trainer import Trainer
+
+CARD, CURVES = "README.md", "curves.svg"
+COMPARED_BYTES = 1 << 28
+
+
+class TrainReport(msgspec.Struct):
+    """What was trained: on how much, how long, how well."""
+
+    retriever: str
+    identity: str = ""
+    examples: int = 0
+    epochs: int = 0
+    """Whole epochs and the one begun, if any."""
+    steps: int = 0
+    losses: list[float] = []
+    """Mean training loss of each epoch, in nats a question."""
+    valid: dict[str, Any] | None = None
+    """The validation of the weights that were kept."""
+    valid_before: dict[str, Any] | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+    outputs: list[str] = []
+    notes: list[str] = []
+
+
+def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
+    """Train a bi-encoder and write it as a retriever artifact.
+
+    Left alone when it is up to date; an interrupted run goes on where it was saved and ends with
+    the same bytes. Starts the processes itself where `num_processes` says so; under torchrun or
+    accelerate launch it is one of theirs, and the first of them writes and reports.
+
+    Raises SettingsError, InputError, FormatError, MismatchError, DivergedError, MemoryShortage,
+    ProcessError.
+    """
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    settings = with_defaults(settings)
+    inputs, more = inputs_of(settings), more_to_record(settings)
+    if settings.num_processes > 1 and not joined():
+        there = look(directory, "retriever", settings, inputs, run, more).done
+        if there:
+            return _report(directory, there)
+        return launch(train, settings, run, settings.num_processes)
+    group = join()
+    if not group.first:
+        return _follow(directory, settings, group)
+    with draft(directory, "retriever", settings, inputs, run, more) as work:
+        group.agree(work.done is not None)
+        return _report(directory, work.done or _train(work, settings, group))
+
+
+def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainReport:
+    """Train along with the first process, which writes and reports."""
+    if not group.agree(False) and settings.max_epochs != 0:
+        _fit(None, directory, settings, group)
+    return TrainReport(str(directory))
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
+    from dprkit.models.checkpoints import (
+        PASSAGE,
+        PROBES,
+        QUESTION,
+        load_bi_encoder,
+        save_probes,
+        save_retriever,
+    )
+    from dprkit.training.curves import draw_curves
+    from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
+    from dprkit.training.memory import ran_out
+    from dprkit.training.start import finished
+
+    for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):
+        work.claim(name)  # what stands in the way is better found before training than after
+    if settings.max_epochs == 0:
+        return _start_only(work, settings)
+    try:
+        trainer, tokens, facts = _fit(work, work.directory, settings, group)
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise MemoryShortage(
+            "out of memory beside the steps themselves: a smaller model or --valid-every never "
+            "takes less; what was saved is kept"
+        ) from None
+    at = trainer.at
+    model = finished(trainer.engine.model, trainer.objective.temperature)
+    if at.best is not None and at.best_step != at.step:
+        save_retriever(work, model, tokens, below="last/")
+        model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_step}")
+    save_retriever(work, model, tokens)
+    save_probes(work, model, tokens)
+    trainer.journal.adopt()
+    counts = facts | _counts(at, trainer.plan)
+    if at.step:
+        with work.file(CURVES, content=False) as file:
+            file.write(draw_curves(work.directory / METRICS))
+    with work.file(CARD, content=False) as card:
+        card.write(model_card(settings, counts).encode())
+    return work.finish(counts, drop=(BEST, CHECKPOINT))
+
+
+def _fit(
+    work: Draft | None, directory: Path, settings: TrainSettings, group: Group
+) -> tuple[Trainer, Tokens, dict[str, Any]]:
+    """Train on this process's share; the trainer, the tokens, and what to tell of the data."""
+    import torch
+
+    from dprkit.models.bi_encoder import device
+    from dprkit.training.batches import Draw, Mixture, Plan, Prepared
+    from dprkit.training.examples import ExampleFile
+    from dprkit.training.feed import Feed, Preparation
+    from dprkit.training.gradients import Engine
+    from dprkit.training.journal import Journal, Progression, load_state
+    from dprkit.training.objectives import Objective
+    from dprkit.training.optimisation import autocasting, set_products
+    from dprkit.training.start import starting_model
+    from dprkit.training.trainer import Trainer
+    from dprkit.training.validation import Validator
+
+    set_products(settings.precision, device())
+    files = _open_files(work, settings, group)
+    mixture = Mixture(files, [weight for _, weight in weighted_files(settings)])
+    plan = Plan(mixture, settings.batch_size or 1, settings.seed, settings.mix)
+    valid = None
+    if settings.valid_file and settings.valid_every != "never":
+        valid = Mixture([ExampleFile(settings.valid_file)], [1.0])
+    at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
+    torch.manual_seed(settings.seed)
+    model, tokens = starting_model(settings, chain.from_iterable(files))
+    engine = Engine(model, group, autocasting(settings.precision, device()))
+    temperature = settings.temperature or 1.0
+    objective = Objective(temperature, settings.learn_temperature, settings.symmetric).to(device())
+    trainer = Trainer(engine, objective, plan, Journal(work, settings), settings, at)
+    if at.checkpoints:
+        load_state(directory / at.checkpoints[-1], trainer.state)
+    group.copy([*model.parameters(), *model.buffers()])
+    draw = Draw(
+        settings.hard_negatives,
+        settings.negatives,
+        settings.seed,
+        settings.hard_negatives_top,
+        settings.hard_negatives_by,
+        settings.fresh_negatives,
+    )
+    # The tokenizer is set to a length at each use, and the feed works beside validation.
+    source = Preparation(plan, draw, copy.deepcopy(tokens), settings.mask_answers)
+    if group.agree(not at.step or bool(work and "chunk_size" in work.changed)):
+        at.chunk_texts = group.agree(_chunk_texts(engine, source, settings))
+    _tell(work, settings, trainer, valid)
+    validate = None
+    if valid:
+        validate = Validator(engine, objective, tokens, valid, settings, _corpus(settings))
+    feed: Feed[Prepared] = Feed(source, at.step, trainer.steps, settings.num_workers)
+    with feed:
+        trainer.fit(feed, tokens, validate)
+    facts = {"examples": sum(map(len, files)), "valid_examples": len(valid or ())}
+    return trainer, tokens, facts
+
+
+def _open_files(work: Draft | None, settings: TrainSettings, group: Group) -> list[ExampleFile]:
+    """The training files; the first process makes their indexes, the others wait for them."""
+    from dprkit.training.examples import ExampleFile
+
+    if not group.first:
+        group.agree(None)
+    note = (work.run if work else Run()).progress.note
+    files = [ExampleFile(path, note) for path, _ in weighted_files(settings)]
+    if group.first:
+        group.agree(None)
+    return files
+
+
+def _chunk_texts(engine: Engine, source: Preparation, settings: TrainSettings) -> int | None:
+    """Texts in a chunk, settled once: another number would give other dropout."""
+    from dprkit.training.memory import chunk_that_fits, free_bytes
+
+    if settings.chunk_size != "auto":
+        return int(settings.chunk_size) if settings.chunk_size else None
+    batch = source(0)
+    engine.model.train()  # what dropout keeps counts too
+    here = next(engine.model.parameters()).device
+    return chunk_that_fits(engine, (batch.question_ids, batch.passage_ids), free_bytes(here))
+
+
+def _corpus(settings: TrainSettings) -> Callable[[], Iterator[Passage]] | None:
+    from dprkit.data.formats import read_passages
+
+    path = settings.valid_corpus
+    return partial(read_passages, path) if path else None
+
+
+def _tell(
+    work: Draft | None, settings: TrainSettings, trainer: Trainer, valid: Mixture | None
+) -> None:
+    if work is None:
+        return
+    note, plan = work.run.progress.note, trainer.plan
+    rows = sum(map(len, plan.mixture.files))
+    for file in plan.mixture.files:
+        if file.dropped:
+            places = ", ".join(file.dropped_where) + (", ..." if file.dropped > 5 else "")
+            note(f"{file.path}: {file.dropped} rows without a positive are left out ({places})")
+    if rows < (settings.batch_size or 1):
+        note(
+            f"{rows} rows are fewer than the batch of {settings.batch_size}: each batch is smaller"
+        )
+    if plan.batches_per_epoch > -(-len(plan.mixture) // plan.batch_size):
+        note(
+            f"one passage is the positive of many rows: an epoch has {plan.batches_per_epoch} "
+            f"batches of at most {-(-len(plan.mixture) // plan.batches_per_epoch)} questions"
+        )
+    if valid:
+        note(f"training on {rows} examples, validating on {len(valid)}")
+        if shared := _shared_questions(plan.mixture, valid):
+            note(f"{shared} validation questions are training questions too")
+    else:
+        note(f"training on {rows} examples without validation (--valid-file)")
+    if trainer.at.chunk_texts:
+        note(f"gradients are cached in chunks of {trainer.at.chunk_texts} passages")
+    _tell_schedule(work, settings, trainer)
+
+
+def _tell_schedule(work: Draft, settings: TrainSettings, trainer: Trainer) -> None:
+    """What another end of training does to a run that is half done."""
+    from dprkit.training.trainer import total_steps
+
+    if not set(work.changed) & {"max_epochs", "max_steps"}:
+        return
+    at = trainer.at.step
+    if trainer.steps < at:
+        raise SettingsError(
+            f"{at} steps are done already, more than the {trainer.steps} asked for; "
+            "ask for more, or begin again with --restart"
+        )
+    before = total_steps(
+        msgspec.structs.replace(settings, **work.changed), trainer.plan.batches_per_epoch
+    )
+    work.run.progress.note(
+        f"training ends after step {trainer.steps} instead of {before}: the first {at} steps had "
+        f"the learning rates that lead to {before}, those to come have the ones that lead to "
+        f"{trainer.steps}"
+    )
+
+
+def _shared_questions(mixture: Mixture, valid: Mixture) -> int:
+    """Questions of both sets, where the training files are small enough to read for it."""
+    if sum(Path(file.path).stat().st_size for file in mixture.files) > COMPARED_BYTES:
+        return 0
+    trained = {example.question for file in mixture.files for example in file}
+    return len(trained & {example.question for example in valid.files[0]})
+
+
+def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
+    """Write the starting model as a retriever, untrained."""
+    import torch
+
+    from dprkit.models.checkpoints import save_probes, save_retriever
+    from dprkit.training.examples import ExampleFile
+    from dprkit.training.start import finished, starting_model
+
+    torch.manual_seed(settings.seed)
+    files = [] if settings.init else [ExampleFile(path) for path, _ in weighted_files(settings)]
+    model, tokens = starting_model(settings, chain.from_iterable(files))
+    model = finished(model, settings.temperature or 1.0)
+    save_retriever(work, model, tokens)
+    save_probes(work, model, tokens)
+    counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
+    with work.file(CARD, content=False) as card:
+        card.write(model_card(settings, counts).encode())
+    return work.finish(counts)
+
+
+# --- telling --------------------------------------------------------------------------------------
+
+
+def _counts(at: Progression, plan: Plan) -> dict[str, Any]:
+    size = plan.batches_per_epoch
+    epochs = -(-at.step // size)
+    return {
+        "epochs": epochs,
+        "steps": at.step,
+        "losses": at.losses,
+        "best_step": at.best_step if at.best else at.step,
+        "best_epoch": -(-at.best_step // size) if at.best else epochs,
+        "valid": at.best,
+        "valid_before": at.history[0] if at.history else None,
+        "chunk_texts": at.chunk_texts,
+    }
+
+
+def _report(directory: Path, manifest: Manifest) -> TrainReport:
+    known = {field.name for field in msgspec.structs.fields(TrainReport)}
+    return TrainReport(
+        retriever=str(directory),
+        identity=manifest.identity,
+        outputs=[str(directory)],
+        **{name: value for name, value in manifest.counts.items() if name in known},
+    )

@@ -1,0 +1,177 @@
+"""Training that is killed, stopped, resumed and changed, by the commands a user types."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dprkit.manifests import read_manifest
+from tests.conftest import DPRKIT, environment, shell
+
+TINY = (
+    *("--set", "train.scratch_hidden_size=16", "--set", "train.scratch_vocab_size=400"),
+    *("--projection", 8, "--batch-size", 8, "--checkpoint-every", 7, "--lr", "1e-3"),
+    *("--valid-hard-negatives", 1, "--valid-negatives", 1, "--valid-every", 20),
+)
+
+
+def training(folder, *more, epochs=20):
+    """`dprkit train` on 32 rows, four steps an epoch, into `folder`."""
+    return ["train", "--output-dir", folder, "--max-epochs", epochs, *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with runs/tiny/data of 32 training rows, and m/, trained without a break."""
+    folder = tmp_path_factory.mktemp("training")
+    run(folder, "select-data", "--split", "train=32,valid=8", "--quiet")
+    run(folder, *training("m"))
+    return folder
+
+
+def run(folder, *words, code=0):
+    result = shell(*words, cwd=folder)
+    assert result.returncode == code, result.stderr
+    return result
+
+
+def steps_written(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b'"lr"') if path.exists() else 0
+
+
+def stop_at(folder, output, step, number, *more):
+    """Start training and send it a signal when it has done `step` steps; its exit code, stderr."""
+    words = [*DPRKIT, *map(str, training(output, *more))]
+    process = subprocess.Popen(
+        words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while steps_written(folder / output) < step and time.monotonic() < end:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(number)
+    errors = process.communicate(timeout=90)[1]
+    return process.returncode, errors
+
+
+def content(folder):
+    return {name: f.sha256 for name, f in read_manifest(folder).files.items() if f.content}
+
+
+def lines_of(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "questions_per_second"} for row in rows]
+
+
+@pytest.mark.parametrize("step", [1, 12, 33])
+def test_a_killed_training_ends_with_the_same_bytes(place, step):
+    name = f"killed-{step}"
+    assert stop_at(place, name, step, signal.SIGKILL)[0] == -signal.SIGKILL
+    run(place, *training(name))
+    assert content(place / name) == content(place / "m")
+    assert lines_of(place / name) == lines_of(place / "m")
+
+
+@pytest.mark.slow
+def test_two_killed_processes_end_with_the_bytes_of_two_that_were_not(place):
+    pair = ("--num-processes", 2)
+    run(place, *training("pair", *pair))
+    for step in (3, 25):
+        assert stop_at(place, "pair-killed", step, signal.SIGKILL, *pair)[0] == -signal.SIGKILL
+    run(place, *training("pair-killed", *pair))
+    assert content(place / "pair-killed") == content(place / "pair")
+    near(place / "pair", place / "m")
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_another_number_of_processes(place):
+    stop_at(place, "moved", 30, signal.SIGKILL, "--num-processes", 2)
+    run(place, *training("moved", "--num-processes", 1))
+    near(place / "moved", place / "m")
+
+
+def near(one, other):
+    for tower in ("question_encoder", "passage_encoder"):
+        weights = [load_file(folder / tower / "model.safetensors") for folder in (one, other)]
+        for name in weights[0]:
+            np.testing.assert_allclose(weights[0][name], weights[1][name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_training_saves_and_repeats_no_step(place, number, code):
+    name = f"stopped-{code}"
+    assert stop_at(place, name, 12, number, "--checkpoint-every", "never")[0] == code
+    saved = json.loads((place / name / "progress.json").read_text())["state"]["step"]
+    assert saved >= steps_written(place / name) - 1 >= 11
+    run(place, *training(name))
+    assert content(place / name) == content(place / "m")
+
+
+@pytest.mark.slow
+def test_two_stopped_processes_save_too(place):
+    pair = ("--num-processes", 2, "--checkpoint-every", "never")
+    assert stop_at(place, "stopped-pair", 12, signal.SIGTERM, *pair)[0] == 143
+    saved = json.loads((place / "stopped-pair/progress.json").read_text())["state"]["step"]
+    assert saved >= 11
+    run(place, *training("stopped-pair"))
+    near(place / "stopped-pair", place / "m")
+
+
+def test_a_changed_setting_is_refused_and_more_epochs_are_explained(place):
+    stop_at(place, "changed", 12, signal.SIGTERM)
+    refused = run(place, *training("changed", "--lr", "1e-2"), code=1)
+    assert "half done with other settings or inputs: lr was 0.001 and is 0.01" in refused.stderr
+    longer = run(place, *training("changed", "--num-workers", 1, epochs=25))
+    assert "training ends after step 100 instead of 80" in longer.stderr
+    assert read_manifest(place / "changed").counts["steps"] == 100
+
+
+def test_two_trainers_cannot_share_an_output(place):
+    words = [*DPRKIT, *map(str, training("shared", epochs=2000))]
+    first = subprocess.Popen(words, cwd=place, env=environment(), stderr=subprocess.DEVNULL)
+    while steps_written(place / "shared") < 1:
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = run(place, *training("shared", epochs=2000), code=75)
+    assert "in use by pid" in second.stderr
+    first.kill()
+    first.wait()
+
+
+def test_a_model_that_does_not_fit_ends_in_one_line(place):
+    """A process that may have 6 GB of addresses cannot hold a width of 16,384."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+    words = [
+        *DPRKIT,
+        *map(str, training("large", *("--set", "train.scratch_hidden_size=16384"), epochs=1)),
+    ]
+    done = subprocess.run(
+        words, cwd=place, env=environment(), preexec_fn=limit, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: out of memory")
+
+
+def test_accumulation_is_refused_with_the_better_way(place):
+    refused = run(place, *training("m", "--gradient-accumulation-steps", 4), code=1)
+    assert "--chunk-size" in refused.stderr
+
+
+def test_torchrun_starts_it_as_well(place):
+    torchrun = [DPRKIT[0], "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "dprkit"]
+    words = [*torchrun, *map(str, training("torchrun", epochs=2)), "--json"]
+    env = environment(GLOO_SOCKET_IFNAME="lo")
+    done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 8
+    assert os.path.isfile(place / "torchrun/manifest.json")
