@@ -16,8 +16,8 @@ class Progress:
     def note(self, message: str) -> None:
         """Say something the user should know once, such as "resuming after epoch 3"."""
 
-    def start(self, what: str, total: int | None, unit: str) -> None:
-        """Begin a count of `unit`s up to `total` (None: unknown)."""
+    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        """Begin a count of `unit`s up to `total` (None: unknown), `done` of them before."""
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
         """`count` more are done; `facts` are figures to show beside them, such as the loss."""

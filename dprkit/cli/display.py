@@ -36,15 +36,16 @@ class Lines(Progress):
     def __init__(self) -> None:
         self.what, self.unit = "", ""
         self.total: int | None = None
-        self.done = 0
+        self.done = self.before = 0
         self.begin = self.told = time.monotonic()
         self.facts: Mapping[str, float] = {}
 
     def note(self, message: str) -> None:
         say(f"{time.strftime('%H:%M:%S')} {message}")
 
-    def start(self, what: str, total: int | None, unit: str) -> None:
-        self.what, self.total, self.unit, self.done, self.facts = what, total, unit, 0, {}
+    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        self.what, self.total, self.unit, self.facts = what, total, unit, {}
+        self.done = self.before = done
         self.begin = self.told = time.monotonic()
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
@@ -61,7 +62,7 @@ class Lines(Progress):
         seconds = max(time.monotonic() - self.begin, 1e-9)
         of = f" of {self.total:,}" if self.total else ""
         facts = "".join(f", {name} {value:.4g}" for name, value in self.facts.items())
-        rate = f"{self.done / seconds:,.1f} {self.unit}/s"
+        rate = f"{(self.done - self.before) / seconds:,.2f} {self.unit}/s"
         self.note(f"{self.what}: {self.done:,}{of} {self.unit}, {seconds:.1f} s, {rate}{facts}")
 
 
@@ -78,7 +79,7 @@ class Bars(Progress):
     def note(self, message: str) -> None:
         self.console.print(message, markup=False, soft_wrap=True)
 
-    def start(self, what: str, total: int | None, unit: str) -> None:
+    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -91,9 +92,9 @@ class Bars(Progress):
             console=self.console,
             transient=True,
         )
-        self.bar.add_task(what, total=total, facts="")
+        self.bar.add_task(what, total=total, completed=done, facts="")
         self.bar.start()
-        self.lines.start(what, total, unit)
+        self.lines.start(what, total, unit, done)
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
         self.lines.done += count
@@ -104,7 +105,7 @@ class Bars(Progress):
     def finish(self) -> None:
         self.close()
         seconds = time.monotonic() - self.lines.begin
-        rate = self.lines.done / max(seconds, 1e-9)
+        rate = (self.lines.done - self.lines.before) / max(seconds, 1e-9)
         what, done, unit = self.lines.what, self.lines.done, self.lines.unit
         self.note(f"{what}: {done:,} {unit} in {seconds:.1f} s ({rate:,.1f}/s)")
 

@@ -95,8 +95,7 @@ class Journal:
     def start(self, step: int, steps: int) -> None:
         """Show the course of training, `step` of `steps` done."""
         if self.work is not None:
-            self.work.run.progress.start("training", steps, "steps")
-            self.work.run.progress.advance(step)
+            self.work.run.progress.start("training", steps, "steps", step)
 
     def advance(self, facts: dict[str, float]) -> None:
         if self.work is not None:

@@ -148,8 +148,8 @@ class Messenger(Progress):
     def note(self, message: str) -> None:
         self.pipe.send(("note", (message,)))
 
-    def start(self, what: str, total: int | None, unit: str) -> None:
-        self.pipe.send(("start", (what, total, unit)))
+    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        self.pipe.send(("start", (what, total, unit, done)))
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
         self.pipe.send(("advance", (count, facts)))
