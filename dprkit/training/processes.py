@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -167,10 +167,9 @@ def launch(stage: Callable[[Any, Run], T], settings: Any, run: Run, size: int) -
     context = multiprocessing.get_context("spawn")
     pipe, far = context.Pipe()
     port = _free_port()
+    quiet = replace(run, progress=SILENT)  # a display cannot be sent to another process
     ranks = [
-        context.Process(
-            target=_rank, args=(stage, settings, run.command, run.restart, rank, size, port, far)
-        )
+        context.Process(target=_rank, args=(stage, settings, quiet, rank, size, port, far))
         for rank in range(size)
     ]
     try:
@@ -267,8 +266,7 @@ def _free_port() -> int:
 def _rank(
     stage: Callable[[Any, Run], Any],
     settings: Any,
-    command: tuple[str, ...],
-    restart: bool,
+    run: Run,
     rank: int,
     size: int,
     port: int,
@@ -293,9 +291,10 @@ def _rank(
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
-    progress: Progress = Messenger(pipe) if rank == 0 else SILENT
+    if rank == 0:
+        run = replace(run, progress=Messenger(pipe))
     try:
-        answer = ("report", stage(settings, Run(progress, command, restart)))
+        answer = ("report", stage(settings, run))
     except DprkitError as error:
         if rank:
             sys.stderr.write(f"process {rank + 1}: {error}\n")

@@ -237,7 +237,7 @@ def _tell(
         return
     note, plan = work.run.progress.note, trainer.plan
     rows = sum(map(len, plan.mixture.files))
-    for file in plan.mixture.files:
+    for file in (*plan.mixture.files, *(valid.files if valid else ())):
         if file.dropped:
             places = ", ".join(file.dropped_where) + (", ..." if file.dropped > 5 else "")
             note(f"{file.path}: {file.dropped} rows without a positive are left out ({places})")
@@ -255,7 +255,8 @@ def _tell(
         if shared := _shared_questions(plan.mixture, valid):
             note(f"{shared} validation questions are training questions too")
     else:
-        note(f"training on {rows} examples without validation (--valid-file)")
+        why = "--valid-every never" if settings.valid_file else "no --valid-file"
+        note(f"training on {rows} examples without validation ({why})")
     if trainer.at.chunk_texts:
         note(f"gradients are cached in chunks of {trainer.at.chunk_texts} passages")
     _tell_schedule(work, settings, trainer)

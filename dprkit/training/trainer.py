@@ -55,7 +55,7 @@ class Trainer:
         self.begin = time.perf_counter()
         """When the wait for the present batch began."""
         self.whole = True
-        """Whether weights moments and `at` belong together, and nothing is half changed."""
+        """Whether weights, moments and `at` belong together, and nothing is half changed."""
 
     @property
     def state(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
