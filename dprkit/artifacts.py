@@ -8,18 +8,18 @@ from the bytes of its files, never from its path.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 import msgspec
 
-from dprkit import __version__
+from dprkit import __version__, leases
 from dprkit.errors import LockedError, MismatchError, OutputError, reading, writing
 from dprkit.files import (
     TEMPORARY,
@@ -29,6 +29,7 @@ from dprkit.files import (
     lock,
     prune,
     sync_file,
+    sync_folder,
     umask_mode,
 )
 from dprkit.manifests import (
@@ -49,7 +50,9 @@ from dprkit.manifests import (
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
 
-PREVIOUS = ".previous"
+PREVIOUS, PIECES = ".previous", ".pieces"
+SHARED_PATIENCE = 60.0
+"""Seconds to wait for another process of a shared artifact to decide what to do next."""
 
 
 class Draft:
@@ -133,6 +136,19 @@ class Draft:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def take(self, name: str, made: Path) -> None:
+        """Make `made`, a whole file that was written in the folder, the file `name`.
+
+        For what is not written from its beginning to its end; it is read once for its hash.
+        """
+        self.claim(name)
+        with writing(made):
+            sync_file(made)
+            record = record_file(made)
+            made.replace(self.directory / name)
+            sync_folder(self.directory)
+        self.record.files[name] = record
+
     def append(self, name: str, line: bytes) -> int:
         """Add a line to a growing file that tells about the making, such as metrics.jsonl."""
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
@@ -200,6 +216,7 @@ def draft(
     inputs: Mapping[str, str | Input],
     run: Run,
     more: Mapping[str, Any] | None = None,
+    shared: bool = False,
 ) -> Iterator[Draft]:
     """Make the artifact `kind` at `directory`: up to date, resumed, or begun.
 
@@ -211,18 +228,30 @@ def draft(
     `settings`: a stage's settings, or what is to be recorded of them; `more` is recorded too. An
     input is a path, or an Input that an artifact it leads to already names.
 
-    Raises LockedError (exit 75) while another process makes the same artifact.
+    Raises LockedError (exit 75) while another process makes the same artifact. A `shared` one is
+    made by several processes, which share its pieces out among them; it begins with the first
+    Pieces (dprkit.pieces).
     """
     directory = Path(directory)
     work = look(directory, kind, settings, inputs, run, more)
     if work.done:
         if (directory / PROGRESS).exists():
-            with contextlib.suppress(LockedError, OutputError), lock(directory):
+            with suppress(LockedError, OutputError), lock(directory):
                 _tidy(directory, work.done.files)
         yield work
         return
+    if shared:
+        try:
+            yield work
+        except Exception:
+            with suppress(LockedError, OutputError), lock(directory, SHARED_PATIENCE):
+                left = read_progress(directory)
+                if left and not left.state and not leases.any_alive(directory / PIECES):
+                    _undo(directory, left)
+            raise
+        return
     with lock(directory):
-        _begin(work)
+        begin(work)
         try:
             yield work
         except Exception:  # a signal leaves everything to the next run
@@ -242,6 +271,33 @@ def look(
     """What `draft` would make, without touching anything; its `done` tells whether it is there."""
     with reading(directory):
         before = _earlier(directory, kind)
+    work = _wish(directory, kind, settings, inputs, run, more, before)
+    if isinstance(before, Manifest) and not _why_anew(work, before):
+        work.done = before
+        run.progress.note(f"{directory}: up to date")
+    return work
+
+
+def differs(
+    directory: Path,
+    kind: str,
+    settings: msgspec.Struct | Mapping[str, Any],
+    inputs: Mapping[str, str | Input],
+) -> str:
+    """How the finished artifact at `directory` is not what `draft` would make; `""`: it is."""
+    before = read_manifest(directory, kind)
+    return _difference(before, _wish(directory, kind, settings, inputs, Run(), None, before))
+
+
+def _wish(
+    directory: Path,
+    kind: str,
+    settings: msgspec.Struct | Mapping[str, Any],
+    inputs: Mapping[str, str | Input],
+    run: Run,
+    more: Mapping[str, Any] | None,
+    before: Manifest | ProgressRecord | None,
+) -> Draft:
     now = {
         name: given
         if isinstance(given, Input)
@@ -253,11 +309,7 @@ def look(
         settings, fields = record_of(settings), fields_of(type(settings))
     # As a manifest gives it back:
     settled = msgspec.json.decode(msgspec.json.encode({**settings, **(more or {})}))
-    work = Draft(directory, ProgressRecord(kind, settled, now), run, fields)
-    if isinstance(before, Manifest) and not _why_anew(work, before):
-        work.done = before
-        run.progress.note(f"{directory}: up to date")
-    return work
+    return Draft(directory, ProgressRecord(kind, settled, now), run, fields)
 
 
 def _earlier(directory: Path, kind: str) -> Manifest | ProgressRecord | None:
@@ -330,12 +382,20 @@ def _side(known: Input | None) -> str:
     return f"{known.path} ({known.identity[:23]})" if known else "absent"
 
 
-def _begin(work: Draft) -> None:
-    """Decide, holding the lock, between resuming and starting anew."""
+def begin(work: Draft) -> None:
+    """Decide, holding the lock, between resuming and starting anew.
+
+    Where others are making pieces of this artifact, they can only be joined.
+    """
     directory, run = work.directory, work.run
-    _remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])  # of a killed run
+    alone = not leases.any_alive(directory / PIECES)
+    if alone:  # these are of a killed run
+        _remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])
+    elif run.restart:
+        raise LockedError(f"{directory}: other processes are making it; stop them to restart")
     before = _earlier(directory, work.record.kind)
-    if isinstance(before, ProgressRecord) and before.state and not run.restart:
+    going = isinstance(before, ProgressRecord) and (before.state or not alone)
+    if isinstance(before, ProgressRecord) and going and not run.restart:
         if difference := _difference(before, work):
             raise MismatchError(
                 f"{directory}: half done with other settings or inputs: {difference}; "
@@ -356,6 +416,7 @@ def _begin(work: Draft) -> None:
         _refuse_itself(work, before)
         run.progress.note(f"{directory}: made anew: {why}")
         _tidy(directory, before.files)
+    work.record.run = uuid4().hex
     work.save()
     if isinstance(before, Manifest):
         _set_aside(directory, [MANIFEST, *before.files])
@@ -403,7 +464,7 @@ def _remove(directory: Path, names: Iterable[str]) -> None:
 def _tidy(directory: Path, files: Iterable[str]) -> None:
     """Remove what served the making of a finished artifact and is none of its `files`."""
     parts = {str(part) for name in files for part in (Path(name), *Path(name).parents)}
-    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+    with suppress(FileNotFoundError, msgspec.MsgspecError):
         left = msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
         _remove(directory, [name for name in left.claimed if name not in parts])
     shutil.rmtree(directory / PREVIOUS, ignore_errors=True)

@@ -29,6 +29,9 @@ LOCK = ".lock"
 class Hashing:
     """A binary file that hashes and counts what passes through it."""
 
+    closed = False
+    """pyarrow asks."""
+
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.count = file, hashlib.sha256(), 0
 
@@ -92,7 +95,7 @@ def appearing(path: Path) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
             os.chmod(name, umask_mode(0o666))
             os.replace(name, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
@@ -106,7 +109,7 @@ def umask_mode(mode: int) -> int:
     return mode & ~mask
 
 
-def _sync_folder(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
     """Make renames in `directory` survive a power cut."""
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -137,12 +140,13 @@ def prune(directory: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def lock(directory: Path) -> Iterator[None]:
+def lock(directory: Path, patience: float = 0) -> Iterator[None]:
     """Hold `directory` for this process; the kernel lets go of it however the process ends.
 
-    The lock file goes at the end, and so does the folder where nothing else is in it.
+    The lock file goes at the end, and so does the folder where nothing else is in it. Raises
+    LockedError where another process holds it for more than `patience` seconds.
     """
-    handle = _locked(directory)
+    handle = _locked(directory, time.monotonic() + patience)
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     holder = f"pid {os.getpid()} on {socket.gethostname()} since {since}\n"
     try:
@@ -157,8 +161,8 @@ def lock(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(directory: Path) -> int:
-    """The handle of `directory`'s lock file, held. Raises LockedError."""
+def _locked(directory: Path, deadline: float) -> int:
+    """The handle of `directory`'s lock file, held. Raises LockedError after the deadline."""
     path = directory / LOCK
     while True:
         with writing(directory):
@@ -168,6 +172,9 @@ def _locked(directory: Path) -> int:
         except BlockingIOError:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another run"
             os.close(handle)
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             raise LockedError(f"{directory}: in use by {holder}; try again later") from None
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(handle)):

@@ -1,7 +1,11 @@
-"""Signals that wait: what must not be cut in two ends before the program heeds them."""
+"""Signals that wait until what must not be cut in two is done, and children that end with us."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -28,3 +32,12 @@ def held() -> Iterator[None]:
             signal.signal(number, handler)
         for number, frame in arrived:
             own[number](number, frame)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os.kill(os.getpid(), signal.SIGKILL)  # it had ended before the kernel was asked

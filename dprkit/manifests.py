@@ -66,6 +66,8 @@ class ProgressRecord(msgspec.Struct):
     """What a stage needs to go on. Where it is empty, nothing would be lost by beginning anew."""
     claimed: list[str] = []
     """Files and folders that are the run's own, whole or not: noted before they appear."""
+    run: str = ""
+    """Another one each time the making begins anew."""
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -156,6 +158,16 @@ def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
         f"{name} {record.sha256}\n" for name, record in sorted(files.items()) if record.content
     ]
     return f"{kind}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def is_whole(directory: Path, manifest: Manifest, name: str) -> bool:
+    """Whether the file `name` of an artifact holds, bit for bit, what its manifest says."""
+    path, record = directory / name, manifest.files[name]
+    return (
+        path.is_file()
+        and path.stat().st_size == record.bytes
+        and record_file(path).sha256 == record.sha256
+    )
 
 
 def record_file(path: Path, content: bool = True) -> FileRecord:

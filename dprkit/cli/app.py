@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from dprkit import __version__
-from dprkit.cli import project, render
-from dprkit.cli.download import DOWNLOAD_OPTIONS, list_catalog
+from dprkit.cli import project
+from dprkit.cli.commands import COMMANDS
 from dprkit.cli.stage import add_stage
 
 app = typer.Typer(
@@ -36,14 +36,8 @@ def root(
     pass
 
 
-add_stage(app, "download", render.downloading, DOWNLOAD_OPTIONS, list_catalog)
-add_stage(app, "select-data", render.selection)
-add_stage(app, "train", render.training)
-add_stage(app, "convert", render.conversion)
-add_stage(app, "encode-corpus", render.encoding)
-add_stage(app, "index", render.indexing)
-add_stage(app, "search", render.searching)
-add_stage(app, "evaluate", render.evaluation)
+for _name in COMMANDS:
+    add_stage(app, _name)
 app.command("run")(project.run)
 app.add_typer(project.config, name="config")
 app.command("init")(project.init)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dprkit.cli import render
 from dprkit.settings import DownloadSettings
 
 DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -17,10 +18,10 @@ DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def list_catalog(settings: DownloadSettings, as_json: bool) -> None:
-    """Print the catalog, or the part of it that `settings.names` stand for."""
-    from dprkit.cli.render import as_json as print_json
-    from dprkit.cli.stage import json_of
+def list_catalog(settings: DownloadSettings, options: dict[str, Any], as_json: bool) -> bool:
+    """With --list, print the catalog or the part of it that `settings.names` stand for."""
+    if not options.pop("listed"):
+        return False
     from dprkit.data.catalog import load_catalog, match_resources
 
     begin = time.perf_counter()
@@ -28,7 +29,8 @@ def list_catalog(settings: DownloadSettings, as_json: bool) -> None:
     resources = match_resources(settings.names, catalog) if settings.names else catalog.values()
     if as_json:
         listed = {"resources": list(resources), "outputs": []}
-        return print_json(json_of(listed, time.perf_counter() - begin))
+        render.as_json(render.json_of(listed, time.perf_counter() - begin))
+        return True
     before: list[str] = []
     for resource in resources:
         *above, name = resource.key.split(".")
@@ -40,3 +42,4 @@ def list_catalog(settings: DownloadSettings, as_json: bool) -> None:
         sys.stdout.write(
             f"{indent}{name:<{32 - len(indent)}} {resource.size:<24} {resource.content}\n"
         )
+    return True

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,16 @@ def ending() -> Iterator[None]:
     # A signal that is ignored from the start, as after nohup or &, stays ignored.
     heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
+    told = sys.unraisablehook
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised in a callback of a weak reference: send the signal again."""
+        if isinstance(lost.exc_value, (KeyboardInterrupt, Terminated)) and arrived:
+            threading.Timer(0.05, os.kill, (os.getpid(), arrived[-1])).start()
+        else:
+            told(lost)
+
+    sys.unraisablehook = again
     try:
         yield
         sys.stdout.flush()
@@ -45,6 +56,7 @@ def ending() -> Iterator[None]:
         # A library that is stopped while it is imported may make another error of the signal.
         _end(SIGNALS[signal.Signals(arrived[0])][0]() if arrived else error)
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
 

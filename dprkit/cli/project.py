@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from dprkit.cli import render
+from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
 from dprkit.cli.stage import (
@@ -22,7 +23,6 @@ from dprkit.cli.stage import (
     RecipeName,
     Restart,
     Sets,
-    json_of,
     run_stage,
     tell,
 )
@@ -30,17 +30,6 @@ from dprkit.errors import GateError, OutputError, SettingsError, nearest
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
-
-RUN_ORDER = ("download", "select-data", "train", "encode-corpus", "index", "evaluate")
-RENDERS = {
-    "download": render.downloading,
-    "select-data": render.selection,
-    "train": render.training,
-    "encode-corpus": render.encoding,
-    "index": render.indexing,
-    "evaluate": render.evaluation,
-}
-
 
 # --- run ------------------------------------------------------------------------------------------
 
@@ -70,21 +59,21 @@ def run(
                 "stages": reports,
                 "outputs": [path for r in reports.values() for path in r["outputs"]],
             }
-            render.as_json(json_of(whole, time.perf_counter() - begin))
+            render.as_json(render.json_of(whole, time.perf_counter() - begin))
 
 
 def _run_stages(
     recipe: Recipe, run: Run, quiet: bool | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each stage's name and report, which is shown unless `quiet` is None."""
-    for stage in RUN_ORDER:
-        if stage not in recipe.written:
+    for stage, command in COMMANDS.items():
+        if not command.in_run or stage not in recipe.written:
             continue
         run.progress.note(f"== {stage}")
         report, seconds = run_stage(recipe, stage, {}, run, {})
         if quiet is not None:
-            tell(report, RENDERS[stage], quiet)
-        yield stage, json_of(report, seconds)
+            tell(report, command.render, quiet)
+        yield stage, render.json_of(report, seconds)
 
 
 # --- config show ----------------------------------------------------------------------------------
@@ -123,7 +112,9 @@ def show(
                 for name, settings in explained.items()
             }
             shown = {"recipe": found.name, "source": found.source, "stages": stages_shown}
-            return render.as_json(json_of(shown | {"outputs": []}, time.perf_counter() - begin))
+            return render.as_json(
+                render.json_of(shown | {"outputs": []}, time.perf_counter() - begin)
+            )
         sys.stdout.write(f"name: {found.name}  # {found.source}\n")
         for name, settings in explained.items():
             sys.stdout.write(f"{name}:\n")
@@ -167,7 +158,7 @@ def init(
             file.write(commented(found, directory.resolve().name).encode())
         if as_json:
             made = {"recipe": found.name, "outputs": [str(path)]}
-            return render.as_json(json_of(made, time.perf_counter() - begin))
+            return render.as_json(render.json_of(made, time.perf_counter() - begin))
         if not quiet:
             say(f"  -> {path}")
 
@@ -224,7 +215,7 @@ def info(
         if as_json:
             state = {"finished": unfinished is None, "outputs": []}
             told = msgspec.to_builtins(found) | state
-            return render.as_json(json_of(told, time.perf_counter() - begin))
+            return render.as_json(render.json_of(told, time.perf_counter() - begin))
         for line in _unfinished(found) if unfinished else _described(found):
             sys.stdout.write(line + "\n")
 
@@ -237,7 +228,7 @@ def _check(path: Path, as_json: bool, begin: float) -> None:
     difference = probe_difference(path)
     if as_json:
         told = {"largest_difference": difference, "allowed": PROBE_TOLERANCE, "outputs": []}
-        render.as_json(json_of(told, time.perf_counter() - begin))
+        render.as_json(render.json_of(told, time.perf_counter() - begin))
     else:
         sys.stdout.write(f"largest difference of its probes' vectors: {difference:.3g}\n")
     if not difference <= PROBE_TOLERANCE:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import sys
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +18,15 @@ BAR = 20
 def as_json(value: Any) -> None:
     """Print one JSON object, in UTF-8 whatever the terminal's encoding."""
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+
+
+def json_of(report: Any, seconds: float) -> dict[str, Any]:
+    """A report with what every command's JSON has: seconds and peak memory in MB (2**20 bytes)."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
+    measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
+    found: dict[str, Any] = msgspec.to_builtins(report)
+    return found | measured
 
 
 def outputs(report: Any) -> None:
@@ -48,15 +59,74 @@ def conversion(report: Any) -> None:
 
 
 def encoding(report: Any) -> None:
-    say(f"{report.passages:,} passages, {report.dim} dimensions, {report.shards} shards")
+    if hasattr(report, "sample"):
+        return _estimate(report)
+    shards = f"{report.shards} shards"
+    if report.shards < report.of_shards:
+        shards = f"{report.shards} of {report.of_shards} shards whole"
+    reused = f", {report.reused:,} of them as they were" if report.reused else ""
+    say(f"{report.passages:,} passages{reused}, {report.dim} dimensions, {shards}")
+
+
+def _estimate(report: Any) -> None:
+    time = timedelta(seconds=round(report.whole_seconds))
+    say(f"{report.passages:,} passages, {report.dim} dimensions; by {report.sample} of them:")
+    say(f"  {report.passages_per_second:,.1f} passages/s, {report.tokens_per_second:,.0f} tokens/s")
+    say(f"  time    {time} on this machine alone")
+    say(f"  disk    {_size(report.disk_bytes)}")
+    say(f"  memory  {_size(report.memory_bytes)} a process")
+
+
+def _size(count: int) -> str:
+    """`count` bytes for people: 307 MB, 64.5 GB."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} bytes"
+
+
+def importing(report: Any) -> None:
+    say(
+        f"{report.passages:,} vectors of {report.dim} dimensions from {report.files:,} files "
+        f"({', '.join(report.kinds)}), {report.shards} shards"
+    )
+    if report.cosine is not None:
+        say(f"those sampled are the retriever's: a cosine of {report.cosine:.4f} or more")
+
+
+def exporting(report: Any) -> None:
+    say(f"{report.passages:,} vectors of {report.dim} dimensions -> {report.to}")
 
 
 def indexing(report: Any) -> None:
     say(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
 
 
+def tuning(report: Any) -> None:
+    """The table of types on stdout, the recommended one marked."""
+    lines = [
+        f"{report.passages:,} passages, {report.questions:,} questions, top {report.topk}",
+        f"{'':2}{'type':<14}{'depth':>12}{'recall':>9}{'p50 ms':>9}{'p95 ms':>9}"
+        f"{'q/s':>9}{'build s':>9}{'disk MB':>9}{'RAM MB':>9}",
+    ]
+    for row in report.rows:
+        depth = f"nprobe {row.nprobe}" if row.nprobe else f"ef {row.ef_search}"
+        lines.append(
+            f"{'* ' if row == report.recommended else '  '}{row.type:<14}"
+            f"{depth if row.nprobe or row.ef_search else '-':>12}{row.recall:9.4f}"
+            f"{row.p50_ms:9.2f}{row.p95_ms:9.2f}{row.per_second:9.0f}{row.build_seconds:9.1f}"
+            f"{row.bytes / 1e6:9.1f}{row.memory / 1e6:9.1f}"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+tuning.prints_data = True  # type: ignore[attr-defined]
+
+
 def searching(report: Any) -> None:
     say(f"{report.questions:,} questions, {report.topk} passages each")
+    for line in report.notes:
+        say(f"  {line}")
 
 
 def evaluation(report: Any) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import inspect
 import os
-import resource
 import sys
 import time
-from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, Optional, get_args, get_origin
 
 import msgspec
 import typer
 
+from dprkit.cli.commands import COMMANDS, Render
 from dprkit.cli.display import display
 from dprkit.cli.ending import ending
 from dprkit.cli.render import as_json as print_json
-from dprkit.cli.render import outputs
+from dprkit.cli.render import json_of, outputs
 from dprkit.errors import SettingsError
 from dprkit.progress import Progress, Run
 from dprkit.recipes import Recipe, load_recipe
@@ -65,37 +64,13 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "verbose": (Verbose, False),
 }
 
-Render = Callable[[Any], None]
-
-HOMES = {
-    "download": "dprkit.data.download:download",
-    "select-data": "dprkit.data.selection:select_data",
-    "train": "dprkit.training.train:train",
-    "convert": "dprkit.models.convert:convert",
-    "encode-corpus": "dprkit.retrieval.encode:encode_corpus",
-    "index": "dprkit.retrieval.faiss_index:index",
-    "search": "dprkit.retrieval.search:search",
-    "evaluate": "dprkit.evaluation.evaluate:evaluate",
-}
-"""Where each stage's function lives; it is imported when its command runs."""
-
 OUTPUT_FILES = {"output", "passages_out", "questions_out"}
 """The settings that name a file to write."""
 
 
-def add_stage(
-    app: typer.Typer,
-    name: str,
-    render: Render,
-    extra: dict[str, tuple[Any, Any]] | None = None,
-    listed: Callable[[Any, bool], None] | None = None,
-) -> None:
-    """Add the command `name`: flags from its settings class, then the stage, then `render`.
-
-    `extra`: further options, name -> (annotation, default), passed on to the stage by name.
-    `listed`: what --list calls instead of the stage, with the settings and whether JSON is asked.
-    """
-    fields = fields_of(STAGES[name])
+def add_stage(app: typer.Typer, name: str) -> None:
+    """Add the command `name`: flags from its settings class, then the stage, then its report."""
+    entry, fields = COMMANDS[name], fields_of(STAGES[name])
 
     def command(**given: Any) -> None:
         with ending():
@@ -103,21 +78,22 @@ def add_stage(
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
             given["quiet"] |= not alone
             recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
-            options = {key: given[key] for key in extra or {}}
-            if listed and options.pop("listed"):
-                return listed(recipe.stage(name, flags)[0], given["as_json"])
-            check_outputs(recipe.stage(name, flags)[0], given["as_json"])
+            options = {key: given[key] for key in entry.options}
+            settings = recipe.stage(name, flags)[0]
+            if entry.instead and entry.instead(settings, options, given["as_json"]):
+                return
+            check_outputs(settings, given["as_json"])
             progress = display(given["quiet"])
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)
             run = Run(progress, tuple(sys.argv), given["restart"])
             payload = run_stage(recipe, name, flags, run, options)
             if alone:
-                show(payload, render, given["as_json"], given["quiet"])
+                show(payload, entry.render, given["as_json"], given["quiet"])
 
     parameters = {key: _parameter(setting) for key, setting in fields.items()}
-    _sign(command, parameters | (extra or {}) | COMMON)
-    command.__doc__ = HELP[name]
+    _sign(command, parameters | dict(entry.options) | COMMON)
+    command.__doc__ = STAGES[name].__doc__
     app.command(name)(command)
 
 
@@ -130,7 +106,7 @@ def run_stage(
         own = not recipe.shipped and key in recipe.written.get(name, {})
         if own and origin.startswith("replaced"):
             run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
-    module, _, function = HOMES[name].partition(":")
+    module, _, function = COMMANDS[name].home.partition(":")
     stage = getattr(import_module(module), function)
     begin = time.perf_counter()
     try:
@@ -177,15 +153,6 @@ def same_file(one: str, other: str) -> bool:
         return os.path.isfile(one) and os.path.samefile(one, other)
     except OSError:
         return False
-
-
-def json_of(report: Any, seconds: float) -> dict[str, Any]:
-    """A report with what every command's JSON has: seconds and peak memory in MB (2**20 bytes)."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
-    measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
-    found: dict[str, Any] = msgspec.to_builtins(report)
-    return found | measured
 
 
 def tell_settings(recipe: Recipe, name: str, flags: dict[str, Any], progress: Progress) -> None:
@@ -268,52 +235,3 @@ def _default_note(setting: Setting) -> str:
         else setting.default
     )
     return f" [default: {shown}]"
-
-
-HELP = {
-    "download": """Fetch data sets and checkpoints that the catalog names.
-
-    Downloads resume across runs and are checked by length and sha256.
-
-    Example: dprkit download data.retriever.nq-dev
-    """,
-    "select-data": """Select training examples from DPR files.
-
-    Reads a row at a time and stops as soon as it can.
-
-    Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
-    """,
-    "train": """Train a bi-encoder and write it as a retriever.
-
-    An interrupted run goes on where it was saved, and ends with the same bytes.
-
-    Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
-    """,
-    "convert": """Convert a foreign retriever to a retriever, or one to a foreign form.
-
-    Reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
-    transformers and fz-openqa's QaRetriever. Nothing in a source is run.
-
-    Example: dprkit convert all-MiniLM-L6-v2 --output-dir model
-    """,
-    "encode-corpus": """Encode the passages of a corpus into shards of vectors.
-
-    A run that was stopped goes on after its last whole shard.
-
-    Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
-    """,
-    "index": """Build a FAISS index of an encoded corpus.
-
-    Example: dprkit index --embeddings emb --output-dir index
-    """,
-    "search": """Retrieve passages for questions.
-
-    Example: echo "who wrote hamlet" | dprkit search --index index --questions -
-    """,
-    "evaluate": """Measure how often an answer is among the best k passages.
-
-    Searches an index, or takes a results file as it is.
-
-    Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
-    """,
-}

@@ -20,9 +20,9 @@ import hashlib
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 import jsonlines
 import msgspec
@@ -32,6 +32,7 @@ from dprkit.data.streams import (
     Source,
     decode,
     open_source,
+    read_all_lines,
     read_json_rows,
     read_lines,
     read_text_lines,
@@ -40,6 +41,8 @@ from dprkit.errors import FormatError
 from dprkit.records import Example, Hit, Passage, Question, Ranking
 
 DPR_WIKI_PREFIX = "wiki:"
+TEXT_BITS = 40
+"""Of `example_key`, those that stand for the text; the others are the title's."""
 T = TypeVar("T")
 
 
@@ -165,17 +168,24 @@ def parse_example(row: Row, path: Path | str) -> Example:
 
 
 def example_key(row: Row, path: Path | str) -> int:
-    """A number from 1 to 2^64 - 1 that stands for the text of the row's first positive.
+    """A number from 1 to 2^64 - 1 that stands for the row's first positive.
 
-    Rows with the same text there have the same number; 0 says that no positive has a text. The
-    whole row is checked as `parse_example` checks it, at half the cost.
+    Its upper 24 bits stand for the title, the others for the text: rows with the same title and
+    text there have the same number. 0 says that no positive has a text. The whole row is checked
+    as `parse_example` checks it, at half the cost.
     """
     foreign = _decode_example(row, path)
     _scores(foreign.hard_negative_ctxs, row, path)
-    text = next(filter(None, (context.text.strip() for context in foreign.positive_ctxs)), None)
-    if text is None:
+    first = next((context for context in foreign.positive_ctxs if context.text.strip()), None)
+    if first is None:
         return 0
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+    title, text = text_key((first.title or "").strip()), text_key(first.text.strip())
+    return title >> TEXT_BITS << TEXT_BITS | text & (1 << TEXT_BITS) - 1 or 1
+
+
+def text_key(text: str) -> int:
+    """A number from 0 to 2^64 - 1 that stands for `text`."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _scores(contexts: list[_Context], row: Row, path: Path | str) -> tuple[float, ...]:
@@ -200,52 +210,90 @@ def _passage(context: _Context) -> Passage:
 # --- passages -------------------------------------------------------------------------------------
 
 
+class Place(NamedTuple):
+    """Where a row lies in the unpacked file: its first byte, its bytes, its line."""
+
+    start: int
+    length: int
+    line: int
+
+
 def read_passages(path: Path | str) -> Iterator[Passage]:
     """The passages of a DPR tsv, a jsonl or a BEIR corpus, in the file's order.
 
-    Titles may be missing. Duplicate ids are the caller's business: see retrieval/encode.py.
+    Titles may be missing. Ids may occur twice: data/passage_file.py looks for that.
     """
-    source = open_source(path)
-    return _json_passages(source) if source.first == b"{" else _tsv_passages(source)
+    return (passage for _, passage in placed_passages(open_source(path)))
+
+
+def placed_passages(
+    source: Source, columns: Sequence[str] | None = None
+) -> Iterator[tuple[Place, Passage]]:
+    """The passages of `source` with their places.
+
+    `columns` are those of a tsv that is read from any row on; without them the first row may be
+    a header.
+    """
+    if source.first == b"{":
+        return _json_passages(source)
+    return _tsv_passages(source, columns)
+
+
+def passage_columns(source: Source) -> Sequence[str] | None:
+    """The columns of a passages file, by its first row; None: it is no tsv."""
+    if source.first == b"{":
+        return None
+    _, cells = next(_tsv_rows(source))
+    return cells if _is_header(cells) else _COLUMNS
 
 
 _decode_passage = decoder(_ForeignPassage)
 
 
-def _json_passages(source: Source) -> Iterator[Passage]:
+def _json_passages(source: Source) -> Iterator[tuple[Place, Passage]]:
     for row in read_lines(source):
         foreign = _decode_passage(row, source.path)
         found = _first_id(foreign.id, foreign._id)
         if not found:
             raise FormatError(source.path, row.where, "lacks the field id (or _id, as BEIR has it)")
-        yield Passage(found, foreign.text, foreign.title or "")
+        place = Place(row.start, len(row.raw), cast(int, row.where))
+        yield place, Passage(found, foreign.text, foreign.title or "")
 
 
-def _tsv_passages(source: Source) -> Iterator[Passage]:
-    """Rows of id, text, title; a header may give another order, or leave out the title."""
-    columns = ["id", "text", "title"]
-    for index, (number, cells) in enumerate(_tsv_rows(source)):
-        if index == 0 and {"id", "text"} <= set(cells) <= {"id", "text", "title"}:
-            columns = cells
-            continue
+_COLUMNS = ("id", "text", "title")
+
+
+def _is_header(cells: list[str]) -> bool:
+    """A header may give the columns in another order, or leave out the title."""
+    return {"id", "text"} <= set(cells) <= set(_COLUMNS)
+
+
+def _tsv_passages(source: Source, columns: Sequence[str] | None) -> Iterator[tuple[Place, Passage]]:
+    for place, cells in _tsv_rows(source):
+        if columns is None:
+            columns = cells if _is_header(cells) else _COLUMNS
+            if columns is cells:
+                continue
         if len(cells) != len(columns):
             wanted = f"{len(columns)} ({', '.join(columns)})"
             problem = f"{len(cells)} tab-separated columns where there should be {wanted}"
-            raise FormatError(source.path, number, problem)
-        if not cells[columns.index("id")]:
-            raise FormatError(source.path, number, "the id is empty")
-        yield Passage(**dict(zip(columns, cells, strict=True)))
+            raise FormatError(source.path, place.line, problem)
+        passage = Passage(**dict(zip(columns, cells, strict=True)))
+        if not passage.id:
+            raise FormatError(source.path, place.line, "the id is empty")
+        yield place, passage
 
 
-def _tsv_rows(source: Source) -> Iterator[tuple[int, list[str]]]:
-    """csv's rows, each with the number of the line it begins on: a quoted cell may span lines."""
+def _tsv_rows(source: Source) -> Iterator[tuple[Place, list[str]]]:
+    """csv's rows with their places: a quoted cell may span lines."""
     csv.field_size_limit(sys.maxsize)
-    pulled: list[int] = []  # the lines that the row at hand is made of
+    pulled: list[Row] = []  # the lines that the row at hand is made of
 
     def pull() -> Iterator[str]:
-        for number, line in read_text_lines(source, exact=True):
+        for row in read_all_lines(source):
+            line = decode(row.raw, source.path, row.where)
             if pulled or line.strip():  # between rows, blank lines are passed over
-                pulled.append(number)
+                pulled.append(row)
                 yield line + "\n"
 
     rows = csv.reader(pull(), delimiter="\t", strict=True)
@@ -254,10 +302,11 @@ def _tsv_rows(source: Source) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(rows, None)
         except csv.Error as error:
-            raise FormatError(source.path, pulled[0], f"broken quotes: {error}") from None
+            raise FormatError(source.path, pulled[0].where, f"broken quotes: {error}") from None
         if cells is None:
             return
-        yield pulled[0], cells
+        start, end = pulled[0].start, pulled[-1].start + len(pulled[-1].raw)
+        yield Place(start, end - start, cast(int, pulled[0].where)), cells
 
 
 PASSAGES_HEADER = b"id\ttext\ttitle\n"

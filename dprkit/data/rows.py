@@ -1,8 +1,8 @@
-"""Random access to the rows of a training file, by an index of where they lie.
+"""Random access to the rows of a file, by an index of where they lie.
 
 The index is made in one pass, which checks every row, and kept beside the data:
 
-    train.jsonl             the data: a JSON array of examples or one example a line
+    train.jsonl             the data: examples (here) or passages (data/passage_file.py)
     train.jsonl.rows        one line of JSON (what file it is the index of), then for each row its
                             first byte (64 bits), length, line (32 each) and key (64 bits)
     train.jsonl.gz.rows-data   a compressed file cannot be read at random: its bytes, unpacked once
@@ -10,7 +10,11 @@ The index is made in one pass, which checks every row, and kept beside the data:
 Where the folder cannot be written, both lie in $XDG_CACHE_HOME/dprkit (~/.cache/dprkit) under a
 hash of the file's real path. Files below WORTH bytes are indexed anew each time, in milliseconds.
 An index counts if its file has the same size and time of change; if only the time differs, the
-hash of the content decides.
+hash of the content decides. zstandard can be written in frames that are unpacked apart, but its
+own tool and everybody's files have one frame, so they are unpacked as gzip files are.
+
+Neither making an index nor using it holds the table in memory, and files are read with pread, not
+by memory maps: the pages of a map that were touched count as resident memory.
 """
 
 from __future__ import annotations
@@ -19,18 +23,20 @@ import hashlib
 import io
 import os
 import stat
+import tempfile
 import weakref
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.data.formats import example_key
+from dprkit.data.formats import Place, example_key
 from dprkit.data.streams import CHUNK, STDIN, Row, Source, is_compressed, read_json_rows, source_of
-from dprkit.errors import InputError, OutputError, reading
+from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.files import appearing
 
 if TYPE_CHECKING:
@@ -38,8 +44,11 @@ if TYPE_CHECKING:
 
 WORTH = 1 << 20
 INDEX, DATA = ".rows", ".rows-data"
-_VERSION = 1
-_FIELDS = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
+BLOCK = 1 << 16
+"""Rows of a table that are in memory together."""
+_VERSION = 3
+FIELDS = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
+ROW = 24  # bytes
 _LARGE = 1 << 30
 
 Note = Callable[[str], None]
@@ -53,6 +62,8 @@ class _Header(msgspec.Struct, frozen=True):
     """The first line of an index: the state of the file that it is the index of."""
 
     version: int
+    holds: str
+    """What the rows are, as `Rows.name` has it; they were checked to be it."""
     size: int
     mtime_ns: int
     sha256: str
@@ -61,34 +72,80 @@ class _Header(msgspec.Struct, frozen=True):
     """Bytes of the unpacked data; None: the file is not compressed."""
 
 
+class _TableOnDisk:
+    """Where N rows lie, in a file: slices are read as those of a numpy array of FIELDS are."""
+
+    def __init__(self, handle: int, begin: int, count: int) -> None:
+        """The table at byte `begin` of an open file, whose `handle` is closed with the table."""
+        self._handle, self._begin, self._count = handle, begin, count
+        weakref.finalize(self, os.close, handle)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        import numpy as np
+
+        first, stop, _ = rows.indices(self._count)
+        found: np.ndarray = np.empty(max(stop - first, 0), FIELDS)
+        left = found.view(np.uint8).data
+        place = self._begin + first * found.itemsize
+        while left:  # one call reads at most 2 GB
+            count = os.preadv(self._handle, [left], place)
+            if not count:
+                raise InputError("an index of rows was cut short while it was read; run again")
+            left, place = left[count:], place + count
+        return found
+
+
+class Table(Protocol):
+    """(N,) of FIELDS, of which only slices are asked for: a numpy array or a _TableOnDisk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
+def blocks(table: Table) -> Iterator[np.ndarray]:
+    """The table in pieces of BLOCK rows."""
+    return (table[first : first + BLOCK] for first in range(0, len(table), BLOCK))
+
+
+class Rows(NamedTuple):
+    """What the rows of a file are.
+
+    `find` yields each row's place and key, a number of 64 bits; it raises FormatError for what is
+    no such row. `check` looks at all rows together: it gets the file's path, the table of the
+    rows, and a folder for large temporary files.
+    """
+
+    name: str
+    find: Callable[[Source], Iterable[tuple[Place, int]]]
+    check: Callable[[Path, Table, Path], None] | None = None
+
+
 class _Index(NamedTuple):
     header: _Header
     data: Path
     """The file that rows are read from."""
-    table: Any
-    """numpy, (N,) of _FIELDS."""
+    table: Table
 
 
-class RowFile:
-    """The rows of a DPR examples file, read when they are asked for.
+class IndexedFile:
+    """A file with the index of its rows, which is made if there is none. Memory is constant."""
 
-    Memory is 24 bytes a row: rows are read with pread, not from a memory map, since the pages of
-    a map that were touched count as resident memory, and a shuffled epoch touches all of them.
-    """
+    def __init__(self, path: Path | str, rows: Rows, note: Note = silent) -> None:
+        """Open `path`, which holds `rows`; `note` is told what takes long.
 
-    def __init__(self, path: Path | str, note: Note = silent) -> None:
-        """Open `path`, making its index if there is none; `note` is told what takes long.
-
-        Raises InputError for what cannot be read at random (a pipe) and FormatError, with line
-        or byte, for the first row that is no example.
+        Raises InputError for what cannot be read at random (a pipe), and what `rows` raises.
         """
         self.path = Path(path)
-        index = _index(self.path, note)
+        index = _index(self.path, rows, note)
         self.sha256 = index.header.sha256
         """Of the file as it lies there, compressed or not."""
-        self.keys: np.ndarray = index.table["key"]
-        """(N,) uint64: equal where first positives have equal texts; 0: no positive has a text."""
-        self._table = index.table
+        self.data = index.data
+        """The unpacked file, to which places refer."""
+        self.table = index.table
         with reading(index.data):
             self._handle = os.open(index.data, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
@@ -97,16 +154,45 @@ class RowFile:
         if self._stamp[0] != (header.size if header.unpacked is None else header.unpacked):
             raise changed(self.path)
 
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes of the unpacked file. Raises InputError where it is not what was indexed."""
+        raw = os.pread(self._handle, length, start)
+        if len(raw) != length or _stamp(os.fstat(self._handle)) != self._stamp:
+            raise changed(self.path)
+        return raw
+
+
+def _example_rows(source: Source) -> Iterator[tuple[Place, int]]:
+    for row in read_json_rows(source):
+        line = row.where if isinstance(row.where, int) else 0
+        yield Place(row.start, len(row.raw), line), example_key(row, source.path)
+
+
+EXAMPLES = Rows("examples", _example_rows)
+
+
+class RowFile:
+    """The rows of a DPR examples file, read when they are asked for. Memory is 24 bytes a row."""
+
+    def __init__(self, path: Path | str, note: Note = silent) -> None:
+        """Open `path`, making its index if there is none; `note` is told what takes long.
+
+        Raises InputError for what cannot be read at random (a pipe) and FormatError, with line
+        or byte, for the first row that is no example.
+        """
+        self._file = IndexedFile(path, EXAMPLES, note)
+        self.path, self.sha256 = self._file.path, self._file.sha256
+        self._table: np.ndarray = self._file.table[:]
+        self.keys: np.ndarray = self._table["key"]
+        """(N,) uint64, of `example_key`: equal where first positives are; 0: none has a text."""
+
     def __len__(self) -> int:
         return len(self._table)
 
     def row(self, i: int) -> Row:
         """Row `i`, counted from 0. Raises InputError where the file is not what was indexed."""
         start, length, _, _ = self._table[i].item()
-        raw = os.pread(self._handle, length, start)
-        if len(raw) != length or _stamp(os.fstat(self._handle)) != self._stamp:
-            raise changed(self.path)
-        return Row(raw, self.where(i), start)
+        return Row(self._file.read(start, length), self.where(i), start)
 
     def where(self, i: int) -> int | str:
         """The place of row `i` for a message: its line, or "byte N" in an array."""
@@ -126,7 +212,7 @@ def _stamp(info: os.stat_result) -> tuple[int, int]:
 # --- finding an index -----------------------------------------------------------------------------
 
 
-def _index(path: Path, note: Note) -> _Index:
+def _index(path: Path, rows: Rows, note: Note) -> _Index:
     with reading(path):
         info = os.stat(path) if str(path) != STDIN else None
     if info is None or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
@@ -135,8 +221,8 @@ def _index(path: Path, note: Note) -> _Index:
     if not os.access(path.absolute().parent, os.W_OK):
         note(f"{path}: its folder cannot be written, so its index is {bases[1]}{INDEX}")
         bases.reverse()
-    found = (_load(base, path, info) for base in bases)
-    return next(filter(None, found), None) or _build(bases[0], path, note)
+    found = (_load(base, path, rows.name, info) for base in bases)
+    return next(filter(None, found), None) or _build(bases[0], path, rows, note)
 
 
 def _cached(path: Path) -> Path:
@@ -150,25 +236,30 @@ def _beside(base: Path, suffix: str) -> Path:
     return base.with_name(base.name + suffix)
 
 
-def _load(base: Path, path: Path, info: os.stat_result) -> _Index | None:
+def _load(base: Path, path: Path, holds: str, info: os.stat_result) -> _Index | None:
     """The index at `base` if it is whole and that of `path` as it is."""
-    import numpy as np
+    index = _opened(base, path)
+    if index is None or (index.header.holds, index.header.size) != (holds, info.st_size):
+        return None
+    if index.header.mtime_ns != info.st_mtime_ns:
+        return _renewed(index, base, path, info)
+    return index
 
+
+def _opened(base: Path, path: Path) -> _Index | None:
+    """The index at `base` if it and its data are whole."""
     try:
         with open(_beside(base, INDEX), "rb") as file:
             header = msgspec.json.decode(file.readline(1000), type=_Header)
-            table = np.fromfile(file, _FIELDS)
+            begin, size = file.tell(), os.fstat(file.fileno()).st_size
+            table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows)
+        data = path if header.unpacked is None else _beside(base, DATA)
+        whole = header.unpacked in (None, data.stat().st_size)
     except (OSError, msgspec.DecodeError):
         return None
-    data = path if header.unpacked is None else _beside(base, DATA)
-    if header.version != _VERSION or header.size != info.st_size or header.rows != len(table):
+    if not whole or header.version != _VERSION or size != begin + header.rows * ROW:
         return None
-    if header.unpacked is not None and not (
-        data.is_file() and data.stat().st_size == header.unpacked
-    ):
-        return None
-    index = _Index(header, data, table)
-    return index if header.mtime_ns == info.st_mtime_ns else _renewed(index, base, path, info)
+    return _Index(header, data, table)
 
 
 def _renewed(index: _Index, base: Path, path: Path, info: os.stat_result) -> _Index | None:
@@ -186,7 +277,8 @@ def _renewed(index: _Index, base: Path, path: Path, info: os.stat_result) -> _In
 def _save(index: _Index, base: Path) -> None:
     with appearing(_beside(base, INDEX)) as file:
         file.write(msgspec.json.encode(index.header) + b"\n")
-        file.write(index.table.view("<u8").data)
+        for block in blocks(index.table):
+            file.write(block.tobytes())
 
 
 # --- making an index ------------------------------------------------------------------------------
@@ -207,7 +299,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-def _build(base: Path, path: Path, note: Note) -> _Index:
+def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
     """Make the index of `path` in one pass and save it, with the unpacked data, at `base`."""
     with reading(path), open(path, "rb", buffering=0) as file:
         before = os.fstat(file.fileno())
@@ -217,18 +309,23 @@ def _build(base: Path, path: Path, note: Note) -> _Index:
             _announce(path, data, before.st_size, note)
             source = source_of(reader, path)
             with nullcontext(source) if data == path else _unpacked(source, data) as source:
-                table = _table(source)
+                table = _table(rows.find(source), base.parent)
+                if rows.check:
+                    rows.check(path, table, base.parent)
                 if _stamp(os.fstat(file.fileno())) != _stamp(before):
                     raise changed(path)
     unpacked = None if data == path else data.stat().st_size
     digest = hashed.digest.hexdigest()
-    index = _Index(_Header(_VERSION, *_stamp(before), digest, len(table), unpacked), data, table)
-    if before.st_size >= WORTH or unpacked is not None:
-        try:
-            _save(index, base)
-        except OutputError as error:
-            note(f"the index of {path} is not kept: {error}")
-    return index
+    header = _Header(_VERSION, rows.name, *_stamp(before), digest, len(table), unpacked)
+    index = _Index(header, data, table)
+    if before.st_size < WORTH and unpacked is None:
+        return index
+    try:
+        _save(index, base)
+    except OutputError as error:
+        note(f"the index of {path} is not kept: {error}")
+        return index
+    return _opened(base, path) or index
 
 
 def _announce(path: Path, data: Path, size: int, note: Note) -> None:
@@ -252,12 +349,45 @@ def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _table(source: Source) -> Any:
-    """Where the rows of `source` lie (N,), with their keys; checks each row."""
+def _table(rows: Iterable[tuple[Place, int]], folder: Path) -> Table:
+    """The table of `rows`: an array if they are few, else in an unnamed file in `folder`."""
+    pieces = _packed(rows)
+    first = next(pieces)
+    if len(first) < BLOCK:
+        return first
+    with unnamed_file(folder) as file:
+        for piece in chain([first], pieces):
+            file.write(piece.tobytes())
+        file.flush()
+        return _TableOnDisk(os.dup(file.fileno()), 0, file.tell() // ROW)
+
+
+def _packed(rows: Iterable[tuple[Place, int]]) -> Iterator[np.ndarray]:
+    """`rows` in tables of BLOCK of them; the last one is shorter, maybe empty."""
+    numbers = array("Q")
+    for place, key in rows:
+        numbers.extend((place.start, place.line << 32 | place.length, key))
+        if len(numbers) == 3 * BLOCK:
+            yield _fields(numbers)
+            numbers = array("Q")
+    yield _fields(numbers)
+
+
+def _fields(numbers: array[int]) -> np.ndarray:
     import numpy as np
 
-    numbers = array("Q")
-    for row in read_json_rows(source):
-        line = row.where if isinstance(row.where, int) else 0
-        numbers.extend((row.start, line << 32 | len(row.raw), example_key(row, source.path)))
-    return np.frombuffer(numbers, np.uint64).astype("<u8", copy=False).view(_FIELDS)
+    return np.frombuffer(numbers, np.uint64).astype("<u8", copy=False).view(FIELDS)
+
+
+@contextmanager
+def unnamed_file(folder: Path) -> Iterator[IO[bytes]]:
+    """A file that is gone when the process is.
+
+    It lies in `folder` or, where that cannot be written, among the system's temporary files.
+    Raises OutputError where there is no space.
+    """
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    where = folder if os.access(folder, os.W_OK) else None
+    with writing(folder), tempfile.TemporaryFile(dir=where) as file:
+        yield file

@@ -161,13 +161,13 @@ def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
 
 def read_lines(source: Source) -> Iterator[Row]:
     """The lines of `source` without their ends, numbered from 1; blank lines are passed over."""
-    for row in _all_lines(source):
+    for row in read_all_lines(source):
         if row.raw and not row.raw.isspace():
             yield row._replace(raw=row.raw[:-1]) if row.raw.endswith(b"\r") else row
 
 
-def _all_lines(source: Source) -> Iterator[Row]:
-    """The lines of `source` up to their b"\\n"."""
+def read_all_lines(source: Source) -> Iterator[Row]:
+    """The lines of `source` up to their b"\\n", blank ones too."""
     pending: list[bytes] = []
     number, start = 1, source.begin
     for chunk in source.chunks:
@@ -183,12 +183,9 @@ def _all_lines(source: Source) -> Iterator[Row]:
         yield Row(b"".join(pending), number, start)
 
 
-def read_text_lines(source: Source, exact: bool = False) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers.
-
-    `exact`: with blank lines and carriage returns, for formats whose cells may span lines.
-    """
-    for raw, number, _ in _all_lines(source) if exact else read_lines(source):
+def read_text_lines(source: Source) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers."""
+    for raw, number, _ in read_lines(source):
         yield cast(int, number), decode(raw, source.path, number)
 
 

@@ -114,13 +114,15 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     if settings.results is not None:
         yield from _refusing_empty(read_results(settings.results), settings.results)
         return
-    from dprkit.retrieval.search import open_index
+    from dprkit.retrieval.searcher import open_index
 
     path = str(settings.questions)
     questions = list(read_questions(path))
     for question in questions:
         _refuse_empty_answer(question.answers, path, question.question)
-    searcher = open_index(str(settings.index), settings.retriever, settings.passages)
+    searcher = open_index(
+        str(settings.index), settings.retriever, settings.passages, note=run.progress.note
+    )
     run.progress.note(f"searching with {len(questions)} questions")
     if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):
         run.progress.note(

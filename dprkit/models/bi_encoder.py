@@ -12,10 +12,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dprkit.models import packing
+from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.packing import Pack, chunks
+from dprkit.models.packing import Pack
+from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids
+
+PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}
+"""Tokens of a forward pass: what fits a processor's cache (docs/performance.md), or fills a GPU."""
 
 
 def device() -> torch.device:
@@ -47,6 +51,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(width, config.projection) if config.projection else None
+        linear.enable(backbone)
         self.packed = packing.enable(backbone)
 
     @property

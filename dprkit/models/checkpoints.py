@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -25,11 +25,10 @@ from torch import nn
 from dprkit.artifacts import Draft
 from dprkit.errors import InputError, OutputError, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
-from dprkit.models.config import CONFIG, RetrieverConfig, load_config
-from dprkit.models.tokens import Files, Tokens, load_tokenizer
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, load_config
+from dprkit.models.tokens import Files, Tokens, load_tokens
 from dprkit.records import Passage
 
-QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 PROJECTION = "projection.safetensors"
 PROBES = "probes.safetensors"
 PROBE_TOLERANCE = 1e-3
@@ -48,21 +47,8 @@ def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple
         passage = _load_head(directory / PASSAGE, question.backbone, config, output_dropout)
     elif not config.shared:
         passage = _load_encoder(directory / PASSAGE, config, output_dropout)
-    tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
-    if not config.shared:
-        tokens.read_passages_with(*load_tokenizer(directory / PASSAGE))
+    tokens = load_tokens(directory, config)
     return BiEncoder(question, passage, config).eval().to(device()), tokens
-
-
-def tokens_for(loaded: tuple[Any, Files], config: RetrieverConfig) -> Tokens:
-    """How a retriever reads text, with a tokenizer and its files as `load_tokenizer` gives them."""
-    tokenizer, files = loaded
-    lengths = (config.question_max_length, config.passage_max_length)
-    tokens = Tokens(tokenizer, config.title_join, lengths)
-    tokens.files = tokens.passage_files = files
-    tokens.question_prefix, tokens.passage_prefix = config.question_prefix, config.passage_prefix
-    tokens.straight_apostrophe = config.straight_apostrophe
-    return tokens
 
 
 def _load_encoder(folder: Path, config: RetrieverConfig, dropout: float) -> Encoder:
@@ -258,11 +244,16 @@ def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
         file.write(save(probe_vectors(model, tokens), metadata=metadata))
 
 
-def probe_difference(directory: Path | str) -> float:
-    """The largest difference of a number between the probes' vectors as saved and as made now.
+class Probes(NamedTuple):
+    """Texts of a retriever with the vectors it was saved with, "questions" and "passages"."""
 
-    The texts are those saved. Raises InputError where the retriever has no probes.
-    """
+    questions: list[str]
+    passages: list[Passage]
+    vectors: dict[str, np.ndarray]
+
+
+def read_probes(directory: Path | str) -> Probes:
+    """What probes.safetensors holds. Raises InputError where the retriever has none."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(directory) / PROBES
@@ -272,7 +263,15 @@ def probe_difference(directory: Path | str) -> float:
             saved = {name: probes.get_tensor(name) for name in probes.keys()}  # noqa: SIM118
     except (SafetensorError, TypeError, KeyError, msgspec.DecodeError) as error:
         raise InputError(f"{path}: damaged: {error}; make the retriever again") from None
-    model, tokens = load_bi_encoder(directory)
     passages = [Passage("", text, title) for title, text in texts["passages"]]
-    now = _vectors(model, tokens, texts["questions"], passages)
-    return max(float(np.abs(saved[name] - now[name]).max()) for name in now)
+    return Probes(texts["questions"], passages, saved)
+
+
+def probe_difference(directory: Path | str) -> float:
+    """The largest difference of a number between the probes' vectors as saved and as made now.
+
+    The texts are those saved. Raises InputError where the retriever has no probes.
+    """
+    probes = read_probes(directory)
+    now = _vectors(*load_bi_encoder(directory), probes.questions, probes.passages)
+    return max(float(np.abs(probes.vectors[name] - now[name]).max()) for name in now)

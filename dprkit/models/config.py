@@ -10,6 +10,8 @@ import msgspec
 from dprkit.errors import InputError, reading
 
 CONFIG = "retriever.yaml"
+QUESTION, PASSAGE = "question_encoder", "passage_encoder"
+"""The folders of a retriever's encoders."""
 
 
 class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

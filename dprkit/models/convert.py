@@ -10,7 +10,7 @@ import msgspec
 from dprkit.artifacts import Draft, draft
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
-from dprkit.models.config import CONFIG
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import ConvertSettings, record_of, required
 
@@ -52,8 +52,10 @@ def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
     Left alone when it is up to date. Raises SettingsError for flags that do not go together,
     InputError and MismatchError for a source that is not what it should be, MissingExtra.
     """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
     _check(settings)
+    if settings.to == "twin":
+        return _twin(settings, run)
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
     kind = "export" if settings.to else "retriever"
     if settings.to:
         read_manifest(str(settings.source), "retriever")
@@ -73,6 +75,8 @@ def _check(settings: ConvertSettings) -> None:
                 f"--{flag} is about reading a foreign source; --to has no use for it"
             )
         required(settings.source, "SOURCE", "retriever")
+        if settings.to == "twin" and settings.output_dir:
+            raise SettingsError("--to twin: it is kept with its retriever; leave --output-dir out")
     elif settings.source and any(pair):
         raise SettingsError("SOURCE and the encoders of a pair both name what to read; give one")
     elif any(pair) and not all(pair):
@@ -104,13 +108,7 @@ def _record(settings: ConvertSettings) -> dict[str, Any]:
 
 
 def _import(work: Draft, settings: ConvertSettings) -> Manifest:
-    from dprkit.models.checkpoints import (
-        PASSAGE,
-        PROBES,
-        QUESTION,
-        save_probes,
-        save_retriever,
-    )
+    from dprkit.models.checkpoints import PROBES, save_probes, save_retriever
     from dprkit.models.interop.kinds import read_foreign
     from dprkit.models.interop.tower import assembled
 
@@ -146,6 +144,24 @@ def _export(work: Draft, settings: ConvertSettings) -> Manifest:
 
     dim, mapped = export(work, str(settings.source), str(settings.to))
     return work.finish({"kind": "retriever", "to": settings.to, "dim": dim, "mapped": mapped})
+
+
+def _twin(settings: ConvertSettings, run: Run) -> ConvertReport:
+    """Keep the ONNX graph of a retriever's question encoder with it."""
+    from dprkit.models.backends.graphs import keep_graph
+    from dprkit.models.backends.onnx import OnnxEncoder
+
+    graph = keep_graph(str(settings.source), "question", run=run)
+    folder = graph.path.parents[1]
+    return ConvertReport(
+        kind="retriever",
+        to="twin",
+        dim=OnnxEncoder(graph.path, graph.padding).dim,
+        mapped=[f"onnxruntime's vectors of the probes differ by at most {graph.agreement:.1g}"],
+        files=[str(graph.path.relative_to(folder))],
+        identity=read_manifest(folder).identity,
+        outputs=[str(folder)],
+    )
 
 
 def _report(directory: Path, manifest: Manifest) -> ConvertReport:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, reading
+from dprkit.models.config import PASSAGE, QUESTION, RetrieverConfig
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -90,6 +91,25 @@ class Tokens:
 def _encode(tokenizer: Any, texts: list[Any], length: int) -> Ids:
     tokenizer.enable_truncation(length)
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+
+
+def tokens_for(loaded: tuple[Any, Files], config: RetrieverConfig) -> Tokens:
+    """How a retriever reads text, with a tokenizer and its files as `load_tokenizer` gives them."""
+    tokenizer, files = loaded
+    lengths = (config.question_max_length, config.passage_max_length)
+    tokens = Tokens(tokenizer, config.title_join, lengths)
+    tokens.files = tokens.passage_files = files
+    tokens.question_prefix, tokens.passage_prefix = config.question_prefix, config.passage_prefix
+    tokens.straight_apostrophe = config.straight_apostrophe
+    return tokens
+
+
+def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:
+    """How the retriever in a folder reads text. Raises InputError for a damaged tokenizer."""
+    tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
+    if not config.shared:
+        tokens.read_passages_with(*load_tokenizer(directory / PASSAGE))
+    return tokens
 
 
 def load_tokenizer(folder: Path | str) -> tuple[Any, Files]:

@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+import resource
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.formats import read_passages
-from dprkit.errors import FormatError, InputError, SettingsError
-from dprkit.manifests import Manifest, read_manifest
+from dprkit.errors import InputError, SettingsError
+from dprkit.manifests import read_manifest
+from dprkit.pieces import Pieces
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required
 
 if TYPE_CHECKING:
-    from dprkit.models.retriever import Retriever
+    import numpy as np
+
+    from dprkit.models.encoders import Encoders
+    from dprkit.models.tokens import Ids
 
 WINDOW = 1024
 """Passages that are ordered by length together: it bounds memory and leaves little padding."""
+SAMPLE = 256
+"""Passages that a dry run encodes."""
+T = TypeVar("T")
 
 
 class EncodeReport(msgspec.Struct):
-    """What was encoded: how many passages of what width, in how many shards."""
+    """What is encoded: `shards` of `of_shards` are whole (others may be at work on the rest).
+
+    `reused`: passages whose vectors were there before.
+    """
 
     passages: int
     dim: int
     shards: int
+    of_shards: int
+    reused: int
     outputs: list[str]
     notes: list[str] = []
 
 
-def encode_corpus(settings: EncodeSettings, run: Run = Run()) -> EncodeReport:
+class EncodeEstimate(msgspec.Struct):
+    """What encoding a corpus takes, by a sample of it."""
+
+    passages: int
+    dim: int
+    sample: int
+    passages_per_second: float
+    tokens_per_second: float
+    whole_seconds: float
+    disk_bytes: int
+    memory_bytes: int
+    outputs: list[str] = []
+
+
+def encode_corpus(
+    settings: EncodeSettings,
+    run: Run = Run(),
+    *,
+    shard: str | None = None,
+    append: bool = False,
+    repair: bool = False,
+    dry_run: bool = False,
+) -> EncodeReport | EncodeEstimate:
     """Encode `settings.passages` with `settings.retriever` into an embeddings artifact.
 
-    A shard is the unit of resuming: a run that was killed goes on after its last whole shard.
-    Memory is a shard and a window of passages. Raises FormatError for a duplicate or empty id.
+    Any number of processes and hosts may do so at once: they share the shards out among them. A
+    shard is whole or not there, so what is killed costs its last shard; memory is two windows of
+    passages.
+
+    `shard`: "3/50" makes only the third of fifty equal parts of the shards. `append`: vectors of
+    passages that are as they were come from the artifact that is there. `repair`: shards that are
+    not what the manifest says are made again. `dry_run`: only tell what it would take.
+
+    Raises FormatError for a duplicate or empty id.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     retriever = required(settings.retriever, "--retriever", "retriever")
@@ -47,93 +90,180 @@ def encode_corpus(settings: EncodeSettings, run: Run = Run()) -> EncodeReport:
     if passages == "-":
         raise SettingsError("--passages: a corpus is read again at search; it cannot be stdin")
     read_manifest(retriever, "retriever")
+    part = _part(shard)
+    if dry_run:
+        return _estimate(settings, run)
     inputs = {"retriever": retriever, "passages": passages}
-    with draft(directory, "embeddings", settings, inputs, run) as work:
-        manifest = work.done or _encode(work, settings)
-    return _report(directory, manifest)
+    if repair or append:
+        from dprkit.retrieval import reuse
+
+        if repair:
+            reuse.repair(directory, settings, inputs, run)
+        if append:
+            reuse.check(directory, settings)
+    with draft(directory, "embeddings", settings, inputs, run, shared=True) as work:
+        if work.done:
+            counts = work.done.counts
+            shards = counts["shards"]
+            of = (counts["passages"], counts["dim"], shards, shards, 0)
+            return EncodeReport(*of, outputs=[str(directory)])
+        return _Encoding(settings, run, append).into(work, part)
 
 
-def _report(directory: Path, manifest: Manifest) -> EncodeReport:
-    counts = manifest.counts
-    return EncodeReport(counts["passages"], counts["dim"], counts["shards"], [str(directory)])
+def _part(text: str | None) -> tuple[int, int]:
+    """Which part of how many, counted from 0: "3/50" -> (2, 50)."""
+    if text is None:
+        return 0, 1
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise SettingsError(f"--shard: {text!r} will not do: expected a part such as 3/50")
+    return int(number) - 1, int(count)
 
 
-def _encode(work: Draft, settings: EncodeSettings) -> Manifest:
-    from dprkit.models.retriever import load_retriever
+class _Window(NamedTuple):
+    """Passages on their way: those whose vectors are not known have token ids."""
 
-    path = str(settings.passages)
-    total = check_ids(path)
-    retriever = load_retriever(str(settings.retriever))
-    progress = work.run.progress
-    progress.start("encoding", total, "passages")
-    count = number = 0
-    for number, shard in enumerate(_shards(path, settings.shard_size), start=1):
-        count += len(shard)
-        if f"shard {number}" not in work.state:
-            _encode_shard(work, number - 1, shard, retriever, settings)
-            work.state[f"shard {number}"] = len(shard)
-            work.save()
-        else:
-            progress.advance(len(shard))
-    progress.finish()
-    return work.finish({"passages": count, "dim": retriever.dim, "shards": number})
+    passages: list[Passage]
+    digests: np.ndarray
+    known: np.ndarray
+    """(N,) bool: whose vector is in `vectors` already."""
+    vectors: np.ndarray
+    ids: Ids
 
 
-def _shards(path: str, size: int) -> Iterator[list[Passage]]:
-    """The corpus in pieces of `size` passages."""
-    passages = read_passages(path)
-    while shard := list(islice(passages, size)):
-        yield shard
+class _Encoding:
+    """One process's part in encoding a corpus."""
+
+    def __init__(self, settings: EncodeSettings, run: Run, append: bool) -> None:
+        from dprkit.data.passage_file import PassageFile
+
+        self.settings, self.run, self.append = settings, run, append
+        self.corpus = PassageFile(str(settings.passages), run.progress.note)
+        self.total = -(-len(self.corpus) // settings.shard_size)
+        self.reused = self.tokens = 0
+        self.begin = time.perf_counter()
+
+    @cached_property
+    def retriever(self) -> Encoders:
+        """The retriever, loaded when the first shard falls to this process."""
+        from dprkit.models.backends.load import load_encoders
+
+        s = self.settings
+        return load_encoders(str(s.retriever), s.backend, s.int8, s.precision, self.run)
+
+    def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
+        """Make the shards that fall to this process, and the artifact if they were the last."""
+        from dprkit.retrieval.fleet import helpers
+        from dprkit.retrieval.vectors import dim_of, shard_names
+
+        wanted = range(part[0], self.total, part[1])
+        names = {number: shard_names(number) for number in range(self.total)}
+        claims = (name for shard in names.values() for name in shard)
+        progress = self.run.progress
+        with Pieces(work, self.total, claims) as pieces:
+            progress.start("encoding", sum(len(self._rows(n)) for n in wanted), "passages")
+            with helpers(self._alone(part), self.settings.num_processes):
+                for number, mine in pieces.shared_out(wanted):
+                    if mine:
+                        self._make(work, number)
+                        pieces.done(number, names[number])
+                    else:
+                        progress.advance(len(self._rows(number)))
+            progress.finish()
+            whole = pieces.whole()
+            counts = {"passages": len(self.corpus), "dim": 0, "shards": self.total}
+            if whole:
+                counts["dim"] = dim_of(work.directory, min(whole))
+            manifest = pieces.finish(counts)
+        made = self.total if manifest else len(whole)
+        dim = manifest.counts["dim"] if manifest else counts["dim"]
+        outputs = [str(work.directory)]
+        return EncodeReport(len(self.corpus), dim, made, self.total, self.reused, outputs)
+
+    def _alone(self, part: tuple[int, int]) -> Callable[[], object]:
+        """What another process is to do."""
+        alone = msgspec.structs.replace(self.settings, num_processes=1)
+        shard = f"{part[0] + 1}/{part[1]}"
+        return partial(encode_corpus, alone, shard=shard, append=self.append)
+
+    def _rows(self, number: int) -> range:
+        """The rows of the corpus that are in shard `number`."""
+        begin = number * self.settings.shard_size
+        return range(begin, min(begin + self.settings.shard_size, len(self.corpus)))
+
+    def _make(self, work: Draft, number: int) -> None:
+        import numpy as np
+
+        from dprkit.retrieval.vectors import growing_shard
+
+        rows = self._rows(number)
+        retriever, batch_tokens = self.retriever, self.settings.batch_tokens
+        with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as shard:
+            for window in _ahead(self._windows(work, number)):
+                vectors = window.vectors
+                vectors[~window.known] = retriever.vectors("passage", window.ids, batch_tokens)
+                if not np.isfinite(vectors).all():
+                    problem = "gives vectors that are no numbers (NaN)"
+                    raise InputError(f"{self.settings.retriever}: {problem}")
+                shard.write(vectors, [p.id for p in window.passages], window.digests)
+                self._tell(window)
+
+    def _tell(self, window: _Window) -> None:
+        self.reused += int(window.known.sum())
+        self.tokens += sum(map(len, window.ids))
+        speed = self.tokens / (time.perf_counter() - self.begin)
+        self.run.progress.advance(len(window.passages), {"tokens/s": speed})
+
+    def _windows(self, work: Draft, number: int) -> Iterator[_Window]:
+        """A shard's passages, tokenised; vectors that an earlier artifact has are filled in."""
+        import numpy as np
+
+        from dprkit.retrieval import reuse
+
+        rows, dim = self._rows(number), self.retriever.dim
+        former = reuse.former(work, number) if self.append else None
+        passages = self.corpus.passages(rows.start, rows.stop)
+        done = 0
+        while window := list(islice(passages, WINDOW)):
+            digests = reuse.digests(window)
+            vectors: np.ndarray = np.zeros((len(window), dim), self.settings.dtype)
+            known: np.ndarray = np.zeros(len(window), bool)
+            if former:
+                known = former.fill(vectors, digests, done)
+            new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
+            yield _Window(window, digests, known, vectors, self.retriever.tokens.passages(new))
+            done += len(window)
 
 
-def check_ids(path: str) -> int:
-    """Read the corpus through once: how many passages it has, all their ids being different.
-
-    Memory is 8 bytes a passage. Raises FormatError for an id that occurs twice or cannot stand
-    on a line of its own.
-    """
-    import numpy as np
-
-    hashes = array("q", (hash(_one_line(p.id, path)) for p in read_passages(path)))
-    if not hashes:
-        raise FormatError(path, 1, "holds no passage; there is nothing to encode")
-    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
-    if suspects := set(values[counts > 1].tolist()):
-        _refuse_duplicates(path, suspects)
-    return len(hashes)
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """`items`, each of which is made in a thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
-def _one_line(id_: str, path: str) -> str:
-    if "\n" in id_ or "\r" in id_:
-        raise FormatError(path, f"passage {id_!r}", "the id holds a line break")
-    return id_
-
-
-def _refuse_duplicates(path: str, suspects: set[int]) -> None:
-    """Two ids of one hash may still differ: compare the ids themselves."""
-    seen: dict[str, int] = {}
-    for number, passage in enumerate(read_passages(path), start=1):
-        if hash(passage.id) in suspects and seen.setdefault(passage.id, number) != number:
-            problem = (
-                f"the id {passage.id!r} is that of passage {seen[passage.id]} too; "
-                "an id names one passage"
-            )
-            raise FormatError(path, f"passage {number}", problem)
-
-
-def _encode_shard(
-    work: Draft, number: int, shard: list[Passage], retriever: Retriever, settings: EncodeSettings
-) -> None:
-    import numpy as np
-
-    from dprkit.retrieval.vectors import write_shard
-
-    vectors: Any = np.empty((len(shard), retriever.dim), settings.dtype)
-    for begin in range(0, len(shard), WINDOW):
-        window = shard[begin : begin + WINDOW]
-        encoded = retriever.encode_passages(window, settings.batch_tokens)
-        if not np.isfinite(encoded).all():
-            raise InputError(f"{settings.retriever}: gives vectors that are no numbers (NaN)")
-        vectors[begin : begin + len(window)] = encoded
-        work.run.progress.advance(len(window))
-    write_shard(work, number, vectors, [passage.id for passage in shard])
+def _estimate(settings: EncodeSettings, run: Run) -> EncodeEstimate:
+    """Encode passages from all over the corpus, and reckon what all of it takes."""
+    encoding = _Encoding(settings, run, append=False)
+    corpus, retriever = encoding.corpus, encoding.retriever
+    total = len(corpus)
+    sample = corpus.at(sorted({total * i // SAMPLE for i in range(SAMPLE)}))
+    ids = retriever.tokens.passages(sample)
+    retriever.vectors("passage", ids[:8], settings.batch_tokens)  # the first pass is slower
+    begin = time.perf_counter()
+    retriever.vectors("passage", ids, settings.batch_tokens)
+    rate = len(sample) / (time.perf_counter() - begin) * settings.num_processes
+    width = 2 if settings.dtype == "float16" else 4
+    id_bytes = sum(len(p.id.encode()) + 1 for p in sample) / len(sample)
+    return EncodeEstimate(
+        passages=total,
+        dim=retriever.dim,
+        sample=len(sample),
+        passages_per_second=rate,
+        tokens_per_second=rate * sum(map(len, ids)) / len(ids),
+        whole_seconds=total / rate,
+        disk_bytes=round(total * (retriever.dim * width + id_bytes + 8)),
+        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )

@@ -5,6 +5,7 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 """
 
 from dprkit.settings.data import DownloadSettings, SelectSettings
+from dprkit.settings.exchange import ExportEmbeddingsSettings, ImportEmbeddingsSettings
 from dprkit.settings.fields import Setting, about, fields_of, record_of, required
 from dprkit.settings.models import ConvertSettings
 from dprkit.settings.retrieval import (
@@ -15,6 +16,7 @@ from dprkit.settings.retrieval import (
 )
 from dprkit.settings.stages import STAGES
 from dprkit.settings.training import TrainSettings
+from dprkit.settings.tuning import TuneSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
 __all__ = [
@@ -24,11 +26,14 @@ __all__ = [
     "DownloadSettings",
     "EncodeSettings",
     "EvaluateSettings",
+    "ExportEmbeddingsSettings",
+    "ImportEmbeddingsSettings",
     "IndexSettings",
     "SearchSettings",
     "SelectSettings",
     "Setting",
     "TrainSettings",
+    "TuneSettings",
     "about",
     "bundled",
     "convert",

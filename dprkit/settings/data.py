@@ -10,7 +10,12 @@ from dprkit.settings.fields import Above0, Count, Pool, Positive, about
 
 
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Fetch data sets and checkpoints that the catalog names."""
+    """Fetch data sets and checkpoints that the catalog names.
+
+    Downloads resume across runs and are checked by length and sha256.
+
+    Example: dprkit download data.retriever.nq-dev
+    """
 
     names: Annotated[
         tuple[str, ...],
@@ -31,7 +36,12 @@ class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Select training examples from DPR files."""
+    """Select training examples from DPR files.
+
+    Reads a row at a time and stops as soon as it can.
+
+    Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
+    """
 
     sources: Annotated[
         tuple[str, ...],

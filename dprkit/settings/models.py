@@ -12,7 +12,13 @@ Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-r
 
 
 class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Convert a foreign retriever to a retriever artifact, or one to a foreign form."""
+    """Convert a foreign retriever to a retriever, or one to a foreign form.
+
+    Reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
+    transformers and fz-openqa's QaRetriever. Nothing in a source is run.
+
+    Example: dprkit convert all-MiniLM-L6-v2 --output-dir model
+    """
 
     source: Annotated[
         str | None,
@@ -23,10 +29,15 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             path=True,
         ),
     ] = None
-    output_dir: Annotated[str | None, about("Folder of what is made.", path=True)] = None
+    output_dir: Annotated[
+        str | None, about("Folder of what is made; a twin is kept with its retriever.", path=True)
+    ] = None
     to: Annotated[
-        Literal["hf-dpr", "sentence-transformers", "onnx"] | None,
-        about("Convert a retriever to this form (default: a source to a retriever)."),
+        Literal["hf-dpr", "sentence-transformers", "onnx", "twin"] | None,
+        about(
+            "Convert a retriever to this form (default: a source to a retriever). twin: the ONNX "
+            "graph of its question encoder, by which search starts without torch."
+        ),
     ] = None
 
     kind: Annotated[

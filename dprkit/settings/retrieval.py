@@ -7,11 +7,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from dprkit.settings.fields import Positive, about
+from dprkit.settings.fields import AtLeast0, Count, Positive, about
 
 
 class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Encode the passages of a corpus."""
+    """Encode the passages of a corpus into shards of vectors.
+
+    Run the same command in as many processes and on as many hosts as you like, on one shared disk:
+    they share the shards out. A run that was stopped goes on after its last whole shard.
+
+    Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
+    """
 
     retriever: Annotated[str | None, about("The retriever to encode with.", workspace="model")] = (
         None
@@ -24,20 +30,103 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about("Folder of the embeddings.", workspace="embeddings")
     ] = None
     shard_size: Annotated[Positive, about("Passages in a shard, the unit of resuming.")] = 50_000
-    batch_tokens: Annotated[Positive, about("Tokens in a forward pass.", harmless=True)] = 2048
     dtype: Annotated[Literal["float32", "float16"], about("Numbers on disk.")] = "float32"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], about("Numbers of the encoder's products.")
+    ] = "fp32"
+    backend: Annotated[
+        Literal["torch", "onnx"], about("What runs the encoder: onnx is for a CPU (extra: onnx).")
+    ] = "torch"
+    int8: Annotated[
+        bool, about("With onnx, products in 8 bits: faster, not quite the same vectors.")
+    ] = False
+    batch_tokens: Annotated[
+        Positive | None,
+        about("Tokens in a forward pass (default: as many as suit the machine).", harmless=True),
+    ] = None
+    num_processes: Annotated[
+        Positive, about("Processes of this host that share the shards.", harmless=True)
+    ] = 1
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Build a FAISS index of encoded passages."""
+    """Build an index of an encoded corpus.
+
+    A run that was stopped goes on where it was. All but the graphs (hnsw) are built in a memory
+    that does not grow with the corpus, and are mapped from the disk when they are searched.
+
+    Example: dprkit index --embeddings emb --type ivf --output-dir index
+    """
 
     embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
     output_dir: Annotated[str | None, about("Folder of the index.", workspace="index")] = None
-    type: Annotated[Literal["flat"], about("Kind of index; flat is exact.")] = "flat"
+    type: Annotated[
+        str,
+        about(
+            "Kind of index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq, exact "
+            "(no file at all), bm25, milvus, a FAISS factory string such as IVF1024,SQ8, or auto.",
+        ),
+    ] = "flat"
+    passages: Annotated[
+        str | None, about("For bm25: the corpus (default: that of the embeddings).", path=True)
+    ] = None
+    max_ram: Annotated[
+        str | None,
+        about(
+            "For auto: memory that searching may take (default: half of the machine's).",
+            metavar="8GB",
+        ),
+    ] = None
+    target_recall: Annotated[
+        float,
+        Meta(gt=0, le=1),
+        about("For auto: share of the exact top passages that should be found; 1 is exact."),
+    ] = 0.95
+    train_sample: Annotated[
+        Count,
+        about("Vectors, spread over the corpus, that lists and codes are trained on (0: enough)."),
+    ] = 0
+    nprobe: Annotated[
+        Count, about("For ivf: lists to look into for a question (0: by --target-recall).")
+    ] = 0
+    ef_search: Annotated[
+        Count, about("For hnsw: candidates to keep for a question (0: by --target-recall).")
+    ] = 0
+    k1: Annotated[
+        AtLeast0, about("For bm25: how slowly a word's weight stops growing with repetition.")
+    ] = 0.9
+    b: Annotated[
+        Annotated[float, Meta(ge=0, le=1)],
+        about("For bm25: how much long passages are held back, 0 to 1."),
+    ] = 0.4
+    stemmer: Annotated[
+        str,
+        about(
+            "For bm25: language of the stemmer and the stop words; none keeps words as they are."
+        ),
+    ] = "english"
+    uri: Annotated[
+        str | None,
+        about(
+            "For milvus: a server, such as http://host:19530; else one inside the index's folder."
+        ),
+    ] = None
+    collection: Annotated[
+        str | None, about("For milvus: its collection; else one named after the embeddings.")
+    ] = None
+    token_file: Annotated[
+        str | None,
+        about(
+            "For milvus: file whose first line is the server's user:password or key.", harmless=True
+        ),
+    ] = None
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Retrieve passages for questions."""
+    """Retrieve passages for questions.
+
+    Example: echo "who wrote hamlet" | dprkit search --index index --questions -
+    """
 
     index: Annotated[str | None, about("The index to search.", workspace="index")] = None
     questions: Annotated[
@@ -57,13 +146,46 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
     ] = None
     topk: Annotated[Positive, about("Passages to retrieve for each question.")] = 100
+    hybrid: Annotated[
+        str | None,
+        about("Another index of the same corpus, such as one of bm25, to fuse with.", path=True),
+    ] = None
+    fusion: Annotated[
+        Literal["weighted", "rrf"],
+        about("How to fuse: by scores stretched to 0 to 1, or by reciprocal ranks."),
+    ] = "weighted"
+    weights: Annotated[
+        tuple[AtLeast0, ...], about("Weight of each index (default: the same).", metavar="0.6,0.4")
+    ] = ()
+    tune_on: Annotated[
+        str | None,
+        about("Choose fusion and weights by these questions, which name gold passages.", path=True),
+    ] = None
+    only_ids: Annotated[
+        str | None, about("File of the ids, one a line, to look among.", path=True)
+    ] = None
+    nprobe: Annotated[
+        Positive | None, about("For ivf: lists to look into (default: as the index has it).")
+    ] = None
+    ef_search: Annotated[
+        Positive | None, about("For hnsw: candidates to keep (default: as the index has it).")
+    ] = None
+    batch_size: Annotated[
+        Positive,
+        about("Questions searched together; with 1 each line of a pipe is answered as it comes."),
+    ] = 256
     format: Annotated[
         Literal["results", "trec"], about("Lines of results.jsonl, or a TREC run.")
     ] = "results"
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Measure answer recall and gold-passage recall."""
+    """Measure how often an answer is among the best k passages.
+
+    Searches an index, or takes a results file as it is.
+
+    Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
+    """
 
     index: Annotated[str | None, about("The index to search.", workspace="index")] = None
     results: Annotated[

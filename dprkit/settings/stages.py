@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dprkit.settings.data import DownloadSettings, SelectSettings
+from dprkit.settings.exchange import ExportEmbeddingsSettings, ImportEmbeddingsSettings
 from dprkit.settings.models import ConvertSettings
 from dprkit.settings.retrieval import (
     EncodeSettings,
@@ -13,6 +14,7 @@ from dprkit.settings.retrieval import (
     SearchSettings,
 )
 from dprkit.settings.training import TrainSettings
+from dprkit.settings.tuning import TuneSettings
 
 STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,
@@ -20,7 +22,10 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "train": TrainSettings,
     "convert": ConvertSettings,
     "encode-corpus": EncodeSettings,
+    "import-embeddings": ImportEmbeddingsSettings,
+    "export-embeddings": ExportEmbeddingsSettings,
     "index": IndexSettings,
+    "tune-index": TuneSettings,
     "search": SearchSettings,
     "evaluate": EvaluateSettings,
 }

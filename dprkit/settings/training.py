@@ -16,7 +16,12 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Train a bi-encoder."""
+    """Train a bi-encoder and write it as a retriever.
+
+    An interrupted run goes on where it was saved, and ends with the same bytes.
+
+    Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
+    """
 
     train_file: Annotated[
         tuple[str, ...],
@@ -163,6 +168,14 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["mixed", "one-file"],
         about("With several training files: where a batch comes from.", panel="Batches"),
     ] = "mixed"
+    same_title: Annotated[
+        Positive,
+        about(
+            "Questions of a batch whose positives have one title: their passages are hard "
+            "negatives of each other (1: drawn at random).",
+            panel="Batches",
+        ),
+    ] = 1
     loss_weights: Annotated[
         tuple[AtLeast0, ...],
         about(

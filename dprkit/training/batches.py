@@ -109,12 +109,15 @@ class Plan:
         batch_size: int,
         seed: int | None,
         mix: Literal["mixed", "one-file"] = "mixed",
+        same_title: int = 1,
     ) -> None:
         """`mix`: batches of rows of all files, or each of one file, files taking random turns.
 
-        `seed` None: the rows as they lie, for validation, whatever they share.
+        `same_title`: rows of one title that a batch has together. `seed` None: the rows as they
+        lie, for validation, whatever they share.
         """
         self.mixture, self.batch_size, self.seed, self.mix = mixture, batch_size, seed, mix
+        self.same_title = same_title
         every = range(len(mixture.files))
         self._groups = [list(every)] if mix == "mixed" else [[file] for file in every]
         self._batches = list(map(self._needed, self._groups))
@@ -156,7 +159,9 @@ class Plan:
         if self.seed is None:
             return seen, cut(len(seen), self.batch_size, batches)
         rng = np.random.default_rng([self.seed, epoch, number, 1])
-        order, bounds = lay_out(self.mixture.keys[seen], self.batch_size, batches, rng)
+        order, bounds = lay_out(
+            self.mixture.keys[seen], self.batch_size, batches, rng, self.same_title
+        )
         return seen[order], bounds
 
     def _interleaved(self, layouts: list[Layout], epoch: int) -> Layout:

@@ -51,7 +51,7 @@ class ExampleFile(Sequence[Example]):
 
     @property
     def keys(self) -> np.ndarray:
-        """(N,) uint64, a hash of each first positive's text: equal texts have equal keys."""
+        """(N,) uint64: equal where the first positives are (data.formats.example_key)."""
         return self._file.keys[self._rows]
 
     def key(self, index: int) -> int:

@@ -71,6 +71,7 @@ class Preparation:
             plan.batch_size,
             plan.seed,
             plan.mix,
+            plan.same_title,
             self.draw,
             self.tokens,
             self.by_answers,
@@ -86,6 +87,7 @@ class PreparationDescription:
     batch_size: int
     seed: int | None
     mix: Literal["mixed", "one-file"]
+    same_title: int
     draw: Draw
     tokens: Tokens
     by_answers: bool
@@ -93,7 +95,7 @@ class PreparationDescription:
     def open(self) -> Preparation:
         """Raises InputError where a file is no longer what it was."""
         mixture = Mixture([_same(path, sha256) for path, sha256 in self.files], self.weights)
-        plan = Plan(mixture, self.batch_size, self.seed, self.mix)
+        plan = Plan(mixture, self.batch_size, self.seed, self.mix, self.same_title)
         return Preparation(plan, self.draw, self.tokens, self.by_answers)
 
 

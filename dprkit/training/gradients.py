@@ -20,14 +20,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.packing import chunks
+from dprkit.models.bi_encoder import PASS_TOKENS, BiEncoder, Encoder
+from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids
 from dprkit.training.objectives import Objective, Outcome, Targets
 from dprkit.training.processes import ALONE, Group
-
-PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}
-"""Tokens of a forward pass: what fits a processor's cache (docs/performance.md), or fills a GPU."""
 
 
 class Chunk(NamedTuple):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dprkit.data.formats import TEXT_BITS
+
 TRIES = 100
 """Random partners that a clashing row is offered before the rows are dealt instead."""
 
@@ -21,14 +23,31 @@ def batches_needed(rows: int, batch_size: int, most_frequent: int) -> int:
     return max(-(-rows // batch_size), most_frequent)
 
 
-def lay_out(keys: np.ndarray, batch_size: int, batches: int, rng: np.random.Generator) -> Layout:
+def lay_out(
+    keys: np.ndarray, batch_size: int, batches: int, rng: np.random.Generator, run: int = 1
+) -> Layout:
     """A random layout of rows with `keys` (N,) in `batches`, of which each key fits into all.
 
-    Batches have `batch_size` rows but for the last, or nearly equal sizes where there are more
-    of them than that takes or where the rows had to be dealt.
+    With a `run` above 1, so many rows of one topic (a title) stand together, where it has them and
+    none has to be swapped out. Batches have `batch_size` rows but for the last, or nearly equal
+    sizes where there are more of them than that takes or where the rows had to be dealt.
     """
-    order, bounds = rng.permutation(len(keys)), cut(len(keys), batch_size, batches)
+    order = (
+        rng.permutation(len(keys)) if run == 1 else _in_runs(keys >> np.uint64(TEXT_BITS), run, rng)
+    )
+    bounds = cut(len(keys), batch_size, batches)
     return (order, bounds) if _repair(order, bounds, keys, rng) else _deal(keys, batches, rng)
+
+
+def _in_runs(topics: np.ndarray, run: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order (N,) of rows in which runs of `run` have one topic (fewer at its end)."""
+    order = rng.permutation(len(topics))
+    order = order[np.argsort(topics[order], kind="stable")]
+    first = np.searchsorted(topics[order], topics[order])  # where a row's topic begins
+    begins = (np.arange(len(order)) - first) % run == 0
+    number = np.cumsum(begins) - 1
+    turn = rng.permutation(number[-1] + 1)
+    return np.asarray(order[np.argsort(turn[number], kind="stable")])
 
 
 def cut(rows: int, batch_size: int, batches: int) -> np.ndarray:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from dprkit.models.bi_encoder import PASS_TOKENS
 from dprkit.models.tokens import Ids
-from dprkit.training.gradients import PASS_TOKENS, Engine
+from dprkit.training.gradients import Engine
 
 SHARE = 0.5
 """Of the free memory that a step may take: moments, gradients and others need the rest."""

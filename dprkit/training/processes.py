@@ -6,7 +6,6 @@ torch's environment variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
+from dprkit.interrupts import die_with_parent
 from dprkit.progress import SILENT, Progress, Run
 
 if TYPE_CHECKING:
@@ -309,14 +309,3 @@ def _rank(
 
 def _terminated(number: int, frame: object) -> None:
     raise Terminated
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone (Linux)."""
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        raise SystemExit(1)  # it had ended before the kernel was asked

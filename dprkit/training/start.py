@@ -13,10 +13,10 @@ from torch import nn
 
 from dprkit.errors import MissingExtra, SettingsError
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device, positions
-from dprkit.models.checkpoints import load_backbone, load_bi_encoder, tokens_for
+from dprkit.models.checkpoints import load_backbone, load_bi_encoder
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.scratch import learn_tokenizer, tiny_roberta
-from dprkit.models.tokens import Tokens, load_tokenizer
+from dprkit.models.tokens import Tokens, load_tokenizer, tokens_for
 from dprkit.records import Example
 from dprkit.settings import TrainSettings
 

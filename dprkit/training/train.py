@@ -14,7 +14,7 @@ import msgspec
 from dprkit.artifacts import Draft, draft, look
 from dprkit.errors import MemoryShortage, SettingsError
 from dprkit.manifests import Manifest
-from dprkit.models.config import CONFIG
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
 from dprkit.training.card import model_card
@@ -97,14 +97,7 @@ def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainRepo
 
 
 def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
-    from dprkit.models.checkpoints import (
-        PASSAGE,
-        PROBES,
-        QUESTION,
-        load_bi_encoder,
-        save_probes,
-        save_retriever,
-    )
+    from dprkit.models.checkpoints import PROBES, load_bi_encoder, save_probes, save_retriever
     from dprkit.training.curves import draw_curves
     from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
     from dprkit.training.memory import ran_out
@@ -161,7 +154,8 @@ def _fit(
     set_products(settings.precision, device())
     files = _open_files(work, settings, group)
     mixture = Mixture(files, [weight for _, weight in weighted_files(settings)])
-    plan = Plan(mixture, settings.batch_size or 1, settings.seed, settings.mix)
+    size = settings.batch_size or 1
+    plan = Plan(mixture, size, settings.seed, settings.mix, settings.same_title)
     valid = None
     if settings.valid_file and settings.valid_every != "never":
         valid = Mixture([ExampleFile(settings.valid_file)], [1.0])

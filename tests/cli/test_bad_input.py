@@ -468,7 +468,9 @@ def test_an_index_that_was_cut_short_is_refused(work):
 def test_vectors_that_were_cut_short_are_refused(work):
     path = Path("runs/dprkit/embeddings/vectors-00001.npy")
     path.write_bytes(path.read_bytes()[:-4])
-    assert "bytes where the manifest has" in refused("index", "--output-dir", "new")
+    assert "damaged; make it again: dprkit encode-corpus --repair" in refused(
+        "index", "--output-dir", "new"
+    )
 
 
 def test_weights_that_are_gone_are_told(work):

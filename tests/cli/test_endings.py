@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,7 @@ LONG = {
     ),
     "encode-corpus": (
         ["encode-corpus", "--shard-size", "20"],
-        lambda out: len(progress_of(out)),
+        lambda out: len(list(Path(out, ".pieces").glob("*.json"))),
     ),
 }
 
@@ -315,6 +316,22 @@ def test_a_held_lock_is_told_and_nothing_is_made(work, name):
         assert f"new: in use by pid {os.getpid()} on " in result.stderr
     assert not Path("new").exists()
     assert call(name, "--output-dir", "new").exit_code == 0
+
+
+def test_a_signal_that_python_would_drop_is_heeded(capsys):
+    """Raised in a callback of a weak reference, as importlib has them, an exception is dropped."""
+
+    class Thing:
+        pass
+
+    thing = Thing()
+    watched = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit) as ended, ending():
+        del thing
+        time.sleep(20)
+    assert watched() is None
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted; run the same command again to go on.\n"
 
 
 @pytest.mark.slow

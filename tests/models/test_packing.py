@@ -7,7 +7,7 @@ import transformers
 from dprkit.models import packing
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.packing import Pack, chunks
+from dprkit.models.packing import Pack
 
 SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 FULL = {**SIZE, "intermediate_size": 32, "max_position_embeddings": 40}
@@ -195,20 +195,3 @@ def test_a_pack_lies_longest_first_and_positions_begin_anew():
     groups = pack.groups(pack.input_ids[0])
     assert [g.tolist() for g in groups] == [[[7, 8, 9]], [[5, 6], [3, 4]]]
     assert pack.as_given([g[:, 0] for g in groups]).tolist() == [5, 7, 3]
-
-
-def test_chunks_go_from_long_to_short_within_the_budget():
-    assert chunks([3, 9, 3, 5, 1], 10) == [[1], [3, 0], [2, 4]]
-    assert chunks([3, 9, 3, 5, 1], 10, texts=1) == [[1], [3], [0], [2], [4]]
-    assert chunks([3, 9, 3, 5, 1], 10, padded=True) == [[1], [3, 0], [2, 4]]
-    assert chunks([6, 2, 2, 2], 12) == [[0, 1, 2, 3]]
-    assert chunks([6, 2, 2, 2], 12, padded=True) == [[0, 1], [2, 3]]
-
-
-def test_a_text_longer_than_the_budget_has_a_pass_of_its_own():
-    assert chunks([4, 30, 2, 20], 8) == [[1], [3], [0, 2]]
-
-
-def test_equal_lengths_keep_their_order_and_nothing_makes_no_chunks():
-    assert chunks([4] * 5, 8) == [[0, 1], [2, 3], [4]]
-    assert chunks([], 8) == []

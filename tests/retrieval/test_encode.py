@@ -1,12 +1,19 @@
+import json
+import random
+import subprocess
+import sys
+import time
+
+import msgspec
 import numpy as np
 import pytest
 
 from dprkit.data.formats import read_passages
-from dprkit.errors import FormatError, InputError
+from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
-from dprkit.retrieval.encode import check_ids, encode_corpus
+from dprkit.retrieval.encode import encode_corpus
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import EncodeSettings
 
@@ -68,30 +75,200 @@ def test_a_stopped_encode_ends_with_the_same_bytes(small_retriever, tiny_passage
     assert one.identity == other.identity
 
 
-def test_a_duplicate_id_is_refused_by_its_place(tmp_path):
-    path = tmp_path / "p.tsv"
-    path.write_text("1\ta\tt\n2\tb\tt\n1\tc\tt\n")
-    with pytest.raises(FormatError, match=r"p.tsv:passage 3: the id '1' is that of passage 1"):
-        check_ids(str(path))
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [("id\ttext\ttitle\n", "holds no passage"), ('"a\nb"\tx\ty\n', "the id holds a line break")],
-)
-def test_a_corpus_without_passages_or_with_ids_on_two_lines_is_refused(text, problem, tmp_path):
-    (tmp_path / "p.tsv").write_text(text)
-    with pytest.raises(FormatError, match=problem):
-        check_ids(str(tmp_path / "p.tsv"))
-
-
-def test_passages_are_counted(tiny_passages):
-    assert check_ids(str(tiny_passages)) == 282
-
-
 def test_a_cut_shard_is_named(small_retriever, tiny_passages, tmp_path):
     encode_corpus(settings(small_retriever, tiny_passages, tmp_path / "e"))
     shard = tmp_path / "e" / "vectors-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"vectors-00000.npy: .* bytes where the manifest has"):
         list(Embeddings(tmp_path / "e").vectors())
+
+
+def files_of(directory):
+    """Every file of a finished artifact but its manifest, which tells how it was called."""
+    assert not (directory / "progress.json").exists()
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def test_parts_of_the_shards_are_made_apart(small_retriever, tiny_passages, tmp_path):
+    whole = settings(small_retriever, tiny_passages, tmp_path / "whole", shard_size=50)
+    parts = settings(small_retriever, tiny_passages, tmp_path / "parts", shard_size=50)
+    encode_corpus(whole)
+    first = encode_corpus(parts, shard="1/2")
+    assert (first.shards, first.of_shards) == (3, 6)
+    second = encode_corpus(parts, shard="2/2")
+    assert (second.shards, second.of_shards) == (6, 6)
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "parts")
+
+
+def test_processes_of_one_command_share_the_shards(small_retriever, tiny_passages, tmp_path):
+    alone = settings(small_retriever, tiny_passages, tmp_path / "alone", shard_size=20)
+    encode_corpus(alone)
+    encode_corpus(
+        settings(small_retriever, tiny_passages, tmp_path / "two", shard_size=20, num_processes=2)
+    )
+    one, two = (np.concatenate(list(Embeddings(tmp_path / n).vectors())) for n in ("alone", "two"))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "1/2/3"])
+def test_a_part_that_is_none_is_refused(text, small_retriever, tiny_passages, tmp_path):
+    with pytest.raises(SettingsError, match="expected a part such as 3/50"):
+        encode_corpus(settings(small_retriever, tiny_passages, tmp_path / "e"), shard=text)
+
+
+def corpus_of(passages, path):
+    rows = [{"id": p.id, "title": p.title, "text": p.text} for p in passages]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_only_new_and_changed_passages_are_encoded_again(small_retriever, tiny_passages, tmp_path):
+    passages = list(read_passages(tiny_passages))
+    corpus = corpus_of(passages[:230], tmp_path / "p.jsonl")
+    now = settings(small_retriever, corpus, tmp_path / "e", shard_size=100)
+    encode_corpus(now)
+    changed = msgspec.structs.replace(passages[120], text="Something else altogether.")
+    corpus_of([*passages[:120], changed, *passages[121:]], corpus)
+    report = encode_corpus(now, append=True)
+    assert (report.passages, report.reused) == (282, 229)
+    again = settings(small_retriever, corpus, tmp_path / "anew", shard_size=100)
+    encode_corpus(again)
+    one, other = (np.concatenate(list(Embeddings(tmp_path / n).vectors())) for n in ("e", "anew"))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    assert Embeddings(tmp_path / "e").ids() == [p.id for p in passages]
+
+
+def test_a_stopped_append_goes_on_with_what_it_may_reuse(small_retriever, tiny_passages, tmp_path):
+    passages = list(read_passages(tiny_passages))
+    corpus = corpus_of(passages[:230], tmp_path / "p.jsonl")
+    now = settings(small_retriever, corpus, tmp_path / "e", shard_size=50)
+    encode_corpus(now)
+    corpus_of(passages, corpus)
+    with pytest.raises(KeyboardInterrupt):
+        encode_corpus(now, Run(StopAfter(120)), append=True)
+    report = encode_corpus(now, append=True)
+    assert report.reused == 130  # the first two shards were whole
+
+
+def test_vectors_of_another_retriever_are_not_appended_to(small_retriever, tiny_passages, tmp_path):
+    encode_corpus(settings(small_retriever, tiny_passages, tmp_path / "e"))
+    other = settings(small_retriever, tiny_passages, tmp_path / "e", dtype="float16")
+    with pytest.raises(MismatchError, match="its dtype was float32 and is float16"):
+        encode_corpus(other, append=True)
+
+
+def test_damaged_shards_and_no_others_are_made_again(small_retriever, tiny_passages, tmp_path):
+    now = settings(small_retriever, tiny_passages, tmp_path / "e", shard_size=100)
+    encode_corpus(now)
+    before, identity = files_of(tmp_path / "e"), read_manifest(tmp_path / "e").identity
+    flipped = tmp_path / "e" / "vectors-00001.npy"
+    raw = bytearray(flipped.read_bytes())
+    raw[-3] ^= 4
+    flipped.write_bytes(raw)
+    whole = tmp_path / "e" / "vectors-00000.npy"
+    born = whole.stat().st_mtime_ns
+    encode_corpus(now, repair=True)
+    assert files_of(tmp_path / "e") == before
+    assert read_manifest(tmp_path / "e").identity == identity
+    assert whole.stat().st_mtime_ns == born
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_disk(small_retriever, tiny_passages, tmp_path):
+    now = settings(small_retriever, tiny_passages, tmp_path / "e")
+    estimate = encode_corpus(now, dry_run=True)
+    assert not (tmp_path / "e").exists()
+    encode_corpus(now)
+    files = files_of(tmp_path / "e")
+    assert estimate.disk_bytes == pytest.approx(sum(map(len, files.values())), rel=0.05)
+    assert estimate.whole_seconds == pytest.approx(282 / estimate.passages_per_second)
+
+
+@pytest.mark.slow
+def test_two_processes_killed_at_random_leave_the_same_bytes(
+    small_retriever, tiny_passages, tmp_path
+):
+    def command(output):
+        return [
+            *(sys.executable, "-m", "dprkit", "encode-corpus", "--quiet", "--shard-size", "20"),
+            *("--retriever", str(small_retriever), "--passages", str(tiny_passages)),
+            *("--output-dir", str(output)),
+        ]
+
+    subprocess.run(command(tmp_path / "whole"), check=True)
+    chance = random.Random(0)
+    for _ in range(6):
+        both = [subprocess.Popen(command(tmp_path / "e")) for _ in range(2)]
+        time.sleep(chance.uniform(1, 6))
+        for process in both:
+            process.kill()
+            process.wait()
+    both = [subprocess.Popen(command(tmp_path / "e")) for _ in range(2)]
+    time.sleep(4)
+    both[0].kill()
+    assert both[1].wait(120) == 0
+    both[0].wait()
+    assert files_of(tmp_path / "e") == files_of(tmp_path / "whole")
+
+
+@pytest.fixture
+def halves(tiny_passages, tmp_path):
+    """A corpus of 100 passages, and one of 200 that begins with them, at one path in turn."""
+    passages = list(read_passages(tiny_passages))
+    path = tmp_path / "p.jsonl"
+    return path, lambda count: corpus_of(passages[:count], path)
+
+
+def test_an_append_does_not_take_over_what_another_run_left(small_retriever, halves, tmp_path):
+    path, hold = halves
+    hold(100)
+    encode_corpus(settings(small_retriever, path, tmp_path / "e", shard_size=20))
+    half = settings(small_retriever, path, tmp_path / "e", shard_size=20, dtype="float16")
+    with pytest.raises(KeyboardInterrupt):
+        encode_corpus(half, Run(StopAfter(30)))
+    with pytest.raises(MismatchError, match="its dtype was float32 and is float16"):
+        encode_corpus(half, append=True)
+    assert encode_corpus(half).reused == 0
+
+
+def test_damaged_vectors_are_not_taken_over(small_retriever, halves, tmp_path):
+    path, hold = halves
+    hold(100)
+    now = settings(small_retriever, path, tmp_path / "e", shard_size=50)
+    encode_corpus(now)
+    shard = tmp_path / "e" / "vectors-00000.npy"
+    raw = bytearray(shard.read_bytes())
+    raw[-1] ^= 1
+    shard.write_bytes(raw)
+    hold(200)
+    assert encode_corpus(now, append=True).reused == 50
+    again = settings(small_retriever, path, tmp_path / "anew", shard_size=50)
+    encode_corpus(again)
+    one, other = (np.concatenate(list(Embeddings(tmp_path / n).vectors())) for n in ("e", "anew"))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_repair_that_would_make_something_else_touches_nothing(small_retriever, halves, tmp_path):
+    path, hold = halves
+    hold(100)
+    now = settings(small_retriever, path, tmp_path / "e", shard_size=50)
+    encode_corpus(now)
+    before = read_manifest(tmp_path / "e")
+    (tmp_path / "e" / "ids-00001.txt").write_text("spoilt")
+    hold(200)
+    with pytest.raises(MismatchError, match="cannot be repaired with other settings or inputs"):
+        encode_corpus(now, repair=True)
+    assert read_manifest(tmp_path / "e") == before
+
+
+def test_a_part_without_shards_may_be_the_last_to_finish(small_retriever, halves, tmp_path):
+    path, hold = halves
+    hold(30)
+    now = settings(small_retriever, path, tmp_path / "e", shard_size=50)
+    for part in ("1/2", "2/2"):
+        report = encode_corpus(now, shard=part)
+        assert (report.shards, report.dim) == (1, 8)
+    assert read_manifest(tmp_path / "e").counts["dim"] == 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -75,3 +75,23 @@ def test_rows_meet_equally_often(tries: int, monkeypatch: pytest.MonkeyPatch) ->
         met.update(next(batch for batch in batches_of(keys, 4, seed) if 0 in batch))
     assert met[1] == 0
     assert all(abs(met[row] - 1500) < 150 for row in range(2, 8))  # 5 standard deviations
+
+
+def test_rows_of_one_title_stand_in_runs():
+    rng = np.random.default_rng(0)
+    titles = np.repeat(np.arange(5, dtype=np.uint64), 40)
+    keys = titles << np.uint64(40) | np.arange(200, dtype=np.uint64)
+    order, bounds = lay_out(keys, 20, 10, rng, run=10)
+    assert sorted(order.tolist()) == list(range(200))
+    for begin, end in pairwise(bounds):
+        assert np.unique(titles[order[begin:end]]).size <= 2
+    again, _ = lay_out(keys, 20, 10, np.random.default_rng(1), run=10)
+    assert again.tolist() != order.tolist()
+
+
+def test_runs_give_way_to_distinct_positives():
+    """40 rows of one title and 8 positives: no run of 10 can be without a clash."""
+    keys = np.uint64(7) << np.uint64(40) | np.repeat(np.arange(8, dtype=np.uint64), 5)
+    order, bounds = lay_out(keys, 8, 5, np.random.default_rng(0), run=10)
+    for begin, end in pairwise(bounds):
+        assert np.unique(keys[order[begin:end]]).size == end - begin

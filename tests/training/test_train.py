@@ -14,7 +14,7 @@ from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
 from dprkit.recipes import load_recipe
 from dprkit.retrieval.encode import encode_corpus
-from dprkit.retrieval.faiss_index import index
+from dprkit.retrieval.indexing import index
 from dprkit.settings import (
     EncodeSettings,
     EvaluateSettings,

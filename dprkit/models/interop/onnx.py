@@ -41,7 +41,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     worst = 0.0
     for side in sides_of(model, tokens):
         path = folder / f"{side.name}_encoder.onnx"
-        _export(side.encoder, path)
+        write_graph(side.encoder, path)
         worst = max(worst, check(side, _session(path), TOLERANCE))
     save_tokenizer(folder / "tokenizer", tokens, tokens.tokenizer, tokens.files)
     if tokens.passage_tokenizer is not tokens.tokenizer:
@@ -55,7 +55,8 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     ]
 
 
-def _export(encoder: Encoder, path: Path) -> None:
+def write_graph(encoder: Encoder, path: Path) -> None:
+    """An encoder on the CPU as one ONNX graph: input_ids and attention_mask in, vectors out."""
     hush()
     ids = torch.ones(2, 8, dtype=torch.long)
     shape = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens")}

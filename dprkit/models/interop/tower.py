@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from dprkit.errors import MismatchError
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device, positions
-from dprkit.models.checkpoints import tokens_for
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.tokens import Files, Tokens
+from dprkit.models.tokens import Files, Tokens, tokens_for
 from dprkit.settings import ConvertSettings
 
 COSINE_TEMPERATURE = 0.05

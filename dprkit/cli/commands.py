@@ -1,0 +1,63 @@
+"""The stages as commands: where each one's function lives and how its report is shown.
+
+A stage is a class in dprkit.settings, whose docstring is the command's help, and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dprkit.cli import render
+from dprkit.cli.download import DOWNLOAD_OPTIONS, list_catalog
+from dprkit.cli.encode import ENCODE_OPTIONS
+from dprkit.cli.prompt import prompt
+
+Render = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A stage at the command line."""
+
+    home: str
+    """"module:function"; imported when the command runs."""
+    render: Render
+    in_run: bool = True
+    """Whether `dprkit run` runs it where the recipe mentions it, in the order of the table."""
+    options: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Options that are no settings: name -> (annotation, default), given to the stage by name."""
+    instead: Callable[[Any, dict[str, Any], bool], bool] | None = None
+    """What may do the job in the stage's place, and says whether it did.
+
+    It is given the settings, the values of `options`, and whether JSON is asked.
+    """
+
+
+COMMANDS = {
+    "download": Command(
+        "dprkit.data.download:download",
+        render.downloading,
+        options=DOWNLOAD_OPTIONS,
+        instead=list_catalog,
+    ),
+    "select-data": Command("dprkit.data.selection:select_data", render.selection),
+    "train": Command("dprkit.training.train:train", render.training),
+    "convert": Command("dprkit.models.convert:convert", render.conversion, in_run=False),
+    "encode-corpus": Command(
+        "dprkit.retrieval.encode:encode_corpus", render.encoding, options=ENCODE_OPTIONS
+    ),
+    "import-embeddings": Command(
+        "dprkit.retrieval.exchange.importing:import_embeddings", render.importing, in_run=False
+    ),
+    "export-embeddings": Command(
+        "dprkit.retrieval.exchange.exporting:export_embeddings", render.exporting, in_run=False
+    ),
+    "index": Command("dprkit.retrieval.indexing:index", render.indexing),
+    "tune-index": Command("dprkit.retrieval.tuning:tune_index", render.tuning, in_run=False),
+    "search": Command(
+        "dprkit.retrieval.search:search", render.searching, in_run=False, instead=prompt
+    ),
+    "evaluate": Command("dprkit.evaluation.evaluate:evaluate", render.evaluation),
+}

@@ -1,0 +1,206 @@
+"""The corpus opened at any row, by an index of where its passages lie (see data/rows.py).
+
+Ids are checked when the index is made: each is on one line and names one passage. So an index that
+is found needs no second look. Memory is the same for any number of passages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, tee
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from dprkit.data.formats import Place, passage_columns, placed_passages, read_passages, text_key
+from dprkit.data.rows import IndexedFile, Note, Rows, Table, blocks, changed, silent, unnamed_file
+from dprkit.data.streams import CHUNK, Source, open_source
+from dprkit.errors import FormatError
+from dprkit.records import Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SORTED = 1 << 19
+"""Keys that are sorted in memory together, about."""
+SUSPECTS = 1000
+"""Keys of several rows whose ids are compared together."""
+
+
+class PassageFile:
+    """The passages of a DPR tsv, a jsonl or a BEIR corpus, plain or compressed."""
+
+    def __init__(self, path: Path | str, note: Note = silent) -> None:
+        """Open `path`, making its index if there is none; `note` is told what takes long.
+
+        Raises InputError for what cannot be read at random (a pipe) and FormatError, with line or
+        passage, for a broken row, an id that is empty, on two lines or not the only one of its
+        name, and a file without passages.
+        """
+        self._file = IndexedFile(path, PASSAGES, note)
+        self.path = self._file.path
+        self.sha256 = self._file.sha256
+        """Of the file as it lies there, compressed or not."""
+        source = open_source(self._file.data)
+        self._first, self._columns = source.first, passage_columns(source)
+
+    def __len__(self) -> int:
+        return len(self._file.table)
+
+    def passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
+        """The passages from row `start` up to `stop`, as a slice has them.
+
+        Nothing before `start` is read. Raises InputError where the file was changed meanwhile.
+        """
+        first, last, _ = slice(start, stop).indices(len(self))
+        if first < last:
+            begin, end = self._place(first), self._place(last - 1)
+            yield from self._parsed(self._chunks(begin.start, end.start + end.length))
+
+    def at(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages at `rows`, in that order. A row that is named again is read once."""
+        found = dict(self._pairs(sorted(set(rows))))
+        return [found[row] for row in rows]
+
+    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
+        """The row of each of `ids`; those that no passage has are left out.
+
+        Looks through the keys of all rows: about 10 ns a passage.
+        """
+        import numpy as np
+
+        wanted = set(ids)
+        keys = np.sort(np.fromiter(map(text_key, wanted), np.uint64, len(wanted)))
+        found: dict[str, int] = {}
+        for row, passage in self._pairs(self._rows_with(keys) if wanted else ()):
+            if passage.id in wanted:  # another id may have the same key
+                found[passage.id] = row
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _rows_with(self, keys: np.ndarray) -> Iterator[int]:
+        """The rows that have one of `keys`, which are in order."""
+        import numpy as np
+
+        first = 0
+        for block in blocks(self._file.table):
+            nearest = keys[np.searchsorted(keys[1:], block["key"], side="right")]
+            yield from (np.flatnonzero(nearest == block["key"]) + first).tolist()
+            first += len(block)
+
+    def _place(self, row: int) -> Place:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.path}: row {row} of {len(self)} passages")
+        start, length, line, _ = self._file.table[row : row + 1][0].item()
+        return Place(start, length, line)
+
+    def _pairs(self, rows: Iterable[int]) -> Iterator[tuple[int, Passage]]:
+        """Each of `rows`, none of them twice, with its passage."""
+        rows, wanted = tee(rows)
+        try:
+            yield from zip(rows, self._parsed(map(self._line, wanted)), strict=True)
+        except ValueError:  # a row was parsed as none or as a part of the one before
+            raise changed(self.path) from None
+
+    def _line(self, row: int) -> bytes:
+        place = self._place(row)
+        return self._file.read(place.start, place.length) + b"\n"
+
+    def _chunks(self, begin: int, end: int) -> Iterator[bytes]:
+        for start in range(begin, end, CHUNK):
+            yield self._file.read(start, min(CHUNK, end - start))
+
+    def _parsed(self, chunks: Iterator[bytes]) -> Iterator[Passage]:
+        """The passages in whole rows, which were found in order when the index was made."""
+        source = Source(self.path, self._first, chunks)
+        try:
+            for _, passage in placed_passages(source, self._columns):
+                yield passage
+        except FormatError:
+            raise changed(self.path) from None
+
+
+# --- making the index -----------------------------------------------------------------------------
+
+
+def _passage_rows(source: Source) -> Iterator[tuple[Place, int]]:
+    """Where each passage lies, with the key of its id."""
+    place = None
+    for place, passage in placed_passages(source):
+        if "\n" in passage.id or "\r" in passage.id:
+            problem = f"the id {passage.id!r} holds a line break"
+            raise FormatError(source.path, place.line, problem)
+        yield place, text_key(passage.id)
+    if place is None:
+        raise FormatError(source.path, 1, "holds no passage; name the file of the corpus")
+
+
+def _refuse_duplicates(path: Path, table: Table, folder: Path) -> None:
+    """Raise a FormatError for an id that occurs twice."""
+    repeated = _repeated(table, folder)
+    while suspects := set(islice(repeated, SUSPECTS)):
+        _compare(path, suspects)
+
+
+PASSAGES = Rows("passages", _passage_rows, _refuse_duplicates)
+
+
+def _compare(path: Path, suspects: set[int]) -> None:
+    """Two ids of one key may still differ: compare the ids themselves."""
+    seen: dict[str, int] = {}
+    for number, passage in enumerate(read_passages(path), start=1):
+        if text_key(passage.id) in suspects and seen.setdefault(passage.id, number) != number:
+            problem = (
+                f"the id {passage.id!r} is that of passage {seen[passage.id]} too; "
+                "an id names one passage"
+            )
+            raise FormatError(path, f"passage {number}", problem)
+
+
+def _repeated(table: Table, folder: Path) -> Iterator[int]:
+    """The keys that several rows have."""
+    import numpy as np
+
+    for keys in _shares(table, folder):
+        keys.sort()
+        yield from np.unique(keys[1:][keys[1:] == keys[:-1]]).tolist()
+
+
+def _shares(table: Table, folder: Path) -> Iterator[np.ndarray]:
+    """The keys in shares of about SORTED, equal keys in the same share; time N, for any N."""
+    import numpy as np
+
+    count = -(-len(table) // SORTED)
+    if count == 1:
+        yield np.concatenate([block["key"] for block in blocks(table)])
+        return
+    sizes = np.zeros(count, np.int64)
+    for block in blocks(table):
+        sizes += _sizes(block["key"] % count, count)
+    begins = np.cumsum(sizes) - sizes
+    with unnamed_file(folder) as file:
+        _deal(table, begins.tolist(), file)
+        for begin, size in zip(begins.tolist(), sizes.tolist(), strict=True):
+            file.seek(8 * begin)
+            # A share is larger only where keys repeat, and then they do within this many.
+            yield np.fromfile(file, "<u8", min(size, 4 * SORTED))
+
+
+def _deal(table: Table, places: list[int], file: IO[bytes]) -> None:
+    """Write each key of `table` to its share, which begins at its place (in keys) in `file`."""
+    import numpy as np
+
+    for block in blocks(table):
+        share = block["key"] % len(places)
+        keys = block["key"][np.argsort(share, kind="stable")]
+        cuts = np.cumsum(_sizes(share, len(places)))[:-1]
+        for number, piece in enumerate(np.split(keys, cuts)):
+            file.seek(8 * places[number])
+            file.write(piece.tobytes())
+            places[number] += len(piece)
+
+
+def _sizes(share: np.ndarray, count: int) -> np.ndarray:
+    import numpy as np
+
+    return np.bincount(share.astype(np.int64), minlength=count)

@@ -1,0 +1,1 @@
+"""Embeddings in and out: other systems' files <-> an embeddings artifact."""

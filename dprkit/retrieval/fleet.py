@@ -1,0 +1,57 @@
+"""More processes of this host that take their share of the same work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dprkit.errors import DprkitError
+from dprkit.interrupts import die_with_parent
+
+
+@contextmanager
+def helpers(work: Callable[[], object], size: int) -> Iterator[None]:
+    """`size` - 1 processes that do `work` beside this one, until the block ends.
+
+    The work must be shared out by leases: one that dies then costs what it had begun, no more.
+    """
+    context = multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_help, args=(work, rank, size), daemon=True)
+        for rank in range(1, size)
+    ]
+    for process in others:
+        process.start()
+    _divide(0, size)
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.join()
+
+
+def _help(work: Callable[[], object], rank: int, size: int) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it, and ends this process
+    _divide(rank, size)
+    try:
+        work()
+    except DprkitError as error:
+        sys.stderr.write(f"process {rank + 1} of {size}: {error}\n")
+
+
+def _divide(rank: int, size: int) -> None:
+    """Share the host's GPUs or cores out among `size` processes."""
+    if size == 1:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))

@@ -1,0 +1,154 @@
+"""index: an encoded corpus (or, for bm25, a corpus) -> an index of any type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dprkit.artifacts import Draft, draft
+from dprkit.data.formats import read_passages
+from dprkit.errors import DprkitError, InputError, MismatchError
+from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
+from dprkit.progress import Run
+from dprkit.settings import IndexSettings, required
+
+if TYPE_CHECKING:
+    from dprkit.retrieval.found import DenseIndex
+    from dprkit.retrieval.vectors import Embeddings
+
+WORTH_A_TWIN = 10_000
+"""Passages from which on an index takes longer than the ONNX twin of a question encoder."""
+FOR_RESUMING = ("trained.", "growing.", "part-")
+
+
+class IndexReport(msgspec.Struct):
+    """What was indexed."""
+
+    type: str
+    passages: int
+    dim: int
+    outputs: list[str]
+    notes: list[str] = []
+
+
+def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
+    """Build the index artifact that `settings.type` names.
+
+    Raises SettingsError for a type that nobody knows, and InputError where the corpus is too
+    small for it.
+    """
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    with draft(directory, "index", settings, _inputs(settings), run) as work:
+        manifest = work.done or _build(work, settings)
+    counts = manifest.counts
+    if not work.done and counts["passages"] >= WORTH_A_TWIN and "retriever" in manifest.inputs:
+        _keep_twin(manifest.inputs["retriever"].path, run)
+    notes = [counts["reason"]] if counts.get("reason") else []
+    return IndexReport(
+        counts["type"], counts["passages"], counts.get("dim", 0), [str(directory)], notes
+    )
+
+
+def _inputs(settings: IndexSettings) -> dict[str, str | Input]:
+    """What the index is made from; what made the embeddings is named too, for the search."""
+    if settings.type == "bm25" and settings.passages:
+        return {"passages": settings.passages}
+    embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
+    made_from = read_manifest(embeddings, "embeddings").inputs
+    if settings.type == "bm25":
+        return {"passages": made_from["passages"]}
+    return {"embeddings": embeddings, **made_from}
+
+
+def _build(work: Draft, settings: IndexSettings) -> Manifest:
+    if settings.type == "bm25":
+        counts = _home("bm25").build(
+            work, read_passages(work.record.inputs["passages"].path), settings
+        )
+        return work.finish({"type": "bm25", **counts})
+    from dprkit.retrieval.vectors import Embeddings
+
+    embeddings = Embeddings(str(settings.embeddings))
+    if not embeddings.count:
+        raise InputError(f"{settings.embeddings}: holds no vector; there is nothing to index")
+    for number in range(embeddings.shards):
+        embeddings.check(number)
+    match settings.type:
+        case "exact":  # no file: a search reads the embeddings that the manifest names
+            counts = {"passages": embeddings.count, "dim": embeddings.dim}
+        case "milvus":
+            counts = _home("milvus").build(work, embeddings, settings)
+        case _:
+            counts = _home("faiss_index").build(work, embeddings, settings)
+    _refuse_changed(work, embeddings)
+    return work.finish({"type": settings.type, **counts}, drop=FOR_RESUMING)
+
+
+def _refuse_changed(work: Draft, embeddings: Embeddings) -> None:
+    """Raises MismatchError where the embeddings were made anew while they were read."""
+    wanted = work.record.inputs["embeddings"].identity
+    if read_manifest(embeddings.directory, "embeddings").identity != wanted:
+        raise MismatchError(
+            f"{embeddings.directory}: was made anew while it was indexed; "
+            "run the command again with --restart"
+        )
+
+
+def _keep_twin(retriever: str, run: Run) -> None:
+    """Keep the ONNX twin of the question encoder with the retriever, where that can be made.
+
+    It spares a search the import of torch and transformers.
+    """
+    if not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))) or not is_artifact(retriever):
+        return
+    from dprkit.models.backends.graphs import keep_graph
+
+    try:
+        keep_graph(retriever, "question", run=run)
+    except (DprkitError, RuntimeError) as error:  # searches go by torch then
+        run.progress.note(f"{retriever}: no ONNX twin of its question encoder: {error}")
+
+
+def open_dense(
+    directory: Path | str, nprobe: int | None = None, ef_search: int | None = None
+) -> DenseIndex:
+    """The index of vectors in `directory`, of whatever type its manifest says.
+
+    `nprobe` and `ef_search` stand instead of those it was built with, where its type has them.
+    """
+    manifest = read_manifest(directory, "index")
+    opened: DenseIndex
+    match manifest.counts["type"]:
+        case "bm25":
+            raise InputError(f"{directory}: is a bm25 index, which compares words and no vectors")
+        case "exact":
+            opened = _home("exact").ExactIndex(_embeddings(directory, manifest.inputs))
+        case "milvus":
+            opened = _home("milvus").MilvusIndex(directory)
+        case _:
+            opened = _home("faiss_index").FaissIndex(directory, nprobe, ef_search)
+    return opened
+
+
+def _home(module: str) -> Any:
+    """The module of a type, imported when it is used: each brings a library of its own."""
+    return import_module(f"dprkit.retrieval.{module}")
+
+
+def _embeddings(directory: Path | str, inputs: Mapping[str, Input]) -> Embeddings:
+    """The embeddings that an index names, which must hold what they held."""
+    from dprkit.retrieval.vectors import Embeddings
+
+    wanted = inputs["embeddings"]
+    found = Embeddings(wanted.path)
+    if found.manifest.identity != wanted.identity:
+        raise MismatchError(
+            f"{directory}: was made of the embeddings {wanted.identity[:23]}, but {wanted.path} "
+            f"holds {found.manifest.identity[:23]}; make the index again"
+        )
+    return found

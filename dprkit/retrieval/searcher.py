@@ -1,0 +1,229 @@
+"""An opened index of any type: questions in, rankings out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dprkit.data.passage_file import PassageFile
+from dprkit.data.rows import Note, silent
+from dprkit.errors import InputError, MismatchError, SettingsError
+from dprkit.manifests import Input, identify, is_artifact, read_manifest
+from dprkit.records import Hit, Question, Ranking
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.models.encoders import Encoders
+    from dprkit.retrieval.found import DenseIndex, Found
+    from dprkit.retrieval.fusion import Fusion
+
+BATCH = 256
+DEPTH = 100
+"""Passages that are asked of each index whose findings are put together, at least."""
+
+
+class Engine(Protocol):
+    """What finds passages for questions."""
+
+    count: int
+    """Passages in it."""
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Found:
+        """The best rows for each question, of all or of those `allowed` (A,), ascending."""
+        ...
+
+
+class Dense:
+    """An index of vectors with the retriever that makes a question one."""
+
+    def __init__(self, index: DenseIndex, retriever: Path) -> None:
+        self.index, self.count = index, index.count
+        self.retriever_path = retriever
+
+    @cached_property
+    def retriever(self) -> Encoders:
+        """The retriever, loaded when the first question comes."""
+        from dprkit.models.backends.load import load_question_encoder
+
+        return load_question_encoder(self.retriever_path)
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Found:
+        return self.index.search(self.retriever.encode_questions(questions), topk, allowed)
+
+
+class Hybrid:
+    """Several indexes of one corpus, whose findings are put together."""
+
+    def __init__(self, engines: Sequence[Engine], fusion: Fusion) -> None:
+        self.engines, self.fusion = engines, fusion
+        self.count = max(engine.count for engine in engines)
+
+    def each(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> list[Found]:
+        """What each index finds by itself, deep enough to be fused to `topk`."""
+        return [one.search(questions, max(topk, DEPTH), allowed) for one in self.engines]
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Found:
+        return self.fusion.of(self.each(questions, topk, allowed), topk)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def open_index(
+    index: Path | str,
+    retriever: Path | str | None = None,
+    passages: Path | str | None = None,
+    *,
+    hybrid: Path | str | None = None,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
+    note: Note = silent,
+) -> Searcher:
+    """The index in a folder, with the retriever and the corpus that its manifest names.
+
+    `retriever` and `passages` say where those lie now, if they were moved. `hybrid`: another index
+    of the same corpus, whose findings are fused with those of the first, by their scores.
+    `nprobe` and `ef_search`: how thoroughly a FAISS index looks. `note` is told what takes long.
+
+    Raises InputError where one is missing and MismatchError where it is not the one the index was
+    made from.
+    """
+    corpus = _corpus_of(index, passages)
+    engine: Engine = _engine(index, retriever, nprobe, ef_search)
+    if hybrid is not None:
+        from dprkit.retrieval.fusion import Fusion
+
+        one, other = (read_manifest(path, "index").inputs["passages"] for path in (index, hybrid))
+        if one.identity != other.identity:
+            raise MismatchError(
+                f"{hybrid}: is an index of {other.path}, but {index} is one of {one.path}; "
+                "only indexes of the same corpus can be put together"
+            )
+        engine = Hybrid(
+            [engine, _engine(hybrid, retriever, nprobe, ef_search)], Fusion(method="weighted")
+        )
+    return Searcher(engine, corpus, note)
+
+
+def _engine(
+    index: Path | str, retriever: Path | str | None, nprobe: int | None, ef_search: int | None
+) -> Engine:
+    manifest = read_manifest(index, "index")
+    if manifest.counts["type"] == "bm25":
+        from dprkit.retrieval.bm25 import Bm25Index
+
+        return Bm25Index(index)
+    from dprkit.retrieval.indexing import open_dense
+
+    found = _same(index, manifest.inputs["retriever"], retriever, "--retriever")
+    return Dense(open_dense(index, nprobe, ef_search), found)
+
+
+def _corpus_of(index: Path | str, path: Path | str | None) -> Path:
+    return _same(index, read_manifest(index, "index").inputs["passages"], path, "--passages")
+
+
+def _same(index: Path | str, wanted: Input, path: Path | str | None, flag: str) -> Path:
+    """The path of an input of the index, checked to hold what it held when that was made."""
+    here = Path(path or wanted.path)
+    what = flag.removeprefix("--")
+    if not here.exists():
+        raise InputError(f"{index}: its {what} {here} is gone; say where it lies with {flag}")
+    if wanted.identity.startswith("retriever:") and not is_artifact(here):
+        read_manifest(here, "retriever")
+    found = _identity(here, wanted)
+    if found != wanted.identity:
+        raise MismatchError(
+            f"{index}: was made with the {what} {wanted.path} ({wanted.identity[:23]}), "
+            f"but {here} holds {found[:23]}; make the embeddings and the index again"
+        )
+    return here
+
+
+def _identity(here: Path, wanted: Input) -> str:
+    """The identity of what lies there. A corpus that was moved is hashed once, for its index."""
+    if wanted.identity.startswith("sha256:") and os.path.realpath(here) != wanted.path:
+        return f"sha256:{PassageFile(here).sha256}"
+    return identify(here, wanted).identity
+
+
+# --- searching ------------------------------------------------------------------------------------
+
+
+class Searcher:
+    """An opened index with the texts of its passages."""
+
+    def __init__(self, engine: Engine, passages: Path, note: Note = silent) -> None:
+        self.engine, self.passages_path, self.note = engine, passages, note
+        self.allowed: np.ndarray | None = None
+        """(A,) int64, ascending: the only rows that are looked for; None: all."""
+
+    @cached_property
+    def passages(self) -> PassageFile:
+        """The corpus, opened when the first texts are wanted."""
+        return PassageFile(self.passages_path, self.note)
+
+    def only(self, ids: set[str]) -> set[str]:
+        """Look for no passages but those with `ids`; returns the ids that no passage has."""
+        import numpy as np
+
+        rows = self.passages.rows_of(ids)
+        self.allowed = np.sort(np.fromiter(rows.values(), np.int64, len(rows)))
+        return ids - rows.keys()
+
+    def search(self, questions: Iterable[str], topk: int = 100) -> list[Ranking]:
+        """The best `topk` passages for each question (fewer where the corpus is smaller)."""
+        if isinstance(questions, str):
+            raise TypeError("questions must be a list of strings, not one string")
+        asked = [Question(str(number), text) for number, text in enumerate(questions)]
+        return list(self.rankings(asked, topk))
+
+    def rankings(
+        self, questions: Iterable[Question], topk: int, batch: int = BATCH
+    ) -> Iterator[Ranking]:
+        """The rankings of `questions`, in their order, which are read and searched by `batch`.
+
+        Memory: the texts of a batch's rankings, and the ids of all questions.
+        """
+        if topk < 1:
+            raise SettingsError(f"--topk: {topk} will not do: expected a number from 1 up")
+        waiting = _different(questions)
+        while asked := list(islice(waiting, batch)):
+            yield from self._ranked(asked, topk)
+
+    def _ranked(self, asked: list[Question], topk: int) -> Iterator[Ranking]:
+        found = self.engine.search([q.question for q in asked], topk, self.allowed)
+        there = found.rows >= 0
+        passages = iter(self.passages.at(found.rows[there].tolist()))
+        for question, scores, filled in zip(asked, found.scores, there, strict=True):
+            hits = [
+                Hit(passage.id, score, passage.title, passage.text)
+                for score, passage in zip(scores[filled].tolist(), passages, strict=False)
+            ]
+            yield Ranking(question, tuple(hits))
+
+    def absent(self, ids: set[str]) -> set[str]:
+        """Those of `ids` that no passage of the corpus has."""
+        return ids - self.passages.rows_of(ids).keys()
+
+
+def _different(questions: Iterable[Question]) -> Iterator[Question]:
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise InputError(f"two questions have the id {question.id!r}; ids must differ")
+        seen.add(question.id)
+        yield question

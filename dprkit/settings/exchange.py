@@ -1,0 +1,72 @@
+"""Settings of import-embeddings and export-embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from dprkit.settings.fields import Positive, about
+
+
+class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Take over vectors that another system made of the corpus.
+
+    Reads DPR's, Tevatron's, contriever's and dpr-scale's pickles, of which nothing is run, and npy
+    files with ids beside them. The files may be in any order; each passage of the corpus needs one
+    vector.
+
+    Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
+    """
+
+    sources: Annotated[
+        tuple[str, ...],
+        about("Files of vectors, or folders of them.", flag="argument", path=True),
+    ] = ()
+    retriever: Annotated[
+        str | None, about("The retriever that made the vectors.", workspace="model")
+    ] = None
+    passages: Annotated[
+        str | None,
+        about("The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", workspace="data/passages.tsv"),
+    ] = None
+    output_dir: Annotated[
+        str | None, about("Folder of the embeddings.", workspace="embeddings")
+    ] = None
+    kind: Annotated[
+        Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
+        about("What the files must be; auto takes each for what it is."),
+    ] = "auto"
+    ids: Annotated[
+        tuple[str, ...],
+        about(
+            "A file of ids, one a line, for each npy file (default: the one beside it).", path=True
+        ),
+    ] = ()
+    in_order: Annotated[
+        bool,
+        about("The npy files have no ids: their rows, file after file, are the corpus's."),
+    ] = False
+    check: Annotated[
+        bool,
+        about(
+            "Encode a few passages and refuse vectors that the retriever does not give.",
+            harmless=True,
+        ),
+    ] = True
+    shard_size: Annotated[Positive, about("Passages in a shard.")] = 50_000
+    dtype: Annotated[Literal["float32", "float16"], about("Numbers on disk.")] = "float32"
+
+
+class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Write an encoded corpus for another system.
+
+    npy: vectors.npy and ids.txt. parquet: a file a shard, columns id and vector. pyserini: a
+    folder for FaissSearcher. dpr: a pickle a shard, for DPR's dense_retriever.py.
+
+    Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
+    """
+
+    embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
+    to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("The form to write.")] = "npy"
+    output_dir: Annotated[str | None, about("Folder of what is written.", path=True)] = None

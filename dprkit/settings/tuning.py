@@ -1,0 +1,49 @@
+"""Settings of tune-index."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from dprkit.settings.fields import AtLeast0, Count, Positive, about
+
+
+class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Try several kinds of index on your own questions and recommend one.
+
+    Recall is the share of the exact top passages that an index finds.
+
+    Example: dprkit tune-index --embeddings emb --questions dev.qa.csv --target-recall 0.99
+    """
+
+    embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
+    questions: Annotated[
+        str | None, about("Questions to measure with.", workspace="data/valid.jsonl")
+    ] = None
+    output_dir: Annotated[
+        str | None, about("Folder of the figures and the plot.", workspace="tuning")
+    ] = None
+    retriever: Annotated[
+        str | None, about("Where the embeddings' retriever lies now, if it was moved.", path=True)
+    ] = None
+    types: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1),
+        about("Kinds of index to try, named as by index --type.", metavar="flat,hnsw,ivf"),
+    ] = ("flat", "sq8", "ivf", "ivfsq8", "ivfpq", "hnsw")
+    sample: Annotated[
+        Count, about("Try on so many passages, spread over the corpus (0: on all).")
+    ] = 0
+    num_questions: Annotated[Positive, about("Questions to use at most.")] = 1000
+    topk: Annotated[Positive, about("Passages that an index should find.")] = 20
+    max_ram: Annotated[
+        str | None, about("Recommend none that takes more memory.", metavar="8GB")
+    ] = None
+    target_recall: Annotated[float, Meta(gt=0, le=1), about("Recommend none that finds less.")] = (
+        0.99
+    )
+    max_latency: Annotated[
+        AtLeast0, about("Recommend none whose p95 is longer, in milliseconds (0: any).")
+    ] = 0.0

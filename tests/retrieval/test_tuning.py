@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+from dprkit.errors import InputError, SettingsError
+from dprkit.retrieval.tuning import Point, recommend, tune_index
+from dprkit.settings import TuneSettings
+
+
+def point(name, recall, p50, memory=10, p95=None):
+    return Point(name, name, 0, 0, recall, 1.0, 10, memory, p50, p95 or p50, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "chosen"),
+    [
+        ({"target_recall": 0.9}, "fast"),
+        ({"target_recall": 0.97}, "good"),
+        ({"target_recall": 1.0}, "exact"),
+        ({"target_recall": 0.9, "max_ram": "500MB"}, "good"),
+        ({"target_recall": 1.0, "max_latency": 5.0}, None),
+    ],
+)
+def test_the_quickest_that_keeps_to_the_limits_is_recommended(limits, chosen):
+    points = [
+        point("exact", 1.0, 20.0),
+        point("good", 0.98, 2.0, memory=400_000_000),
+        point("fast", 0.95, 1.0, memory=900_000_000),
+        point("poor", 0.5, 0.1),
+    ]
+    found = recommend(points, TuneSettings(**limits))
+    assert (found.type if found else None) == chosen
+
+
+@pytest.fixture
+def questions(tmp_path):
+    path = tmp_path / "questions.txt"
+    path.write_text("how tall is mount kilimanjaro\nwho painted the mona lisa\nwhere is paris\n")
+    return path
+
+
+def test_types_are_measured_and_one_is_recommended(small_index, questions, tmp_path):
+    settings = TuneSettings(
+        embeddings=str(small_index.parent / "embeddings"),
+        questions=str(questions),
+        output_dir=str(tmp_path / "tuning"),
+        types=("flat", "ivf"),
+        topk=5,
+    )
+    report = tune_index(settings)
+    assert (report.passages, report.questions, [r.type for r in report.rows]) == (
+        282, 3, ["flat", "ivf"],
+    )  # fmt: skip
+    flat, ivf = report.rows
+    assert flat.recall == 1 and ivf.recall >= 0.99 and ivf.nprobe >= 1
+    assert report.recommended in report.rows
+    assert report.notes[0].startswith(f"dprkit index --type {report.recommended.type}")
+    points = json.loads((tmp_path / "tuning" / "tuning.json").read_text())
+    recalls = [p["recall"] for p in points if p["type"] == "ivf"]
+    assert recalls == sorted(recalls)
+    assert (tmp_path / "tuning" / "tuning.svg").read_text().count("<svg") == 1
+    assert sorted(p.name for p in (tmp_path / "tuning").iterdir()) == [
+        "manifest.json", "tuning.json", "tuning.svg",
+    ]  # fmt: skip
+    assert tune_index(settings) == report
+
+
+def test_a_sample_is_spread_and_measured_instead(small_index, questions, tmp_path):
+    report = tune_index(
+        TuneSettings(
+            embeddings=str(small_index.parent / "embeddings"),
+            questions=str(questions),
+            output_dir=str(tmp_path / "tuning"),
+            types=("flat",),
+            sample=50,
+        )
+    )
+    assert (report.passages, report.rows[0].recall) == (50, 1)
+
+
+def test_no_question_and_no_size_are_refused(small_index, tmp_path):
+    (tmp_path / "q.txt").write_text("")
+    wish = {
+        "embeddings": str(small_index.parent / "embeddings"),
+        "questions": str(tmp_path / "q.txt"),
+        "output_dir": str(tmp_path / "tuning"),
+    }
+    with pytest.raises(SettingsError, match="no size"):
+        tune_index(TuneSettings(**wish, max_ram="much"))
+    with pytest.raises(InputError, match=r"q.txt"):
+        tune_index(TuneSettings(**wish))
