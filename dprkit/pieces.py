@@ -3,8 +3,8 @@
     .pieces/00012.held    somebody is making piece 12 (dprkit.leases)
     .pieces/00012.json    piece 12 is whole: the records of its files
 
-Both lie in the artifact's folder until all pieces are whole. Two holders may make a piece twice,
-where one was taken for dead: what they write is the same.
+Both lie in the artifact's folder until all pieces are whole. A piece may be made twice, where its
+first holder was taken for dead; on processors that differ the last bits of the two may too.
 """
 
 from __future__ import annotations
