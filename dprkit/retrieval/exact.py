@@ -67,7 +67,8 @@ class ExactIndex:
         self.dim = embeddings.dim
         self.threads = threads or _cores()
         self._blocks = Blocks(embeddings, resident_bytes)
-        self._norms: dict[int, float] = {}
+        self._pool = ThreadPoolExecutor(self.threads)
+        self._norms: dict[Block, float] = {}
         """The largest norm in each block that was searched."""
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
@@ -84,50 +85,49 @@ class ExactIndex:
         shape = len(questions), depth
         found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
         size = max(1, min(_QUESTIONS, _CANDIDATES // max(1, depth)))
-        with ThreadPoolExecutor(self.threads) as pool:
-            for start in range(0, len(questions) if depth else 0, size):
-                part = slice(start, start + size)
-                best = self._search(questions[part], depth, allowed, pool)
-                found.rows[part], found.scores[part] = best
+        for start in range(0, len(questions) if depth else 0, size):
+            part = slice(start, start + size)
+            found.rows[part], found.scores[part] = self._search(questions[part], depth, allowed)
         return found
 
-    def _search(
-        self,
-        questions: np.ndarray,
-        depth: int,
-        allowed: np.ndarray | None,
-        pool: ThreadPoolExecutor,
-    ) -> Found:
+    def _search(self, questions: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
         running = _Running(questions, depth, self._blocks.take)
-        work = iter(self._work(allowed))
+        blocks = self._blocks.long if len(questions) <= _FEW else self._blocks.all
+        longest = max(block.stop - block.start for block in blocks)
+        work = iter(self._work(blocks, allowed))
         with one_thread_each() as alone:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
             try:
-                list(pool.map(lambda _: self._scan(work, questions, running), range(threads)))
+                each = self._pool.map(
+                    lambda _: self._scan(work, questions, running, longest), range(threads)
+                )
+                deque(each, maxlen=0)
             finally:  # after an error, or Ctrl-C, nothing is left for the other threads
                 deque(work, maxlen=0)
-        return running.best(pool)
+        return running.best(self._pool)
 
-    def _work(self, allowed: np.ndarray | None) -> list[_Work]:
+    def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
         """All there is to do. The threads share one iterator of it, which a list's can be."""
         if allowed is None:
-            return [_Work(block, None) for block in self._blocks.all]
+            return [_Work(block, None) for block in blocks]
         if len(allowed) * _SPARSE < self.count:
             size = self._blocks.rows
             return [_Work(None, allowed[i : i + size]) for i in range(0, len(allowed), size)]
-        bounds = np.searchsorted(allowed, [block.start for block in self._blocks.all]).tolist()
+        bounds = np.searchsorted(allowed, [block.start for block in blocks]).tolist()
         spans = zip(bounds, [*bounds[1:], len(allowed)], strict=True)
         return [
             _Work(block, allowed[begin:end])
-            for block, (begin, end) in zip(self._blocks.all, spans, strict=True)
+            for block, (begin, end) in zip(blocks, spans, strict=True)
             if begin < end
         ]
 
-    def _scan(self, work: Iterator[_Work], questions: np.ndarray, running: _Running) -> None:
+    def _scan(
+        self, work: Iterator[_Work], questions: np.ndarray, running: _Running, longest: int
+    ) -> None:
         """What one thread does: score what is next, until nothing is."""
         reader = self._blocks.reader()
-        memory = np.empty(len(questions) * self._blocks.rows, np.float32)
+        memory = np.empty(len(questions) * longest, np.float32)
         for item in work:
             rows, vectors, norm = self._read(item, reader)
             scores = memory[: len(questions) * len(rows)].reshape(len(questions), len(rows))
@@ -147,16 +147,16 @@ class ExactIndex:
                 )
             return rows, vectors, norm
         vectors = reader.read(block)
-        if block.number not in self._norms:
+        if block not in self._norms:
             norm = _largest_norm(vectors)
             if not norm < _SAFE:
                 reader.check(block)
-            self._norms[block.number] = norm
+            self._norms[block] = norm
         if rows is None:
             rows = np.arange(block.start, block.stop)
         elif len(rows) < len(vectors):
             vectors = vectors[rows - block.start]
-        return rows, vectors, self._norms[block.number]
+        return rows, vectors, self._norms[block]
 
 
 class _Running:
