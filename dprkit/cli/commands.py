@@ -56,6 +56,9 @@ COMMANDS = {
     ),
     "index": Command("dprkit.retrieval.indexing:index", render.indexing),
     "tune-index": Command("dprkit.retrieval.tuning:tune_index", render.tuning, in_run=False),
+    "update-index": Command(
+        "dprkit.retrieval.updating:update_index", render.updating, in_run=False
+    ),
     "search": Command(
         "dprkit.retrieval.search:search", render.searching, in_run=False, instead=prompt
     ),

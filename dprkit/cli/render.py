@@ -102,6 +102,10 @@ def indexing(report: Any) -> None:
     say(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
 
 
+def updating(report: Any) -> None:
+    say(f"{report.passages:,} passages: {report.added:,} added, {report.removed:,} removed")
+
+
 def tuning(report: Any) -> None:
     """The table of types on stdout, the recommended one marked."""
     lines = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 WORTH_A_TWIN = 10_000
 """Passages from which on an index takes longer than the ONNX twin of a question encoder."""
+GROUND = "ground.json"
 FOR_RESUMING = ("trained.", "growing.", "part-")
 
 
@@ -80,6 +80,7 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
         embeddings.check(number)
     match settings.type:
         case "exact":  # no file: a search reads the embeddings that the manifest names
+            tell_ground(work)
             counts = {"passages": embeddings.count, "dim": embeddings.dim}
         case "milvus":
             counts = _home("milvus").build(work, embeddings, settings)
@@ -87,6 +88,13 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
             counts = _home("faiss_index").build(work, embeddings, settings)
     _refuse_changed(work, embeddings)
     return work.finish({"type": settings.type, **counts}, drop=FOR_RESUMING)
+
+
+def tell_ground(work: Draft) -> None:
+    """Write down what an index stands on that copies nothing of it: its identity then tells."""
+    ground = {name: known.identity for name, known in work.record.inputs.items()}
+    with work.file(GROUND) as file:
+        file.write(msgspec.json.encode(ground))
 
 
 def _refuse_changed(work: Draft, embeddings: Embeddings) -> None:
@@ -127,7 +135,11 @@ def open_dense(
         case "bm25":
             raise InputError(f"{directory}: is a bm25 index, which compares words and no vectors")
         case "exact":
-            opened = _home("exact").ExactIndex(_embeddings(directory, manifest.inputs))
+            opened = _home("exact").ExactIndex(
+                named_embeddings(directory, manifest.inputs["embeddings"])
+            )
+        case "updated":
+            opened = _home("updating").UpdatedIndex(directory, nprobe, ef_search)
         case "milvus":
             opened = _home("milvus").MilvusIndex(directory)
         case _:
@@ -140,11 +152,10 @@ def _home(module: str) -> Any:
     return import_module(f"dprkit.retrieval.{module}")
 
 
-def _embeddings(directory: Path | str, inputs: Mapping[str, Input]) -> Embeddings:
-    """The embeddings that an index names, which must hold what they held."""
+def named_embeddings(directory: Path | str, wanted: Input) -> Embeddings:
+    """Embeddings that the index in `directory` names, which must hold what they held."""
     from dprkit.retrieval.vectors import Embeddings
 
-    wanted = inputs["embeddings"]
     found = Embeddings(wanted.path)
     if found.manifest.identity != wanted.identity:
         raise MismatchError(

@@ -14,6 +14,7 @@ from dprkit.data.rows import Note, silent
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, identify, is_artifact, read_manifest
 from dprkit.records import Hit, Question, Ranking
+from dprkit.retrieval.corpus import NONE, REMOVED, Corpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,21 +102,22 @@ def open_index(
     Raises InputError where one is missing and MismatchError where it is not the one the index was
     made from.
     """
-    corpus = _corpus_of(index, passages)
+    corpus = open_corpus(index, passages, note)
     engine: Engine = _engine(index, retriever, nprobe, ef_search)
     if hybrid is not None:
         from dprkit.retrieval.fusion import Fusion
 
-        one, other = (read_manifest(path, "index").inputs["passages"] for path in (index, hybrid))
-        if one.identity != other.identity:
+        (ours, less), (theirs, other_less) = _parts(index), _parts(hybrid)
+        same = [part.identity for part in ours] == [part.identity for part in theirs]
+        if not same or less.tolist() != other_less.tolist():
             raise MismatchError(
-                f"{hybrid}: is an index of {other.path}, but {index} is one of {one.path}; "
+                f"{hybrid}: is an index of {_paths(theirs)}, but {index} is one of {_paths(ours)}; "
                 "only indexes of the same corpus can be put together"
             )
         engine = Hybrid(
             [engine, _engine(hybrid, retriever, nprobe, ef_search)], Fusion(method="weighted")
         )
-    return Searcher(engine, corpus, note)
+    return Searcher(engine, corpus)
 
 
 def _engine(
@@ -132,8 +134,35 @@ def _engine(
     return Dense(open_dense(index, nprobe, ef_search), found)
 
 
-def _corpus_of(index: Path | str, path: Path | str | None) -> Path:
-    return _same(index, read_manifest(index, "index").inputs["passages"], path, "--passages")
+def open_corpus(
+    index: Path | str, passages: Path | str | None = None, note: Note = silent
+) -> Corpus:
+    """The passages that an index finds; `passages` says where its (first) corpus lies now.
+
+    Raises InputError where a file is missing, MismatchError where it is another.
+    """
+    (first, *added), removed = _parts(index)
+    paths = [_same(index, first, passages, "--passages")]
+    paths += [_same(index, part, None, "--passages") for part in added]
+    return Corpus(paths, removed, note)
+
+
+def _parts(index: Path | str) -> tuple[list[Input], np.ndarray]:
+    """The corpora that make up an index, and the rows that were removed, (R,) ascending."""
+    inputs = read_manifest(index, "index").inputs
+    if "index" not in inputs:
+        return [inputs["passages"]], NONE
+    import numpy as np
+
+    parts, removed = _parts(inputs["index"].path)
+    if "added_passages" in inputs:
+        parts.append(inputs["added_passages"])
+    own = np.load(Path(index) / REMOVED, allow_pickle=False)
+    return parts, np.union1d(removed, own)
+
+
+def _paths(parts: list[Input]) -> str:
+    return " and ".join(part.path for part in parts)
 
 
 def _same(index: Path | str, wanted: Input, path: Path | str | None, flag: str) -> Path:
@@ -166,15 +195,10 @@ def _identity(here: Path, wanted: Input) -> str:
 class Searcher:
     """An opened index with the texts of its passages."""
 
-    def __init__(self, engine: Engine, passages: Path, note: Note = silent) -> None:
-        self.engine, self.passages_path, self.note = engine, passages, note
+    def __init__(self, engine: Engine, passages: Corpus) -> None:
+        self.engine, self.passages = engine, passages
         self.allowed: np.ndarray | None = None
         """(A,) int64, ascending: the only rows that are looked for; None: all."""
-
-    @cached_property
-    def passages(self) -> PassageFile:
-        """The corpus, opened when the first texts are wanted."""
-        return PassageFile(self.passages_path, self.note)
 
     def only(self, ids: set[str]) -> set[str]:
         """Look for no passages but those with `ids`; returns the ids that no passage has."""

@@ -13,6 +13,7 @@ from dprkit.settings.retrieval import (
     EvaluateSettings,
     IndexSettings,
     SearchSettings,
+    UpdateSettings,
 )
 from dprkit.settings.stages import STAGES
 from dprkit.settings.training import TrainSettings
@@ -34,6 +35,7 @@ __all__ = [
     "Setting",
     "TrainSettings",
     "TuneSettings",
+    "UpdateSettings",
     "about",
     "bundled",
     "convert",

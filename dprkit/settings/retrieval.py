@@ -122,6 +122,31 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Add passages to an index, replace and remove them, without building it again.
+
+    The new index stands on the old one, which must stay where it is, and searches what was added
+    passage by passage. Build it anew once that is much.
+
+    Example: dprkit update-index --index index --add new-emb --remove ids.txt --output-dir index-2
+    """
+
+    index: Annotated[str | None, about("The index to start from.", workspace="index")] = None
+    add: Annotated[
+        str | None,
+        about(
+            "Encoded passages to add, by the same retriever; an id that is there is replaced.",
+            path=True,
+        ),
+    ] = None
+    remove: Annotated[
+        str | None, about("File of the ids, one a line, to remove first.", path=True)
+    ] = None
+    output_dir: Annotated[
+        str | None, about("Folder of the updated index.", workspace="index-updated")
+    ] = None
+
+
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Retrieve passages for questions.
 

@@ -12,6 +12,7 @@ from dprkit.settings.retrieval import (
     EvaluateSettings,
     IndexSettings,
     SearchSettings,
+    UpdateSettings,
 )
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.tuning import TuneSettings
@@ -26,6 +27,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "export-embeddings": ExportEmbeddingsSettings,
     "index": IndexSettings,
     "tune-index": TuneSettings,
+    "update-index": UpdateSettings,
     "search": SearchSettings,
     "evaluate": EvaluateSettings,
 }

@@ -9,13 +9,16 @@ from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import IndexSettings
 
 
-def test_exact_writes_a_manifest_and_no_file(embeddings, tmp_path):
-    report = index(
-        IndexSettings(embeddings=str(embeddings), output_dir=str(tmp_path / "i"), type="exact")
-    )
-    manifest = read_manifest(tmp_path / "i")
-    assert (report.type, report.passages, manifest.files) == ("exact", 2000, {})
-    assert manifest.inputs["embeddings"].identity == read_manifest(embeddings).identity
+def test_an_exact_index_is_the_embeddings_that_it_names(embeddings, write_embeddings, tmp_path):
+    others = write_embeddings(tmp_path / "others", np.ones((3, 4), np.float32))
+    made = []
+    for number, source in enumerate((embeddings, embeddings, others)):
+        folder = str(tmp_path / str(number))
+        report = index(IndexSettings(embeddings=str(source), output_dir=folder, type="exact"))
+        made.append(read_manifest(folder))
+        assert made[-1].inputs["embeddings"].identity == read_manifest(source).identity
+    assert (report.type, report.passages) == ("exact", 3)
+    assert made[0].identity == made[1].identity != made[2].identity
 
 
 def test_an_index_is_opened_by_its_manifest(embeddings, vectors, tmp_path):
