@@ -158,6 +158,7 @@ class FaissIndex:
         self.dim = int(self.index.d)
         self.nprobe = int(nprobe or counts.get("nprobe", 1))
         self.ef_search = int(ef_search or counts.get("ef_search", 16))
+        self._last: tuple[int, np.ndarray | None, Any] = -1, None, None
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
@@ -177,10 +178,7 @@ class FaissIndex:
             return Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
         if allowed is not None and self._bare(len(allowed)):
             return self._compare(vectors, depth, allowed)
-        selector = _selector(allowed, self.count)
-        scale = 1.0 if allowed is None else self.count / len(allowed)
-        parameters = self._parameters(self.index, depth, selector, scale)
-        scores, rows = self.index.search(vectors, depth, params=parameters)
+        scores, rows = self.index.search(vectors, depth, params=self._cached(depth, allowed))
         scores[rows < 0] = -np.inf
         return best(rows, scores, depth)
 
@@ -226,6 +224,18 @@ class FaissIndex:
                     f"{self.path}: is not what was written (sha256 {digest[:12]} where the "
                     f"manifest has {record.sha256[:12]}); run dprkit index --restart"
                 )
+
+    def _cached(self, depth: int, allowed: np.ndarray | None) -> Any:
+        """FAISS's parameters; those of the search before where it was of the same kind.
+
+        For one question they cost as much as a graph's search, and a filter is as large as the
+        corpus.
+        """
+        if self._last[0] != depth or self._last[1] is not allowed:
+            scale = 1.0 if allowed is None else self.count / len(allowed)
+            selector = _selector(allowed, self.count)
+            self._last = depth, allowed, self._parameters(self.index, depth, selector, scale)
+        return self._last[2]
 
     def _parameters(self, index: Any, topk: int, selector: Any, scale: float) -> Any:
         """FAISS's parameters for a search.
