@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import Draft, draft, look
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.pieces import Pieces
@@ -101,6 +102,12 @@ def encode_corpus(
             reuse.repair(directory, settings, inputs, run)
         if append:
             reuse.check(directory, settings)
+    if settings.engine == "ray" and not look(directory, "embeddings", settings, inputs, run).done:
+        from dprkit.retrieval.cluster import on_ray
+
+        on_ray(
+            partial(encode_corpus, _anywhere(settings), append=append), settings.num_processes, run
+        )
     with draft(directory, "embeddings", settings, inputs, run, shared=True) as work:
         if work.done:
             counts = work.done.counts
@@ -108,6 +115,15 @@ def encode_corpus(
             of = (counts["passages"], counts["dim"], shards, shards, 0)
             return EncodeReport(*of, outputs=[str(directory)])
         return _Encoding(settings, run, append).into(work, part)
+
+
+def _anywhere(settings: EncodeSettings) -> EncodeSettings:
+    """The same work for a process that may begin in another folder of another node."""
+    places = {
+        name: os.path.abspath(getattr(settings, name))
+        for name in ("retriever", "passages", "output_dir")
+    }
+    return msgspec.structs.replace(settings, engine="local", num_processes=1, **places)
 
 
 def _part(text: str | None) -> tuple[int, int]:

@@ -45,8 +45,16 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         about("Tokens in a forward pass (default: as many as suit the machine).", harmless=True),
     ] = None
     num_processes: Annotated[
-        Positive, about("Processes of this host that share the shards.", harmless=True)
+        Positive,
+        about("Processes of this host, or tasks of Ray, that share the shards.", harmless=True),
     ] = 1
+    engine: Annotated[
+        Literal["local", "ray"],
+        about(
+            "Where the work is done: here, or on the Ray cluster of RAY_ADDRESS (extra: ray).",
+            harmless=True,
+        ),
+    ] = "local"
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
