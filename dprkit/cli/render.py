@@ -104,6 +104,8 @@ def indexing(report: Any) -> None:
 
 def updating(report: Any) -> None:
     say(f"{report.passages:,} passages: {report.added:,} added, {report.removed:,} removed")
+    for line in report.notes:
+        say(f"  {line}")
 
 
 def tuning(report: Any) -> None:

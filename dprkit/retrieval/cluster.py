@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from dprkit.errors import DprkitError, MissingExtra
+from dprkit.errors import DprkitError, InputError, MissingExtra, ProcessError
 from dprkit.progress import Run
 
 TELL_EVERY = 60.0
@@ -27,7 +27,11 @@ def on_ray(work: Callable[[], object], tasks: int, run: Run) -> None:
         raise MissingExtra("ray", "ray") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
-    ray.init(logging_level=logging.WARNING, **here)
+    try:
+        ray.init(logging_level=logging.WARNING, **here)
+    except (ConnectionError, RuntimeError) as error:
+        where = os.environ.get("RAY_ADDRESS", "this machine")
+        raise InputError(f"--engine ray: no cluster at {where}: {error}") from None
     try:
         count, needs = _share(ray, tasks)
         run.progress.note(f"{count} tasks on Ray, each with {_words(needs)}")
@@ -39,6 +43,8 @@ def on_ray(work: Callable[[], object], tasks: int, run: Run) -> None:
                 run.progress.note(f"{len(waiting)} of {count} tasks are at work")
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, DprkitError) else error from None
+    except ray.exceptions.RayError as error:
+        raise ProcessError(f"--engine ray: {str(error).strip().splitlines()[0]}") from None
     finally:  # ends the tasks too, where some are left
         ray.shutdown()
 
@@ -53,10 +59,13 @@ def _words(needs: dict[str, int]) -> str:
 
 def _share(ray: Any, tasks: int) -> tuple[int, dict[str, int]]:
     """How many tasks, and what each one needs of its node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in alive if node.get("CPU", 0) >= 1]  # a head may take no work
+    if not nodes:
+        raise InputError("--engine ray: no node of the cluster has a CPU free for tasks")
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     count = tasks if tasks > 1 else gpus or len(nodes)
     if gpus:
         return count, {"num_gpus": 1}
-    least = int(min(node.get("CPU", 1) for node in nodes))
+    least = int(min(node["CPU"] for node in nodes))
     return count, {"num_cpus": max(1, least // -(-count // len(nodes)))}

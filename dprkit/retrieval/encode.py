@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft, look
+from dprkit.artifacts import Draft, draft
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.pieces import Pieces
@@ -102,12 +102,6 @@ def encode_corpus(
             reuse.repair(directory, settings, inputs, run)
         if append:
             reuse.check(directory, settings)
-    if settings.engine == "ray" and not look(directory, "embeddings", settings, inputs, run).done:
-        from dprkit.retrieval.cluster import on_ray
-
-        on_ray(
-            partial(encode_corpus, _anywhere(settings), append=append), settings.num_processes, run
-        )
     with draft(directory, "embeddings", settings, inputs, run, shared=True) as work:
         if work.done:
             counts = work.done.counts
@@ -178,7 +172,13 @@ class _Encoding:
         progress = self.run.progress
         with Pieces(work, self.total, claims) as pieces:
             progress.start("encoding", sum(len(self._rows(n)) for n in wanted), "passages")
-            with helpers(self._alone(part), self.settings.num_processes):
+            size = self.settings.num_processes
+            if self.settings.engine == "ray":
+                from dprkit.retrieval.cluster import on_ray
+
+                on_ray(self._alone(part), size, self.run)
+                size = 1  # there is nothing left to help with
+            with helpers(self._alone(part), size):
                 for number, mine in pieces.shared_out(wanted):
                     if mine:
                         self._make(work, number)
@@ -198,9 +198,11 @@ class _Encoding:
 
     def _alone(self, part: tuple[int, int]) -> Callable[[], object]:
         """What another process is to do."""
-        alone = msgspec.structs.replace(self.settings, num_processes=1)
         shard = f"{part[0] + 1}/{part[1]}"
-        return partial(encode_corpus, alone, shard=shard, append=self.append)
+        run = Run(command=self.run.command)
+        return partial(
+            encode_corpus, _anywhere(self.settings), run, shard=shard, append=self.append
+        )
 
     def _rows(self, number: int) -> range:
         """The rows of the corpus that are in shard `number`."""

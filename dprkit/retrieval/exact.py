@@ -67,7 +67,6 @@ class ExactIndex:
         self.dim = embeddings.dim
         self.threads = threads or _cores()
         self._blocks = Blocks(embeddings, resident_bytes)
-        self._pool = ThreadPoolExecutor(self.threads)
         self._norms: dict[Block, float] = {}
         """The largest norm in each block that was searched."""
 
@@ -85,27 +84,35 @@ class ExactIndex:
         shape = len(questions), depth
         found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
         size = max(1, min(_QUESTIONS, _CANDIDATES // max(1, depth)))
-        for start in range(0, len(questions) if depth else 0, size):
-            part = slice(start, start + size)
-            found.rows[part], found.scores[part] = self._search(questions[part], depth, allowed)
+        with ThreadPoolExecutor(self.threads) as pool:
+            for start in range(0, len(questions) if depth else 0, size):
+                part = slice(start, start + size)
+                best = self._search(questions[part], depth, allowed, pool)
+                found.rows[part], found.scores[part] = best
         return found
 
-    def _search(self, questions: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
+    def _search(
+        self,
+        questions: np.ndarray,
+        depth: int,
+        allowed: np.ndarray | None,
+        pool: ThreadPoolExecutor,
+    ) -> Found:
         running = _Running(questions, depth, self._blocks.take)
         blocks = self._blocks.long if len(questions) <= _FEW else self._blocks.all
-        longest = max(block.stop - block.start for block in blocks)
+        longest = max(self._blocks.rows, *(block.stop - block.start for block in blocks))
         work = iter(self._work(blocks, allowed))
         with one_thread_each() as alone:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
             try:
-                each = self._pool.map(
+                each = pool.map(
                     lambda _: self._scan(work, questions, running, longest), range(threads)
                 )
                 deque(each, maxlen=0)
             finally:  # after an error, or Ctrl-C, nothing is left for the other threads
                 deque(work, maxlen=0)
-        return running.best(self._pool)
+        return running.best(pool)
 
     def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
         """All there is to do. The threads share one iterator of it, which a list's can be."""

@@ -229,13 +229,15 @@ class FaissIndex:
         """FAISS's parameters; those of the search before where it was of the same kind.
 
         For one question they cost as much as a graph's search, and a filter is as large as the
-        corpus.
+        corpus. An `allowed` that is changed in place is not noticed.
         """
-        if self._last[0] != depth or self._last[1] is not allowed:
+        last = self._last
+        if last[0] != depth or last[1] is not allowed:
             scale = 1.0 if allowed is None else self.count / len(allowed)
             selector = _selector(allowed, self.count)
-            self._last = depth, allowed, self._parameters(self.index, depth, selector, scale)
-        return self._last[2]
+            last = depth, allowed, self._parameters(self.index, depth, selector, scale)
+            self._last = last
+        return last[2]
 
     def _parameters(self, index: Any, topk: int, selector: Any, scale: float) -> Any:
         """FAISS's parameters for a search.

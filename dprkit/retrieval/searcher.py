@@ -14,7 +14,7 @@ from dprkit.data.rows import Note, silent
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, identify, is_artifact, read_manifest
 from dprkit.records import Hit, Question, Ranking
-from dprkit.retrieval.corpus import NONE, REMOVED, Corpus
+from dprkit.retrieval.corpus import Corpus, parts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,11 +107,11 @@ def open_index(
     if hybrid is not None:
         from dprkit.retrieval.fusion import Fusion
 
-        (ours, less), (theirs, other_less) = _parts(index), _parts(hybrid)
-        same = [part.identity for part in ours] == [part.identity for part in theirs]
-        if not same or less.tolist() != other_less.tolist():
+        ours, theirs = parts_of(index), parts_of(hybrid)
+        same = [part.identity for part in ours.files] == [part.identity for part in theirs.files]
+        if not same or ours.removed.tolist() != theirs.removed.tolist():
             raise MismatchError(
-                f"{hybrid}: is an index of {_paths(theirs)}, but {index} is one of {_paths(ours)}; "
+                f"{hybrid}: is an index of {theirs}, but {index} is one of {ours}; "
                 "only indexes of the same corpus can be put together"
             )
         engine = Hybrid(
@@ -141,36 +141,24 @@ def open_corpus(
 
     Raises InputError where a file is missing, MismatchError where it is another.
     """
-    (first, *added), removed = _parts(index)
+    (first, *added), removed = parts_of(index)
     paths = [_same(index, first, passages, "--passages")]
-    paths += [_same(index, part, None, "--passages") for part in added]
+    paths += [_same(index, part, None) for part in added]
     return Corpus(paths, removed, note)
 
 
-def _parts(index: Path | str) -> tuple[list[Input], np.ndarray]:
-    """The corpora that make up an index, and the rows that were removed, (R,) ascending."""
-    inputs = read_manifest(index, "index").inputs
-    if "index" not in inputs:
-        return [inputs["passages"]], NONE
-    import numpy as np
+def _same(
+    index: Path | str, wanted: Input, path: Path | str | None, flag: str | None = None
+) -> Path:
+    """The path of an input of the index, checked to hold what it held when that was made.
 
-    parts, removed = _parts(inputs["index"].path)
-    if "added_passages" in inputs:
-        parts.append(inputs["added_passages"])
-    own = np.load(Path(index) / REMOVED, allow_pickle=False)
-    return parts, np.union1d(removed, own)
-
-
-def _paths(parts: list[Input]) -> str:
-    return " and ".join(part.path for part in parts)
-
-
-def _same(index: Path | str, wanted: Input, path: Path | str | None, flag: str) -> Path:
-    """The path of an input of the index, checked to hold what it held when that was made."""
+    `flag`: where the user can say that it was moved.
+    """
     here = Path(path or wanted.path)
-    what = flag.removeprefix("--")
+    what = flag.removeprefix("--") if flag else "corpus"
+    way_out = f"say where it lies with {flag}" if flag else "put it back, or update the index again"
     if not here.exists():
-        raise InputError(f"{index}: its {what} {here} is gone; say where it lies with {flag}")
+        raise InputError(f"{index}: its {what} {here} is gone; {way_out}")
     if wanted.identity.startswith("retriever:") and not is_artifact(here):
         read_manifest(here, "retriever")
     found = _identity(here, wanted)

@@ -1,6 +1,7 @@
 """update-index: passages added to an index, replaced and removed, without building it again.
 
     manifest.json   names the index that it stands on, and the embeddings that were added
+    ground.json     the identities of these
     removed.npy     (R,) int64, ascending: rows of that index which are not found any more
 
 Nothing is copied, so it takes no longer than what it adds, for an index of any size and type. The
@@ -10,6 +11,7 @@ exact) until the whole is worth building anew. An updated index can be updated i
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from dprkit.data.streams import open_source, read_text_lines
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, Manifest, read_manifest
 from dprkit.progress import Run
-from dprkit.retrieval.corpus import REMOVED
+from dprkit.retrieval.corpus import REMOVED, Corpus, below, removed_rows
 from dprkit.retrieval.exact import ExactIndex
 from dprkit.retrieval.found import DenseIndex, Found, best
 from dprkit.retrieval.indexing import named_embeddings, open_dense, tell_ground
@@ -29,7 +31,9 @@ from dprkit.retrieval.searcher import open_corpus
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import UpdateSettings, required
 
-SPARE = 256
+OWN = ("index", "added", "added_passages", "remove")
+"""The inputs that an updated index has beside those of the index below it."""
+SPARE = 1024
 """Removed rows up to which so many more are asked for; to leave more out, the rest is named."""
 WORTH_BUILDING = 0.2
 """Share of an index that was added or removed from which on building it anew pays."""
@@ -42,7 +46,7 @@ class UpdateReport(msgspec.Struct):
     added: int
     removed: int
     outputs: list[str]
-    notes: list[str] = []
+    notes: list[str]
 
 
 def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
@@ -55,29 +59,32 @@ def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     if not settings.add and not settings.remove:
         raise SettingsError("--add and --remove: give at least one; there is nothing to update")
-    inputs = _inputs(settings, path)
-    report = UpdateReport(0, 0, 0, [str(directory)])
-    with draft(directory, "index", settings, inputs, run) as work:
-        manifest = work.done or _make(work, settings, path, report)
-    counts = manifest.counts
-    report.passages, report.added, report.removed = (
-        counts[name] for name in ("passages", "added", "removed")
-    )
-    if counts["added"] + counts["removed"] > WORTH_BUILDING * counts["rows"]:
-        report.notes.append("much of it was added or removed; an index built anew searches faster")
-    return report
-
-
-def _inputs(settings: UpdateSettings, path: str) -> dict[str, str | Input]:
     base = read_manifest(path, "index")
+    inputs = _inputs(settings, path, base)
+    # It stands on these places, so the same bytes at other ones make another index.
+    places = {"places": [os.path.realpath(given) for given in (path, settings.add) if given]}
+    with draft(directory, "index", settings, inputs, run, more=places) as work:
+        counts = (work.done or _make(work, settings, base)).counts
+    notes = []
+    if counts["absent"]:
+        notes.append(f"{counts['absent']:,} ids of {settings.remove} are not in the index")
+    if counts["changed"] > WORTH_BUILDING * counts["rows"]:
+        notes.append(
+            f"{counts['changed']:,} of {counts['rows']:,} rows were added or removed since it was "
+            "built; build it anew from one corpus"
+        )
+    return UpdateReport(
+        counts["passages"], counts["added"], counts["removed"], [str(directory)], notes
+    )
+
+
+def _inputs(settings: UpdateSettings, path: str, base: Manifest) -> dict[str, str | Input]:
     if base.counts["type"] == "bm25":
         raise SettingsError(
             f"--index: {path} is of bm25, which weighs every word over the whole corpus; "
             "make it again with dprkit index --type bm25"
         )
-    inputs: dict[str, str | Input] = {"index": path, **base.inputs}
-    for name in ("index", "added", "added_passages", "remove"):  # of an update below this one
-        inputs.pop(name, None)
+    inputs: dict[str, str | Input] = {n: i for n, i in base.inputs.items() if n not in OWN}
     inputs["index"] = path
     if settings.add:
         added = read_manifest(settings.add, "embeddings")
@@ -96,82 +103,99 @@ def _inputs(settings: UpdateSettings, path: str) -> dict[str, str | Input]:
     return inputs
 
 
-def _make(work: Draft, settings: UpdateSettings, path: str, report: UpdateReport) -> Manifest:
-    base = read_manifest(path, "index")
-    corpus = open_corpus(path, note=work.run.progress.note)
-    gone: dict[str, int] = {}
-    if settings.remove:
-        lines = read_text_lines(open_source(settings.remove))
-        ids = {line.strip() for _, line in lines} - {""}
-        gone = corpus.rows_of(ids)
-        if absent := ids - gone.keys():
-            what = f"{len(absent):,} ids of {settings.remove} are not in the index"
-            report.notes.append(f"{what}, such as {min(absent)}")
-    added = 0
-    if settings.add:
-        embeddings = Embeddings(settings.add)
-        added = embeddings.count
-        for number in range(embeddings.shards):
-            embeddings.check(number)
-            gone |= corpus.rows_of(embeddings.ids_of(number))
+def _make(work: Draft, settings: UpdateSettings, base: Manifest) -> Manifest:
+    corpus = open_corpus(str(settings.index), settings.passages, work.run.progress.note)
+    wanted = _ids(settings.remove)
+    gone = corpus.rows_of(wanted)
+    absent = len(wanted) - len(gone)
+    added = _replaced(settings.add, corpus, gone) if settings.add else 0
     left = base.counts["passages"] - len(gone) + added
     if not left:
-        raise InputError(f"{path}: nothing of it would be left; remove fewer passages")
+        raise InputError(f"{settings.index}: nothing of it would be left; remove fewer passages")
     with work.file(REMOVED) as file:
         np.save(file, np.sort(np.fromiter(gone.values(), np.int64, len(gone))))
     tell_ground(work)
-    counts = {"added": added, "removed": len(gone), "rows": rows_of(base) + added}
-    return work.finish({"type": "updated", "passages": left, "dim": base.counts["dim"], **counts})
+    return work.finish(
+        {
+            "type": "updated",
+            "passages": left,
+            "dim": base.counts["dim"],
+            "rows": row_count(base) + added,
+            "added": added,
+            "removed": len(gone),
+            "absent": absent,
+            "changed": base.counts.get("changed", 0) + added + len(gone),
+        }
+    )
 
 
-def rows_of(index: Manifest) -> int:
+def _ids(path: str | None) -> set[str]:
+    """The ids in a file, one a line; none where it is empty, as on a day without removals."""
+    if path is None or not os.path.getsize(path):
+        return set()
+    return {line.strip() for _, line in read_text_lines(open_source(path))} - {""}
+
+
+def _replaced(path: str, corpus: Corpus, gone: dict[str, int]) -> int:
+    """Put the rows of passages that come anew among those `gone`; how many come."""
+    embeddings = Embeddings(path)
+    for number in range(embeddings.shards):
+        embeddings.check(number)
+        gone |= corpus.rows_of(embeddings.ids_of(number))
+    return embeddings.count
+
+
+def row_count(index: Manifest) -> int:
     """The rows of an index, those included that were removed."""
     return int(index.counts.get("rows", index.counts["passages"]))
 
 
 class UpdatedIndex:
-    """An index with what was added to it and removed since. Inner product."""
+    """An index with what was added to it and removed since. Inner product.
+
+    Scores of product codes are too far off to stand beside exact ones: what is found by them is
+    scored again by the vectors it was made from.
+    """
 
     def __init__(
         self, directory: Path | str, nprobe: int | None = None, ef_search: int | None = None
     ) -> None:
-        """Raises MismatchError where the index below, or the added embeddings, were made anew."""
+        """Raises InputError and MismatchError where what it stands on is gone or another."""
         self.manifest = read_manifest(directory, "index")
         inputs = self.manifest.inputs
-        below = read_manifest(inputs["index"].path, "index")
-        if below.identity != inputs["index"].identity:
-            raise MismatchError(
-                f"{directory}: stands on {inputs['index'].path}, which was made anew; "
-                "run dprkit update-index again"
-            )
+        base = below(directory, self.manifest)
         self.count = int(self.manifest.counts["passages"])
         self.base: DenseIndex = open_dense(inputs["index"].path, nprobe, ef_search)
-        self.base_rows = rows_of(below)
-        self.removed = np.load(Path(directory) / REMOVED, allow_pickle=False)
-        self.added: ExactIndex | None = None
+        self.base_rows = row_count(base)
+        self.removed = removed_rows(directory, self.manifest)
+        self.added = self.exact_base = None
         if "added" in inputs:
             self.added = ExactIndex(named_embeddings(directory, inputs["added"]))
+            if "PQ" in base.counts.get("factory", ""):
+                self.exact_base = named_embeddings(directory, base.inputs["embeddings"])
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
 
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
         """
-        below = above = None
+        in_base = in_added = None
         depth = min(topk, self.count)
         if allowed is not None:
             allowed = np.setdiff1d(allowed, self.removed, assume_unique=True)
             depth = min(topk, len(allowed))
-            below, above = np.split(allowed, [np.searchsorted(allowed, self.base_rows)])
-            above = above - self.base_rows
-        rows, scores = self._in_base(vectors, depth, below)
+            in_base, in_added = np.split(allowed, [np.searchsorted(allowed, self.base_rows)])
+            in_added = in_added - self.base_rows
+        rows, scores = self._search_base(vectors, depth, in_base)
+        if self.exact_base:
+            scores = _scores(self.exact_base, vectors, rows)
         if self.added:
-            new = self.added.search(vectors, depth, above)
+            new = self.added.search(vectors, depth, in_added)
             rows = np.hstack([rows, new.rows + self.base_rows])
             scores = np.hstack([scores, new.scores])
         return best(rows, scores, depth)
 
-    def _in_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
+    def _search_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
         if allowed is not None:
             return self.base.search(vectors, depth, allowed)
         if len(self.removed) > SPARE:
@@ -185,3 +209,13 @@ class UpdatedIndex:
     def _left(self) -> np.ndarray:
         """Rows of the index below that were not removed."""
         return np.delete(np.arange(self.base_rows), self.removed)
+
+
+def _scores(embeddings: Embeddings, questions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(Q, K) inner products of questions (Q, D) with rows (Q, K); -inf where a row is -1."""
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    for question, own, into in zip(questions, rows, scores, strict=True):
+        order = np.argsort(own)
+        order = order[own[order] >= 0]
+        into[order] = embeddings.take(own[order]) @ question
+    return scores

@@ -150,6 +150,9 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
     remove: Annotated[
         str | None, about("File of the ids, one a line, to remove first.", path=True)
     ] = None
+    passages: Annotated[
+        str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
+    ] = None
     output_dir: Annotated[
         str | None, about("Folder of the updated index.", workspace="index-updated")
     ] = None

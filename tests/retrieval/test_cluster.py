@@ -19,6 +19,7 @@ from dprkit.settings import EncodeSettings
         ([{"CPU": 8.0}], 1, (1, {"num_cpus": 8})),
         ([{"CPU": 8.0}], 3, (3, {"num_cpus": 2})),
         ([{"CPU": 8.0}, {"CPU": 4.0}], 1, (2, {"num_cpus": 4})),
+        ([{"memory": 1e9}, {"CPU": 8.0}], 1, (1, {"num_cpus": 8})),
         ([{"CPU": 2.0}], 5, (5, {"num_cpus": 1})),
         ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], 1, (4, {"num_gpus": 1})),
     ],
@@ -54,6 +55,10 @@ def test_tasks_of_ray_share_the_shards_out(small_retriever, tiny_passages, tmp_p
     assert encode_corpus(there, Run()).shards == 6
     made, expected = read_manifest("there"), read_manifest("local")
     assert (made.identity, made.counts) == (expected.identity, expected.counts)
+    again = encode_corpus(there, Run(command=("dprkit", "again"), restart=True), shard="2/2")
+    assert (again.shards, again.of_shards) == (3, 6)
+    assert encode_corpus(there, Run(command=("dprkit", "again"))).shards == 6
+    assert read_manifest("there").command == ("dprkit", "again")
     broken = tmp_path / "broken.tsv"
     broken.write_text("id\ttext\ttitle\n1\ta\tb\n1\ta\tb\n")
     with pytest.raises(FormatError, match="is that of passage 1 too"):

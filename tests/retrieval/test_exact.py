@@ -85,6 +85,16 @@ def test_only_allowed_rows_are_found(tmp_path, small_blocks, seed):
     assert index.search(questions, 50, np.empty(0, np.int64)).rows.shape == (6, 0)
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_few_rows_of_many_small_shards_are_found(tmp_path, count):
+    rng = np.random.default_rng(count)
+    shards = [with_ties(rng, 50, 12, np.float32) for _ in range(30)]
+    index = ExactIndex(embeddings(tmp_path / "e", shards))
+    questions, allowed = with_ties(rng, count, 12, np.float32), np.arange(0, 1500, 10)
+    found = index.search(questions, 20, allowed)
+    assert_same(found, brute_force(np.concatenate(shards), questions, 20, allowed))
+
+
 def test_a_ranking_depends_on_nothing_but_its_question(tmp_path, monkeypatch):
     """Not on the batch, the threads, the blocks or the memory: random floats, bit for bit."""
     rng = np.random.default_rng(0)

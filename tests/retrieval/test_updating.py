@@ -125,7 +125,7 @@ def test_ids_that_are_not_there_are_told(corpora, tmp_path):
     report = update_index(
         UpdateSettings(index=base, remove=str(absent), output_dir=str(tmp_path / "up"))
     )
-    assert report.removed == 0 and "such as nobody" in report.notes[0]
+    assert report.removed == 0 and report.notes[0].startswith("1 ids of")
 
 
 def test_what_cannot_be_updated_is_refused(corpora, small_retriever, tmp_path):
@@ -158,3 +158,60 @@ def test_an_index_that_was_made_anew_below_is_noticed(corpora, tmp_path):
     index(IndexSettings(embeddings=corpora["whole"], output_dir=base, type="exact"))
     with pytest.raises(MismatchError, match="made anew"):
         open_dense(up)
+
+
+def test_scores_of_product_codes_are_those_of_the_vectors(corpora, tmp_path):
+    up = updated(built(tmp_path, corpora["old"], "pq"), tmp_path / "up", corpora["new"])
+    exact = updated(built(tmp_path, corpora["old"], "exact"), tmp_path / "ex", corpora["new"])
+    questions = np.random.default_rng(0).standard_normal((3, open_dense(up).added.dim))
+    found = open_dense(up).search(questions.astype(np.float32), 20)
+    every = open_dense(exact).search(questions.astype(np.float32), 230)
+    for rows, scores, all_rows, all_scores in zip(*found, *every, strict=True):
+        known = dict(zip(all_rows.tolist(), all_scores.tolist(), strict=True))
+        assert scores.tolist() == pytest.approx([known[row] for row in rows.tolist()])
+
+
+def test_an_index_that_was_moved_is_named_and_can_be_told(corpora, tmp_path):
+    base = built(tmp_path, corpora["old"], "flat")
+    up = updated(base, tmp_path / "up", corpora["new"])
+    before = rankings(up)
+    moved = tmp_path / "moved"
+    Path(base).rename(moved)
+    with pytest.raises(InputError, match="up: stands on .*, which is gone; put it back"):
+        open_index(up)
+    assert rankings(updated(str(moved), tmp_path / "up", corpora["new"])) == before
+
+
+def test_an_index_is_not_updated_where_what_it_stands_on_was_made_anew(corpora, tmp_path):
+    base = built(tmp_path, corpora["old"], "flat")
+    up = updated(base, tmp_path / "up", corpora["new"])
+    index(IndexSettings(embeddings=corpora["whole"], output_dir=base))
+    with pytest.raises(MismatchError, match="was made anew"):
+        updated(up, tmp_path / "two", remove=corpora["gone"])
+
+
+def test_a_damaged_list_of_removed_rows_is_named(corpora, tmp_path):
+    up = updated(built(tmp_path, corpora["old"], "flat"), tmp_path / "up", remove=corpora["gone"])
+    (Path(up) / "removed.npy").write_bytes(b"\x93NUMPY")
+    for use in (open_index, open_dense):
+        with pytest.raises(InputError, match=r"removed\.npy: missing or damaged"):
+            use(up)
+
+
+def test_a_day_without_removals_is_no_error(corpora, tmp_path):
+    nothing = tmp_path / "nothing.txt"
+    nothing.touch()
+    base = built(tmp_path, corpora["old"], "flat")
+    assert open_dense(updated(base, tmp_path / "up", corpora["new"], nothing)).count == 230
+
+
+def test_many_small_changes_add_up_to_one_worth_building_for(corpora, tmp_path):
+    ids = [line.split("\t")[0] for line in lines_of(Path(corpora["folder"]) / "old.tsv")]
+    base, notes = built(tmp_path, corpora["old"], "flat"), []
+    for number in range(3):
+        gone = tmp_path / f"{number}.txt"
+        gone.write_text("\n".join(ids[number * 15 : number * 15 + 15]) + "\n")
+        wish = UpdateSettings(index=base, remove=str(gone), output_dir=str(tmp_path / str(number)))
+        report = update_index(wish)
+        base, notes = report.outputs[0], [*notes, report.notes]
+    assert notes[:2] == [[], []] and "45 of 200 rows" in notes[2][0]
