@@ -177,7 +177,7 @@ def test_an_index_that_was_moved_is_named_and_can_be_told(corpora, tmp_path):
     before = rankings(up)
     moved = tmp_path / "moved"
     Path(base).rename(moved)
-    with pytest.raises(InputError, match="up: stands on .*, which is gone; put it back"):
+    with pytest.raises(InputError, match=r"up: stands on .*, which is gone; put it back"):
         open_index(up)
     assert rankings(updated(str(moved), tmp_path / "up", corpora["new"])) == before
 
