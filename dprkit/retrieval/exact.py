@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -106,10 +107,11 @@ class ExactIndex:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
             try:
-                each = pool.map(
-                    lambda _: self._scan(work, questions, running, longest), range(threads)
-                )
-                deque(each, maxlen=0)
+                scan = partial(self._scan, work, questions, running, longest)
+                others = [pool.submit(scan) for _ in range(threads - 1)]
+                scan()
+                for other in others:
+                    other.result()
             finally:  # after an error, or Ctrl-C, nothing is left for the other threads
                 deque(work, maxlen=0)
         return running.best(pool)
@@ -242,6 +244,7 @@ class _Running:
         parts = [
             held.at(slice(start, start + _PAIRS)) for start in range(0, len(held.rows), _PAIRS)
         ]
+        each = each if len(parts) > 1 else map
         scores = np.concatenate(list(each(self._score, parts)))
         return held._replace(scores=scores)
 
