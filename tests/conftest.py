@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from typer.testing import CliRunner
 
 from dprkit.settings import TrainSettings, bundled
@@ -20,6 +22,12 @@ from dprkit.settings import TrainSettings, bundled
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing is fetched: a hub that cannot be reached is asked again and again.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# How slow a busy machine is says nothing of the code.
+hypothesis_settings.register_profile(
+    "here", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("here")
 
 SMALL = {
     "scratch_hidden_size": 16,
