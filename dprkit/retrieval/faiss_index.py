@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dprkit.retrieval.vectors import Embeddings
 
 INDEX = "index.faiss"
+BITE = 512
+"""Vectors of a sample that are read at a time."""
 FEW = 20_000
 """Allowed rows up to which a graph is left aside and all of them are compared."""
 REFINED = 4
@@ -114,15 +116,16 @@ def _prepare(index: Any) -> None:
 def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:
     """`size` vectors (size, D) float32, one of each equal stretch of the corpus; always the same.
 
-    Memory: the sample. Read in small bites, so that little of a shard is mapped at a time.
+    Memory: the sample. Read in small bites, so that little of a shard is mapped at a time: the
+    system maps 64 kB around every row that is touched.
     """
     import numpy as np
 
     places = (np.arange(size) + np.random.default_rng(0).random(size)) * embeddings.count / size
     rows = np.minimum(places.astype(np.int64), embeddings.count - 1)
     found = np.empty((size, embeddings.dim), np.float32)
-    for begin in range(0, size, 4096):
-        found[begin : begin + 4096] = embeddings.take(rows[begin : begin + 4096])
+    for begin in range(0, size, BITE):
+        found[begin : begin + BITE] = embeddings.take(rows[begin : begin + BITE])
     return found
 
 

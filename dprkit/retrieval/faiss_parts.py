@@ -28,6 +28,8 @@ INDEX, TRAINED, GROWING = "index.faiss", "trained.faiss", "growing.faiss"
 PART = "part-"
 BLOCK_BYTES = 32 << 20
 """Bytes of float32 vectors in a block."""
+LISTS_BYTES = 16 << 20
+"""Bytes of inverted lists that are joined at a time; four copies of them are in memory."""
 SHARE_OF_SAVING = 0.1
 """A graph that grows is saved so often that saving takes at most this share of the time."""
 EMPTY_LISTS = 32
@@ -220,12 +222,12 @@ def _heading_of_lists(sizes: np.ndarray, width: int) -> bytes:
 
 
 def _runs(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Runs of lists of about BLOCK_BYTES together, at least one list each."""
+    """Runs of lists of about LISTS_BYTES together, at least one list each."""
     ends = np.cumsum(sizes)
     begin = 0
     while begin < len(sizes):
         before = ends[begin] - sizes[begin]
-        end = int(np.searchsorted(ends, before + BLOCK_BYTES, side="right"))
+        end = int(np.searchsorted(ends, before + LISTS_BYTES, side="right"))
         yield begin, (end := max(end, begin + 1))
         begin = end
 

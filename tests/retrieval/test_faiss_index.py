@@ -31,6 +31,7 @@ DEPTHS = {"ivf": {"nprobe": 62}, "ivfsq8": {"nprobe": 62}, "IVF16_HNSW16,Flat": 
 def small_blocks(monkeypatch):
     """Seven parts, whose borders are not those of the seven shards."""
     monkeypatch.setattr(faiss_parts, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(faiss_parts, "LISTS_BYTES", BLOCK)
 
 
 def build(embeddings, folder, kind, run=Run(), **more):
@@ -162,7 +163,8 @@ import sys
 from dprkit.retrieval import faiss_parts
 from dprkit.retrieval.indexing import index
 from dprkit.settings import IndexSettings
-faiss_parts.BLOCK_BYTES, faiss_parts.SHARE_OF_SAVING = 20_000, 1e9
+faiss_parts.BLOCK_BYTES = faiss_parts.LISTS_BYTES = 20_000
+faiss_parts.SHARE_OF_SAVING = 1e9
 index(IndexSettings(embeddings=sys.argv[1], output_dir=sys.argv[2], type=sys.argv[3]))
 """
 
