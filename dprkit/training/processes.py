@@ -6,6 +6,7 @@ torch's environment variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
 from __future__ import annotations
 
+import atexit
 import math
 import multiprocessing
 import os
@@ -115,6 +116,9 @@ def join() -> Group:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group(backend, timeout=PATIENCE)
+        # A thread of gloo's may still let go of a tensor when all is done; without an interpreter
+        # it aborts the process (pytorch PR 179291). This waits for gloo's threads.
+        atexit.register(dist.destroy_process_group)
     return Group(dist.get_rank(), dist.get_world_size())
 
 

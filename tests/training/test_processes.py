@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import msgspec
@@ -12,7 +14,7 @@ import torch
 from dprkit.errors import FormatError, ProcessError
 from dprkit.interrupts import held
 from dprkit.progress import Progress, Run
-from dprkit.training.processes import ALONE, join, launch
+from dprkit.training.processes import ALONE, _free_port, join, launch
 
 
 class Task(msgspec.Struct):
@@ -62,6 +64,34 @@ def test_a_dead_process_ends_all(rank):
     with pytest.raises(ProcessError, match=rf"process {rank + 1} of 2 was killed by signal 9"):
         launch(work, Task("die", rank), Run(), 2)
     assert time.monotonic() - begin < 60
+
+
+LEAVES = """
+import atexit, os, torch
+threads = lambda: len(os.listdir("/proc/self/task"))
+atexit.register(lambda: print(threads() - before))
+from dprkit.training.processes import join
+torch.set_num_threads(1)
+before = threads()
+join().sum(torch.ones(3))
+assert threads() > before
+"""
+
+
+def test_no_thread_of_the_group_outlives_the_interpreter():
+    """Such a thread aborts a process that has done all its work (seen once, with torchrun)."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
+    place |= {"GLOO_SOCKET_IFNAME": "lo"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVES],
+            env=os.environ | place | {"RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    assert [one.communicate(timeout=60)[0] for one in both] == ["0\n", "0\n"]
 
 
 def test_one_process_alone_needs_no_group():
