@@ -10,9 +10,10 @@ bounds: a way that uses one core loses less to the neighbours than one that uses
 
     faiss           IndexFlatIP, in memory (for one question it uses one core)
     product         numpy: all scores in one product, argpartition, then sort the K best
-    exact           dprkit, shards mapped
-    exact float16   the same of float16 shards
-    exact, read     the same with nothing mapped: every block is read again for each batch
+    exact           dprkit, as `dprkit index --type exact` makes it: with a sketch in 8 bits
+    exact, whole    the same without the sketch: every vector is read, shards mapped
+    exact float16   the same without the sketch, of float16 shards
+    exact, read     the same without the sketch and with nothing mapped: every block is read again
 
 Last, the peak memory of processes that search the corpus, and one of --large passages, under the
 default budget, with the time of their second search of one question and of a batch.
@@ -33,10 +34,13 @@ from pathlib import Path
 import numpy as np
 
 from dprkit.artifacts import draft
+from dprkit.manifests import read_manifest
 from dprkit.progress import Run
 from dprkit.retrieval.exact import ExactIndex
+from dprkit.retrieval.found import DenseIndex
+from dprkit.retrieval.indexing import index, open_dense
 from dprkit.retrieval.vectors import Embeddings, write_shard
-from dprkit.settings import EncodeSettings
+from dprkit.settings import EncodeSettings, IndexSettings
 
 SHARD = 50_000
 BATCHES = (1, 256)
@@ -59,6 +63,13 @@ def write(folder: Path, count: int, dim: int, dtype: str = "float32") -> Embeddi
     return Embeddings(folder)
 
 
+def indexed(folder: Path) -> DenseIndex:
+    """The exact index of the embeddings in a folder, made as the command makes it."""
+    directory = folder.with_name(f"{folder.name}-index")
+    index(IndexSettings(embeddings=str(folder), output_dir=str(directory), type="exact"))
+    return open_dense(directory)
+
+
 def one_product(vectors: np.ndarray, topk: int) -> Way:
     def search(questions: np.ndarray) -> np.ndarray:
         scores = questions @ vectors.T
@@ -78,7 +89,8 @@ def ways(folder: Path, count: int, dim: int, topk: int) -> dict[str, Way]:
     flat = faiss.IndexFlatIP(dim)
     flat.add(vectors)
     indexes = {
-        "exact": ExactIndex(embeddings, resident_bytes=vectors.nbytes),
+        "exact": indexed(folder / "float32"),
+        "exact, whole": ExactIndex(embeddings, resident_bytes=vectors.nbytes),
         "exact float16": ExactIndex(halves, resident_bytes=vectors.nbytes),
         "exact, read": ExactIndex(embeddings, resident_bytes=0),
     }
@@ -86,8 +98,8 @@ def ways(folder: Path, count: int, dim: int, topk: int) -> dict[str, Way]:
         "faiss": lambda questions: flat.search(questions, topk)[1],
         "product": one_product(vectors, topk),
     }
-    for name, index in indexes.items():
-        found[name] = lambda questions, index=index: index.search(questions, topk).rows  # type: ignore[misc]
+    for name, made in indexes.items():
+        found[name] = lambda questions, made=made: made.search(questions, topk).rows  # type: ignore[misc]
     return found
 
 
@@ -111,11 +123,11 @@ def compare(ways: dict[str, Way], questions: np.ndarray, runs: int) -> Iterator[
     took = measure(ways, questions, runs)
     expected = ways["faiss"](questions)
     yield f"\n{len(questions)} question{'s' if len(questions) > 1 else ''}, {runs} turns\n"
-    yield f"  {'':14s}{'wall':>9s}{'cpu':>10s}   wall of faiss   wall of product   rows as faiss\n"
+    yield f"  {'':15s}{'wall':>9s}{'cpu':>10s}   wall of faiss   wall of product   rows as faiss\n"
     for name, (wall, processor) in took.items():
         same = (ways[name](questions) == expected).mean()
         yield (
-            f"  {name:14s}{statistics.median(wall) * 1e3:7.1f} ms"
+            f"  {name:15s}{statistics.median(wall) * 1e3:7.1f} ms"
             f"{statistics.median(processor) * 1e3:7.1f} ms {ratio(wall, took['faiss'][0]):>15s} "
             f"{ratio(wall, took['product'][0]):>17s} {same:15.2%}\n"
         )
@@ -123,13 +135,14 @@ def compare(ways: dict[str, Way], questions: np.ndarray, runs: int) -> Iterator[
 
 def alone(folder: Path, topk: int) -> None:
     """Search in this process, which does nothing else; prints JSON."""
-    index = ExactIndex(Embeddings(folder))
+    exact = open_dense(f"{folder}-index")
+    dim = read_manifest(folder, "embeddings").counts["dim"]
     seconds = []
     for count in BATCHES:
-        questions = unit_vectors(count, index.dim, 10**6)
-        index.search(questions, topk)
+        questions = unit_vectors(count, dim, 10**6)
+        exact.search(questions, topk)
         began = time.perf_counter()
-        index.search(questions, topk)
+        exact.search(questions, topk)
         seconds.append(time.perf_counter() - began)
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1000
@@ -168,6 +181,7 @@ def main() -> None:
         sys.stdout.write("\nprocesses of their own\n" + memory(folder / "float32", options.topk))
         if options.large:
             write(folder / "large", options.large, options.dim)
+            indexed(folder / "large")
             sys.stdout.write(memory(folder / "large", options.topk))
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,10 +22,13 @@ from dprkit.errors import InputError
 from dprkit.retrieval.blas import one_thread_each
 from dprkit.retrieval.blocks import Block, Blocks, Reader
 from dprkit.retrieval.found import Found
+from dprkit.retrieval.sketch import Piece, Sketch
 from dprkit.retrieval.vectors import Embeddings
 
+T = TypeVar("T")
 RESIDENT = 320 << 20
 """Bytes of the corpus that stay mapped: 200,000 vectors of 384 float32 fit."""
+RESIDENT_SKETCH = RESIDENT // 4
 _QUESTIONS, _CANDIDATES = 512, 1 << 20
 """At most so many questions, and so many of their candidates, are searched for at a time."""
 _FEW = 3
@@ -60,13 +63,15 @@ class ExactIndex:
         embeddings: Embeddings,
         resident_bytes: int = RESIDENT,
         threads: int | None = None,
+        sketch: Sketch | None = None,
     ) -> None:
-        """`threads`: None is one a core that this process may use. Raises InputError as
-        Embeddings does."""
+        """`threads`: None is one a core that this process may use. `sketch`: of these embeddings;
+        with it a few questions are answered sooner. Raises InputError as Embeddings does."""
         self.directory, self.manifest = embeddings.directory, embeddings.manifest
         self.count = embeddings.count
         self.dim = embeddings.dim
         self.threads = threads or _cores()
+        self.sketch = sketch
         self._blocks = Blocks(embeddings, resident_bytes)
         self._norms: dict[Block, float] = {}
         """The largest norm in each block that was searched."""
@@ -88,9 +93,35 @@ class ExactIndex:
         with ThreadPoolExecutor(self.threads) as pool:
             for start in range(0, len(questions) if depth else 0, size):
                 part = slice(start, start + size)
-                best = self._search(questions[part], depth, allowed, pool)
+                best = self._by_sketch(questions[part], depth, pool) if allowed is None else None
+                best = best or self._search(questions[part], depth, allowed, pool)
                 found.rows[part], found.scores[part] = best
         return found
+
+    def _by_sketch(
+        self, questions: np.ndarray, depth: int, pool: ThreadPoolExecutor
+    ) -> Found | None:
+        """The same as `_search`, sooner; None where the sketch does not help."""
+        if self.sketch is None or len(questions) > _FEW or not self.sketch.helps(depth):
+            return None
+        running = _Running(questions, depth, self._blocks.take)
+        pieces = iter(self.sketch.pieces)
+        look = partial(self._look, self.sketch, pieces, questions, running)
+        unseen = np.max(_together(look, pieces, self.threads, pool), axis=0)
+        return running.best(pool) if running.settled(unseen) else None
+
+    def _look(
+        self, sketch: Sketch, pieces: Iterator[Piece], questions: np.ndarray, running: _Running
+    ) -> np.ndarray:
+        """What one thread does; the best (Q,) that rows may score which it did not lay aside."""
+        unseen = np.full(len(questions), -np.inf, np.float32)
+        with sketch.lens() as lens:
+            for piece in pieces:
+                rows, scores = lens.near(piece, questions, running.depth)
+                running.add(rows, scores, piece.off)
+                if rows.shape[1] < piece.stop - piece.start:
+                    unseen = np.maximum(unseen, scores[:, -1])
+        return unseen
 
     def _search(
         self,
@@ -106,14 +137,8 @@ class ExactIndex:
         with one_thread_each() as alone:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
-            try:
-                scan = partial(self._scan, work, questions, running, longest)
-                others = [pool.submit(scan) for _ in range(threads - 1)]
-                scan()
-                for other in others:
-                    other.result()
-            finally:  # after an error, or Ctrl-C, nothing is left for the other threads
-                deque(work, maxlen=0)
+            scan = partial(self._scan, work, questions, running, longest)
+            _together(scan, work, threads, pool)
         return running.best(pool)
 
     def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
@@ -140,7 +165,8 @@ class ExactIndex:
         for item in work:
             rows, vectors, norm = self._read(item, reader)
             scores = memory[: len(questions) * len(rows)].reshape(len(questions), len(rows))
-            running.add(rows, _products(questions, vectors, scores), norm)
+            off = (self.dim + 8) * 2.0**-24 * norm  # the rounding at the end is a term more
+            running.add(rows, _products(questions, vectors, scores), off)
 
     def _read(self, work: _Work, reader: Reader) -> tuple[np.ndarray, np.ndarray, float]:
         """The rows of a piece of work (B,), their vectors (B, D), and a norm that none exceeds."""
@@ -180,29 +206,32 @@ class _Running:
         self, questions: np.ndarray, depth: int, take: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         self.questions, self.depth, self.take = questions, depth, take
-        self.exact, dim = questions.astype(np.float64), questions.shape[1]
-        # Both sides of a comparison may be off, and the rounding at the end is a term more.
-        self.slack = 2 * (dim + 8) * 2.0**-24 * np.linalg.norm(self.exact, axis=1)
+        self.exact = questions.astype(np.float64)
+        self.slack = 2 * np.linalg.norm(self.exact, axis=1)  # both sides of a comparison are off
         self.bar = np.full(len(questions), -np.inf, np.float32), 0.0
-        """The K-th best of what was seen, -inf before K were, and the largest norm of that."""
+        """The K-th best of what was seen, -inf before K were, and the most that was off."""
         self.held: list[_Triples] = []
         self.size = 0
         self.limit = 2 * len(questions) * depth + 4096
         self.lock = threading.Lock()
 
-    def add(self, rows: np.ndarray, scores: np.ndarray, norm: float) -> None:
-        """Lay aside what may be among the best of (Q, B) scores of (B,) rows."""
-        bar, largest = self.bar
-        norm = max(norm, largest)
-        if len(rows) >= self.depth and bar.min() == -np.inf:
+    def add(self, rows: np.ndarray, scores: np.ndarray, off: float) -> None:
+        """Lay aside what may be among the best of (Q, B) scores of rows, (B,) or (Q, B).
+
+        No score is further off than `off` times the norm of its question.
+        """
+        bar, most = self.bar
+        off = max(off, most)
+        if scores.shape[1] >= self.depth and bar.min() == -np.inf:
             bar = np.maximum(bar, np.partition(scores, -self.depth, axis=1)[:, -self.depth])
-        passed = np.flatnonzero(scores >= self._passing(bar, norm)[:, None])
+        passed = np.flatnonzero(scores >= self._passing(bar, off)[:, None])
         if not len(passed):
             return
-        asked, at = np.divmod(passed, len(rows))
-        triples = _Triples(asked.astype(np.int32), rows[at], scores.ravel()[passed])
+        asked, at = np.divmod(passed, scores.shape[1])
+        chosen = rows[at] if rows.ndim == 1 else rows.ravel()[passed]
+        triples = _Triples(asked.astype(np.int32), chosen, scores.ravel()[passed])
         with self.lock:
-            self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], norm)
+            self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], off)
             self.held.append(triples)
             self.size += len(passed)
             if self.size > self.limit:
@@ -214,8 +243,14 @@ class _Running:
         shape = len(self.questions), self.depth
         return Found(best.rows.reshape(shape), best.scores.reshape(shape))
 
-    def _passing(self, bar: np.ndarray, norm: float) -> np.ndarray:
-        lowest: np.ndarray = (bar - self.slack * norm).astype(np.float32)
+    def settled(self, unseen: np.ndarray) -> bool:
+        """Whether no row is among the best that was not laid aside: it scores at most `unseen`."""
+        if self.held:
+            self._thin_out()
+        return bool((unseen < self._passing(*self.bar)).all())
+
+    def _passing(self, bar: np.ndarray, off: float) -> np.ndarray:
+        lowest: np.ndarray = (bar - self.slack * off).astype(np.float32)
         return lowest
 
     def _thin_out(self) -> None:
@@ -228,15 +263,15 @@ class _Running:
         """What was laid aside, ordered by question, less what cannot be among the best K."""
         held = _Triples(*map(np.concatenate, zip(*self.held, strict=True)))
         held = held.at(np.argsort(held.asked, kind="stable"))
-        bar, norm = self.bar
+        bar, off = self.bar
         bar = bar.copy()
         ends = np.searchsorted(held.asked, np.arange(len(bar)), side="right").tolist()
         for question, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if end - start >= self.depth:
                 scores = held.scores[start:end]
                 bar[question] = max(bar[question], np.partition(scores, -self.depth)[-self.depth])
-        self.bar = bar, norm
-        return held.at(np.flatnonzero(held.scores >= self._passing(bar, norm)[held.asked]))
+        self.bar = bar, off
+        return held.at(np.flatnonzero(held.scores >= self._passing(bar, off)[held.asked]))
 
     def _exactly(self, held: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:
         """The same with scores of float64, rounded to float32; in the order of rows."""
@@ -271,6 +306,17 @@ class _Triples(NamedTuple):
 
     def at(self, places: np.ndarray | slice) -> _Triples:
         return _Triples(self.asked[places], self.rows[places], self.scores[places])
+
+
+def _together(
+    look: Callable[[], T], work: Iterator[object], threads: int, pool: ThreadPoolExecutor
+) -> list[T]:
+    """What `look` gives on so many threads, this one among them, that share the `work`."""
+    try:
+        others = [pool.submit(look) for _ in range(threads - 1)]
+        return [look(), *(other.result() for other in others)]
+    finally:  # after an error, or Ctrl-C, nothing is left for the other threads
+        deque(work, maxlen=0)
 
 
 def _products(questions: np.ndarray, vectors: np.ndarray, into: np.ndarray) -> np.ndarray:

@@ -79,8 +79,9 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
     for number in range(embeddings.shards):
         embeddings.check(number)
     match settings.type:
-        case "exact":  # no file: a search reads the embeddings that the manifest names
+        case "exact":  # a search reads the embeddings that the manifest names
             tell_ground(work)
+            _home("sketch").build(work, embeddings)
             counts = {"passages": embeddings.count, "dim": embeddings.dim}
         case "milvus":
             counts = _home("milvus").build(work, embeddings, settings)
@@ -135,9 +136,10 @@ def open_dense(
         case "bm25":
             raise InputError(f"{directory}: is a bm25 index, which compares words and no vectors")
         case "exact":
-            opened = _home("exact").ExactIndex(
-                named_embeddings(directory, manifest.inputs["embeddings"])
-            )
+            embeddings = named_embeddings(directory, manifest.inputs["embeddings"])
+            exact = _home("exact")
+            sketch = _home("sketch").opened(directory, manifest, exact.RESIDENT_SKETCH)
+            opened = exact.ExactIndex(embeddings, sketch=sketch)
         case "updated":
             opened = _home("updating").UpdatedIndex(directory, nprobe, ef_search)
         case "milvus":

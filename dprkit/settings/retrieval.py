@@ -72,7 +72,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         about(
             "Kind of index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq, exact "
-            "(no file at all), bm25, milvus, a FAISS factory string such as IVF1024,SQ8, or auto.",
+            "(the embeddings as they lie), bm25, milvus, a FAISS factory string such as "
+            "IVF1024,SQ8, or auto.",
         ),
     ] = "flat"
     passages: Annotated[

@@ -1,0 +1,200 @@
+"""A corpus in 8 bits a number, which tells exact search the few vectors that it must compare.
+
+    sketch-00000.faiss   pieces of shard 0, each one a FAISS index by itself (IndexScalarQuantizer)
+    sketch.json          where each piece lies, and how far off its vectors are at most
+
+One question is answered as fast as memory is read, so a quarter of the bytes is a quarter of the
+time. For every piece the largest distance between a vector and what its codes stand for is known;
+times the question's length it bounds what a score can be off (Cauchy-Schwarz). So whatever could
+be among the best is laid aside and compared by its true vector, as in VA-files (Weber, Schek and
+Blott, 1998): the result is the exact one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dprkit.artifacts import Draft
+from dprkit.errors import InputError, reading
+from dprkit.manifests import Manifest
+from dprkit.retrieval.found import Found
+
+if TYPE_CHECKING:
+    from dprkit.retrieval.vectors import Embeddings
+
+PIECES = "sketch.json"
+PIECE_BYTES = 4 << 20
+"""Bytes of codes in a piece: a core's cache and a bit."""
+WORTH_BYTES = 32 << 20
+"""Bytes of float32 vectors up to which reading them takes no time that anyone would notice."""
+SPARE = 64
+"""Besides twice the best K so many are asked of each piece: by 8 bits their order is not sure."""
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Rows `start` to `stop` of the corpus, and where their codes lie."""
+
+    start: int
+    stop: int
+    file: str
+    offset: int
+    bytes: int
+    off: float
+    """No score of the piece is further off than this times the norm of the question."""
+
+
+def build(work: Draft, embeddings: Embeddings) -> None:
+    """Write the sketch of a corpus that is worth one.
+
+    Shard by shard: a killed run goes on after its last one.
+    """
+    if 4 * embeddings.count * embeddings.dim < WORTH_BYTES:
+        return
+    rows = max(1, PIECE_BYTES // embeddings.dim)
+    pieces = msgspec.convert(work.state.get("pieces", []), list[Piece])
+    work.run.progress.start("sketching", embeddings.count, "passages")
+    start = 0
+    for number, vectors in enumerate(embeddings.vectors()):
+        name = f"sketch-{number:05d}.faiss"
+        if name not in work.record.files:
+            with work.file(name) as file:
+                at = 0
+                for begin in range(0, len(vectors), rows):
+                    part = np.array(vectors[begin : begin + rows], np.float32)
+                    codes, off = _coded(part, embeddings.directory)
+                    file.write(codes.data)
+                    first = start + begin
+                    pieces.append(Piece(first, first + len(part), name, at, len(codes), off))
+                    at += len(codes)
+            work.state["pieces"] = msgspec.to_builtins(pieces)
+            work.save()
+        work.run.progress.advance(len(vectors))
+        start += len(vectors)
+    work.run.progress.finish()
+    with work.file(PIECES) as file:
+        file.write(msgspec.json.encode(pieces))
+
+
+def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float]:
+    """The vectors (N, D) as bytes of a FAISS index, and how far a score can be off."""
+    import faiss
+
+    if not np.isfinite(vectors).all():
+        raise InputError(f"{where}: holds NaN or infinity; encode again")
+    index = _quantizer(vectors.shape[1])
+    index.train(vectors)
+    index.add(vectors)
+    stood_for = index.reconstruct_n(0, len(vectors)).astype(np.float64)
+    distance = np.linalg.norm(vectors - stood_for, axis=1).max()
+    # What float32 can be off, as in dprkit.retrieval.exact; decoding takes a few terms more.
+    lowest, width = (
+        np.abs(faiss.vector_to_array(index.sq.trained)).astype(np.float64).reshape(2, -1)
+    )
+    rounding = (vectors.shape[1] + 16) * 2.0**-24 * np.linalg.norm(lowest + width)
+    # Numbers near float32's end have codes that mean nothing; then the vectors are compared.
+    off = float(distance + rounding)
+    return faiss.serialize_index(index), off if math.isfinite(off) else sys.float_info.max
+
+
+def _quantizer(dim: int) -> Any:
+    import faiss
+
+    kind = faiss.ScalarQuantizer.QT_8bit
+    return faiss.IndexScalarQuantizer(dim, kind, faiss.METRIC_INNER_PRODUCT)
+
+
+def opened(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
+    """The sketch in the folder of an index, if it has one."""
+    return Sketch(directory, manifest, resident_bytes) if PIECES in manifest.files else None
+
+
+class Sketch:
+    """The sketch in the folder of an index, of which `resident_bytes` stay mapped."""
+
+    def __init__(self, directory: Path | str, manifest: Manifest, resident_bytes: int) -> None:
+        """Raises InputError for a file that is not as long as the manifest says."""
+        self.directory = Path(directory)
+        with reading(self.directory / PIECES):
+            content = (self.directory / PIECES).read_bytes()
+        self.pieces = msgspec.json.decode(content, type=list[Piece])
+        files = {piece.file: self._map(piece.file, manifest) for piece in self.pieces}
+        ends = np.cumsum([piece.bytes for piece in self.pieces])
+        near = self.pieces[: int(np.searchsorted(ends, resident_bytes, side="right"))]
+        self._mapped = {p: files[p.file][p.offset : p.offset + p.bytes] for p in near}
+        self._largest = max(piece.bytes for piece in self.pieces)
+
+    def _map(self, name: str, manifest: Manifest) -> np.ndarray:
+        path, wanted = self.directory / name, manifest.files[name].bytes
+        with reading(path):
+            size = path.stat().st_size
+        if size != wanted:
+            raise InputError(
+                f"{path}: {size} bytes where the manifest has {wanted}; run dprkit index again"
+            )
+        return np.memmap(path, np.uint8, "r")
+
+    def helps(self, topk: int) -> bool:
+        """Whether so few passages are looked for that most of a piece is left out."""
+        return 4 * _asked_of_a_piece(topk) <= max(p.stop - p.start for p in self.pieces)
+
+    @contextmanager
+    def lens(self) -> Iterator[Lens]:
+        """What one thread looks through. Within it FAISS starts no threads of its own there."""
+        import faiss
+
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+        try:
+            yield Lens(self.directory, self._mapped, np.empty(self._largest, np.uint8))
+        finally:
+            faiss.omp_set_num_threads(threads)
+
+
+class Lens:
+    """Looks at pieces, one after the other."""
+
+    def __init__(
+        self, directory: Path, mapped: dict[Piece, np.ndarray], memory: np.ndarray
+    ) -> None:
+        """`memory`: bytes to read pieces into that are not among the `mapped`."""
+        self.directory, self.mapped, self.memory = directory, mapped, memory
+
+    def near(self, piece: Piece, questions: np.ndarray, topk: int) -> Found:
+        """The rows (Q, K') that score best by their codes, and these scores.
+
+        K' is enough for the best `topk`, nearly always; at most the rows of the piece.
+        """
+        import faiss
+
+        content = self._read(piece)
+        try:
+            index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(content), piece.bytes))
+        except RuntimeError:
+            raise InputError(
+                f"{self.directory / piece.file}: damaged; run dprkit index --restart"
+            ) from None
+        depth = min(_asked_of_a_piece(topk), piece.stop - piece.start)
+        scores, rows = index.search(questions, depth)
+        return Found(rows + piece.start, scores)
+
+    def _read(self, piece: Piece) -> np.ndarray:
+        if piece in self.mapped:
+            return self.mapped[piece]
+        path, into = self.directory / piece.file, self.memory[: piece.bytes]
+        with reading(path), path.open("rb", buffering=0) as file:
+            file.seek(piece.offset)
+            if file.readinto(into.data) != piece.bytes:
+                raise InputError(f"{path}: was cut short while it was searched; index again")
+        return into
+
+
+def _asked_of_a_piece(topk: int) -> int:
+    return 2 * topk + SPARE

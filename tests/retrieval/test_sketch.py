@@ -1,0 +1,180 @@
+"""Exact search by way of the sketch: the same as brute force, in every bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dprkit.errors import InputError
+from dprkit.manifests import read_manifest
+from dprkit.progress import SILENT, Run
+from dprkit.retrieval import indexing, sketch
+from dprkit.retrieval.exact import ExactIndex
+from dprkit.retrieval.indexing import index, named_embeddings, open_dense
+from dprkit.retrieval.sketch import Sketch, opened
+from dprkit.settings import IndexSettings
+from tests.retrieval.test_exact import assert_same, brute_force, embeddings, with_ties
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Pieces of 600 rows of 12 numbers, for corpora of any size."""
+    monkeypatch.setattr(sketch, "PIECE_BYTES", 600 * 12)
+    monkeypatch.setattr(sketch, "WORTH_BYTES", 0)
+    monkeypatch.setattr(sketch, "SPARE", 8)
+
+
+def sketched(tmp_path, shards, resident=1 << 20):
+    """The exact index of these vectors, with its sketch."""
+    embeddings(tmp_path / "e", shards)
+    settings = IndexSettings(
+        embeddings=str(tmp_path / "e"), output_dir=str(tmp_path / "i"), type="exact"
+    )
+    index(settings)
+    manifest = read_manifest(tmp_path / "i", "index")
+    seen = opened(tmp_path / "i", manifest, resident)
+    assert seen
+    made_of = named_embeddings(tmp_path / "i", manifest.inputs["embeddings"])
+    return ExactIndex(made_of, threads=3, sketch=seen)
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Whether each search was answered by the sketch."""
+    answers, ask = [], ExactIndex._by_sketch
+
+    def asked(self, *args):
+        found = ask(self, *args)
+        answers.append(found is not None)
+        return found
+
+    monkeypatch.setattr(ExactIndex, "_by_sketch", asked)
+    return answers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("resident", [0, 20_000, 1 << 20])
+@pytest.mark.parametrize("topk", [1, 20, 70])
+def test_results_equal_brute_force(tmp_path, settled, dtype, resident, topk):
+    rng = np.random.default_rng(topk + resident)
+    shards = [rng.standard_normal((rows, 12)).astype(dtype) for rows in (1500, 1, 700, 2)]
+    exact = sketched(tmp_path, shards, resident)
+    for count in (1, 2, 3):
+        questions = rng.standard_normal((count, 12), dtype=np.float32)
+        found = exact.search(questions, topk)
+        assert_same(found, brute_force(np.concatenate(shards), questions, topk))
+    assert settled == [True] * 3
+
+
+def test_what_the_sketch_cannot_settle_is_searched_whole(tmp_path, settled):
+    """Many equal vectors, and a question that is as good for all."""
+    rng = np.random.default_rng(0)
+    vectors = with_ties(rng, 3000, 12, np.float32)
+    exact = sketched(tmp_path, [vectors])
+    for question in (vectors[:1], np.zeros((1, 12), np.float32)):
+        assert_same(exact.search(question, 50), brute_force(vectors, question, 50))
+    assert settled == [False, False]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_vectors_of_very_different_size_are_ranked_exactly(tmp_path, seed):
+    """Lengths from 0.001 to 1e6, dimensions that outweigh the others, sums that cancel out."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((2500, 12), dtype=np.float32)
+    vectors *= np.float32(10) ** rng.uniform(-3, 6, (2500, 1) if seed % 2 else 12).astype("f4")
+    vectors[::2, 0] -= vectors[::2] @ np.ones(12, np.float32)
+    questions = np.ones((2, 12), np.float32) + rng.standard_normal((2, 12)).astype("f4") * 1e-6
+    exact = sketched(tmp_path, [vectors[:1000], vectors[1000:]])
+    assert_same(exact.search(questions, 30), brute_force(vectors, questions, 30))
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_numbers_that_have_no_codes_are_compared_as_they_are(tmp_path):
+    vectors = np.random.default_rng(0).uniform(-3e38, 3e38, (1000, 12)).astype(np.float32)
+    question = np.full((1, 12), 1e-3, np.float32)
+    exact = sketched(tmp_path, [vectors])
+    assert_same(exact.search(question, 10), brute_force(vectors, question, 10))
+
+
+def test_no_score_is_further_off_than_the_sketch_says(tmp_path):
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((2000, 12), dtype=np.float32) * np.logspace(0, 3, 12, dtype="f4")
+    question = rng.standard_normal((1, 12), dtype=np.float32)
+    seen = sketched(tmp_path, [vectors]).sketch
+    true = vectors.astype(np.float64) @ question[0].astype(np.float64)
+    most = 0.0
+    with seen.lens() as lens:
+        for piece in seen.pieces:
+            rows, scores = lens.near(piece, question, 600)
+            assert sorted(rows[0]) == list(range(piece.start, piece.stop))
+            share = np.abs(true[rows[0]] - scores[0]).max() / np.linalg.norm(question) / piece.off
+            most = max(most, float(share))
+    assert 0.05 < most <= 1  # a bound, and not one that says nothing
+
+
+def test_a_killed_build_goes_on_after_its_last_shard(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    shards = [rng.standard_normal((800, 12), dtype=np.float32) for _ in range(3)]
+    sketched(tmp_path, shards)
+    settings = IndexSettings(
+        embeddings=str(tmp_path / "e"), output_dir=str(tmp_path / "k"), type="exact"
+    )
+    coded, calls = sketch._coded, []
+
+    def killed(vectors, where):
+        calls.append(len(vectors))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return coded(vectors, where)
+
+    monkeypatch.setattr(sketch, "_coded", killed)
+    with pytest.raises(KeyboardInterrupt):
+        index(settings)
+    index(settings, Run(SILENT))
+    assert calls == [600, 200] * 4  # of the second shard one piece is made twice
+    whole, resumed = (read_manifest(tmp_path / name, "index") for name in "ik")
+    assert whole.identity == resumed.identity and len(whole.files) == 5
+
+
+def test_damage_is_named(tmp_path):
+    rng = np.random.default_rng(6)
+    exact = sketched(tmp_path, [rng.standard_normal((1500, 12), dtype=np.float32)], resident=0)
+    question = np.ones((1, 12), np.float32)
+    path = tmp_path / "i/sketch-00000.faiss"
+    content = path.read_bytes()
+    path.write_bytes(b"?" * 100 + content[100:])
+    with pytest.raises(InputError, match=r"sketch-00000.faiss: damaged"):
+        exact.search(question, 3)
+    path.write_bytes(content[:-9000])
+    with pytest.raises(InputError, match="was cut short while it was searched"):
+        exact.search(question, 3)
+    with pytest.raises(InputError, match="bytes where the manifest has"):
+        open_dense(tmp_path / "i")
+
+
+def test_numbers_that_are_none_are_refused_when_the_index_is_made(tmp_path):
+    vectors = np.ones((50, 12), np.float32)
+    vectors[7, 2] = np.nan
+    with pytest.raises(InputError, match="holds NaN or infinity"):
+        sketched(tmp_path, [vectors])
+
+
+def test_a_small_corpus_has_no_sketch(tmp_path, monkeypatch):
+    monkeypatch.setattr(sketch, "WORTH_BYTES", 1000 * 12 * 4 + 1)
+    embeddings(tmp_path / "e", [np.ones((1000, 12), np.float32)])
+    indexing.index(
+        IndexSettings(embeddings=str(tmp_path / "e"), output_dir=str(tmp_path / "i"), type="exact")
+    )
+    assert set(read_manifest(tmp_path / "i", "index").files) == {"ground.json"}
+    assert open_dense(tmp_path / "i").sketch is None
+
+
+def test_faiss_has_its_threads_again(tmp_path):
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    vectors = np.random.default_rng(0).standard_normal((1500, 12), dtype=np.float32)
+    seen: Sketch = sketched(tmp_path, [vectors]).sketch
+    with seen.lens():
+        assert faiss.omp_get_max_threads() == 1
+    assert faiss.omp_get_max_threads() == before
