@@ -1,9 +1,10 @@
-"""Exact search with no index: the shards themselves, block by block, in bounded memory.
+"""Exact search of the shards themselves, block by block, in bounded memory.
 
 Each thread takes the next block, multiplies it with all questions in float32 and lays aside what
 may be among the best; at the end those few are scored again in float64, and that decides. How far
 float32 can be off is known (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
-3.1: D * 2^-24 * |q| * |p| for D terms in any order), so nothing is laid aside too little.
+3.1: D * 2^-24 * |q| * |p| for D terms in any order), so nothing is laid aside too little. For a few
+questions a sketch of the corpus tells sooner what to lay aside (dprkit.retrieval.sketch).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class ExactIndex:
     that of `Found`, also of equal vectors and of ties beyond the cut. They depend neither on the
     other questions of the batch, nor on block sizes, nor on the number of threads.
 
-    Memory: `resident_bytes` of the corpus, and for each thread about 20 MB; not the corpus's size.
+    Memory: `resident_bytes` of the corpus, what the sketch may keep, and for each thread about
+    20 MB; not the corpus's size.
     """
 
     def __init__(
@@ -94,7 +96,8 @@ class ExactIndex:
             for start in range(0, len(questions) if depth else 0, size):
                 part = slice(start, start + size)
                 best = self._by_sketch(questions[part], depth, pool) if allowed is None else None
-                best = best or self._search(questions[part], depth, allowed, pool)
+                if best is None:
+                    best = self._search(questions[part], depth, allowed, pool)
                 found.rows[part], found.scores[part] = best
         return found
 
@@ -117,8 +120,9 @@ class ExactIndex:
         unseen = np.full(len(questions), -np.inf, np.float32)
         with sketch.lens() as lens:
             for piece in pieces:
+                assert piece.error is not None
                 rows, scores = lens.near(piece, questions, running.depth)
-                running.add(rows, scores, piece.off)
+                running.add(rows, scores, piece.error)
                 if rows.shape[1] < piece.stop - piece.start:
                     unseen = np.maximum(unseen, scores[:, -1])
         return unseen
@@ -165,8 +169,10 @@ class ExactIndex:
         for item in work:
             rows, vectors, norm = self._read(item, reader)
             scores = memory[: len(questions) * len(rows)].reshape(len(questions), len(rows))
-            off = (self.dim + 8) * 2.0**-24 * norm  # the rounding at the end is a term more
-            running.add(rows, _products(questions, vectors, scores), off)
+            if norm * running.norms.max() >= np.finfo(np.float32).max:
+                raise InputError(f"{self.directory}: a score is beyond what float32 can hold")
+            error = (self.dim + 8) * 2.0**-24 * norm  # the rounding at the end is a term more
+            running.add(rows, _products(questions, vectors, scores), error)
 
     def _read(self, work: _Work, reader: Reader) -> tuple[np.ndarray, np.ndarray, float]:
         """The rows of a piece of work (B,), their vectors (B, D), and a norm that none exceeds."""
@@ -207,31 +213,33 @@ class _Running:
     ) -> None:
         self.questions, self.depth, self.take = questions, depth, take
         self.exact = questions.astype(np.float64)
-        self.slack = 2 * np.linalg.norm(self.exact, axis=1)  # both sides of a comparison are off
+        self.norms = np.linalg.norm(self.exact, axis=1)
+        self.smallest = questions.shape[1] * 2.0**-149
+        """What a score can be off where products are too small to be float32 numbers."""
         self.bar = np.full(len(questions), -np.inf, np.float32), 0.0
-        """The K-th best of what was seen, -inf before K were, and the most that was off."""
+        """The K-th best of what was seen, -inf before K were, and the largest error of it."""
         self.held: list[_Triples] = []
         self.size = 0
         self.limit = 2 * len(questions) * depth + 4096
         self.lock = threading.Lock()
 
-    def add(self, rows: np.ndarray, scores: np.ndarray, off: float) -> None:
+    def add(self, rows: np.ndarray, scores: np.ndarray, error: float) -> None:
         """Lay aside what may be among the best of (Q, B) scores of rows, (B,) or (Q, B).
 
-        No score is further off than `off` times the norm of its question.
+        No score is further off than `error` times the norm of its question.
         """
-        bar, most = self.bar
-        off = max(off, most)
+        bar, largest = self.bar
+        error = max(error, largest)
         if scores.shape[1] >= self.depth and bar.min() == -np.inf:
             bar = np.maximum(bar, np.partition(scores, -self.depth, axis=1)[:, -self.depth])
-        passed = np.flatnonzero(scores >= self._passing(bar, off)[:, None])
+        passed = np.flatnonzero(scores >= self._passing(bar, error)[:, None])
         if not len(passed):
             return
         asked, at = np.divmod(passed, scores.shape[1])
         chosen = rows[at] if rows.ndim == 1 else rows.ravel()[passed]
         triples = _Triples(asked.astype(np.int32), chosen, scores.ravel()[passed])
         with self.lock:
-            self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], off)
+            self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], error)
             self.held.append(triples)
             self.size += len(passed)
             if self.size > self.limit:
@@ -244,14 +252,19 @@ class _Running:
         return Found(best.rows.reshape(shape), best.scores.reshape(shape))
 
     def settled(self, unseen: np.ndarray) -> bool:
-        """Whether no row is among the best that was not laid aside: it scores at most `unseen`."""
+        """Whether no row is among the best that was not laid aside: all score at most `unseen`.
+
+        The K rows at or above the bar have true scores of at least the bar less their error, and
+        a row that was not laid aside has at most `unseen` and its own error more.
+        """
         if self.held:
             self._thin_out()
         return bool((unseen < self._passing(*self.bar)).all())
 
-    def _passing(self, bar: np.ndarray, off: float) -> np.ndarray:
-        lowest: np.ndarray = (bar - self.slack * off).astype(np.float32)
-        return lowest
+    def _passing(self, bar: np.ndarray, error: float) -> np.ndarray:
+        """The lowest scores (Q,) that may be among the best: both they and the bar are off."""
+        lowest: np.ndarray = bar - 2 * (self.norms * error + self.smallest)
+        return lowest.astype(np.float32)
 
     def _thin_out(self) -> None:
         left = self._above_the_bar()
@@ -263,15 +276,15 @@ class _Running:
         """What was laid aside, ordered by question, less what cannot be among the best K."""
         held = _Triples(*map(np.concatenate, zip(*self.held, strict=True)))
         held = held.at(np.argsort(held.asked, kind="stable"))
-        bar, off = self.bar
+        bar, error = self.bar
         bar = bar.copy()
         ends = np.searchsorted(held.asked, np.arange(len(bar)), side="right").tolist()
         for question, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if end - start >= self.depth:
                 scores = held.scores[start:end]
                 bar[question] = max(bar[question], np.partition(scores, -self.depth)[-self.depth])
-        self.bar = bar, off
-        return held.at(np.flatnonzero(held.scores >= self._passing(bar, off)[held.asked]))
+        self.bar = bar, error
+        return held.at(np.flatnonzero(held.scores >= self._passing(bar, error)[held.asked]))
 
     def _exactly(self, held: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:
         """The same with scores of float64, rounded to float32; in the order of rows."""

@@ -279,7 +279,7 @@ def _selector(allowed: np.ndarray | None, count: int) -> Any:
 
 
 def _open(path: Path) -> Any:
-    """The index in a file: inverted lists are mapped, and codes too where FAISS can (1.11)."""
+    """The index in a file: inverted lists are mapped, and codes too where FAISS can."""
     import faiss
 
     from dprkit.retrieval.faiss_types import reason_of
@@ -287,7 +287,7 @@ def _open(path: Path) -> Any:
     try:
         if (index := _mapped_lists(path)) is not None:
             return index
-        return faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise InputError(
             f"{path}: FAISS cannot read it: {reason_of(error)}; run dprkit index --restart"

@@ -13,30 +13,34 @@ Blott, 1998): the result is the exact one.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from dprkit.artifacts import Draft
 from dprkit.errors import InputError, reading
-from dprkit.manifests import Manifest
+from dprkit.manifests import Manifest, is_whole
 from dprkit.retrieval.found import Found
 
 if TYPE_CHECKING:
     from dprkit.retrieval.vectors import Embeddings
 
 PIECES = "sketch.json"
-PIECE_BYTES = 4 << 20
-"""Bytes of codes in a piece: a core's cache and a bit."""
+_AGAIN = "run dprkit index --restart"
+PIECE_BYTES = 8 << 20
+"""Bytes of codes in a piece: small enough to share pieces out, and for all to be worth a step."""
 WORTH_BYTES = 32 << 20
 """Bytes of float32 vectors up to which reading them takes no time that anyone would notice."""
 SPARE = 64
 """Besides twice the best K so many are asked of each piece: by 8 bits their order is not sure."""
+SHARE = 16
+"""Only one in so many rows of a piece may be asked for: to sort out more takes longer."""
+BITE = 1024
+"""Vectors that are decoded at a time."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -47,14 +51,15 @@ class Piece(msgspec.Struct, frozen=True):
     file: str
     offset: int
     bytes: int
-    off: float
-    """No score of the piece is further off than this times the norm of the question."""
+    error: float | None
+    """How far off a score can be, for a question of norm 1; None where the codes mean nothing."""
 
 
 def build(work: Draft, embeddings: Embeddings) -> None:
     """Write the sketch of a corpus that is worth one.
 
-    Shard by shard: a killed run goes on after its last one.
+    Shard by shard: a killed run goes on after its last one. What is found does not depend on the
+    sketch, so it is no part of the artifact's identity.
     """
     if 4 * embeddings.count * embeddings.dim < WORTH_BYTES:
         return
@@ -65,85 +70,88 @@ def build(work: Draft, embeddings: Embeddings) -> None:
     for number, vectors in enumerate(embeddings.vectors()):
         name = f"sketch-{number:05d}.faiss"
         if name not in work.record.files:
-            with work.file(name) as file:
+            with work.file(name, content=False) as file:
                 at = 0
                 for begin in range(0, len(vectors), rows):
                     part = np.array(vectors[begin : begin + rows], np.float32)
-                    codes, off = _coded(part, embeddings.directory)
+                    codes, error = _coded(part, embeddings.directory)
                     file.write(codes.data)
                     first = start + begin
-                    pieces.append(Piece(first, first + len(part), name, at, len(codes), off))
+                    pieces.append(Piece(first, first + len(part), name, at, len(codes), error))
                     at += len(codes)
             work.state["pieces"] = msgspec.to_builtins(pieces)
             work.save()
         work.run.progress.advance(len(vectors))
         start += len(vectors)
     work.run.progress.finish()
-    with work.file(PIECES) as file:
+    with work.file(PIECES, content=False) as file:
         file.write(msgspec.json.encode(pieces))
 
 
-def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float]:
-    """The vectors (N, D) as bytes of a FAISS index, and how far a score can be off."""
+def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float | None]:
+    """The vectors (N, D) as bytes of a FAISS index, and how far a score can be off.
+
+    None: numbers near float32's end have no codes.
+    """
     import faiss
 
     if not np.isfinite(vectors).all():
         raise InputError(f"{where}: holds NaN or infinity; encode again")
-    index = _quantizer(vectors.shape[1])
+    count, dim = vectors.shape
+    kind = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexScalarQuantizer(dim, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    stood_for = index.reconstruct_n(0, len(vectors)).astype(np.float64)
-    distance = np.linalg.norm(vectors - stood_for, axis=1).max()
+    error = 0.0
+    for begin in range(0, count, BITE):
+        part = vectors[begin : begin + BITE].astype(np.float64)
+        part -= index.reconstruct_n(begin, len(part))
+        error = max(error, float(np.linalg.norm(part, axis=1).max()))
     # What float32 can be off, as in dprkit.retrieval.exact; decoding takes a few terms more.
-    lowest, width = (
-        np.abs(faiss.vector_to_array(index.sq.trained)).astype(np.float64).reshape(2, -1)
-    )
-    rounding = (vectors.shape[1] + 16) * 2.0**-24 * np.linalg.norm(lowest + width)
-    # Numbers near float32's end have codes that mean nothing; then the vectors are compared.
-    off = float(distance + rounding)
-    return faiss.serialize_index(index), off if math.isfinite(off) else sys.float_info.max
+    ranges = np.abs(faiss.vector_to_array(index.sq.trained)).astype(np.float64)
+    largest = np.linalg.norm(ranges[:dim] + ranges[dim:])
+    error += (dim + 16) * 2.0**-24 * float(largest)
+    return faiss.serialize_index(index), error if math.isfinite(error) else None
 
 
-def _quantizer(dim: int) -> Any:
-    import faiss
-
-    kind = faiss.ScalarQuantizer.QT_8bit
-    return faiss.IndexScalarQuantizer(dim, kind, faiss.METRIC_INNER_PRODUCT)
+# --- looking --------------------------------------------------------------------------------------
 
 
 def opened(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
-    """The sketch in the folder of an index, if it has one."""
-    return Sketch(directory, manifest, resident_bytes) if PIECES in manifest.files else None
+    """The sketch in the folder of an index, if it has one that says something."""
+    if PIECES not in manifest.files:
+        return None
+    sketch = Sketch(directory, manifest, resident_bytes)
+    return None if any(piece.error is None for piece in sketch.pieces) else sketch
 
 
 class Sketch:
     """The sketch in the folder of an index, of which `resident_bytes` stay mapped."""
 
     def __init__(self, directory: Path | str, manifest: Manifest, resident_bytes: int) -> None:
-        """Raises InputError for a file that is not as long as the manifest says."""
+        """Raises InputError for a file that is not what the manifest says, by its length."""
         self.directory = Path(directory)
-        with reading(self.directory / PIECES):
-            content = (self.directory / PIECES).read_bytes()
+        if not is_whole(self.directory, manifest, PIECES):
+            raise InputError(f"{self.directory / PIECES}: missing or damaged; {_AGAIN}")
+        content = (self.directory / PIECES).read_bytes()
         self.pieces = msgspec.json.decode(content, type=list[Piece])
-        files = {piece.file: self._map(piece.file, manifest) for piece in self.pieces}
+        for name in {piece.file for piece in self.pieces}:
+            path, wanted = self.directory / name, manifest.files[name].bytes
+            if not path.is_file() or path.stat().st_size != wanted:
+                raise InputError(f"{path}: missing or cut short; {_AGAIN}")
         ends = np.cumsum([piece.bytes for piece in self.pieces])
-        near = self.pieces[: int(np.searchsorted(ends, resident_bytes, side="right"))]
-        self._mapped = {p: files[p.file][p.offset : p.offset + p.bytes] for p in near}
+        resident = self.pieces[: int(np.searchsorted(ends, resident_bytes, side="right"))]
+        maps = {name: self._map(name) for name in {piece.file for piece in resident}}
+        self._mapped = {p: maps[p.file][p.offset : p.offset + p.bytes] for p in resident}
+        self._longest = max(piece.stop - piece.start for piece in self.pieces)
         self._largest = max(piece.bytes for piece in self.pieces)
 
-    def _map(self, name: str, manifest: Manifest) -> np.ndarray:
-        path, wanted = self.directory / name, manifest.files[name].bytes
-        with reading(path):
-            size = path.stat().st_size
-        if size != wanted:
-            raise InputError(
-                f"{path}: {size} bytes where the manifest has {wanted}; run dprkit index again"
-            )
-        return np.memmap(path, np.uint8, "r")
+    def _map(self, name: str) -> np.ndarray:
+        return np.memmap(self.directory / name, np.uint8, "r")
 
     def helps(self, topk: int) -> bool:
         """Whether so few passages are looked for that most of a piece is left out."""
-        return 4 * _asked_of_a_piece(topk) <= max(p.stop - p.start for p in self.pieces)
+        return SHARE * _asked_of_a_piece(topk) <= self._longest
 
     @contextmanager
     def lens(self) -> Iterator[Lens]:
@@ -177,10 +185,8 @@ class Lens:
         content = self._read(piece)
         try:
             index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(content), piece.bytes))
-        except RuntimeError:
-            raise InputError(
-                f"{self.directory / piece.file}: damaged; run dprkit index --restart"
-            ) from None
+        except (RuntimeError, MemoryError):
+            raise InputError(f"{self.directory / piece.file}: damaged; {_AGAIN}") from None
         depth = min(_asked_of_a_piece(topk), piece.stop - piece.start)
         scores, rows = index.search(questions, depth)
         return Found(rows + piece.start, scores)
@@ -192,7 +198,7 @@ class Lens:
         with reading(path), path.open("rb", buffering=0) as file:
             file.seek(piece.offset)
             if file.readinto(into.data) != piece.bytes:
-                raise InputError(f"{path}: was cut short while it was searched; index again")
+                raise InputError(f"{path}: was cut short while it was searched; {_AGAIN}")
         return into
 
 
