@@ -38,7 +38,8 @@ from dprkit.manifests import read_manifest
 from dprkit.progress import Run
 from dprkit.retrieval.exact import ExactIndex
 from dprkit.retrieval.found import DenseIndex
-from dprkit.retrieval.indexing import index, open_dense
+from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import open_dense
 from dprkit.retrieval.vectors import Embeddings, write_shard
 from dprkit.settings import EncodeSettings, IndexSettings
 

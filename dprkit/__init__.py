@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dprkit.errors import DprkitError
     from dprkit.evaluation.evaluate import evaluate
     from dprkit.models.retriever import load_retriever
-    from dprkit.retrieval.searcher import open_index
+    from dprkit.retrieval.opening import open_index
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ _HOMES = {
     "evaluate": "dprkit.evaluation.evaluate",
     "has_answer": "dprkit.data.answers",
     "load_retriever": "dprkit.models.retriever",
-    "open_index": "dprkit.retrieval.searcher",
+    "open_index": "dprkit.retrieval.opening",
     "read_examples": "dprkit.data.formats",
     "read_passages": "dprkit.data.formats",
     "read_questions": "dprkit.data.formats",

@@ -114,7 +114,7 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     if settings.results is not None:
         yield from _refusing_empty(read_results(settings.results), settings.results)
         return
-    from dprkit.retrieval.searcher import open_index
+    from dprkit.retrieval.opening import open_index
 
     path = str(settings.questions)
     questions = list(read_questions(path))

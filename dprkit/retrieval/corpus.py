@@ -7,73 +7,16 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from dprkit.data.passage_file import PassageFile
 from dprkit.data.rows import Note, silent
-from dprkit.errors import InputError, MismatchError
-from dprkit.manifests import Input, Manifest, is_artifact, is_whole, read_manifest
 from dprkit.records import Passage
 
 NO_ROWS = np.empty(0, np.int64)
 REMOVED = "removed.npy"
 """In an updated index (dprkit.retrieval.updating): (R,) int64 rows, ascending."""
-
-
-class Parts(NamedTuple):
-    """What makes up the passages of an index."""
-
-    files: list[Input]
-    """The corpora, one after the other."""
-    removed: np.ndarray
-    """(R,) int64 rows that count no more, ascending."""
-
-    def __str__(self) -> str:
-        less = f" less {len(self.removed):,} passages" if len(self.removed) else ""
-        return " and ".join(part.path for part in self.files) + less
-
-
-def parts_of(index: Path | str) -> Parts:
-    """What the passages of an index are made of. Raises as `below` does."""
-    manifest = read_manifest(index, "index")
-    if "index" not in manifest.inputs:
-        return Parts([manifest.inputs["passages"]], NO_ROWS)
-    below(index, manifest)
-    files, removed = parts_of(manifest.inputs["index"].path)
-    if "added" in manifest.inputs:
-        files = [*files, manifest.inputs["added_passages"]]
-    return Parts(files, np.union1d(removed, removed_rows(index, manifest)))
-
-
-def below(index: Path | str, manifest: Manifest) -> Manifest:
-    """The manifest of the index that an updated one stands on.
-
-    Raises InputError where that is gone and MismatchError where it was made anew.
-    """
-    known = manifest.inputs["index"]
-    if not is_artifact(known.path):
-        raise InputError(
-            f"{index}: stands on {known.path}, which is gone; put it back, or say where it lies: "
-            "dprkit update-index --index"
-        )
-    found = read_manifest(known.path, "index")
-    if found.identity != known.identity:
-        raise MismatchError(
-            f"{index}: stands on {known.path}, which was made anew; run dprkit update-index again"
-        )
-    return found
-
-
-def removed_rows(index: Path | str, manifest: Manifest) -> np.ndarray:
-    """(R,) int64, ascending: rows of the index below an updated one that count no more."""
-    if not is_whole(Path(index), manifest, REMOVED):
-        raise InputError(
-            f"{Path(index) / REMOVED}: missing or damaged; run dprkit update-index again"
-        )
-    rows: np.ndarray = np.load(Path(index) / REMOVED, allow_pickle=False)
-    return rows
 
 
 class Corpus:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +16,6 @@ from dprkit.progress import Run
 from dprkit.settings import IndexSettings, required
 
 if TYPE_CHECKING:
-    from dprkit.retrieval.found import DenseIndex
     from dprkit.retrieval.vectors import Embeddings
 
 WORTH_A_TWIN = 10_000
@@ -67,9 +65,10 @@ def _inputs(settings: IndexSettings) -> dict[str, str | Input]:
 
 def _build(work: Draft, settings: IndexSettings) -> Manifest:
     if settings.type == "bm25":
-        counts = _home("bm25").build(
-            work, read_passages(work.record.inputs["passages"].path), settings
-        )
+        from dprkit.retrieval import bm25
+
+        passages = read_passages(work.record.inputs["passages"].path)
+        counts = bm25.build(work, passages, settings)
         return work.finish({"type": "bm25", **counts})
     from dprkit.retrieval.vectors import Embeddings
 
@@ -81,12 +80,18 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
     match settings.type:
         case "exact":  # a search reads the embeddings that the manifest names
             tell_ground(work)
-            _home("sketch").build(work, embeddings)
+            from dprkit.retrieval import sketch
+
+            sketch.build(work, embeddings)
             counts = {"passages": embeddings.count, "dim": embeddings.dim}
         case "milvus":
-            counts = _home("milvus").build(work, embeddings, settings)
+            from dprkit.retrieval import milvus
+
+            counts = milvus.build(work, embeddings, settings)
         case _:
-            counts = _home("faiss_index").build(work, embeddings, settings)
+            from dprkit.retrieval import faiss_index
+
+            counts = faiss_index.build(work, embeddings, settings)
     _refuse_changed(work, embeddings)
     return work.finish({"type": settings.type, **counts}, drop=FOR_RESUMING)
 
@@ -121,47 +126,3 @@ def _keep_twin(retriever: str, run: Run) -> None:
         keep_graph(retriever, "question", run=run)
     except (DprkitError, RuntimeError) as error:  # searches go by torch then
         run.progress.note(f"{retriever}: no ONNX twin of its question encoder: {error}")
-
-
-def open_dense(
-    directory: Path | str, nprobe: int | None = None, ef_search: int | None = None
-) -> DenseIndex:
-    """The index of vectors in `directory`, of whatever type its manifest says.
-
-    `nprobe` and `ef_search` stand instead of those it was built with, where its type has them.
-    """
-    manifest = read_manifest(directory, "index")
-    opened: DenseIndex
-    match manifest.counts["type"]:
-        case "bm25":
-            raise InputError(f"{directory}: is a bm25 index, which compares words and no vectors")
-        case "exact":
-            embeddings = named_embeddings(directory, manifest.inputs["embeddings"])
-            exact = _home("exact")
-            sketch = _home("sketch").opened(directory, manifest, exact.RESIDENT_SKETCH)
-            opened = exact.ExactIndex(embeddings, sketch=sketch)
-        case "updated":
-            opened = _home("updating").UpdatedIndex(directory, nprobe, ef_search)
-        case "milvus":
-            opened = _home("milvus").MilvusIndex(directory)
-        case _:
-            opened = _home("faiss_index").FaissIndex(directory, nprobe, ef_search)
-    return opened
-
-
-def _home(module: str) -> Any:
-    """The module of a type, imported when it is used: each brings a library of its own."""
-    return import_module(f"dprkit.retrieval.{module}")
-
-
-def named_embeddings(directory: Path | str, wanted: Input) -> Embeddings:
-    """Embeddings that the index in `directory` names, which must hold what they held."""
-    from dprkit.retrieval.vectors import Embeddings
-
-    found = Embeddings(wanted.path)
-    if found.manifest.identity != wanted.identity:
-        raise MismatchError(
-            f"{directory}: was made of the embeddings {wanted.identity[:23]}, but {wanted.path} "
-            f"holds {found.manifest.identity[:23]}; make the index again"
-        )
-    return found

@@ -14,7 +14,8 @@ from dprkit.files import write_file
 from dprkit.progress import Run
 from dprkit.records import Question
 from dprkit.retrieval.fusion import RRF_K, Fusion, tune
-from dprkit.retrieval.searcher import DEPTH, Hybrid, Searcher, open_index
+from dprkit.retrieval.opening import open_index
+from dprkit.retrieval.searcher import DEPTH, Hybrid, Searcher
 from dprkit.settings import SearchSettings, required
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dprkit.data.passage_file import PassageFile
-from dprkit.data.rows import Note, silent
-from dprkit.errors import InputError, MismatchError, SettingsError
-from dprkit.manifests import Input, identify, is_artifact, read_manifest
+from dprkit.errors import InputError, SettingsError
 from dprkit.records import Hit, Question, Ranking
-from dprkit.retrieval.corpus import Corpus, parts_of
+from dprkit.retrieval.corpus import Corpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,103 +74,6 @@ class Hybrid:
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Found:
         return self.fusion.of(self.each(questions, topk, allowed), topk)
-
-
-# --- opening --------------------------------------------------------------------------------------
-
-
-def open_index(
-    index: Path | str,
-    retriever: Path | str | None = None,
-    passages: Path | str | None = None,
-    *,
-    hybrid: Path | str | None = None,
-    nprobe: int | None = None,
-    ef_search: int | None = None,
-    note: Note = silent,
-) -> Searcher:
-    """The index in a folder, with the retriever and the corpus that its manifest names.
-
-    `retriever` and `passages` say where those lie now, if they were moved. `hybrid`: another index
-    of the same corpus, whose findings are fused with those of the first, by their scores.
-    `nprobe` and `ef_search`: how thoroughly a FAISS index looks. `note` is told what takes long.
-
-    Raises InputError where one is missing and MismatchError where it is not the one the index was
-    made from.
-    """
-    corpus = open_corpus(index, passages, note)
-    engine: Engine = _engine(index, retriever, nprobe, ef_search)
-    if hybrid is not None:
-        from dprkit.retrieval.fusion import Fusion
-
-        ours, theirs = parts_of(index), parts_of(hybrid)
-        same = [part.identity for part in ours.files] == [part.identity for part in theirs.files]
-        if not same or ours.removed.tolist() != theirs.removed.tolist():
-            raise MismatchError(
-                f"{hybrid}: is an index of {theirs}, but {index} is one of {ours}; "
-                "only indexes of the same corpus can be put together"
-            )
-        engine = Hybrid(
-            [engine, _engine(hybrid, retriever, nprobe, ef_search)], Fusion(method="weighted")
-        )
-    return Searcher(engine, corpus)
-
-
-def _engine(
-    index: Path | str, retriever: Path | str | None, nprobe: int | None, ef_search: int | None
-) -> Engine:
-    manifest = read_manifest(index, "index")
-    if manifest.counts["type"] == "bm25":
-        from dprkit.retrieval.bm25 import Bm25Index
-
-        return Bm25Index(index)
-    from dprkit.retrieval.indexing import open_dense
-
-    found = _same(index, manifest.inputs["retriever"], retriever, "--retriever")
-    return Dense(open_dense(index, nprobe, ef_search), found)
-
-
-def open_corpus(
-    index: Path | str, passages: Path | str | None = None, note: Note = silent
-) -> Corpus:
-    """The passages that an index finds; `passages` says where its (first) corpus lies now.
-
-    Raises InputError where a file is missing, MismatchError where it is another.
-    """
-    (first, *added), removed = parts_of(index)
-    paths = [_same(index, first, passages, "--passages")]
-    paths += [_same(index, part, None) for part in added]
-    return Corpus(paths, removed, note)
-
-
-def _same(
-    index: Path | str, wanted: Input, path: Path | str | None, flag: str | None = None
-) -> Path:
-    """The path of an input of the index, checked to hold what it held when that was made.
-
-    `flag`: where the user can say that it was moved.
-    """
-    here = Path(path or wanted.path)
-    what = flag.removeprefix("--") if flag else "corpus"
-    way_out = f"say where it lies with {flag}" if flag else "put it back, or update the index again"
-    if not here.exists():
-        raise InputError(f"{index}: its {what} {here} is gone; {way_out}")
-    if wanted.identity.startswith("retriever:") and not is_artifact(here):
-        read_manifest(here, "retriever")
-    found = _identity(here, wanted)
-    if found != wanted.identity:
-        raise MismatchError(
-            f"{index}: was made with the {what} {wanted.path} ({wanted.identity[:23]}), "
-            f"but {here} holds {found[:23]}; make the embeddings and the index again"
-        )
-    return here
-
-
-def _identity(here: Path, wanted: Input) -> str:
-    """The identity of what lies there. A corpus that was moved is hashed once, for its index."""
-    if wanted.identity.startswith("sha256:") and os.path.realpath(here) != wanted.path:
-        return f"sha256:{PassageFile(here).sha256}"
-    return identify(here, wanted).identity
 
 
 # --- searching ------------------------------------------------------------------------------------

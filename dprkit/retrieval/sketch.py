@@ -117,7 +117,7 @@ def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float | None]:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def opened(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
+def open_sketch(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
     """The sketch in the folder of an index, if it has one that says something."""
     if PIECES not in manifest.files:
         return None

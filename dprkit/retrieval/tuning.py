@@ -218,7 +218,7 @@ def _try(
 
 def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[Point]:
     """An index at each depth its type has: recall of `gold` (Q, K), latency, speed, memory."""
-    from dprkit.retrieval.indexing import open_dense
+    from dprkit.retrieval.opening import open_dense
 
     counts = read_manifest(folder, "index").counts
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -12,7 +12,6 @@ exact) until the whole is worth building anew. An updated index can be updated i
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -23,18 +22,14 @@ from dprkit.data.streams import open_source, read_text_lines
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, Manifest, read_manifest
 from dprkit.progress import Run
-from dprkit.retrieval.corpus import REMOVED, Corpus, below, removed_rows
-from dprkit.retrieval.exact import ExactIndex
-from dprkit.retrieval.found import DenseIndex, Found, best
-from dprkit.retrieval.indexing import named_embeddings, open_dense, tell_ground
-from dprkit.retrieval.searcher import open_corpus
+from dprkit.retrieval.corpus import Corpus
+from dprkit.retrieval.indexing import tell_ground
+from dprkit.retrieval.opening import REMOVED, open_corpus, row_count
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import UpdateSettings, required
 
 OWN = ("index", "added", "added_passages", "remove")
 """The inputs that an updated index has beside those of the index below it."""
-SPARE = 1024
-"""Removed rows up to which so many more are asked for; to leave more out, the rest is named."""
 WORTH_BUILDING = 0.2
 """Share of an index that was added or removed from which on building it anew pays."""
 
@@ -143,79 +138,3 @@ def _replaced(path: str, corpus: Corpus, gone: dict[str, int]) -> int:
         embeddings.check(number)
         gone |= corpus.rows_of(embeddings.ids_of(number))
     return embeddings.count
-
-
-def row_count(index: Manifest) -> int:
-    """The rows of an index, those included that were removed."""
-    return int(index.counts.get("rows", index.counts["passages"]))
-
-
-class UpdatedIndex:
-    """An index with what was added to it and removed since. Inner product.
-
-    Scores of product codes are too far off to stand beside exact ones: what is found by them is
-    scored again by the vectors it was made from.
-    """
-
-    def __init__(
-        self, directory: Path | str, nprobe: int | None = None, ef_search: int | None = None
-    ) -> None:
-        """Raises InputError and MismatchError where what it stands on is gone or another."""
-        self.manifest = read_manifest(directory, "index")
-        inputs = self.manifest.inputs
-        base = below(directory, self.manifest)
-        self.count = int(self.manifest.counts["passages"])
-        self.base: DenseIndex = open_dense(inputs["index"].path, nprobe, ef_search)
-        self.base_rows = row_count(base)
-        self.removed = removed_rows(directory, self.manifest)
-        self.added = self.exact_base = None
-        if "added" in inputs:
-            self.added = ExactIndex(named_embeddings(directory, inputs["added"]))
-            if "PQ" in base.counts.get("factory", ""):
-                self.exact_base = named_embeddings(directory, base.inputs["embeddings"])
-
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
-        """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
-
-        `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
-        """
-        in_base = in_added = None
-        depth = min(topk, self.count)
-        if allowed is not None:
-            allowed = np.setdiff1d(allowed, self.removed, assume_unique=True)
-            depth = min(topk, len(allowed))
-            in_base, in_added = np.split(allowed, [np.searchsorted(allowed, self.base_rows)])
-            in_added = in_added - self.base_rows
-        rows, scores = self._search_base(vectors, depth, in_base)
-        if self.exact_base:
-            scores = _scores(self.exact_base, vectors, rows)
-        if self.added:
-            new = self.added.search(vectors, depth, in_added)
-            rows = np.hstack([rows, new.rows + self.base_rows])
-            scores = np.hstack([scores, new.scores])
-        return best(rows, scores, depth)
-
-    def _search_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
-        if allowed is not None:
-            return self.base.search(vectors, depth, allowed)
-        if len(self.removed) > SPARE:
-            return self.base.search(vectors, depth, self._left)
-        found = self.base.search(vectors, depth + len(self.removed))
-        gone = np.isin(found.rows, self.removed)
-        found.rows[gone], found.scores[gone] = -1, -np.inf
-        return found
-
-    @cached_property
-    def _left(self) -> np.ndarray:
-        """Rows of the index below that were not removed."""
-        return np.delete(np.arange(self.base_rows), self.removed)
-
-
-def _scores(embeddings: Embeddings, questions: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(Q, K) inner products of questions (Q, D) with rows (Q, K); -inf where a row is -1."""
-    scores = np.full(rows.shape, -np.inf, np.float32)
-    for question, own, into in zip(questions, rows, scores, strict=True):
-        order = np.argsort(own)
-        order = order[own[order] >= 0]
-        into[order] = embeddings.take(own[order]) @ question
-    return scores

@@ -4,7 +4,8 @@ import pytest
 from dprkit.errors import InputError
 from dprkit.manifests import read_manifest
 from dprkit.retrieval.faiss_index import FaissIndex
-from dprkit.retrieval.indexing import index, open_dense
+from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import open_dense
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import IndexSettings
 

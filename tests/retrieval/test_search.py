@@ -9,8 +9,8 @@ from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Question
 from dprkit.retrieval.faiss_index import FaissIndex
+from dprkit.retrieval.opening import open_index
 from dprkit.retrieval.search import search
-from dprkit.retrieval.searcher import open_index
 from dprkit.settings import SearchSettings, TrainSettings
 from dprkit.training.train import train
 

@@ -9,8 +9,8 @@ from dprkit.records import Question
 from dprkit.retrieval.found import Found
 from dprkit.retrieval.fusion import Fusion, fuse
 from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import open_index
 from dprkit.retrieval.search import search
-from dprkit.retrieval.searcher import open_index
 from dprkit.settings import IndexSettings, SearchSettings
 
 QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa"]

@@ -14,8 +14,9 @@ from dprkit.progress import SILENT, Run
 from dprkit.retrieval import sketch
 from dprkit.retrieval.exact import ExactIndex, _Running
 from dprkit.retrieval.found import Found
-from dprkit.retrieval.indexing import index, named_embeddings, open_dense
-from dprkit.retrieval.sketch import Lens, Sketch, opened
+from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import _named_embeddings, open_dense
+from dprkit.retrieval.sketch import Lens, Sketch, open_sketch
 from dprkit.settings import IndexSettings
 from tests.retrieval.test_exact import assert_same, brute_force, embeddings, with_ties
 
@@ -37,9 +38,9 @@ def sketched(tmp_path, shards, resident=1 << 20):
     )
     index(settings)
     manifest = read_manifest(tmp_path / "i", "index")
-    seen = opened(tmp_path / "i", manifest, resident)
+    seen = open_sketch(tmp_path / "i", manifest, resident)
     assert seen
-    made_of = named_embeddings(tmp_path / "i", manifest.inputs["embeddings"])
+    made_of = _named_embeddings(tmp_path / "i", manifest.inputs["embeddings"])
     return ExactIndex(made_of, threads=3, sketch=seen)
 
 
@@ -247,7 +248,7 @@ def test_many_shards_need_few_open_files(tmp_path):
     shards = [rng.standard_normal((20, 12), dtype=np.float32) for _ in range(80)]
     sketched(tmp_path, shards)
     before = len(os.listdir("/proc/self/fd"))
-    seen = opened(tmp_path / "i", read_manifest(tmp_path / "i", "index"), resident_bytes=0)
+    seen = open_sketch(tmp_path / "i", read_manifest(tmp_path / "i", "index"), resident_bytes=0)
     assert len(seen.pieces) == 80
     assert len(os.listdir("/proc/self/fd")) < before + 20
 

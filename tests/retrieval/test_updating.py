@@ -10,8 +10,8 @@ import pytest
 from dprkit.data.formats import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.retrieval.encode import encode_corpus
-from dprkit.retrieval.indexing import index, open_dense
-from dprkit.retrieval.searcher import open_index
+from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import open_dense, open_index
 from dprkit.retrieval.updating import update_index
 from dprkit.settings import EncodeSettings, IndexSettings, UpdateSettings
 

@@ -13,7 +13,7 @@ from dprkit.retrieval.exchange.importing import import_embeddings
 from dprkit.retrieval.exchange.placing import Rows
 from dprkit.retrieval.exchange.sources import source_files
 from dprkit.retrieval.indexing import index
-from dprkit.retrieval.searcher import open_index
+from dprkit.retrieval.opening import open_index
 from dprkit.settings import ImportEmbeddingsSettings, IndexSettings, TrainSettings
 from dprkit.training.train import train
 from tests.conftest import call
