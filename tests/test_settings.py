@@ -10,6 +10,7 @@ from dprkit.settings import (
     STAGES,
     EncodeSettings,
     EvaluateSettings,
+    IndexSettings,
     SelectSettings,
     TrainSettings,
     bundled,
@@ -150,3 +151,10 @@ def test_a_path_that_is_needed_is_asked_for_by_its_flag():
     assert required("x", "--index", "index") == "x"
     with pytest.raises(SettingsError, match=r"^no index given; name it with --index$"):
         required(None, "--index", "index")
+
+
+def test_a_setting_of_another_type_of_index_makes_no_other_index():
+    flat = record_of(IndexSettings(type="flat"))
+    assert flat == record_of(IndexSettings(type="flat", k1=1.2, uri="x", max_ram="8GB"))
+    for other in (IndexSettings(type="bm25", k1=1.2), IndexSettings(type="bm25", stemmer="none")):
+        assert record_of(other) != record_of(IndexSettings(type="bm25"))

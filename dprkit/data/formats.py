@@ -18,11 +18,13 @@ import ast
 import csv
 import hashlib
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+from urllib.parse import quote
 
 import jsonlines
 import msgspec
@@ -468,8 +470,16 @@ def write_ranking(ranking: Ranking, file: BinaryIO) -> None:
 
 
 def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
-    """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag."""
-    question = ranking.question.id.replace(" ", "_")
+    """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag.
+
+    Spaces, which separate columns, are written %20 in ids. A score has all digits of a float32, so
+    that tools which sort by it find this order.
+    """
+    question = _column(ranking.question.id)
     for rank, hit in enumerate(ranking.hits, start=1):
-        passage = hit.id.replace(" ", "_")
-        file.write(f"{question} Q0 {passage} {rank} {hit.score:.6f} {tag}\n".encode())
+        passage = _column(hit.id)
+        file.write(f"{question} Q0 {passage} {rank} {hit.score:.9g} {tag}\n".encode())
+
+
+def _column(id_: str) -> str:
+    return re.sub(r"\s", lambda space: quote(space[0]), id_)

@@ -118,11 +118,13 @@ class Searcher:
     def _ranked(self, asked: list[Question], topk: int) -> Iterator[Ranking]:
         found = self.engine.search([q.question for q in asked], topk, self.allowed)
         there = found.rows >= 0
-        passages = iter(self.passages.at(found.rows[there].tolist()))
+        passages = iter(self.passages.at(found.rows[there].tolist()))  # of all questions
         for question, scores, filled in zip(asked, found.scores, there, strict=True):
             hits = [
                 Hit(passage.id, score, passage.title, passage.text)
-                for score, passage in zip(scores[filled].tolist(), passages, strict=False)
+                for score, passage in zip(
+                    scores[filled].tolist(), islice(passages, int(filled.sum())), strict=True
+                )
             ]
             yield Ranking(question, tuple(hits))
 

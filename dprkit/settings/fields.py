@@ -35,6 +35,7 @@ def about(
     replaces: str = "",
     harmless: bool = False,
     resumable: bool = False,
+    only_for: tuple[str, ...] = (),
 ) -> Meta:
     """Describe a setting.
 
@@ -43,7 +44,8 @@ def about(
     "argument". `replaces`: settings that count as not given when this one
     is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
     what comes out, so an artifact made with another value is no other artifact. `resumable`: a
-    half-done artifact may go on with another value.
+    half-done artifact may go on with another value. `only_for`: the values of the setting `type`
+    for which this one counts; with others it changes nothing.
     """
     shown = {"panel": panel, "path": path or bool(workspace), "workspace": workspace}
     return Meta(
@@ -55,6 +57,7 @@ def about(
             "replaces": replaces,
             "harmless": harmless,
             "resumable": resumable,
+            "only_for": only_for,
         },
     )
 
@@ -75,6 +78,7 @@ class Setting:
     replaces: str
     harmless: bool
     resumable: bool
+    only_for: tuple[str, ...]
 
 
 @cache
@@ -95,10 +99,16 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
 
 
 def record_of(settings: msgspec.Struct) -> dict[str, Any]:
-    """What a manifest keeps of settings: all but paths, which count by what they hold."""
-    fields = fields_of(type(settings))
+    """What a manifest keeps of settings.
+
+    All but paths, which count by what they hold, and what another type of the thing would have.
+    """
     values = msgspec.to_builtins(settings)
-    return {name: value for name, value in values.items() if not fields[name].path}
+    return {
+        name: values[name]
+        for name, field in fields_of(type(settings)).items()
+        if not field.path and (not field.only_for or values["type"] in field.only_for)
+    }
 
 
 def required(value: str | None, flag: str, what: str) -> str:

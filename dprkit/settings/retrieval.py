@@ -84,6 +84,7 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For auto: memory that searching may take (default: half of the machine's).",
             metavar="8GB",
+            only_for=("auto",),
         ),
     ] = None
     target_recall: Annotated[
@@ -102,26 +103,35 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count, about("For hnsw: candidates to keep for a question (0: by --target-recall).")
     ] = 0
     k1: Annotated[
-        AtLeast0, about("For bm25: how slowly a word's weight stops growing with repetition.")
+        AtLeast0,
+        about(
+            "For bm25: how slowly a word's weight stops growing with repetition.",
+            only_for=("bm25",),
+        ),
     ] = 0.9
     b: Annotated[
         Annotated[float, Meta(ge=0, le=1)],
-        about("For bm25: how much long passages are held back, 0 to 1."),
+        about("For bm25: how much long passages are held back, 0 to 1.", only_for=("bm25",)),
     ] = 0.4
     stemmer: Annotated[
         str,
         about(
-            "For bm25: language of the stemmer and the stop words; none keeps words as they are."
+            "For bm25: language of the stemmer and the stop words; none keeps words as they are.",
+            only_for=("bm25",),
         ),
     ] = "english"
     uri: Annotated[
         str | None,
         about(
-            "For milvus: a server, such as http://host:19530; else one inside the index's folder."
+            "For milvus: a server, such as http://host:19530; else one inside the index's folder.",
+            only_for=("milvus",),
         ),
     ] = None
     collection: Annotated[
-        str | None, about("For milvus: its collection; else one named after the embeddings.")
+        str | None,
+        about(
+            "For milvus: its collection; else one named after the embeddings.", only_for=("milvus",)
+        ),
     ] = None
     token_file: Annotated[
         str | None,

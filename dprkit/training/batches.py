@@ -21,17 +21,11 @@ from dprkit.data.answers import answer_flags, has_token
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
-from dprkit.settings import TrainSettings
 from dprkit.training.examples import ExampleFile
 from dprkit.training.layout import Layout, batches_needed, cut, lay_out
 
 At = tuple[int, int]
 """A training row: the number of its file, its number there."""
-
-
-def batch_size(settings: TrainSettings) -> int:
-    """Questions in a batch; 32 where neither the user nor train() has said."""
-    return settings.batch_size or 32
 
 
 # --- which rows -----------------------------------------------------------------------------------
@@ -248,7 +242,6 @@ class Batch(NamedTuple):
     passages: list[Passage]
     positives: list[int]
     """(Q,): the column of the passage that answers question i."""
-    answers: list[tuple[str, ...]]
     files: list[int]
     """(Q,): the file that a question is of."""
     places: list[str]
@@ -283,7 +276,6 @@ def make_batch(
         [example.question for example in examples],
         passages,
         positives,
-        [example.answers for example in examples],
         files,
         [mixture.where(at) for at in rows],
         false,
@@ -325,7 +317,6 @@ class Prepared(NamedTuple):
     """A batch of Q questions and P passages as token ids."""
 
     step: int
-    epoch: int
     question_ids: Ids
     passage_ids: Ids
     positives: np.ndarray
@@ -342,11 +333,9 @@ def prepare(
     plan: Plan, draw: Draw, tokens: Tokens, step: int, by_answers: bool = False
 ) -> Prepared:
     """The batch of optimizer step `step`, counted from 0: a pure function of its arguments."""
-    epoch = plan.epoch(step)
-    batch = make_batch(plan.mixture, plan.rows(step), epoch, draw, by_answers)
+    batch = make_batch(plan.mixture, plan.rows(step), plan.epoch(step), draw, by_answers)
     return Prepared(
         step,
-        epoch,
         tokens.questions(batch.questions),
         tokens.passages(batch.passages),
         np.array(batch.positives, np.int64),

@@ -99,7 +99,7 @@ def test_updates_stand_on_updates(corpora, tmp_path):
 
 
 def test_many_removed_rows_are_left_out(corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr("dprkit.retrieval.updating.SPARE", 3)
+    monkeypatch.setattr("dprkit.retrieval.updated_index.SPARE", 3)
     base = built(tmp_path, corpora["old"], "flat")
     up = updated(base, tmp_path / "up", corpora["new"], Path(corpora["gone"]))
     assert rankings(up) == rankings(built(tmp_path, corpora["whole"], "exact"))
