@@ -163,7 +163,7 @@ class _Encoding:
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""
-        from dprkit.retrieval.fleet import helpers
+        from dprkit.retrieval.local_processes import helpers
         from dprkit.retrieval.vectors import dim_of, shard_names
 
         wanted = range(part[0], self.total, part[1])
@@ -174,7 +174,7 @@ class _Encoding:
             progress.start("encoding", sum(len(self._rows(n)) for n in wanted), "passages")
             size = self.settings.num_processes
             if self.settings.engine == "ray":
-                from dprkit.retrieval.cluster import on_ray
+                from dprkit.retrieval.ray_tasks import on_ray
 
                 on_ray(self._alone(part), size, self.run)
                 size = 1  # there is nothing left to help with

@@ -29,7 +29,7 @@ from dprkit.retrieval.found import Found
 if TYPE_CHECKING:
     from dprkit.retrieval.vectors import Embeddings
 
-PIECES = "sketch.json"
+CONTENTS = "sketch.json"
 _AGAIN = "run dprkit index --restart"
 PIECE_BYTES = 8 << 20
 """Bytes of codes in a piece: small enough to share pieces out, and for all to be worth a step."""
@@ -84,7 +84,7 @@ def build(work: Draft, embeddings: Embeddings) -> None:
         work.run.progress.advance(len(vectors))
         start += len(vectors)
     work.run.progress.finish()
-    with work.file(PIECES, content=False) as file:
+    with work.file(CONTENTS, content=False) as file:
         file.write(msgspec.json.encode(pieces))
 
 
@@ -119,7 +119,7 @@ def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float | None]:
 
 def open_sketch(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
     """The sketch in the folder of an index, if it has one that says something."""
-    if PIECES not in manifest.files:
+    if CONTENTS not in manifest.files:
         return None
     sketch = Sketch(directory, manifest, resident_bytes)
     return None if any(piece.error is None for piece in sketch.pieces) else sketch
@@ -131,9 +131,9 @@ class Sketch:
     def __init__(self, directory: Path | str, manifest: Manifest, resident_bytes: int) -> None:
         """Raises InputError for a file that is not what the manifest says, by its length."""
         self.directory = Path(directory)
-        if not is_whole(self.directory, manifest, PIECES):
-            raise InputError(f"{self.directory / PIECES}: missing or damaged; {_AGAIN}")
-        content = (self.directory / PIECES).read_bytes()
+        if not is_whole(self.directory, manifest, CONTENTS):
+            raise InputError(f"{self.directory / CONTENTS}: missing or damaged; {_AGAIN}")
+        content = (self.directory / CONTENTS).read_bytes()
         self.pieces = msgspec.json.decode(content, type=list[Piece])
         for name in {piece.file for piece in self.pieces}:
             path, wanted = self.directory / name, manifest.files[name].bytes

@@ -8,8 +8,8 @@ import pytest
 from dprkit.errors import FormatError, MissingExtra
 from dprkit.manifests import read_manifest
 from dprkit.progress import Run
-from dprkit.retrieval.cluster import _share
 from dprkit.retrieval.encode import encode_corpus
+from dprkit.retrieval.ray_tasks import _share
 from dprkit.settings import EncodeSettings
 
 
