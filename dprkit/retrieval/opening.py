@@ -80,7 +80,7 @@ def _engine(
         from dprkit.retrieval.bm25 import Bm25Index
 
         return Bm25Index(index)
-    found = _same(index, manifest.inputs["retriever"], retriever, "--retriever")
+    found = input_path(index, manifest.inputs["retriever"], retriever, "--retriever")
     return Dense(open_dense(index, nprobe, ef_search), found)
 
 
@@ -216,15 +216,15 @@ def open_corpus(
     Raises InputError where a file is missing, MismatchError where it is another.
     """
     (first, *added), removed = parts_of(index)
-    paths = [_same(index, first, passages, "--passages")]
-    paths += [_same(index, part, None) for part in added]
+    paths = [input_path(index, first, passages, "--passages")]
+    paths += [input_path(index, part, None) for part in added]
     return Corpus(paths, removed, note)
 
 
-def _same(
+def input_path(
     index: Path | str, wanted: Input, path: Path | str | None, flag: str | None = None
 ) -> Path:
-    """The path of an input of the index, checked to hold what it held when that was made.
+    """The path of an input of an index or of embeddings, which must hold what it held then.
 
     `flag`: where the user can say that it was moved.
     """

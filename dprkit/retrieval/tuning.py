@@ -18,6 +18,7 @@ from dprkit.errors import InputError, ProcessError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run
 from dprkit.retrieval.indexing import index
+from dprkit.retrieval.opening import input_path
 from dprkit.settings import IndexSettings, required
 from dprkit.settings.tuning import TuneSettings
 
@@ -152,17 +153,15 @@ def _measure_all(work: Draft, settings: TuneSettings) -> Manifest:
 
 def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
     """The questions' vectors (Q, D), by the retriever that made the embeddings."""
-    from dprkit.models.retriever import load_retriever
+    from dprkit.models.backends.load import load_question_encoder
 
     path = str(settings.questions)
     texts = [q.question for q in islice(read_questions(path), settings.num_questions)]
     if not texts:
         raise InputError(f"{path}: holds no question; there is nothing to measure with")
     wanted = embeddings.manifest.inputs["retriever"]
-    here = settings.retriever or wanted.path
-    if read_manifest(here, "retriever").identity != wanted.identity:
-        raise InputError(f"{here}: is not the retriever that made {embeddings.directory}")
-    return load_retriever(here).encode_questions(texts)
+    here = input_path(embeddings.directory, wanted, settings.retriever, "--retriever")
+    return load_question_encoder(here).encode_questions(texts)
 
 
 def _sampled(embeddings: Embeddings, size: int, scratch: Path) -> Embeddings:
