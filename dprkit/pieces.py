@@ -22,7 +22,14 @@ from dprkit import leases
 from dprkit.artifacts import PIECES, SHARED_PATIENCE, Draft, begin
 from dprkit.errors import LockedError, writing
 from dprkit.files import appearing, lock
-from dprkit.manifests import FileRecord, Manifest, is_artifact, read_manifest, read_progress
+from dprkit.manifests import (
+    FileRecord,
+    Manifest,
+    is_artifact,
+    read_manifest,
+    read_progress,
+    record_file,
+)
 
 POLL = 0.5
 """Seconds between two looks at what the others are doing."""
@@ -105,6 +112,9 @@ class Pieces:
             if self.finished:
                 return
             self._refuse_another_run()
+            if number in self.whole():  # made twice; here lie the files that came last
+                here = self.work.directory
+                records = {n: record_file(here / n, r.content) for n, r in records.items()}
             if not self.work.state:
                 self.work.state["pieces"] = self.total
                 self.work.save()

@@ -6,7 +6,7 @@ import pytest
 from dprkit import pieces as pieces_module
 from dprkit.artifacts import PIECES, draft
 from dprkit.errors import LockedError, MismatchError
-from dprkit.manifests import read_manifest
+from dprkit.manifests import is_whole, read_manifest
 from dprkit.pieces import Pieces
 from dprkit.progress import Run
 
@@ -68,6 +68,32 @@ def test_two_at_once_share_the_pieces_and_end_with_one_artifact(tmp_path):
         thread.join()
     assert sorted(parts[0] + parts[1]) == list(range(6))
     assert found[0].identity == found[1].identity == work_through(tmp_path / "b", []).identity
+
+
+@pytest.mark.parametrize("last", ["first", "second"])
+def test_a_piece_made_twice_is_recorded_as_it_lies_there(tmp_path, last):
+    """A holder that was taken for dead, on a processor that rounds otherwise."""
+
+    def write(work, who):
+        with work.file("0.txt") as file:
+            file.write(who.encode())
+
+    with (
+        making(tmp_path / "a") as first,
+        making(tmp_path / "a") as second,
+        Pieces(first, 1, NAMES) as ours,
+        Pieces(second, 1, NAMES) as theirs,
+    ):
+        if last == "second":
+            write(first, "first")
+        write(second, "second")
+        theirs.done(0, ["0.txt"])
+        if last == "first":
+            write(first, "first")
+        ours.done(0, ["0.txt"])
+        manifest = ours.finish({"of": 1})
+    assert manifest and (tmp_path / "a/0.txt").read_text() == last
+    assert is_whole(tmp_path / "a", manifest, "0.txt")
 
 
 def test_parts_make_their_pieces_and_the_last_one_the_artifact(tmp_path):
