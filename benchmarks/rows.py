@@ -58,7 +58,7 @@ def measure(path: Path) -> None:
     """Open the file and read rows of it; prints JSON."""
     import numpy as np
 
-    from dprkit.training.examples import ExampleFile
+    from dprkit.data.example_file import ExampleFile
 
     before, began = peak(), time.perf_counter()
     examples = ExampleFile(path)

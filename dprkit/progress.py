@@ -6,7 +6,7 @@ terminal and plain lines elsewhere; a library user passes nothing and gets silen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -27,6 +27,13 @@ class Progress:
 
 
 SILENT = Progress()
+
+Note = Callable[[str], None]
+"""Where the library tells what takes long: a display's `note`."""
+
+
+def silent(_: str) -> None:
+    """The `Note` of nobody."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dprkit.data.formats import Place, passage_columns, placed_passages, read_passages, text_key
-from dprkit.data.rows import IndexedFile, Note, Rows, Table, blocks, changed, silent, unnamed_file
+from dprkit.data.rows import IndexedFile, Rows, Table, blocks, changed, unnamed_file
 from dprkit.data.streams import CHUNK, Source, open_source
 from dprkit.errors import FormatError
+from dprkit.progress import Note, silent
 from dprkit.records import Passage
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 The index is made in one pass, which checks every row, and kept beside the data:
 
-    train.jsonl             the data: examples (here) or passages (data/passage_file.py)
+    train.jsonl             the data: examples (data/example_file.py) or passages (passage_file.py)
     train.jsonl.rows        one line of JSON (what file it is the index of), then for each row its
                             first byte (64 bits), length, line (32 each) and key (64 bits)
     train.jsonl.gz.rows-data   a compressed file cannot be read at random: its bytes, unpacked once
@@ -34,10 +34,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.data.formats import Place, example_key
-from dprkit.data.streams import CHUNK, STDIN, Row, Source, is_compressed, read_json_rows, source_of
+from dprkit.data.formats import Place
+from dprkit.data.streams import CHUNK, STDIN, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.files import appearing
+from dprkit.progress import Note, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,12 +51,6 @@ _VERSION = 3
 FIELDS = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
 ROW = 24  # bytes
 _LARGE = 1 << 30
-
-Note = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    pass
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -160,44 +155,6 @@ class IndexedFile:
         if len(raw) != length or _stamp(os.fstat(self._handle)) != self._stamp:
             raise changed(self.path)
         return raw
-
-
-def _example_rows(source: Source) -> Iterator[tuple[Place, int]]:
-    for row in read_json_rows(source):
-        line = row.where if isinstance(row.where, int) else 0
-        yield Place(row.start, len(row.raw), line), example_key(row, source.path)
-
-
-EXAMPLES = Rows("examples", _example_rows)
-
-
-class RowFile:
-    """The rows of a DPR examples file, read when they are asked for. Memory is 24 bytes a row."""
-
-    def __init__(self, path: Path | str, note: Note = silent) -> None:
-        """Open `path`, making its index if there is none; `note` is told what takes long.
-
-        Raises InputError for what cannot be read at random (a pipe) and FormatError, with line
-        or byte, for the first row that is no example.
-        """
-        self._file = IndexedFile(path, EXAMPLES, note)
-        self.path, self.sha256 = self._file.path, self._file.sha256
-        self._table: np.ndarray = self._file.table[:]
-        self.keys: np.ndarray = self._table["key"]
-        """(N,) uint64, of `example_key`: equal where first positives are; 0: none has a text."""
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def row(self, i: int) -> Row:
-        """Row `i`, counted from 0. Raises InputError where the file is not what was indexed."""
-        start, length, _, _ = self._table[i].item()
-        return Row(self._file.read(start, length), self.where(i), start)
-
-    def where(self, i: int) -> int | str:
-        """The place of row `i` for a message: its line, or "byte N" in an array."""
-        start, _, line, _ = self._table[i].item()
-        return int(line) or f"byte {start}"
 
 
 def changed(path: Path | str) -> InputError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dprkit.data.passage_file import PassageFile
-from dprkit.data.rows import Note, silent
+from dprkit.progress import Note, silent
 from dprkit.records import Passage
 
 NO_ROWS = np.empty(0, np.int64)

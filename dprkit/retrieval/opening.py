@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dprkit.data.passage_file import PassageFile
-from dprkit.data.rows import Note, silent
 from dprkit.errors import InputError, MismatchError
 from dprkit.manifests import (
     Input,
@@ -24,6 +23,7 @@ from dprkit.manifests import (
     is_whole,
     read_manifest,
 )
+from dprkit.progress import Note, silent
 from dprkit.retrieval.corpus import NO_ROWS, Corpus
 from dprkit.retrieval.searcher import Dense, Engine, Hybrid, Searcher
 

@@ -18,10 +18,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dprkit.data.answers import answer_flags, has_token
+from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
-from dprkit.training.examples import ExampleFile
 from dprkit.training.layout import Layout, batches_needed, cut, lay_out
 
 At = tuple[int, int]

@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from dprkit.data.example_file import ExampleFile
 from dprkit.data.rows import changed
 from dprkit.errors import ProcessError
 from dprkit.models.tokens import Tokens
 from dprkit.training.batches import Draw, Mixture, Plan, Prepared, prepare
-from dprkit.training.examples import ExampleFile
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -27,10 +27,10 @@ from dprkit.training.completion import (
 from dprkit.training.processes import Group, join, joined, launch
 
 if TYPE_CHECKING:
+    from dprkit.data.example_file import ExampleFile
     from dprkit.models.tokens import Tokens
     from dprkit.records import Passage
     from dprkit.training.batches import Mixture, Plan
-    from dprkit.training.examples import ExampleFile
     from dprkit.training.feed import Preparation
     from dprkit.training.gradients import Engine
     from dprkit.training.journal import Progression
@@ -139,9 +139,9 @@ def _fit(
     """Train on this process's share; the trainer, the tokens, and what to tell of the data."""
     import torch
 
+    from dprkit.data.example_file import ExampleFile
     from dprkit.models.bi_encoder import device
     from dprkit.training.batches import Draw, Mixture, Plan, Prepared
-    from dprkit.training.examples import ExampleFile
     from dprkit.training.feed import Feed, Preparation
     from dprkit.training.gradients import Engine
     from dprkit.training.journal import Journal, Progression, load_state
@@ -194,7 +194,7 @@ def _fit(
 
 def _open_files(work: Draft | None, settings: TrainSettings, group: Group) -> list[ExampleFile]:
     """The training files; the first process makes their indexes, the others wait for them."""
-    from dprkit.training.examples import ExampleFile
+    from dprkit.data.example_file import ExampleFile
 
     if not group.first:
         group.agree(None)
@@ -290,8 +290,8 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
     """Write the starting model as a retriever, untrained."""
     import torch
 
+    from dprkit.data.example_file import ExampleFile
     from dprkit.models.checkpoints import save_probes, save_retriever
-    from dprkit.training.examples import ExampleFile
     from dprkit.training.start import finished, starting_model
 
     torch.manual_seed(settings.seed)

@@ -18,9 +18,9 @@ import pytest
 import zstandard
 
 from dprkit.data import passage_file, rows
+from dprkit.data.example_file import RowFile
 from dprkit.data.formats import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.data.passage_file import PassageFile
-from dprkit.data.rows import RowFile
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Passage
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.data import rows
-from dprkit.data.rows import RowFile
+from dprkit.data import example_file, rows
+from dprkit.data.example_file import RowFile
 from dprkit.data.streams import open_source, read_json_rows
 from dprkit.errors import FormatError, InputError
 
@@ -256,14 +256,14 @@ def test_a_file_that_grows_while_it_is_indexed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path)
-    key = rows.example_key
+    key = example_file.example_key
 
     def meddle(*args: Any) -> int:
         with path.open("ab") as more:
             more.write(b" ")
         return key(*args)
 
-    monkeypatch.setattr(rows, "example_key", meddle)
+    monkeypatch.setattr(example_file, "example_key", meddle)
     with pytest.raises(InputError, match="changed while it was read"):
         RowFile(path)
     assert os.listdir(tmp_path) == [path.name]
@@ -289,7 +289,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy
-from dprkit.data.rows import RowFile
+from dprkit.data.example_file import RowFile
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1000

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dprkit.data.answers import has_answer
+from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
@@ -27,7 +28,6 @@ from dprkit.training.batches import (
     make_batch,
     prepare,
 )
-from dprkit.training.examples import ExampleFile
 
 
 def row(name: str, hard: int = 4, negatives: int = 4, positive: str = "") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
 from dprkit.models.tokens import Tokens
 from dprkit.training.batches import Draw, Mixture, Plan, Prepared
-from dprkit.training.examples import ExampleFile
 from dprkit.training.feed import Feed, Preparation
 
 

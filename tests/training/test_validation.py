@@ -3,11 +3,11 @@ import json
 import pytest
 import torch
 
+from dprkit.data.example_file import ExampleFile
 from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
-from dprkit.training.examples import ExampleFile
 from dprkit.training.gradients import Engine
 from dprkit.training.objectives import Objective
 from dprkit.training.trainer import better

@@ -1,17 +1,22 @@
-"""The examples of a training file, decoded when they are asked for."""
+"""The examples of a training file, read and decoded when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from dprkit.data.formats import parse_example
-from dprkit.data.rows import Note, RowFile, silent
+from dprkit.data.formats import Place, example_key, parse_example
+from dprkit.data.rows import IndexedFile, Rows
+from dprkit.data.streams import Row, Source, read_json_rows
 from dprkit.errors import InputError
+from dprkit.progress import Note, silent
 from dprkit.records import Example, Passage
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAMED = 5
 """Places named in a message about rows that are left out."""
@@ -25,6 +30,8 @@ class ExampleFile(Sequence[Example]):
 
     def __init__(self, path: Path | str, note: Note = silent) -> None:
         """Raises what RowFile raises, and InputError where no row has a positive."""
+        import numpy as np
+
         self.path = path
         self._file = RowFile(path, note)
         self.sha256 = self._file.sha256
@@ -67,3 +74,44 @@ class ExampleFile(Sequence[Example]):
 
 def _has_text(passage: Passage) -> bool:
     return bool(passage.text.strip())
+
+
+# --- rows as they lie ----------------------------------------------------------------------------
+
+
+def _example_rows(source: Source) -> Iterator[tuple[Place, int]]:
+    for row in read_json_rows(source):
+        line = row.where if isinstance(row.where, int) else 0
+        yield Place(row.start, len(row.raw), line), example_key(row, source.path)
+
+
+EXAMPLES = Rows("examples", _example_rows)
+
+
+class RowFile:
+    """The rows of a DPR examples file, read when they are asked for. Memory is 24 bytes a row."""
+
+    def __init__(self, path: Path | str, note: Note = silent) -> None:
+        """Open `path`, making its index if there is none; `note` is told what takes long.
+
+        Raises InputError for what cannot be read at random (a pipe) and FormatError, with line
+        or byte, for the first row that is no example.
+        """
+        self._file = IndexedFile(path, EXAMPLES, note)
+        self.path, self.sha256 = self._file.path, self._file.sha256
+        self._table: np.ndarray = self._file.table[:]
+        self.keys: np.ndarray = self._table["key"]
+        """(N,) uint64, of `example_key`: equal where first positives are; 0: none has a text."""
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def row(self, i: int) -> Row:
+        """Row `i`, counted from 0. Raises InputError where the file is not what was indexed."""
+        start, length, _, _ = self._table[i].item()
+        return Row(self._file.read(start, length), self.where(i), start)
+
+    def where(self, i: int) -> int | str:
+        """The place of row `i` for a message: its line, or "byte N" in an array."""
+        start, _, line, _ = self._table[i].item()
+        return int(line) or f"byte {start}"

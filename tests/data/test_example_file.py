@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Passage
-from dprkit.training.examples import ExampleFile
 
 
 def save(folder: Path, *rows: list[str]) -> Path:
