@@ -160,9 +160,10 @@ def test_a_finished_part_is_not_made_again(embeddings, tmp_path):
 
 PROGRAM = """
 import sys
-from dprkit.retrieval import faiss_parts
+from dprkit.retrieval import faiss_parts, sketch
 from dprkit.retrieval.indexing import index
 from dprkit.settings import IndexSettings
+sketch.PIECE_BYTES, sketch.WORTH_BYTES = 2_000, 0
 faiss_parts.BLOCK_BYTES = faiss_parts.LISTS_BYTES = 20_000
 faiss_parts.SHARE_OF_SAVING = 1e9
 index(IndexSettings(embeddings=sys.argv[1], output_dir=sys.argv[2], type=sys.argv[3]))
@@ -170,7 +171,7 @@ index(IndexSettings(embeddings=sys.argv[1], output_dir=sys.argv[2], type=sys.arg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ivf", "hnsw", "sq8"])
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "sq8", "exact"])
 def test_25_kills_end_with_the_same_bytes(kind, tmp_path, write_embeddings):
     dice = random.Random(kind)
     vectors = np.random.default_rng(1).standard_normal((20_000, 16)).astype(np.float32)
