@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 from dprkit import __version__
 
@@ -16,12 +17,25 @@ def main() -> None:
         sys.stdout.write(f"dprkit {__version__}\n")
         return
     try:
-        from dprkit.cli.app import app
+        from dprkit.cli.app import UsageError, app
 
-        app()
+        try:
+            sys.exit(app(standalone_mode=False))
+        except UsageError as error:
+            _tell_usage(error)
     except KeyboardInterrupt:  # before a command began
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)
+
+
+def _tell_usage(error: Any) -> None:
+    """What is wrong with the words that were typed, in one line; the help where there were none."""
+    if not (message := error.format_message()) or message.startswith("Usage:"):
+        error.show()
+    else:
+        path = error.ctx.command_path if error.ctx else "dprkit"
+        sys.stderr.write(f"Error: {' '.join(message.split())} (see {path} --help)\n")
+    sys.exit(error.exit_code)
 
 
 def _settle_streams() -> None:

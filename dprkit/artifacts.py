@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
@@ -336,9 +337,10 @@ def _why_anew(work: Draft, before: Manifest) -> str:
         if not path.is_file():
             return f"{name} is gone"
         if record.content and path.stat().st_size != record.bytes:
+            again = "--repair" if before.kind == "embeddings" else "--restart"
             raise MismatchError(
                 f"{path}: was changed since it was made; move it away to keep it, "
-                "or make it again with --restart"
+                f"or make it again with {again}"
             )
     return ""
 
@@ -397,9 +399,10 @@ def begin(work: Draft) -> None:
     going = isinstance(before, ProgressRecord) and (before.state or not alone)
     if isinstance(before, ProgressRecord) and going and not run.restart:
         if difference := _difference(before, work):
+            gain = ", which brings back the finished one before it" if _was(work) else ""
             raise MismatchError(
                 f"{directory}: half done with other settings or inputs: {difference}; "
-                "go on with those, or throw the half away with --restart"
+                f"go on with those, or throw the half away with --restart{gain}"
             )
         run.progress.note(f"{directory}: going on where an earlier run stopped")
         work.changed = {n: was for n, (was, _) in _changes(before.settings, work).items()}
@@ -407,8 +410,11 @@ def begin(work: Draft) -> None:
         work.record = before
         return
     if isinstance(before, ProgressRecord):
+        back = _was(work)
         _undo(directory, before)
         before = _earlier(directory, work.record.kind)
+        if back and isinstance(before, Manifest):  # --restart was meant for the half
+            work.run = replace(run, restart=False)
     if isinstance(before, Manifest):
         if not (why := _why_anew(work, before)):
             work.done = before  # undone above, and just what is asked for now
@@ -420,6 +426,14 @@ def begin(work: Draft) -> None:
     work.save()
     if isinstance(before, Manifest):
         _set_aside(directory, [MANIFEST, *before.files])
+
+
+def _was(work: Draft) -> bool:
+    """Whether the finished artifact that lies in .previous is what `work` would make."""
+    previous = work.directory / PREVIOUS
+    return is_artifact(previous) and not _difference(
+        read_manifest(previous, work.record.kind), work
+    )
 
 
 def _refuse_itself(work: Draft, before: Manifest) -> None:

@@ -156,7 +156,7 @@ def writing(path: Path | str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.filename and not _near(Path(os.fsdecode(error.filename)), Path(path)):
+        if error.filename and not _near(_absolute(os.fsdecode(error.filename)), _absolute(path)):
             raise  # it came up while something else was read
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
@@ -178,6 +178,10 @@ def writing(path: Path | str) -> Iterator[None]:
 def _near(one: Path, path: Path) -> bool:
     """Whether `one` is `path`, above it, below it, or beside it."""
     return one in (path, *path.parents) or path in one.parents or path.parent == one.parent
+
+
+def _absolute(path: Path | str) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _reason(error: OSError) -> str:

@@ -82,7 +82,9 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     directory = Path(directory)
     wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
     if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
-        raise InputError(f"{directory}: unfinished; run the command that makes it again")
+        before = directory / ".previous"
+        way_out = f", or use the one before it, {before}" if is_artifact(before) else ""
+        raise InputError(f"{directory}: unfinished; run the command that makes it again{way_out}")
     if not os.path.isdir(directory):
         problem = "is a file" if os.path.exists(directory) else "no such folder"
         raise InputError(f"{directory}: {problem}; name the folder of {wanted}")

@@ -11,6 +11,9 @@ from dprkit.cli import project
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.stage import add_stage
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What Typer raises for words that it cannot read; Typer itself has no name for it."""
+
 app = typer.Typer(
     name="dprkit",
     help="Train, index and evaluate dense passage retrievers from the shell.",

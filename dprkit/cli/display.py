@@ -12,6 +12,8 @@ from dprkit.progress import SILENT, Progress
 
 LINE_EVERY = 10.0
 """Seconds between plain lines of one count."""
+ROOM = 48
+"""Characters that a bar has beside its facts."""
 
 
 def display(quiet: bool) -> Progress:
@@ -99,8 +101,17 @@ class Bars(Progress):
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
         self.lines.done += count
         self.lines.facts = facts or self.lines.facts
-        shown = " ".join(f"{name} {value:.3g}" for name, value in self.lines.facts.items())
-        self.bar.update(self.bar.task_ids[0], advance=count, facts=shown)
+        self.bar.update(self.bar.task_ids[0], advance=count, facts=self._facts())
+
+    def _facts(self) -> str:
+        """As many of the facts as leave room for the bar, the count and the time left."""
+        shown = ""
+        for name, value in self.lines.facts.items():
+            longer = f"{shown} {name} {value:.3g}".lstrip()
+            if len(longer) + ROOM > self.console.width:
+                break
+            shown = longer
+        return shown
 
     def finish(self) -> None:
         self.close()

@@ -51,6 +51,8 @@ def run(
     with ending():
         begin = time.perf_counter()
         found = load_recipe(config, recipe, sets or ())
+        if not any(command.in_run and name in found.written for name, command in COMMANDS.items()):
+            raise SettingsError(f"{found.source}: names no stage; there is nothing to run")
         around = Run(display(quiet), tuple(sys.argv), restart)
         reports = dict(_run_stages(found, around, None if as_json else quiet))
         if as_json:

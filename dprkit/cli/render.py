@@ -42,8 +42,10 @@ def selection(report: Any) -> None:
 
 
 def training(report: Any) -> None:
-    course = f", loss {report.losses[0]:.4f} -> {report.losses[-1]:.4f}" if report.losses else ""
-    say(f"trained {report.epochs} epochs, {report.steps} steps{course}")
+    losses = [f"{loss:.4f}" for loss in report.losses]
+    course = f", loss {' -> '.join(dict.fromkeys([losses[0], losses[-1]]))}" if losses else ""
+    epochs = "1 epoch" if report.epochs == 1 else f"{report.epochs} epochs"
+    say(f"trained {epochs}, {report.steps} steps{course}")
     if report.valid:
         before = report.valid_before or {}
         say(f"kept step {report.best_step}; validation before -> after:")
@@ -123,6 +125,7 @@ def tuning(report: Any) -> None:
             f"{row.p50_ms:9.2f}{row.p95_ms:9.2f}{row.per_second:9.0f}{row.build_seconds:9.1f}"
             f"{row.bytes / 1e6:9.1f}{row.memory / 1e6:9.1f}"
         )
+    lines += [f"{'recommended: ' if report.recommended else ''}{note}" for note in report.notes]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -153,4 +156,4 @@ evaluation.prints_data = True  # type: ignore[attr-defined]
 def downloading(report: Any) -> None:
     for row in report.rows:
         size = f"{row.bytes:,} bytes" if row.bytes else "size unknown"
-        say(f"{row.status}: {row.key} ({size})")
+        say(f"{row.status}: {row.key} ({size}) {row.url}")

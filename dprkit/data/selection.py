@@ -32,7 +32,7 @@ from dprkit.data.formats import (
     write_question,
 )
 from dprkit.data.streams import STDIN, Row, decode, open_source, read_json_rows
-from dprkit.errors import SettingsError
+from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
 from dprkit.manifests import is_artifact
 from dprkit.progress import Run
@@ -182,6 +182,12 @@ def _write_sets(
             report.kept += 1
             run.progress.advance(1)
     run.progress.finish()
+    if report.read and not report.kept:
+        reasons = ", ".join(f"{count:,} {why}" for why, count in report.dropped.items())
+        raise InputError(
+            f"{', '.join(settings.sources)}: none of {report.read:,} rows is kept ({reasons}); "
+            "ask for less with --require"
+        )
     _tell_shortfall(settings, report, run)
 
 

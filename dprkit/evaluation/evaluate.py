@@ -69,6 +69,8 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
     if settings.results is not None:
         if settings.index is not None:
             raise SettingsError("--index and --results both name rankings; give one of them")
+        if settings.questions is not None:
+            raise SettingsError("--results has its questions in it; leave --questions out")
         return {"results": settings.results}
     inputs = {
         "index": required(settings.index, "--index", "index"),

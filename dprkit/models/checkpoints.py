@@ -83,6 +83,8 @@ def load_backbone(folder: Path | str) -> nn.Module:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         problem = str(error).strip().splitlines()[0]
+        if not Path(folder).exists():
+            problem = f"no such folder, nor a model that the hub gives: {problem}; check the name"
         raise InputError(f"{folder}: no model could be loaded from there: {problem}") from None
     return whole(model, info, folder)
 
@@ -102,10 +104,13 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> nn.Module:
 
 def hush() -> None:
     """Keep transformers' bars and load reports off stderr: dprkit tells what matters itself."""
+    from logging import ERROR, getLogger
+
     from transformers import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    getLogger("huggingface_hub").setLevel(ERROR)  # it tells of every try to reach the hub
 
 
 # --- writing ------------------------------------------------------------------------------------

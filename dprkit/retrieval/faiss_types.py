@@ -149,7 +149,7 @@ def _shown(size: int) -> str:
 # --- making -------------------------------------------------------------------------------------
 
 
-def make(factory: str, count: int, dim: int) -> Any:
+def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
     """An empty FAISS index for inner products. Raises SettingsError for what FAISS refuses."""
     import faiss
 
@@ -157,16 +157,16 @@ def make(factory: str, count: int, dim: int) -> Any:
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise SettingsError(
-            f"--type: FAISS does not make {factory!r} of {dim} dimensions: {reason_of(error)}; "
+            f"{flag}: FAISS does not make {factory!r} of {dim} dimensions: {reason_of(error)}; "
             f"named kinds are auto, exact, bm25, milvus, {', '.join(NAMED)}"
             f"{nearest(factory.lower(), NAMED)}"
         ) from None
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise SettingsError(f"--type: {factory!r} does not compare by inner product; take another")
+        raise SettingsError(f"{flag}: {factory!r} does not compare by inner product; take another")
     wanted = lists_of(index)
     if wanted > count:
         raise InputError(
-            f"--type: {factory!r} wants {wanted:,} lists of {count:,} vectors; "
+            f"{flag}: {factory!r} wants {wanted:,} lists of {count:,} vectors; "
             f"take IVF{lists_for(count)} or fewer"
         )
     return index

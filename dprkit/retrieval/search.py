@@ -67,9 +67,10 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     if settings.only_ids:
         lines = read_text_lines(open_source(settings.only_ids))
         if absent := searcher.only({line.strip() for _, line in lines}):
-            what = f"{len(absent)} ids of {settings.only_ids} are not in the corpus"
+            what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
             report.notes.append(f"{what}, such as {min(absent)}")
-            run.progress.note(report.notes[-1])
+            if searcher.allowed is None or not len(searcher.allowed):
+                raise InputError(f"{report.notes[-1]}; none is left to look for")
     return searcher
 
 

@@ -17,6 +17,7 @@ from dprkit.data.formats import read_questions
 from dprkit.errors import InputError, ProcessError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run
+from dprkit.retrieval.faiss_types import NAMED, make, size_of
 from dprkit.retrieval.indexing import index
 from dprkit.retrieval.opening import input_path
 from dprkit.settings import IndexSettings, required
@@ -63,13 +64,13 @@ class TuneReport(msgspec.Struct):
 
 def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
     """Build, measure and compare `settings.types`; a killed run keeps the types it measured."""
-    from dprkit.retrieval.faiss_types import size_of
-
     size_of(settings.max_ram, "--max-ram")
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     questions = required(settings.questions, "--questions", "questions")
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    read_manifest(embeddings, "embeddings")
+    counts = read_manifest(embeddings, "embeddings").counts
+    for name in set(settings.types) - {*NAMED, "exact", "auto", "milvus"}:
+        make(name, counts["passages"], counts["dim"], "--types")
     inputs = {"embeddings": embeddings, "questions": questions}
     with draft(directory, "tuning", settings, inputs, run) as work:
         manifest = work.done or _measure_all(work, settings)
@@ -98,8 +99,6 @@ def _report(
 
 def recommend(points: list[Point], settings: TuneSettings) -> Point | None:
     """Of the points that keep to all limits the one with the lowest median latency."""
-    from dprkit.retrieval.faiss_types import size_of
-
     memory = size_of(settings.max_ram, "--max-ram") or float("inf")
     latency = settings.max_latency or float("inf")
     fit = [

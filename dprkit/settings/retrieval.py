@@ -240,7 +240,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "Evaluate these rankings instead: results.jsonl or DPR's JSON; - is stdin.",
             path=True,
-            replaces="index output_dir",
+            replaces="index questions output_dir",
         ),
     ] = None
     questions: Annotated[

@@ -90,8 +90,8 @@ def test_run_runs_the_stages_a_recipe_mentions(work):
     assert set(found["stages"]) == {"index", "evaluate"}
     assert found["recipe"] == "two"
     Path("none.yaml").write_text("name: none")
-    found = json.loads(call("run", "--config", "none.yaml", "--json").stdout)
-    assert (found["stages"], found["outputs"]) == ({}, [])
+    refused = call("run", "--config", "none.yaml")
+    assert refused.exit_code == 1 and "none.yaml: names no stage" in refused.stderr
 
 
 # --- init -----------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_only_the_passages_named_are_looked_for(small_index, tiny_passages, tmp_
         scores = [hit["score"] for hit in row["ctxs"]]
         assert scores == sorted(scores, reverse=True)
     assert report.notes == [
-        f"1 ids of {tmp_path / 'ids.txt'} are not in the corpus, such as nobody"
+        f"{tmp_path / 'ids.txt'}: ids that the corpus lacks: 1, such as nobody"
     ]
 
 

@@ -34,7 +34,9 @@ def local(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         problem = str(error).splitlines()[0]
-        raise InputError(f"{source}: no such folder, nor found on the hub: {problem}") from None
+        raise InputError(
+            f"{source}: no such folder, nor found on the hub: {problem}; check the name"
+        ) from None
 
 
 def read_json(path: Path) -> Any:
