@@ -11,7 +11,19 @@ from dprkit import __version__
 
 
 def main() -> None:
-    """Run the command line. `--version` alone does not wait for the CLI to be built."""
+    """Run the command line."""
+    try:
+        _run()
+    except SystemExit as end:
+        if "torch.distributed" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from dprkit.training.processes import leave
+
+            leave(int(end.code or 0))
+        raise
+
+
+def _run() -> None:
+    """`--version` alone does not wait for the CLI to be built."""
     _settle_streams()
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"dprkit {__version__}\n")

@@ -165,9 +165,9 @@ def test_a_module_never_prints_exits_or_unpickles(path):
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not calls & {"print", "eval", "exec", "pickle.load", "pickle.loads", "torch.load"}
     if "cli" not in path.parts and path.stem != "__main__":
-        assert not calls & {"sys.exit", "exit", "quit", "os._exit"}
         if path.stem == "processes":
             return  # the whole of a process of its own, which ends here
+        assert not calls & {"sys.exit", "exit", "quit", "os._exit"}
         raised = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Name)}
         assert "SystemExit" not in raised
 

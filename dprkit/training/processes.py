@@ -6,7 +6,6 @@ torch's environment variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
 from __future__ import annotations
 
-import atexit
 import math
 import multiprocessing
 import os
@@ -15,12 +14,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
 from dprkit.interrupts import die_with_parent
@@ -116,10 +115,20 @@ def join() -> Group:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group(backend, timeout=PATIENCE)
-        # A thread of gloo's may still let go of a tensor when all is done; without an interpreter
-        # it aborts the process (pytorch PR 179291). This waits for gloo's threads.
-        atexit.register(dist.destroy_process_group)
     return Group(dist.get_rank(), dist.get_world_size())
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that was one of a group, without what the interpreter does at its end.
+
+    A thread of gloo's may let go of a tensor only then, and without an interpreter that aborts a
+    process which has done all its work (pytorch PR 179291). Destroying the process group does not
+    help: other references keep its threads.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager
@@ -267,7 +276,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _rank(
+def _rank(*task: Any) -> None:
+    try:
+        _take_part(*task)
+    except SystemExit as end:
+        leave(int(end.code or 0))
+    leave(0)
+
+
+def _take_part(
     stage: Callable[[Any, Run], Any],
     settings: Any,
     run: Run,

@@ -80,9 +80,7 @@ def test_only_the_passages_named_are_looked_for(small_index, tiny_passages, tmp_
         assert {hit["id"] for hit in row["ctxs"]} == set(ids)
         scores = [hit["score"] for hit in row["ctxs"]]
         assert scores == sorted(scores, reverse=True)
-    assert report.notes == [
-        f"{tmp_path / 'ids.txt'}: ids that the corpus lacks: 1, such as nobody"
-    ]
+    assert report.notes == [f"{tmp_path / 'ids.txt'}: ids that the corpus lacks: 1, such as nobody"]
 
 
 def test_a_hybrid_is_tuned_on_questions_with_gold_passages(
