@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from shutil import get_terminal_size
 from typing import Any
 
 from dprkit import __version__
+
+WIDE = 100
+"""Columns that boxes in a help text need to show the names of options whole."""
 
 
 def main() -> None:
@@ -31,6 +35,8 @@ def _run() -> None:
     try:
         from dprkit.cli.app import UsageError, app
 
+        if get_terminal_size().columns < WIDE:
+            app.rich_markup_mode = None
         try:
             sys.exit(app(standalone_mode=False))
         except UsageError as error:

@@ -308,6 +308,21 @@ def test_a_half_done_artifact_is_unfinished_for_who_needs_it(out, source):
     assert not is_artifact(out)
 
 
+def test_a_remake_that_was_stopped_can_be_taken_back(out, source):
+    """By the settings of the finished one before it, and --restart, which then makes nothing."""
+    make(out, source, width=3)
+    before = tree(out)
+    stopped(out, source, at=2, width=4)
+    with pytest.raises(InputError, match=r"or use the one before it, .+out/.previous"):
+        read_manifest(out)
+    with pytest.raises(MismatchError, match=r"--restart, which brings back the finished one"):
+        make(out, source, width=3)
+    with pytest.raises(MismatchError, match=r"--restart$"):
+        make(out, source, width=5)
+    make(out, source, width=3, run=Run(restart=True))
+    assert tree(out) == before
+
+
 def test_a_stopped_making_goes_on_and_ends_with_the_same_bytes(out, source, tmp_path):
     whole = make(tmp_path / "whole", source)
     for at in (0, 1, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,6 +83,15 @@ def test_help_fits_any_terminal(command, setting):
         assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines())) <= 40
 
 
+@pytest.mark.parametrize("columns", ["50", "80", "120"])
+def test_names_of_options_are_whole_on_any_terminal(columns):
+    words = [sys.executable, "-m", "dprkit", "train", "--help"]
+    env = os.environ | {"COLUMNS": columns, "TERM": "dumb"}
+    shown = subprocess.run(words, capture_output=True, text=True, env=env, check=True).stdout
+    for name in fields_of(STAGES["train"]):
+        assert f"--{name.replace('_', '-')}" in shown
+
+
 def test_the_version_is_that_of_the_package():
     assert call("--version").stdout == f"dprkit {__version__}\n"
     assert shell("--version").stdout == f"dprkit {__version__}\n"
@@ -118,6 +128,14 @@ def test_bad_usage_exits_2_and_makes_nothing(words, tmp_path, monkeypatch):
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_usage_is_told_in_one_line():
+    words = [sys.executable, "-m", "dprkit", "search", "--topk", "many"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: Invalid value for '--topk': ")
+    assert done.stderr.endswith("dprkit search --help)\n") and done.stderr.count("\n") == 1
 
 
 def test_without_a_command_the_help_is_shown():

@@ -362,6 +362,36 @@ def test_a_source_is_needed(work):
     assert "no source given" in refused("select-data", "--config", "my.yaml", "-o", "new")
 
 
+def test_a_selection_that_keeps_nothing_is_refused_and_the_old_one_stays(work):
+    row = {"question": "q", "answers": ["a"], "positive_ctxs": [{"title": "", "text": "a"}]}
+    Path("bare.jsonl").write_text(json.dumps(row) + "\n")
+    before = Path("runs/dprkit/data/train.jsonl").read_bytes()
+    problem = refused("select-data", "bare.jsonl", "--output-dir", "runs/dprkit/data")
+    assert problem.startswith("bare.jsonl: none of 1 rows is kept (1 ")
+    assert problem.endswith("ask for less with --require")
+    assert Path("runs/dprkit/data/train.jsonl").read_bytes() == before
+
+
+def test_results_come_with_their_questions(work):
+    problem = refused("evaluate", "--results", "r.jsonl", "--questions", "q.jsonl")
+    assert problem == "--results has its questions in it; leave --questions out"
+
+
+def test_an_id_list_of_strangers_is_refused(work):
+    Path("ids.txt").write_text("nobody\nnothing\n")
+    problem = refused("search", "--only-ids", "ids.txt", "--questions", "-", input="who\n")
+    assert (
+        problem == "ids.txt: ids that the corpus lacks: 2, such as nobody; none is left to look for"
+    )
+
+
+def test_types_to_try_are_checked_before_anything_is_moved(work):
+    words = ["tune-index", "--questions", "runs/dprkit/data/test.jsonl", "--output-dir", "tuning"]
+    problem = refused(*words, "--types", "flat,foo")
+    assert problem.startswith("--types: FAISS does not make 'foo'")
+    assert not Path("tuning").exists()
+
+
 def test_stdin_can_be_read_once(work):
     assert "-:1: the file is empty" in refused("select-data", "-", "-", "-o", "new", input=LINE)
 
