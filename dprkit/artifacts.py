@@ -258,6 +258,8 @@ def draft(
         except Exception:  # a signal leaves everything to the next run
             if not work.done and not work.state:
                 _undo(directory, work.record)
+                if is_artifact(directory):
+                    run.progress.note(f"{directory}: is as it was before")
             raise
 
 

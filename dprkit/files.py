@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import gzip
 import hashlib
 import os
@@ -24,6 +25,7 @@ from dprkit.errors import LockedError, OutputError, writing
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
+DAY = 86400.0
 
 
 class Hashing:
@@ -62,9 +64,18 @@ def write_file(path: Path | str) -> Iterator[BinaryIO]:
             raise OutputError(f"{path}: is a directory; name a file in it")
         straight = path.exists() and not path.is_file()
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        _sweep(target)
         opened = path.open("wb") if straight else appearing(target)
         with opened as file, _compressing(file, path.suffix) as outer:
             yield cast(BinaryIO, outer)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs left when they wrote `target`; a day later nobody writes it still."""
+    for left in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name[:40])}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > DAY:
+                left.unlink()
 
 
 @contextmanager

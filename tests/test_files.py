@@ -212,3 +212,14 @@ while done < 100:
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert Path(tmp_path / "number").read_text() == "300"
+
+
+def test_what_a_killed_run_left_is_gone_a_day_later(tmp_path):
+    old, young, other = (tmp_path / f".tmp-{n}" for n in ("out.jsonl-a1", "out.jsonl-b2", "x-a1"))
+    for left in (old, young, other):
+        left.write_text("half")
+    for left in (old, other):
+        os.utime(left, (0, 0))
+    with write_file(tmp_path / "out.jsonl") as file:
+        file.write(b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [young.name, other.name, "out.jsonl"]

@@ -108,6 +108,14 @@ class _ForeignRanking(msgspec.Struct, frozen=True):
     gold: list[str | int] = []
 
 
+_LOOKS = {
+    b'"positive_ctxs"': "a training example (select-data --passages-out makes a corpus of them)",
+    b'"ctxs"': "a ranking, as search writes it",
+    b'"question"': "a question",
+    b'"text"': "a passage",
+}
+
+
 def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
     """A function that decodes a JSON row into `kind`, or raises a FormatError with its place."""
     decode_row = msgspec.json.Decoder(kind).decode
@@ -119,7 +127,7 @@ def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
             decode(row.raw, path, row.where)
             raise
         except msgspec.ValidationError as error:
-            raise FormatError(path, row.where, _plain(error)) from None
+            raise FormatError(path, row.where, _plain(error) + _hint(error, row)) from None
         except msgspec.DecodeError as error:
             decode(row.raw, path, row.where)  # a byte that is no UTF-8 explains more
             raise FormatError(path, row.where, f"not JSON: {error}") from None
@@ -133,6 +141,13 @@ def _plain(error: msgspec.ValidationError) -> str:
     problem, _, place = text.partition(" - at ")
     problem = problem.replace("Object missing required field", "lacks the field")
     return f"{place + ': ' if place else ''}{problem[0].lower()}{problem[1:]}"
+
+
+def _hint(error: msgspec.ValidationError, row: Row) -> str:
+    """What the row seems to be, where it is not what was wanted."""
+    if "missing required field" not in str(error) or " - at " in str(error):
+        return ""
+    return next((f"; it looks like {what}" for key, what in _LOOKS.items() if key in row.raw), "")
 
 
 def content_id(title: str, text: str) -> str:

@@ -372,6 +372,15 @@ def test_a_selection_that_keeps_nothing_is_refused_and_the_old_one_stays(work):
     assert Path("runs/dprkit/data/train.jsonl").read_bytes() == before
 
 
+def test_swapped_files_are_told_for_what_they_are(work):
+    train = "runs/dprkit/data/train.jsonl"
+    problem = refused("encode-corpus", "--passages", train, "--output-dir", "new")
+    assert problem.startswith(f"{train}:1: lacks the field text; it looks like a training example")
+    Path("q.jsonl").write_text('{"question": "who?", "answer": ["a"]}\n')
+    problem = refused("train", "--train-file", "q.jsonl", "--output-dir", "new")
+    assert problem == "q.jsonl:1: lacks the field positive_ctxs; it looks like a question"
+
+
 def test_results_come_with_their_questions(work):
     problem = refused("evaluate", "--results", "r.jsonl", "--questions", "q.jsonl")
     assert problem == "--results has its questions in it; leave --questions out"
