@@ -20,9 +20,9 @@ def main() -> None:
         _run()
     except SystemExit as end:
         if "torch.distributed" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from dprkit.training.processes import leave
+            from dprkit.training.processes import code_of, leave
 
-            leave(int(end.code or 0))
+            leave(code_of(end))
         raise
 
 
@@ -34,8 +34,9 @@ def _run() -> None:
         return
     try:
         from dprkit.cli.app import UsageError, app
+        from dprkit.cli.commands import COMMANDS
 
-        if get_terminal_size().columns < WIDE:
+        if sys.argv[1:2] and sys.argv[1] in COMMANDS and get_terminal_size().columns < WIDE:
             app.rich_markup_mode = None
         try:
             sys.exit(app(standalone_mode=False))

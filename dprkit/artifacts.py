@@ -339,7 +339,9 @@ def _why_anew(work: Draft, before: Manifest) -> str:
         if not path.is_file():
             return f"{name} is gone"
         if record.content and path.stat().st_size != record.bytes:
-            again = "--repair" if before.kind == "embeddings" else "--restart"
+            again = "--restart"
+            if before.kind == "embeddings":
+                again += "; encode-corpus --repair makes damaged shards again"
             raise MismatchError(
                 f"{path}: was changed since it was made; move it away to keep it, "
                 f"or make it again with {again}"
@@ -376,6 +378,8 @@ def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
         field = work.fields.get(name)
         default = msgspec.to_builtins(field.default) if field else None
         was, now = old.get(name, default), new.get(name, default)
+        if field and field.only_for and new.get("type") not in field.only_for:
+            continue
         same = was == now or (isinstance(was, tuple) and list(was) == now)
         if not same and not (field and field.harmless):
             changes[name] = (was, now)
@@ -412,11 +416,12 @@ def begin(work: Draft) -> None:
         work.record = before
         return
     if isinstance(before, ProgressRecord):
-        back = _was(work)
+        back = run.restart and bool(_difference(before, work)) and _was(work)
         _undo(directory, before)
         before = _earlier(directory, work.record.kind)
         if back and isinstance(before, Manifest):  # --restart was meant for the half
             work.run = replace(run, restart=False)
+            run.progress.note(f"{directory}: the finished one before is back")
     if isinstance(before, Manifest):
         if not (why := _why_anew(work, before)):
             work.done = before  # undone above, and just what is asked for now

@@ -72,7 +72,8 @@ def write_file(path: Path | str) -> Iterator[BinaryIO]:
 
 def _sweep(target: Path) -> None:
     """Remove what killed runs left when they wrote `target`; a day later nobody writes it still."""
-    for left in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name[:40])}-*"):
+    tail = "[a-z0-9_]" * 8  # as tempfile has it
+    for left in target.parent.glob(f"{TEMPORARY}{glob.escape(target.name[:40])}-{tail}"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > DAY:
                 left.unlink()

@@ -323,6 +323,20 @@ def test_a_remake_that_was_stopped_can_be_taken_back(out, source):
     assert tree(out) == before
 
 
+def test_a_restart_that_was_stopped_restarts_when_it_is_asked_again(out, source):
+    """The half has the settings of the finished one, so --restart is not meant to take it back."""
+    make(out, source, width=3)
+    (out / "part-0").write_text("changed by hand, and longer than before")
+    with pytest.raises(MismatchError, match="make it again with --restart"):
+        make(out, source, width=3)
+    with pytest.raises(KeyboardInterrupt):
+        make(out, source, width=3, stop=2, run=Run(restart=True))
+    notes = Notes()
+    make(out, source, width=3, run=Run(notes, restart=True))
+    assert notes.lines == [f"{out}: made anew: --restart was given"]
+    assert (out / "part-0").read_text() != "changed by hand, and longer than before"
+
+
 def test_a_stopped_making_goes_on_and_ends_with_the_same_bytes(out, source, tmp_path):
     whole = make(tmp_path / "whole", source)
     for at in (0, 1, 2):

@@ -215,7 +215,10 @@ while done < 100:
 
 
 def test_what_a_killed_run_left_is_gone_a_day_later(tmp_path):
-    old, young, other = (tmp_path / f".tmp-{n}" for n in ("out.jsonl-a1", "out.jsonl-b2", "x-a1"))
+    old, young, other = (
+        tmp_path / f".tmp-{n}"
+        for n in ("out.jsonl-abcd_123", "out.jsonl-bbcd_123", "out.jsonl-notes.txt")
+    )
     for left in (old, young, other):
         left.write_text("half")
     for left in (old, other):

@@ -109,10 +109,10 @@ class _ForeignRanking(msgspec.Struct, frozen=True):
 
 
 _LOOKS = {
-    b'"positive_ctxs"': "a training example (select-data --passages-out makes a corpus of them)",
-    b'"ctxs"': "a ranking, as search writes it",
-    b'"question"': "a question",
-    b'"text"': "a passage",
+    "positive_ctxs": "a training example (select-data --passages-out makes a corpus of them)",
+    "ctxs": "a ranking, as search writes it",
+    "question": "a question",
+    "text": "a passage",
 }
 
 
@@ -127,7 +127,7 @@ def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
             decode(row.raw, path, row.where)
             raise
         except msgspec.ValidationError as error:
-            raise FormatError(path, row.where, _plain(error) + _hint(error, row)) from None
+            raise FormatError(path, row.where, _plain(error) + _hint(error, row, kind)) from None
         except msgspec.DecodeError as error:
             decode(row.raw, path, row.where)  # a byte that is no UTF-8 explains more
             raise FormatError(path, row.where, f"not JSON: {error}") from None
@@ -143,11 +143,14 @@ def _plain(error: msgspec.ValidationError) -> str:
     return f"{place + ': ' if place else ''}{problem[0].lower()}{problem[1:]}"
 
 
-def _hint(error: msgspec.ValidationError, row: Row) -> str:
-    """What the row seems to be, where it is not what was wanted."""
+def _hint(error: msgspec.ValidationError, row: Row, kind: type[Any]) -> str:
+    """What the row seems to be, where it is not of the `kind` that was wanted."""
     if "missing required field" not in str(error) or " - at " in str(error):
         return ""
-    return next((f"; it looks like {what}" for key, what in _LOOKS.items() if key in row.raw), "")
+    there = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
+    wanted = next((key for key in _LOOKS if hasattr(kind, key)), "")
+    key = next((key for key in _LOOKS if key in there), wanted)
+    return "" if key == wanted else f"; it looks like {_LOOKS[key]}"
 
 
 def content_id(title: str, text: str) -> str:
@@ -490,11 +493,9 @@ def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
     Spaces, which separate columns, are written %20 in ids. A score has all digits of a float32, so
     that tools which sort by it find this order.
     """
-    question = _column(ranking.question.id)
-    for rank, hit in enumerate(ranking.hits, start=1):
-        passage = _column(hit.id)
+    question, *ids = (
+        re.sub(r"\s", lambda space: quote(space[0]), id_)
+        for id_ in (ranking.question.id, *(hit.id for hit in ranking.hits))
+    )
+    for rank, (passage, hit) in enumerate(zip(ids, ranking.hits, strict=True), start=1):
         file.write(f"{question} Q0 {passage} {rank} {hit.score:.9g} {tag}\n".encode())
-
-
-def _column(id_: str) -> str:
-    return re.sub(r"\s", lambda space: quote(space[0]), id_)

@@ -184,9 +184,10 @@ def _write_sets(
     run.progress.finish()
     if report.read and not report.kept:
         reasons = ", ".join(f"{count:,} {why}" for why, count in report.dropped.items())
+        lacking = any(why.startswith(("no ", "fewer")) for why in report.dropped)
         raise InputError(
             f"{', '.join(settings.sources)}: none of {report.read:,} rows is kept ({reasons}); "
-            "ask for less with --require"
+            f"ask for less{' with --require' if lacking else ''}"
         )
     _tell_shortfall(settings, report, run)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from dprkit.artifacts import Draft, draft
 from dprkit.data.formats import read_questions
-from dprkit.errors import InputError, ProcessError
+from dprkit.errors import InputError, ProcessError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run
 from dprkit.retrieval.faiss_types import NAMED, make, size_of
@@ -69,8 +69,11 @@ def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
     questions = required(settings.questions, "--questions", "questions")
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
     counts = read_manifest(embeddings, "embeddings").counts
+    count = min(settings.sample or counts["passages"], counts["passages"])
+    if "bm25" in settings.types:
+        raise SettingsError("--types: bm25 compares words; only indexes of vectors are compared")
     for name in set(settings.types) - {*NAMED, "exact", "auto", "milvus"}:
-        make(name, counts["passages"], counts["dim"], "--types")
+        make(name, count, counts["dim"], "--types")
     inputs = {"embeddings": embeddings, "questions": questions}
     with draft(directory, "tuning", settings, inputs, run) as work:
         manifest = work.done or _measure_all(work, settings)

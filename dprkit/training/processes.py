@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -129,6 +130,11 @@ def leave(code: int) -> NoReturn:
         with suppress(OSError):
             stream.flush()
     os._exit(code)
+
+
+def code_of(end: SystemExit) -> int:
+    """The exit code that the interpreter would give; a text that it would print counts as 1."""
+    return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 @contextmanager
@@ -280,7 +286,10 @@ def _rank(*task: Any) -> None:
     try:
         _take_part(*task)
     except SystemExit as end:
-        leave(int(end.code or 0))
+        leave(code_of(end))
+    except BaseException:
+        traceback.print_exc()
+        leave(1)
     leave(0)
 
 

@@ -379,6 +379,9 @@ def test_swapped_files_are_told_for_what_they_are(work):
     Path("q.jsonl").write_text('{"question": "who?", "answer": ["a"]}\n')
     problem = refused("train", "--train-file", "q.jsonl", "--output-dir", "new")
     assert problem == "q.jsonl:1: lacks the field positive_ctxs; it looks like a question"
+    Path("odd.jsonl").write_text('{"positive_ctxs": []}\n')
+    problem = refused("train", "--train-file", "odd.jsonl", "--output-dir", "new")
+    assert problem == "odd.jsonl:1: lacks the field question"
 
 
 def test_results_come_with_their_questions(work):
