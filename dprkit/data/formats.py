@@ -24,7 +24,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
-from urllib.parse import quote
 
 import jsonlines
 import msgspec
@@ -148,9 +147,8 @@ def _hint(error: msgspec.ValidationError, row: Row, kind: type[Any]) -> str:
     if "missing required field" not in str(error) or " - at " in str(error):
         return ""
     there = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
-    wanted = next((key for key in _LOOKS if hasattr(kind, key)), "")
-    key = next((key for key in _LOOKS if key in there), wanted)
-    return "" if key == wanted else f"; it looks like {_LOOKS[key]}"
+    wanted, key = (next((k for k in _LOOKS if k in names), "") for names in (dir(kind), there))
+    return f"; it looks like {_LOOKS[key]}" if key and key != wanted else ""
 
 
 def content_id(title: str, text: str) -> str:
@@ -490,12 +488,13 @@ def write_ranking(ranking: Ranking, file: BinaryIO) -> None:
 def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
     """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag.
 
-    Spaces, which separate columns, are written %20 in ids. A score has all digits of a float32, so
-    that tools which sort by it find this order.
+    A space in an id is written %20; tools that sort by scores find this order.
     """
-    question, *ids = (
-        re.sub(r"\s", lambda space: quote(space[0]), id_)
-        for id_ in (ranking.question.id, *(hit.id for hit in ranking.hits))
-    )
-    for rank, (passage, hit) in enumerate(zip(ids, ranking.hits, strict=True), start=1):
+    question = _column(ranking.question.id)
+    for rank, hit in enumerate(ranking.hits, start=1):
+        passage = _column(hit.id)
         file.write(f"{question} Q0 {passage} {rank} {hit.score:.9g} {tag}\n".encode())
+
+
+def _column(id_: str) -> str:
+    return re.sub(r"\s", lambda space: f"%{ord(space[0]):02X}", id_)
