@@ -405,7 +405,7 @@ def begin(work: Draft) -> None:
     going = isinstance(before, ProgressRecord) and (before.state or not alone)
     if isinstance(before, ProgressRecord) and going and not run.restart:
         if difference := _difference(before, work):
-            gain = ", which brings back the finished one before it" if _was(work) else ""
+            gain = ", which brings back the finished one before it" if _previous_fits(work) else ""
             raise MismatchError(
                 f"{directory}: half done with other settings or inputs: {difference}; "
                 f"go on with those, or throw the half away with --restart{gain}"
@@ -416,7 +416,7 @@ def begin(work: Draft) -> None:
         work.record = before
         return
     if isinstance(before, ProgressRecord):
-        back = run.restart and bool(_difference(before, work)) and _was(work)
+        back = run.restart and bool(_difference(before, work)) and _previous_fits(work)
         _undo(directory, before)
         before = _earlier(directory, work.record.kind)
         if back and isinstance(before, Manifest):  # --restart was meant for the half
@@ -435,7 +435,7 @@ def begin(work: Draft) -> None:
         _set_aside(directory, [MANIFEST, *before.files])
 
 
-def _was(work: Draft) -> bool:
+def _previous_fits(work: Draft) -> bool:
     """Whether the finished artifact that lies in .previous is what `work` would make."""
     previous = work.directory / PREVIOUS
     return is_artifact(previous) and not _difference(

@@ -29,7 +29,6 @@ from dprkit.retrieval.vectors import Embeddings
 T = TypeVar("T")
 RESIDENT = 320 << 20
 """Bytes of the corpus that stay mapped: 200,000 vectors of 384 float32 fit."""
-RESIDENT_SKETCH = RESIDENT // 4
 _QUESTIONS, _CANDIDATES = 512, 1 << 20
 """At most so many questions, and so many of their candidates, are searched for at a time."""
 _FEW = 3

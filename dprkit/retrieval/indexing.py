@@ -79,9 +79,9 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
         embeddings.check(number)
     match settings.type:
         case "exact":  # a search reads the embeddings that the manifest names
-            tell_ground(work)
             from dprkit.retrieval import sketch
 
+            tell_ground(work)
             sketch.build(work, embeddings)
             counts = {"passages": embeddings.count, "dim": embeddings.dim}
         case "milvus":

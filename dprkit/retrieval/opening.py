@@ -96,11 +96,11 @@ def open_dense(
         case "bm25":
             raise InputError(f"{directory}: is a bm25 index, which compares words and no vectors")
         case "exact":
-            from dprkit.retrieval.exact import RESIDENT_SKETCH, ExactIndex
+            from dprkit.retrieval.exact import ExactIndex
             from dprkit.retrieval.sketch import open_sketch
 
             embeddings = _named_embeddings(directory, manifest.inputs["embeddings"])
-            return ExactIndex(embeddings, sketch=open_sketch(directory, manifest, RESIDENT_SKETCH))
+            return ExactIndex(embeddings, sketch=open_sketch(directory, manifest))
         case "updated":
             return _open_updated(directory, manifest, nprobe, ef_search)
         case "milvus":

@@ -39,6 +39,8 @@ SPARE = 64
 """Besides twice the best K so many are asked of each piece: by 8 bits their order is not sure."""
 SHARE = 16
 """Only one in so many rows of a piece may be asked for: to sort out more takes longer."""
+RESIDENT = 80 << 20
+"""Bytes of the sketch that stay mapped: a quarter of what exact search keeps of the vectors."""
 BITE = 1024
 """Vectors that are decoded at a time."""
 
@@ -117,7 +119,9 @@ def _coded(vectors: np.ndarray, where: Path) -> tuple[np.ndarray, float | None]:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def open_sketch(directory: Path | str, manifest: Manifest, resident_bytes: int) -> Sketch | None:
+def open_sketch(
+    directory: Path | str, manifest: Manifest, resident_bytes: int = RESIDENT
+) -> Sketch | None:
     """The sketch in the folder of an index, if it has one that says something."""
     if CONTENTS not in manifest.files:
         return None
@@ -141,13 +145,13 @@ class Sketch:
                 raise InputError(f"{path}: missing or cut short; {_AGAIN}")
         ends = np.cumsum([piece.bytes for piece in self.pieces])
         resident = self.pieces[: int(np.searchsorted(ends, resident_bytes, side="right"))]
-        maps = {name: self._map(name) for name in {piece.file for piece in resident}}
+        maps = {
+            name: np.memmap(self.directory / name, np.uint8, "r")
+            for name in {piece.file for piece in resident}
+        }
         self._mapped = {p: maps[p.file][p.offset : p.offset + p.bytes] for p in resident}
         self._longest = max(piece.stop - piece.start for piece in self.pieces)
         self._largest = max(piece.bytes for piece in self.pieces)
-
-    def _map(self, name: str) -> np.ndarray:
-        return np.memmap(self.directory / name, np.uint8, "r")
 
     def helps(self, topk: int) -> bool:
         """Whether so few passages are looked for that most of a piece is left out."""
