@@ -14,7 +14,13 @@ class Progress:
     """The face of every progress display, and the silent one."""
 
     def note(self, message: str) -> None:
-        """Say something the user should know once, such as "resuming after epoch 3"."""
+        """Tell how the work goes, such as "resuming after epoch 3"; --quiet leaves it out."""
+
+    def warn(self, message: str) -> None:
+        """Tell what changes the meaning of a result, such as "3 of 500 rows kept".
+
+        --quiet shows it too.
+        """
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         """Begin a count of `unit`s up to `total` (None: unknown), `done` of them before."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from dprkit.progress import SILENT, Progress
+from dprkit.progress import Progress
 
 LINE_EVERY = 10.0
 """Seconds between plain lines of one count."""
@@ -19,7 +19,7 @@ ROOM = 48
 def display(quiet: bool) -> Progress:
     """The display that fits where stderr goes."""
     if quiet:
-        return SILENT
+        return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
 
 
@@ -30,6 +30,13 @@ def say(line: str) -> None:
         sys.stderr.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+class Quiet(Progress):
+    """Warnings and nothing else."""
+
+    def warn(self, message: str) -> None:
+        say(f"Warning: {message}")
 
 
 class Lines(Progress):
@@ -44,6 +51,9 @@ class Lines(Progress):
 
     def note(self, message: str) -> None:
         say(f"{time.strftime('%H:%M:%S')} {message}")
+
+    def warn(self, message: str) -> None:
+        self.note(f"Warning: {message}")
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         self.what, self.total, self.unit, self.facts = what, total, unit, {}
@@ -80,6 +90,9 @@ class Bars(Progress):
 
     def note(self, message: str) -> None:
         self.console.print(message, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        self.note(f"Warning: {message}")
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

@@ -18,7 +18,7 @@ from dprkit.cli.ending import ending
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
 from dprkit.errors import SettingsError
-from dprkit.progress import Progress, Run
+from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES, Setting, fields_of
 
@@ -76,14 +76,13 @@ def add_stage(app: typer.Typer, name: str) -> None:
         with ending():
             flags = {key: given[key] for key in fields if given[key] not in (None, [])}
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
-            given["quiet"] |= not alone
             recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
             options = {key: given[key] for key in entry.options}
             settings = recipe.stage(name, flags)[0]
             if entry.instead and entry.instead(settings, options, given["as_json"]):
                 return
             check_outputs(settings, given["as_json"])
-            progress = display(given["quiet"])
+            progress = display(given["quiet"]) if alone else SILENT
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)
             run = Run(progress, tuple(sys.argv), given["restart"])

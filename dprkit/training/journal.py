@@ -92,6 +92,10 @@ class Journal:
         if self.work is not None:
             self.work.run.progress.note(message)
 
+    def warn(self, message: str) -> None:
+        if self.work is not None:
+            self.work.run.progress.warn(message)
+
     def start(self, step: int, steps: int) -> None:
         """Show the course of training, `step` of `steps` done."""
         if self.work is not None:

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from dprkit import __version__
+from dprkit.cli.display import display
 from dprkit.settings import STAGES, fields_of
 from tests.conftest import STAGES_RUN, call, environment, shell
 
@@ -361,3 +362,13 @@ def test_results_replace_the_index_of_the_recipe(work):
     both = call("evaluate", "--results", results, "--index", "runs/dprkit/index")
     assert (both.exit_code, both.stdout) == (1, "")
     assert "--index and --results" in both.stderr
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_leaves_out_notes_and_shows_warnings(quiet, capsys):
+    progress = display(quiet)
+    progress.note("going on")
+    progress.warn("3 of 500 rows kept")
+    said = capsys.readouterr().err
+    assert ("going on" in said) is not quiet
+    assert said.endswith("Warning: 3 of 500 rows kept\n")
