@@ -30,8 +30,6 @@ def prompt(settings: SearchSettings, options: dict[str, Any], as_json: bool) -> 
     console = Console(highlight=False)
     report = SearchReport(0, settings.topk, None, [])
     searcher = open_searcher(settings, Run(display(False)), report)
-    for line in report.notes:
-        say(line)
     say(f"{searcher.engine.count:,} passages; type a question, or nothing to leave")
     while question := _asked():
         begin = time.perf_counter()

@@ -106,8 +106,6 @@ def indexing(report: Any) -> None:
 
 def updating(report: Any) -> None:
     say(f"{report.passages:,} passages: {report.added:,} added, {report.removed:,} removed")
-    for line in report.notes:
-        say(f"  {line}")
 
 
 def tuning(report: Any) -> None:
@@ -129,13 +127,8 @@ def tuning(report: Any) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-tuning.prints_data = True  # type: ignore[attr-defined]
-
-
 def searching(report: Any) -> None:
     say(f"{report.questions:,} questions, {report.topk} passages each")
-    for line in report.notes:
-        say(f"  {line}")
 
 
 def evaluation(report: Any) -> None:
@@ -148,9 +141,6 @@ def evaluation(report: Any) -> None:
             bar = "█" * round(share * BAR)
             lines.append(f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  {bar}")
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-evaluation.prints_data = True  # type: ignore[attr-defined]
 
 
 def downloading(report: Any) -> None:

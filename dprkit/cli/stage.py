@@ -43,7 +43,7 @@ AsJson = Annotated[
     typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=SHARED),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel=SHARED)
+    bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the data asked for.", rich_help_panel=SHARED)
 ]
 Verbose = Annotated[
     bool,
@@ -127,10 +127,9 @@ def show(payload: tuple[msgspec.Struct, float], render: Render, as_json: bool, q
 
 
 def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:
-    """Print a report for people; `quiet` leaves only what is data."""
-    if not quiet or getattr(render, "prints_data", False):
-        render(report)
+    """Print a report for people, unless `quiet`."""
     if not quiet:
+        render(report)
         outputs(report)
 
 

@@ -198,7 +198,7 @@ def _tell_shortfall(settings: SelectSettings, report: SelectReport, run: Run) ->
         counts = ", ".join(f"{name} {count}" for name, count in report.sets.items())
         report.notes.append(f"asked for {asked} rows, kept {report.kept} ({counts})")
     for note in report.notes:
-        run.progress.note(note)
+        run.progress.warn(note)
 
 
 Place = tuple[str, Row]

@@ -127,7 +127,7 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     )
     run.progress.note(f"searching with {len(questions)} questions")
     if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):
-        run.progress.note(
+        run.progress.warn(
             f"{len(absent)} gold passages are not in the corpus and count as misses, "
             f"such as {min(absent)}"
         )
@@ -190,7 +190,7 @@ def _measured(
 def _note(report: EvaluateReport, count: int, what: str, run: Run) -> None:
     if count:
         report.notes.append(f"{count} {what}")
-        run.progress.note(f"{count} {what}")
+        run.progress.warn(f"{count} {what}")
 
 
 def _judged(ranking: Ranking, match: str) -> Ranking:

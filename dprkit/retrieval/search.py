@@ -61,6 +61,8 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     )
     if isinstance(searcher.engine, Hybrid):
         report.fusion = searcher.engine.fusion = _fusion(settings, searcher, report)
+        for note in report.notes:
+            run.progress.note(note)
     elif settings.tune_on or settings.weights:
         flag = "--tune-on" if settings.tune_on else "--weights"
         raise SettingsError(f"{flag}: there is one index only; name the other one with --hybrid")
@@ -71,6 +73,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
             report.notes.append(f"{what}, such as {min(absent)}")
             if searcher.allowed is None or not len(searcher.allowed):
                 raise InputError(f"{report.notes[-1]}; none is left to look for")
+            run.progress.warn(report.notes[-1])
     return searcher
 
 

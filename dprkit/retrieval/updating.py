@@ -63,11 +63,13 @@ def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
     notes = []
     if counts["absent"]:
         notes.append(f"{counts['absent']:,} ids of {settings.remove} are not in the index")
+        run.progress.warn(notes[-1])
     if counts["changed"] > WORTH_BUILDING * counts["rows"]:
         notes.append(
             f"{counts['changed']:,} of {counts['rows']:,} rows were added or removed since it was "
             "built; build it anew from one corpus"
         )
+        run.progress.note(notes[-1])
     return UpdateReport(
         counts["passages"], counts["added"], counts["removed"], [str(directory)], notes
     )

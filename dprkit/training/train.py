@@ -229,14 +229,14 @@ def _tell(
 ) -> None:
     if work is None:
         return
-    note, plan = work.run.progress.note, trainer.plan
+    note, warn, plan = work.run.progress.note, work.run.progress.warn, trainer.plan
     rows = sum(map(len, plan.mixture.files))
     for file in (*plan.mixture.files, *(valid.files if valid else ())):
         if file.dropped:
             places = ", ".join(file.dropped_where) + (", ..." if file.dropped > 5 else "")
-            note(f"{file.path}: {file.dropped} rows without a positive are left out ({places})")
+            warn(f"{file.path}: {file.dropped} rows without a positive are left out ({places})")
     if rows < (settings.batch_size or 1):
-        note(
+        warn(
             f"{rows} rows are fewer than the batch of {settings.batch_size}: each batch is smaller"
         )
     if plan.batches_per_epoch > -(-len(plan.mixture) // plan.batch_size):
@@ -247,7 +247,7 @@ def _tell(
     if valid:
         note(f"training on {rows} examples, validating on {len(valid)}")
         if shared := _shared_questions(plan.mixture, valid):
-            note(f"{shared} validation questions are training questions too")
+            warn(f"{shared} validation questions are training questions too")
     else:
         why = "--valid-every never" if settings.valid_file else "no --valid-file"
         note(f"training on {rows} examples without validation ({why})")
@@ -271,7 +271,7 @@ def _tell_schedule(work: Draft, settings: TrainSettings, trainer: Trainer) -> No
     before = total_steps(
         msgspec.structs.replace(settings, **work.changed), trainer.plan.batches_per_epoch
     )
-    work.run.progress.note(
+    work.run.progress.warn(
         f"training ends after step {trainer.steps} instead of {before}: the first {at} steps had "
         f"the learning rates that lead to {before}, those to come have the ones that lead to "
         f"{trainer.steps}"

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -235,9 +236,24 @@ def test_json_is_one_object_with_time_memory_and_outputs(name, work):
 
 
 @pytest.mark.parametrize("name", sorted(set(LINES) - DATA_ONLY))
-def test_quiet_says_nothing_on_stderr(name, work):
+def test_quiet_says_nothing_when_all_is_well(name, work):
     result = call(*LINES[name], "--quiet", input=QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == ""  # a cron line sends no mail
+
+
+def test_quiet_keeps_the_data_that_was_asked_for(work):
+    result = call("search", "--questions", "-", "--topk", "2", "--quiet", input=QUESTION)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(json.loads(result.stdout)["ctxs"]) == 2
+
+
+def test_quiet_tells_what_changes_the_meaning_of_a_result(work):
+    few = call("select-data", "-o", "new.jsonl", "--num-items", "10000", "--quiet")
+    assert few.stderr == "Warning: asked for 10000 rows, kept 240 (new.jsonl 240)\n"
+    Path("ids").write_text("nobody\n1\n")
+    among = call("search", "--questions", "-", "--only-ids", "ids", "--quiet", input=QUESTION)
+    assert among.stderr.startswith("Warning: ids: ids that the corpus lacks: 1, such as nobody")
 
 
 def test_select_data_tells_what_it_read_kept_and_dropped(work):
