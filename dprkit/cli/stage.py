@@ -43,7 +43,13 @@ AsJson = Annotated[
     typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=SHARED),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only errors, warnings and the data asked for.", rich_help_panel=SHARED)
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print only errors, warnings and the data asked for.",
+        rich_help_panel=SHARED,
+    ),
 ]
 Verbose = Annotated[
     bool,
