@@ -37,6 +37,11 @@ class Question(msgspec.Struct, frozen=True):
     gold: tuple[str, ...] = ()
 
 
+def same_question(question: str) -> str:
+    """What questions have in common that differ in letter case and white space alone."""
+    return " ".join(question.casefold().split())
+
+
 class Example(msgspec.Struct, frozen=True):
     """A training example: a question with its passages, each list best first.
 

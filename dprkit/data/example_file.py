@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.data.formats import Place, example_key, parse_example
-from dprkit.data.rows import IndexedFile, Rows
+from dprkit.data.formats import Place, example_keys, parse_example
+from dprkit.data.rows import FIELDS, IndexedFile, Rows
 from dprkit.data.streams import Row, Source, read_json_rows
 from dprkit.errors import InputError
 from dprkit.progress import Note, silent
@@ -25,7 +25,7 @@ NAMED = 5
 class ExampleFile(Sequence[Example]):
     """The rows of a training file that have a positive, numbered from 0.
 
-    A positive without text is none. Memory is 28 bytes a row: see data/rows.py.
+    A positive without text is none. Memory is 36 bytes a row: see data/rows.py.
     """
 
     def __init__(self, path: Path | str, note: Note = silent) -> None:
@@ -58,8 +58,13 @@ class ExampleFile(Sequence[Example]):
 
     @property
     def keys(self) -> np.ndarray:
-        """(N,) uint64: equal where the first positives are (data.formats.example_key)."""
+        """(N,) uint64: equal where the first positives are (data.formats.example_keys)."""
         return self._file.keys[self._rows]
+
+    @property
+    def questions(self) -> np.ndarray:
+        """(N,) uint64: equal where the questions are (records.same_question)."""
+        return self._file.questions[self._rows]
 
     def key(self, index: int) -> int:
         return int(self._file.keys[self._rows[index]])
@@ -79,17 +84,17 @@ def _has_text(passage: Passage) -> bool:
 # --- rows as they lie ----------------------------------------------------------------------------
 
 
-def _example_rows(source: Source) -> Iterator[tuple[Place, int]]:
+def _example_rows(source: Source) -> Iterator[tuple[Place, int, int]]:
     for row in read_json_rows(source):
         line = row.where if isinstance(row.where, int) else 0
-        yield Place(row.start, len(row.raw), line), example_key(row, source.path)
+        yield Place(row.start, len(row.raw), line), *example_keys(row, source.path)
 
 
-EXAMPLES = Rows("examples", _example_rows)
+EXAMPLES = Rows("examples", _example_rows, fields=[*FIELDS, ("question", "<u8")])
 
 
 class RowFile:
-    """The rows of a DPR examples file, read when they are asked for. Memory is 24 bytes a row."""
+    """The rows of a DPR examples file, read when they are asked for. Memory is 32 bytes a row."""
 
     def __init__(self, path: Path | str, note: Note = silent) -> None:
         """Open `path`, making its index if there is none; `note` is told what takes long.
@@ -101,17 +106,19 @@ class RowFile:
         self.path, self.sha256 = self._file.path, self._file.sha256
         self._table: np.ndarray = self._file.table[:]
         self.keys: np.ndarray = self._table["key"]
-        """(N,) uint64, of `example_key`: equal where first positives are; 0: none has a text."""
+        """(N,) uint64, of `example_keys`: equal where first positives are; 0: none has a text."""
+        self.questions: np.ndarray = self._table["question"]
+        """(N,) uint64, of `example_keys`: equal where questions are."""
 
     def __len__(self) -> int:
         return len(self._table)
 
     def row(self, i: int) -> Row:
         """Row `i`, counted from 0. Raises InputError where the file is not what was indexed."""
-        start, length, _, _ = self._table[i].item()
+        start, length, *_ = self._table[i].item()
         return Row(self._file.read(start, length), self.where(i), start)
 
     def where(self, i: int) -> int | str:
         """The place of row `i` for a message: its line, or "byte N" in an array."""
-        start, _, line, _ = self._table[i].item()
+        start, _, line, *_ = self._table[i].item()
         return int(line) or f"byte {start}"

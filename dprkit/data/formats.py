@@ -39,11 +39,11 @@ from dprkit.data.streams import (
     read_text_lines,
 )
 from dprkit.errors import FormatError
-from dprkit.records import Example, Hit, Passage, Question, Ranking
+from dprkit.records import Example, Hit, Passage, Question, Ranking, same_question
 
 DPR_WIKI_PREFIX = "wiki:"
 TEXT_BITS = 40
-"""Of `example_key`, those that stand for the text; the others are the title's."""
+"""Of the first of `example_keys`, those that stand for the text; the others are the title's."""
 T = TypeVar("T")
 
 
@@ -185,20 +185,20 @@ def parse_example(row: Row, path: Path | str) -> Example:
     )
 
 
-def example_key(row: Row, path: Path | str) -> int:
-    """A number from 1 to 2^64 - 1 that stands for the row's first positive.
+def example_keys(row: Row, path: Path | str) -> tuple[int, int]:
+    """Numbers of 64 bits that stand for the row's first positive and for its question.
 
-    Its upper 24 bits stand for the title, the others for the text: rows with the same title and
-    text there have the same number. 0 says that no positive has a text. The whole row is checked
-    as `parse_example` checks it, at half the cost.
+    The positive's upper 24 bits stand for its title, the others for its text; 0 says that no
+    positive has a text. The row is checked as `parse_example` checks it, at half the cost.
     """
     foreign = _decode_example(row, path)
     _scores(foreign.hard_negative_ctxs, row, path)
+    question = text_key(same_question(foreign.question))
     first = next((context for context in foreign.positive_ctxs if context.text.strip()), None)
     if first is None:
-        return 0
+        return 0, question
     title, text = text_key((first.title or "").strip()), text_key(first.text.strip())
-    return title >> TEXT_BITS << TEXT_BITS | text & (1 << TEXT_BITS) - 1 or 1
+    return title >> TEXT_BITS << TEXT_BITS | text & (1 << TEXT_BITS) - 1 or 1, question
 
 
 def text_key(text: str) -> int:

@@ -4,7 +4,8 @@ The index is made in one pass, which checks every row, and kept beside the data:
 
     train.jsonl             the data: examples (data/example_file.py) or passages (passage_file.py)
     train.jsonl.rows        one line of JSON (what file it is the index of), then for each row its
-                            first byte (64 bits), length, line (32 each) and key (64 bits)
+                            first byte (64 bits), length, line (32 each) and keys (64 each):
+                            one for passages, two for examples
     train.jsonl.gz.rows-data   a compressed file cannot be read at random: its bytes, unpacked once
 
 Where the folder cannot be written, both lie in $XDG_CACHE_HOME/dprkit (~/.cache/dprkit) under a
@@ -47,9 +48,9 @@ WORTH = 1 << 20
 INDEX, DATA = ".rows", ".rows-data"
 BLOCK = 1 << 16
 """Rows of a table that are in memory together."""
-_VERSION = 3
-FIELDS = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
-ROW = 24  # bytes
+_VERSION = 4
+Fields = list[tuple[str, str]]
+FIELDS: Fields = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
 _LARGE = 1 << 30
 
 
@@ -68,11 +69,11 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class _TableOnDisk:
-    """Where N rows lie, in a file: slices are read as those of a numpy array of FIELDS are."""
+    """Where N rows lie, in a file: slices are read as those of a numpy array of `fields` are."""
 
-    def __init__(self, handle: int, begin: int, count: int) -> None:
+    def __init__(self, handle: int, begin: int, count: int, fields: Fields) -> None:
         """The table at byte `begin` of an open file, whose `handle` is closed with the table."""
-        self._handle, self._begin, self._count = handle, begin, count
+        self._handle, self._begin, self._count, self._fields = handle, begin, count, fields
         weakref.finalize(self, os.close, handle)
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class _TableOnDisk:
         import numpy as np
 
         first, stop, _ = rows.indices(self._count)
-        found: np.ndarray = np.empty(max(stop - first, 0), FIELDS)
+        found: np.ndarray = np.empty(max(stop - first, 0), self._fields)
         left = found.view(np.uint8).data
         place = self._begin + first * found.itemsize
         while left:  # one call reads at most 2 GB
@@ -94,7 +95,7 @@ class _TableOnDisk:
 
 
 class Table(Protocol):
-    """(N,) of FIELDS, of which only slices are asked for: a numpy array or a _TableOnDisk."""
+    """(N,) of a kind's fields, of which only slices are asked for: a numpy array or a _TableOnDisk."""
 
     def __len__(self) -> int: ...
 
@@ -109,14 +110,19 @@ def blocks(table: Table) -> Iterator[np.ndarray]:
 class Rows(NamedTuple):
     """What the rows of a file are.
 
-    `find` yields each row's place and key, a number of 64 bits; it raises FormatError for what is
-    no such row. `check` looks at all rows together: it gets the file's path, the table of the
-    rows, and a folder for large temporary files.
+    `find` yields each row's place and its keys, numbers of 64 bits; it raises FormatError for what
+    is no such row. `check` looks at all rows together: it gets the file's path, the table of the
+    rows, and a folder for large temporary files. `fields` names the keys behind a row's place.
     """
 
     name: str
-    find: Callable[[Source], Iterable[tuple[Place, int]]]
+    find: Callable[[Source], Iterable[tuple[Place, *tuple[int, ...]]]]
     check: Callable[[Path, Table, Path], None] | None = None
+    fields: Fields = FIELDS
+
+    @property
+    def row_bytes(self) -> int:
+        return sum(int(kind[-1]) for _, kind in self.fields)
 
 
 class _Index(NamedTuple):
@@ -178,7 +184,7 @@ def _index(path: Path, rows: Rows, note: Note) -> _Index:
     if not os.access(path.absolute().parent, os.W_OK):
         note(f"{path}: its folder cannot be written, so its index is {bases[1]}{INDEX}")
         bases.reverse()
-    found = (_load(base, path, rows.name, info) for base in bases)
+    found = (_load(base, path, rows, info) for base in bases)
     return next(filter(None, found), None) or _build(bases[0], path, rows, note)
 
 
@@ -193,28 +199,30 @@ def _beside(base: Path, suffix: str) -> Path:
     return base.with_name(base.name + suffix)
 
 
-def _load(base: Path, path: Path, holds: str, info: os.stat_result) -> _Index | None:
+def _load(base: Path, path: Path, rows: Rows, info: os.stat_result) -> _Index | None:
     """The index at `base` if it is whole and that of `path` as it is."""
-    index = _opened(base, path)
-    if index is None or (index.header.holds, index.header.size) != (holds, info.st_size):
+    index = _opened(base, path, rows)
+    if index is None or index.header.size != info.st_size:
         return None
     if index.header.mtime_ns != info.st_mtime_ns:
         return _renewed(index, base, path, info)
     return index
 
 
-def _opened(base: Path, path: Path) -> _Index | None:
-    """The index at `base` if it and its data are whole."""
+def _opened(base: Path, path: Path, rows: Rows) -> _Index | None:
+    """The index of `rows` at `base` if it and its data are whole."""
     try:
         with open(_beside(base, INDEX), "rb") as file:
             header = msgspec.json.decode(file.readline(1000), type=_Header)
             begin, size = file.tell(), os.fstat(file.fileno()).st_size
-            table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows)
+            table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows, rows.fields)
         data = path if header.unpacked is None else _beside(base, DATA)
         whole = header.unpacked in (None, data.stat().st_size)
     except (OSError, msgspec.DecodeError):
         return None
-    if not whole or header.version != _VERSION or size != begin + header.rows * ROW:
+    if not whole or (header.version, header.holds) != (_VERSION, rows.name):
+        return None
+    if size != begin + header.rows * rows.row_bytes:
         return None
     return _Index(header, data, table)
 
@@ -266,7 +274,7 @@ def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
             _announce(path, data, before.st_size, note)
             source = source_of(reader, path)
             with nullcontext(source) if data == path else _unpacked(source, data) as source:
-                table = _table(rows.find(source), base.parent)
+                table = _table(rows, source, base.parent)
                 if rows.check:
                     rows.check(path, table, base.parent)
                 if _stamp(os.fstat(file.fileno())) != _stamp(before):
@@ -282,7 +290,7 @@ def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
     except OutputError as error:
         note(f"the index of {path} is not kept: {error}")
         return index
-    return _opened(base, path) or index
+    return _opened(base, path, rows) or index
 
 
 def _announce(path: Path, data: Path, size: int, note: Note) -> None:
@@ -306,9 +314,9 @@ def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _table(rows: Iterable[tuple[Place, int]], folder: Path) -> Table:
+def _table(rows: Rows, source: Source, folder: Path) -> Table:
     """The table of `rows`: an array if they are few, else in an unnamed file in `folder`."""
-    pieces = _packed(rows)
+    pieces = _packed(rows, source)
     first = next(pieces)
     if len(first) < BLOCK:
         return first
@@ -316,24 +324,26 @@ def _table(rows: Iterable[tuple[Place, int]], folder: Path) -> Table:
         for piece in chain([first], pieces):
             file.write(piece.tobytes())
         file.flush()
-        return _TableOnDisk(os.dup(file.fileno()), 0, file.tell() // ROW)
+        count = file.tell() // rows.row_bytes
+        return _TableOnDisk(os.dup(file.fileno()), 0, count, rows.fields)
 
 
-def _packed(rows: Iterable[tuple[Place, int]]) -> Iterator[np.ndarray]:
+def _packed(rows: Rows, source: Source) -> Iterator[np.ndarray]:
     """`rows` in tables of BLOCK of them; the last one is shorter, maybe empty."""
     numbers = array("Q")
-    for place, key in rows:
-        numbers.extend((place.start, place.line << 32 | place.length, key))
-        if len(numbers) == 3 * BLOCK:
-            yield _fields(numbers)
+    full = BLOCK * rows.row_bytes // 8
+    for place, *keys in rows.find(source):
+        numbers.extend((place.start, place.line << 32 | place.length, *keys))
+        if len(numbers) == full:
+            yield _table_of(numbers, rows.fields)
             numbers = array("Q")
-    yield _fields(numbers)
+    yield _table_of(numbers, rows.fields)
 
 
-def _fields(numbers: array[int]) -> np.ndarray:
+def _table_of(numbers: array[int], fields: Fields) -> np.ndarray:
     import numpy as np
 
-    return np.frombuffer(numbers, np.uint64).astype("<u8", copy=False).view(FIELDS)
+    return np.frombuffer(numbers, np.uint64).astype("<u8", copy=False).view(fields)
 
 
 @contextmanager

@@ -102,6 +102,32 @@ def test_keys_tell_titles_apart(tmp_path: Path) -> None:
     assert a == also_a and len({a, b, none}) == 3
 
 
+def test_rows_with_the_same_question_have_the_same_key_for_it(tmp_path: Path) -> None:
+    questions = ["who wrote it", "who wrote that", " Who  WROTE it\t", "STRASSE", "straße", "who"]
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"question": q, "positive_ctxs": [{"text": q}]}) + "\n" for q in questions
+        )
+    )
+    for file in (RowFile(path), RowFile(path)):  # the second one loads the index
+        it, that, again, strasse, straße, who = file.questions.tolist()
+        assert it == again and strasse == straße
+        assert len({it, that, strasse, who}) == 4
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = count_builds(monkeypatch)
+    path = save(tmp_path)
+    RowFile(path)
+    index = tmp_path / "train.json.rows"
+    index.write_bytes(index.read_bytes().replace(b'"version":4', b'"version":3', 1))
+    assert RowFile(path).questions.all()
+    assert len(builds) == 2
+
+
 def test_an_index_is_made_once_and_again_when_the_file_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,14 +282,14 @@ def test_a_file_that_grows_while_it_is_indexed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path)
-    key = example_file.example_key
+    key = example_file.example_keys
 
-    def meddle(*args: Any) -> int:
+    def meddle(*args: Any) -> tuple[int, int]:
         with path.open("ab") as more:
             more.write(b" ")
         return key(*args)
 
-    monkeypatch.setattr(example_file, "example_key", meddle)
+    monkeypatch.setattr(example_file, "example_keys", meddle)
     with pytest.raises(InputError, match="changed while it was read"):
         RowFile(path)
     assert os.listdir(tmp_path) == [path.name]
