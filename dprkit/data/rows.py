@@ -95,7 +95,7 @@ class _TableOnDisk:
 
 
 class Table(Protocol):
-    """(N,) of a kind's fields, of which only slices are asked for: a numpy array or a _TableOnDisk."""
+    """(N,) of fields, of which only slices are asked for: a numpy array or a _TableOnDisk."""
 
     def __len__(self) -> int: ...
 
