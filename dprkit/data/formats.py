@@ -18,7 +18,6 @@ import ast
 import csv
 import hashlib
 import math
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -483,18 +482,3 @@ def write_ranking(ranking: Ranking, file: BinaryIO) -> None:
     question = ranking.question
     gold = {"gold": question.gold} if question.gold else {}
     json_lines(file).write(_named(question) | gold | {"ctxs": ctxs})
-
-
-def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
-    """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag.
-
-    A space in an id is written %20; tools that sort by scores find this order.
-    """
-    question = _column(ranking.question.id)
-    for rank, hit in enumerate(ranking.hits, start=1):
-        passage = _column(hit.id)
-        file.write(f"{question} Q0 {passage} {rank} {hit.score:.9g} {tag}\n".encode())
-
-
-def _column(id_: str) -> str:
-    return re.sub(r"\s", lambda space: f"%{ord(space[0]):02X}", id_)

@@ -7,8 +7,9 @@ from itertools import islice
 
 import msgspec
 
-from dprkit.data.formats import read_questions, write_ranking, write_trec
+from dprkit.data.formats import read_questions, write_ranking
 from dprkit.data.streams import open_source, read_text_lines
+from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
 from dprkit.progress import Run

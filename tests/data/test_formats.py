@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +28,6 @@ from dprkit.data.formats import (
     read_results,
     write_question,
     write_ranking,
-    write_trec,
 )
 from dprkit.errors import FormatError
 from dprkit.records import Example, Hit, Passage, Question, Ranking
@@ -442,22 +440,6 @@ def test_written_results_are_read_back(tmp_path: Path) -> None:
         assert list(read_results(save(tmp_path, file.getvalue()))) == [ranking]
         row = json.loads(file.getvalue())
         assert [ctx["score"] for ctx in row["ctxs"]] == [hit.score for hit in ranking.hits]
-
-
-def test_a_trec_run_has_six_columns_and_ranks_from_one() -> None:
-    file = io.BytesIO()
-    question = Question("q 1", "who?")
-    write_trec(Ranking(question, (Hit("12", 81.25), Hit("a b", -1.0))), file)
-    assert file.getvalue() == b"q%201 Q0 12 1 81.25 dprkit\nq%201 Q0 a%20b 2 -1 dprkit\n"
-
-
-def test_a_trec_run_sorts_as_the_ranking_does() -> None:
-    scores = np.float32([0.7, 0.69999999, 0.69999987, 1e-9, 9e-10])
-    file = io.BytesIO()
-    hits = tuple(Hit(str(n), score) for n, score in enumerate(scores.tolist()))
-    write_trec(Ranking(Question("q", "who?"), hits), file)
-    written = np.float32([line.split()[4] for line in file.getvalue().decode().splitlines()])
-    assert written.tolist() == scores.tolist()
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Rankings as a TREC run, which trec_eval and the tools built on it read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from dprkit.records import Ranking
+
+
+def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
+    """Write a ranking as lines of a TREC run: question, Q0, passage, rank from 1, score, tag.
+
+    A space in an id is written %20. trec_eval orders a run by its scores, which it reads as
+    float32, and equal ones by the passages' ids: so scores are written that fall strictly.
+    """
+    question = _column(ranking.question.id)
+    scores = falling([hit.score for hit in ranking.hits])
+    for rank, (hit, score) in enumerate(zip(ranking.hits, scores, strict=True), start=1):
+        passage = _column(hit.id)
+        file.write(f"{question} Q0 {passage} {rank} {score:.9g} {tag}\n".encode())
+
+
+def falling(scores: Sequence[float]) -> list[float]:
+    """`scores` as float32, each one that is not below the one before it lowered to just below."""
+    import numpy as np
+
+    largest = float(np.finfo(np.float32).max)
+    # Bits of float32 read as whole numbers grow with the number, if those of a negative one are
+    # turned round; neighbours differ by 1.
+    bits = np.clip(np.asarray(scores, np.float64), -largest, largest).astype("<f4").view("<i4")
+    places = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits).astype(np.int64)
+    ranks = np.arange(len(places))
+    lowest = ranks[::-1] - np.float32(largest).view("<i4").item()  # room for those that follow
+    places = np.minimum.accumulate(np.maximum(places, lowest) + ranks) - ranks
+    bits = np.where(places < 0, -places | 0x80000000, places).astype("<u4")
+    lowered: list[float] = bits.view("<f4").tolist()
+    return lowered
+
+
+def _column(id_: str) -> str:
+    return re.sub(r"\s", lambda space: f"%{ord(space[0]):02X}", id_)
