@@ -21,7 +21,8 @@ import numpy as np
 import Stemmer
 
 from dprkit.artifacts import draft
-from dprkit.data.formats import read_passages, read_questions
+from dprkit.data.passages import read_passages
+from dprkit.data.questions import read_questions
 from dprkit.progress import Run
 from dprkit.retrieval.bm25 import Bm25Index, build
 from dprkit.settings import IndexSettings

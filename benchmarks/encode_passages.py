@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.models.convert import convert
 from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.records import Passage

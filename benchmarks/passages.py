@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dprkit.data.formats import PASSAGES_HEADER, passage_line, read_passages
+from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.records import Passage
 
 STREAMED = 100_000

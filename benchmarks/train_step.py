@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dprkit.data.formats import read_examples
+from dprkit.data.examples import read_examples
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dprkit.data.answers import has_answer
-    from dprkit.data.formats import read_examples, read_passages, read_questions
+    from dprkit.data.examples import read_examples
+    from dprkit.data.passages import read_passages
+    from dprkit.data.questions import read_questions
     from dprkit.errors import DprkitError
     from dprkit.evaluation.evaluate import evaluate
     from dprkit.models.retriever import load_retriever
@@ -23,9 +25,9 @@ _HOMES = {
     "has_answer": "dprkit.data.answers",
     "load_retriever": "dprkit.models.retriever",
     "open_index": "dprkit.retrieval.opening",
-    "read_examples": "dprkit.data.formats",
-    "read_passages": "dprkit.data.formats",
-    "read_questions": "dprkit.data.formats",
+    "read_examples": "dprkit.data.examples",
+    "read_passages": "dprkit.data.passages",
+    "read_questions": "dprkit.data.questions",
 }
 
 __all__ = [

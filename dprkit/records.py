@@ -12,7 +12,7 @@
     retriever         a question encoder and a passage encoder with a similarity
     shard             a piece of the encoded corpus
 
-Foreign names (ctx, psg_id, doc, query, ...) are mapped to these in data/formats.py.
+Foreign names (ctx, psg_id, doc, query, ...) are mapped to these in dprkit/data.
 """
 
 from __future__ import annotations

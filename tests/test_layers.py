@@ -43,7 +43,7 @@ SINGLE = {
 
 
 def name_of(path):
-    """`dprkit.data.formats`; a package's own file carries the package's name."""
+    """`dprkit.data.passages`; a package's own file carries the package's name."""
     parts = [*path.relative_to(PACKAGE.parent).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

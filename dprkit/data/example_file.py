@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.data.formats import Place, example_keys, parse_example
+from dprkit.data.examples import example_keys, parse_example
+from dprkit.data.json_array import read_json_rows
 from dprkit.data.rows import FIELDS, IndexedFile, Rows
-from dprkit.data.streams import Row, Source, read_json_rows
+from dprkit.data.streams import Place, Row, Source
 from dprkit.errors import InputError
 from dprkit.progress import Note, silent
 from dprkit.records import Example, Passage
@@ -58,7 +59,7 @@ class ExampleFile(Sequence[Example]):
 
     @property
     def keys(self) -> np.ndarray:
-        """(N,) uint64: equal where the first positives are (data.formats.example_keys)."""
+        """(N,) uint64: equal where the first positives are (data.examples.example_keys)."""
         return self._file.keys[self._rows]
 
     @property

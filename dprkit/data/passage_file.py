@@ -11,9 +11,10 @@ from itertools import islice, tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from dprkit.data.formats import Place, passage_columns, placed_passages, read_passages, text_key
+from dprkit.data.decoding import text_key
+from dprkit.data.passages import passage_columns, placed_passages, read_passages
 from dprkit.data.rows import IndexedFile, Rows, Table, blocks, changed, unnamed_file
-from dprkit.data.streams import CHUNK, Source, open_source
+from dprkit.data.streams import CHUNK, Place, Source, open_source
 from dprkit.errors import FormatError
 from dprkit.progress import Note, silent
 from dprkit.records import Passage

@@ -35,8 +35,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.data.formats import Place
-from dprkit.data.streams import CHUNK, STDIN, Source, is_compressed, source_of
+from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.files import appearing
 from dprkit.progress import Note, silent

@@ -22,16 +22,12 @@ from typing import BinaryIO
 import msgspec
 
 from dprkit.artifacts import draft
-from dprkit.data.formats import (
-    PASSAGES_HEADER,
-    content_id,
-    decoder,
-    parse_example,
-    passage_line,
-    read_questions,
-    write_question,
-)
-from dprkit.data.streams import STDIN, Row, decode, open_source, read_json_rows
+from dprkit.data.decoding import content_id, decoder
+from dprkit.data.examples import parse_example
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.passages import PASSAGES_HEADER, passage_line
+from dprkit.data.questions import read_questions, write_question
+from dprkit.data.streams import STDIN, Row, decode, open_source
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
 from dprkit.manifests import is_artifact

@@ -11,7 +11,8 @@ import msgspec
 
 from dprkit.artifacts import Draft, draft
 from dprkit.data.answers import answer_flags, invalid_patterns
-from dprkit.data.formats import read_questions, read_results, write_ranking
+from dprkit.data.questions import read_questions
+from dprkit.data.rankings import read_results, write_ranking
 from dprkit.data.trec import write_trec
 from dprkit.errors import EmptyAnswer, FormatError, InputError, SettingsError
 from dprkit.evaluation.metrics import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import DprkitError, InputError, MismatchError
 from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
 from dprkit.progress import Run

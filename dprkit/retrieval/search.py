@@ -7,7 +7,8 @@ from itertools import islice
 
 import msgspec
 
-from dprkit.data.formats import read_questions, write_ranking
+from dprkit.data.questions import read_questions
+from dprkit.data.rankings import write_ranking
 from dprkit.data.streams import open_source, read_text_lines
 from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError

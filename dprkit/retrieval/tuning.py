@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.formats import read_questions
+from dprkit.data.questions import read_questions
 from dprkit.errors import InputError, ProcessError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run

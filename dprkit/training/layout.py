@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dprkit.data.formats import TEXT_BITS
+from dprkit.data.examples import TEXT_BITS
 
 TRIES = 100
 """Random partners that a clashing row is offered before the rows are dealt instead."""

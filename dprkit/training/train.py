@@ -218,7 +218,7 @@ def _chunk_texts(engine: Engine, source: Preparation, settings: TrainSettings) -
 
 
 def _corpus(settings: TrainSettings) -> Callable[[], Iterator[Passage]] | None:
-    from dprkit.data.formats import read_passages
+    from dprkit.data.passages import read_passages
 
     path = settings.valid_corpus
     return partial(read_passages, path) if path else None

@@ -19,16 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dprkit.data.formats import (
-    PASSAGES_HEADER,
-    passage_line,
-    read_examples,
-    read_passages,
-    read_questions,
-    read_results,
-    write_question,
-    write_ranking,
-)
+from dprkit.data.examples import read_examples
+from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
+from dprkit.data.questions import read_questions, write_question
+from dprkit.data.rankings import read_results, write_ranking
 from dprkit.errors import FormatError
 from dprkit.records import Example, Hit, Passage, Question, Ranking
 

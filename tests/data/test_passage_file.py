@@ -19,8 +19,8 @@ import zstandard
 
 from dprkit.data import passage_file, rows
 from dprkit.data.example_file import RowFile
-from dprkit.data.formats import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.data.passage_file import PassageFile
+from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Passage
 

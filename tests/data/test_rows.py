@@ -19,7 +19,8 @@ import zstandard
 
 from dprkit.data import example_file, rows
 from dprkit.data.example_file import RowFile
-from dprkit.data.streams import open_source, read_json_rows
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.streams import open_source
 from dprkit.errors import FormatError, InputError
 
 

@@ -24,9 +24,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprkit.data import streams
-from dprkit.data.formats import read_examples
-from dprkit.data.streams import Row, Source, open_source, read_json_rows, read_lines
+from dprkit.data import json_array, streams
+from dprkit.data.examples import read_examples
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.streams import Row, Source, open_source, read_lines
 from dprkit.errors import DprkitError, FormatError, InputError
 
 
@@ -116,7 +117,7 @@ def test_the_rows_of_an_array_are_those_that_json_finds_wherever_the_chunks_end(
     pieces = cut_at(document, [point for point in points if point < len(document)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "CHUNK", 1)
-        patch.setattr(streams, "_WINDOW", window)
+        patch.setattr(json_array, "_WINDOW", window)
         rows = list(read_json_rows(Source("x", b"[", iter(pieces))))
     assert [json.loads(row.raw) for row in rows] == json.loads(document)
     for row in rows:
@@ -152,7 +153,7 @@ def test_long_runs_of_backslashes_are_counted_across_chunks(
     path = save(tmp_path, json.dumps(data).encode())
     for chunk in (1, 7, 32):
         monkeypatch.setattr(streams, "CHUNK", chunk)
-        monkeypatch.setattr(streams, "_WINDOW", 10)
+        monkeypatch.setattr(json_array, "_WINDOW", 10)
         assert values_of(path) == data
 
 
@@ -405,7 +406,8 @@ def test_what_comes_long_after_the_rows_that_were_asked_for_is_not_read(
 
 FIRST_TWO = """
 from itertools import islice
-from dprkit.data.streams import open_source, read_json_rows
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.streams import open_source
 for row in islice(read_json_rows(open_source("-")), 2):
     print(row.raw.decode())
 """

@@ -13,7 +13,8 @@ import pytest
 import Stemmer
 
 from dprkit.artifacts import draft
-from dprkit.data.formats import read_passages, read_questions
+from dprkit.data.passages import read_passages
+from dprkit.data.questions import read_questions
 from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Passage

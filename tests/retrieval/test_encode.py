@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.models.retriever import load_retriever

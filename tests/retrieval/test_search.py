@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Question

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.records import Question
 from dprkit.retrieval.found import Found

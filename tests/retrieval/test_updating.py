@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.retrieval.encode import encode_corpus
 from dprkit.retrieval.indexing import index

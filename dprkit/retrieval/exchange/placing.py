@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from dprkit.artifacts import Draft
-from dprkit.data.formats import DPR_WIKI_PREFIX, read_passages
+from dprkit.data.decoding import DPR_WIKI_PREFIX
+from dprkit.data.passages import read_passages
 from dprkit.errors import FormatError, writing
 from dprkit.files import TEMPORARY
 from dprkit.records import Passage

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dprkit.data.formats import read_passages
+from dprkit.data.passages import read_passages
 from dprkit.errors import FormatError, InputError, MismatchError, OutputError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.progress import Progress, Run

@@ -1,0 +1,98 @@
+"""Training examples in DPR's bi-encoder files: a JSON array, or an object a line.
+
+An example is a question with answers, positive_ctxs, negative_ctxs and hard_negative_ctxs; a
+passage's id is passage_id (NQ) or psg_id (SQuAD).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from dprkit.data.decoding import content_id, decoder, first_id, text_key
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.streams import Row, open_source
+from dprkit.errors import FormatError
+from dprkit.records import Example, Passage, same_question
+
+TEXT_BITS = 40
+"""Of the first of `example_keys`, those that stand for the text; the others are the title's."""
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A passage as DPR's files spell it."""
+
+    text: str
+    title: str | None = None
+    passage_id: str | int | None = None
+    psg_id: str | int | None = None
+    id: str | int | None = None
+    score: float | str | None = None
+
+
+class _ForeignExample(msgspec.Struct, frozen=True):
+    question: str
+    positive_ctxs: list[Context]
+    hard_negative_ctxs: list[Context] = []
+    negative_ctxs: list[Context] = []
+    answers: list[str] = []
+
+
+def read_examples(path: Path | str) -> Iterator[Example]:
+    """The training examples of a DPR file, a JSON array or jsonl, in the file's order."""
+    for row in read_json_rows(open_source(path)):
+        yield parse_example(row, path)
+
+
+_decode_example = decoder(_ForeignExample)
+
+
+def parse_example(row: Row, path: Path | str) -> Example:
+    """The example that a row of a DPR file holds."""
+    foreign = _decode_example(row, path)
+    return Example(
+        foreign.question,
+        tuple(foreign.answers),
+        tuple(map(passage_of, foreign.positive_ctxs)),
+        tuple(map(passage_of, foreign.hard_negative_ctxs)),
+        tuple(map(passage_of, foreign.negative_ctxs)),
+        _scores(foreign.hard_negative_ctxs, row, path),
+    )
+
+
+def example_keys(row: Row, path: Path | str) -> tuple[int, int]:
+    """Numbers of 64 bits that stand for the row's first positive and for its question.
+
+    The positive's upper 24 bits stand for its title, the others for its text; 0 says that no
+    positive has a text. The row is checked as `parse_example` checks it, at half the cost.
+    """
+    foreign = _decode_example(row, path)
+    _scores(foreign.hard_negative_ctxs, row, path)
+    question = text_key(same_question(foreign.question))
+    first = next((context for context in foreign.positive_ctxs if context.text.strip()), None)
+    if first is None:
+        return 0, question
+    title, text = text_key((first.title or "").strip()), text_key(first.text.strip())
+    return title >> TEXT_BITS << TEXT_BITS | text & (1 << TEXT_BITS) - 1 or 1, question
+
+
+def _scores(contexts: list[Context], row: Row, path: Path | str) -> tuple[float, ...]:
+    """The scores of passages, 0 where one lacks; () where all do."""
+    if all(context.score is None for context in contexts):
+        return ()
+    try:
+        scores = tuple(float(context.score or 0) for context in contexts)
+    except ValueError as error:
+        raise FormatError(path, row.where, f"a score is no number: {error}") from None
+    if not all(map(math.isfinite, scores)):
+        raise FormatError(path, row.where, "the score of a hard negative is not finite")
+    return scores
+
+
+def passage_of(context: Context) -> Passage:
+    title = context.title or ""
+    found = first_id(context.passage_id, context.psg_id, context.id)
+    return Passage(found or content_id(title, context.text), context.text, title)

@@ -1,0 +1,167 @@
+"""The rows of JSON files: an object a line, or the objects of an array, found and not decoded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dprkit.data import streams
+from dprkit.data.streams import SPACE, Row, Source, read_lines
+from dprkit.errors import FormatError
+
+_WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
+
+
+def read_json_rows(source: Source) -> Iterator[Row]:
+    """The rows of a JSON array of objects, or of a file with one object a line.
+
+    Rows are found, not decoded: a caller that wants few of many decodes few. Reading stops when
+    the caller does. An array that is cut off anywhere is a FormatError.
+    """
+    if source.first == b"[":
+        return _array_rows(source)
+    if source.first == b"{":
+        return read_lines(source)
+    problem = "not JSON: expected an array of objects or one object a line"
+    raise FormatError(source.path, 1, problem)
+
+
+_GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
+
+
+def _array_rows(source: Source) -> Iterator[Row]:
+    """Split `[{...}, {...}]` into its objects.
+
+    `buffer` starts between two objects; `offset` is its place in the file, `fresh` its new end.
+    """
+    path, chunks, offset = source.path, source.chunks, source.begin
+    while not (fresh := next(chunks)).strip(SPACE):
+        offset += len(fresh)
+    begin = fresh.index(b"[") + 1
+    buffer = fresh = fresh[begin:]
+    offset, comma_due = offset + begin, False
+    finder = ObjectFinder(offset)
+    while True:
+        done = 0
+        for start, end in finder.feed(fresh):
+            start, end = start - offset, end - offset
+            _check_gap(buffer[done:start], comma_due, path, offset + done)
+            yield Row(buffer[start:end], f"byte {offset + start}", offset + start)
+            done, comma_due = end, True
+        buffer, offset = buffer[done:], offset + done
+        gap = _GAP.match(buffer)
+        rest = buffer[gap.end() :] if gap else buffer
+        if rest[:1] == b"]":
+            _check_gap(buffer[: gap.end() if gap else 0], None, path, offset)
+            _check_end(rest[1:], chunks, path, offset + len(buffer) - len(rest) + 1)
+            return
+        if rest and rest[:1] != b"{":
+            where = f"byte {offset + len(buffer) - len(rest)}"
+            raise FormatError(path, where, f"not JSON: expected an object, found {rest[:1]!r}")
+        # A row longer than a chunk is copied again with as much again, so the work stays linear.
+        fresh = b"".join(_take(chunks, max(streams.CHUNK, len(buffer))))
+        if not fresh:
+            raise FormatError(
+                path, f"byte {offset + len(buffer)}", "the JSON array is cut off here"
+            )
+        buffer += fresh
+
+
+def _take(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := next(chunks, b"")):
+        size -= len(chunk)
+        yield chunk
+
+
+def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int) -> None:
+    """Between objects stands one comma, before the first none, before `]` none (None)."""
+    found = gap.lstrip(SPACE)
+    comma_lacks = comma_due and found[:1] != b","
+    if comma_due and not comma_lacks:
+        found = found[1:].lstrip(SPACE)
+    if not found and not comma_lacks:
+        return
+    where = offset + len(gap) - len(found)
+    if found[:1] == b"]":
+        _check_end(found[1:] + b"{", (), path, where + 1)  # the object that ends the gap
+    expected = "a comma" if comma_lacks else "]" if comma_due is None else "an object"
+    problem = f"expected {expected}, found {(found[:20] or b'{').decode(errors='replace')!r}"
+    raise FormatError(path, f"byte {where}", f"not JSON: {problem}")
+
+
+def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str, offset: int) -> None:
+    for chunk in (rest, *chunks):
+        if more := chunk.lstrip(SPACE):
+            where = f"byte {offset + len(chunk) - len(more)}"
+            raise FormatError(path, where, "not JSON: there is more after the array's closing ]")
+        offset += len(chunk)
+
+
+class ObjectFinder:
+    """Where the outermost objects of a stream start and end, found as its bytes come in.
+
+    Vectorised: quotes that no backslash escapes tell what is inside a string, braces outside of
+    strings tell the depth. No byte is looked at twice: what a piece leaves open is kept for the
+    next one. About 1 ns a byte, a tenth of what decoding costs.
+    """
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset  # of the next byte
+        self.start = 0  # of the object that is open where depth > 0
+        self.depth = 0
+        self.in_string = self.escaped = False
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """The (start, end) of each object that ends in `data`, counted from the first offset."""
+        import numpy as np
+
+        view: Any = np.frombuffer(data, np.uint8)
+        for first in range(0, len(view), _WINDOW):
+            yield from self._look(view[first : first + _WINDOW])
+
+    def _look(self, data: Any) -> Iterator[tuple[int, int]]:
+        import numpy as np
+
+        if self.escaped:  # it stands for itself
+            data, self.offset = data[1:], self.offset + 1
+        quotes = _unescaped(data, np.flatnonzero(data == ord('"')))
+        braces = np.flatnonzero(data - np.uint8(ord("{")) < 3)  # { | }
+        braces = braces[np.searchsorted(quotes, braces) % 2 == self.in_string]
+        step = ord("|") - data[braces].astype(np.int64)  # 1, 0, -1
+        depth = np.cumsum(step) + self.depth
+        if len(depth) and depth.min() < 0:  # a stray }: what comes after it means nothing
+            cut = int(np.argmax(depth < 0))
+            braces, step, depth = braces[:cut], step[:cut], depth[:cut]
+        starts = (braces[(depth == 1) & (step == 1)] + self.offset).tolist()
+        ends = (braces[(depth == 0) & (step == -1)] + self.offset + 1).tolist()
+        if self.depth:
+            starts.insert(0, self.start)
+        self.offset += len(data)
+        self.start = starts[-1] if starts else 0
+        self.depth = int(depth[-1]) if len(depth) else self.depth
+        self.in_string ^= len(quotes) % 2 == 1
+        self.escaped = _trailing_backslashes(data) % 2 == 1
+        yield from zip(starts, ends, strict=False)
+
+
+def _unescaped(data: Any, quotes: Any) -> Any:
+    """Those `quotes` (positions in `data`) before which an even number of backslashes stands."""
+    import numpy as np
+
+    escaped = data[np.maximum(quotes - 1, 0)] == ord("\\")  # at 0 stands the quote itself
+    left, distance = np.flatnonzero(escaped), 2
+    while len(left):
+        before = quotes[left] - distance
+        left = left[(before >= 0) & (data[before] == ord("\\"))]
+        escaped[left] ^= True
+        distance += 1
+    return quotes[~escaped]
+
+
+def _trailing_backslashes(data: Any) -> int:
+    found = 0
+    while found < len(data) and data[-1 - found] == ord("\\"):
+        found += 1
+    return found
