@@ -378,7 +378,7 @@ def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
         field = work.fields.get(name)
         default = msgspec.to_builtins(field.default) if field else None
         was, now = old.get(name, default), new.get(name, default)
-        if field and field.only_for and new.get("type") not in field.only_for:
+        if field and not field.counts_for(new.get("type", "")):
             continue
         same = was == now or (isinstance(was, tuple) and list(was) == now)
         if not same and not (field and field.harmless):

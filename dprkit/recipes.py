@@ -2,21 +2,31 @@
 
 A setting's value is the flag's, else --set's, else the recipe's, else the default. The recipe
 itself is --config's file, else --recipe's, else ./dprkit.yaml, else the shipped tiny one.
+
+Where one stage reads what another writes, the default follows the other's setting, wherever that
+is set. Paths in a user's recipe, and runs/, are relative to the recipe's folder; paths of a
+shipped recipe, of flags and of --set are relative to the current one.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dprkit.errors import FormatError, SettingsError, nearest, reading
-from dprkit.settings import STAGES, bundled, convert, fields_of
+from dprkit.settings import STAGES, Setting, bundled, convert, fields_of
 
 RUNS = Path("runs")
+RECIPE = "dprkit.yaml"
+SHIPPED = bundled("tiny.yaml").parent
+STREAM = "-"
 
 
 @dataclass(frozen=True)
@@ -30,15 +40,26 @@ class Recipe:
     """stage -> setting -> value, as the file has it."""
     sets: Mapping[str, Mapping[str, Any]]
     """stage -> setting -> value of each --set stage.key=value."""
+    fallback: bool = False
+    """Whether it is the shipped tiny one because no other was named or found."""
 
     @property
     def shipped(self) -> bool:
         """Whether it came with dprkit, and so was not written by the user."""
-        return Path(self.source).parent == bundled("tiny.yaml").parent
+        return os.path.realpath(self.folder_of_source) == os.path.realpath(SHIPPED)
+
+    @property
+    def folder_of_source(self) -> Path:
+        return Path(self.source).parent
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its paths are relative to."""
+        return Path() if self.shipped else self.folder_of_source
 
     @property
     def workspace(self) -> Path:
-        return RUNS / self.name
+        return self.folder / RUNS / self.name
 
     def explain(self, stage: str, flags: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """setting -> (value, where it came from) for every setting of `stage`.
@@ -49,22 +70,64 @@ class Recipe:
         found = {name: self._find(stage, name, flags) for name in fields}
         for name, setting in fields.items():
             for replaced in setting.replaces.split():
-                if _closeness(found[name][1]) > _closeness(found[replaced][1]):
+                if self._closeness(stage, name, flags) > self._closeness(stage, replaced, flags):
                     found[replaced] = (fields[replaced].default, f"replaced by {name}")
         return found
 
+    def _closeness(self, stage: str, name: str, flags: Mapping[str, Any]) -> int:
+        """How near to the user a setting is given: 3 flag, 2 --set, 1 the recipe, 0 not given."""
+        if flags.get(name) is not None:
+            return 3
+        if name in self.sets.get(stage, {}):
+            return 2
+        return int(name in self.written.get(stage, {}))
+
     def _find(self, stage: str, name: str, flags: Mapping[str, Any]) -> tuple[Any, str]:
         setting = fields_of(STAGES[stage])[name]
-        if flags.get(name) is not None:
-            return convert(stage, name, flags[name], "flag"), "flag"
-        if name in self.sets.get(stage, {}):
-            return convert(stage, name, self.sets[stage][name], "--set"), "--set"
-        if name in self.written.get(stage, {}):
-            return convert(stage, name, self.written[stage][name], self.source), self.source
+        match self._closeness(stage, name, flags):
+            case 3:
+                return convert(stage, name, flags[name], "flag"), "flag"
+            case 2:
+                return convert(stage, name, self.sets[stage][name], "--set"), "--set"
+            case 1:
+                value = convert(stage, name, self.written[stage][name], self.source)
+                return self._placed(setting, value), self.source
+        if setting.follows:
+            path, origin = self._followed(setting)
+            return (path,) if setting.several and path else path, origin
         if setting.workspace:
-            path = str(self.workspace / setting.workspace)
-            return (path,) if "tuple[" in str(setting.type) else path, "workspace"
+            return str(self.workspace / setting.workspace), "workspace"
         return setting.default, "default"
+
+    def _followed(self, setting: Setting) -> tuple[Any, str]:
+        """The path that another stage's setting has, and which stage's that is."""
+        found = []
+        for link in setting.follows:
+            of, _, below = link.partition("/")
+            stage, _, name = of.partition(".")
+            path, origin = self._find(stage, name, {})
+            if path in (None, STREAM):
+                continue
+            if fields_of(STAGES[stage])[name].output:
+                origin = f"output of {stage}"
+            elif self._closeness(stage, name, {}):
+                origin = f"as {of}"
+            given = self._closeness(stage, name, {}) > 0
+            found.append((not given, os.path.join(path, below) if below else path, origin))
+        return min(found, key=itemgetter(0))[1:] if found else (setting.default, "default")
+
+    def _placed(self, setting: Setting, value: Any) -> Any:
+        """A value of the recipe's file, its paths as they are seen from the current folder."""
+        if not setting.path or not value or self.folder == Path():
+            return value
+        if setting.several:
+            return tuple(self._from_here(path, setting.hub) for path in value)
+        return self._from_here(value, setting.hub)
+
+    def _from_here(self, path: str, hub: bool) -> str:
+        here = str(self.folder / path)
+        is_name = hub and not path.startswith(".") and not os.path.lexists(here)
+        return path if path == STREAM or is_name else here
 
     def stage(self, stage: str, flags: Mapping[str, Any]) -> tuple[msgspec.Struct, dict[str, str]]:
         """The effective settings of `stage`, and where each one came from."""
@@ -73,15 +136,9 @@ class Recipe:
         return settings, {name: origin for name, (_, origin) in explained.items()}
 
 
-def _closeness(origin: str) -> int:
-    """How near to the user an origin is: flag, --set, a recipe, neither."""
-    order = {"default": 0, "workspace": 0, "--set": 2, "flag": 3}
-    return order.get(origin, 1)
-
-
 def recipe_names() -> list[str]:
     """The recipes shipped with dprkit."""
-    return sorted(path.stem for path in bundled("tiny.yaml").parent.glob("*.yaml"))
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def load_recipe(
@@ -96,13 +153,26 @@ def load_recipe(
     if not isinstance(name, str) or "/" in name or name in (".", ".."):
         raise FormatError(path, 1, f"name: {name!r} will not do: it becomes a folder below runs/")
     written.pop("description", None)
-    return Recipe(name, str(path), written, _read_sets(sets))
+    fallback = config is None and recipe is None and path != Path(RECIPE)
+    return Recipe(name, str(path), written, _read_sets(sets), fallback)
+
+
+def elsewhere() -> str:
+    """What was looked for where no recipe was found, and what lies near that was meant perhaps."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        with suppress(OSError):
+            for name in sorted(os.listdir(folder)):
+                if name.lower() in (RECIPE, "dprkit.yml"):
+                    hint = f"rename {name}" if folder == here else "run there"
+                    path = os.path.relpath(folder / name)
+                    return f"no {RECIPE} here; for {path}, {hint} or give --config {path}"
+    return f"no {RECIPE} here"
 
 
 def _find_recipe(name: str | None) -> Path:
     if name is None:
-        local = Path("dprkit.yaml")
-        return local if local.exists() else bundled("tiny.yaml")
+        return Path(RECIPE) if os.path.lexists(RECIPE) else bundled("tiny.yaml")
     known = recipe_names()
     if name not in known:
         hint = nearest(name, known) or f"; there are {', '.join(known)}"

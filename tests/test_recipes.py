@@ -6,7 +6,7 @@ import pytest
 
 from dprkit.errors import DprkitError, FormatError, InputError, SettingsError
 from dprkit.recipes import load_recipe, recipe_names
-from dprkit.settings import bundled
+from dprkit.settings import STAGES, bundled, fields_of
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_an_empty_recipe_leaves_everything_at_its_default(text):
 def test_the_workspace_carries_the_name_of_the_recipe():
     assert recipe("").explain("train", {})["output_dir"] == ("runs/my/model", "workspace")
     named = recipe("name: my own ü").explain("index", {})
-    assert named["embeddings"] == ("runs/my own ü/embeddings", "workspace")
+    assert named["embeddings"] == ("runs/my own ü/embeddings", "output of encode-corpus")
 
 
 def test_hyphens_and_underscores_are_the_same():
@@ -239,6 +239,102 @@ def test_results_replace_the_index_of_the_recipe_or_the_workspace(text):
     assert explained["index"] == (None, "replaced by results")
     explained = recipe(text, ["evaluate.results=r.jsonl"]).explain("evaluate", {})
     assert explained["index"][0] is None
+
+
+# --- what a stage reads is what the stage before it wrote -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "reader", "path"),
+    [
+        ("select-data.output_dir", "train.train_file", ("there/train.jsonl",)),
+        ("select-data.output", "train.train_file", ("there",)),
+        ("select-data.output_dir", "evaluate.questions", "there/test.jsonl"),
+        ("select-data.output_dir", "tune-index.questions", "there/valid.jsonl"),
+        ("select-data.output_dir", "encode-corpus.passages", "there/passages.tsv"),
+        ("select-data.passages_out", "encode-corpus.passages", "there"),
+        ("select-data.passages_out", "import-embeddings.passages", "there"),
+        ("train.output_dir", "encode-corpus.retriever", "there"),
+        ("train.output_dir", "import-embeddings.retriever", "there"),
+        ("encode-corpus.output_dir", "index.embeddings", "there"),
+        ("encode-corpus.output_dir", "import-embeddings.output_dir", "there"),
+        ("import-embeddings.output_dir", "index.embeddings", "there"),
+        ("encode-corpus.output_dir", "tune-index.embeddings", "there"),
+        ("encode-corpus.output_dir", "export-embeddings.embeddings", "there"),
+        ("index.output_dir", "search.index", "there"),
+        ("index.output_dir", "evaluate.index", "there"),
+        ("index.output_dir", "update-index.index", "there"),
+    ],
+)
+def test_an_input_is_what_the_stage_before_wrote_wherever_that_is_set(of, reader, path):
+    writer, _, name = of.partition(".")
+    stage, _, key = reader.partition(".")
+    for found in (recipe("", [f"{of}=there"]), recipe(f"{writer}: {{{name}: there}}")):
+        assert found.explain(stage, {})[key] == (path, f"output of {writer}")
+    own = recipe(f"{writer}: {{{name}: there}}", [f"{reader}=mine"])
+    assert own.explain(stage, {})[key][1] == "--set"
+
+
+def test_every_default_path_is_an_output_or_follows_one():
+    """A default below runs/NAME that an input has of its own would be missed by a moved output."""
+    for stage, settings in STAGES.items():
+        for name, setting in fields_of(settings).items():
+            assert not setting.workspace or setting.output, f"{stage}.{name}"
+            for link in setting.follows:
+                writer, _, key = link.partition("/")[0].partition(".")
+                followed = fields_of(STAGES[writer])[key]
+                assert followed.output or followed.follows, f"{stage}.{name}"
+
+
+def test_the_corpus_of_a_recipe_is_that_of_all_its_stages():
+    found = recipe("encode-corpus: {passages: c.tsv, retriever: m}\nindex: {embeddings: e}")
+    imported = found.explain("import-embeddings", {})
+    assert imported["passages"] == ("c.tsv", "as encode-corpus.passages")
+    assert imported["retriever"] == ("m", "as encode-corpus.retriever")
+    assert found.explain("tune-index", {})["embeddings"] == ("e", "as index.embeddings")
+
+
+def test_rows_that_go_to_stdout_are_no_training_file():
+    found = recipe("select-data: {output: '-'}").explain("train", {})
+    assert found["train_file"][0] == ("runs/my/data/train.jsonl",)
+
+
+# --- where paths begin ----------------------------------------------------------------------------
+
+
+def test_paths_of_a_recipe_and_its_outputs_are_relative_to_its_folder(folder):
+    (folder / "ws").mkdir()
+    (folder / "ws/dprkit.yaml").write_text(
+        "name: w\ntrain: {train_file: [a.jsonl, /b.jsonl], valid_file: ./v.jsonl}\n"
+        "select-data: {sources: [x.json, '-', 'bundled:tiny/examples.json']}\n"
+    )
+    found = load_recipe("ws/dprkit.yaml", sets=["evaluate.questions=here.jsonl"])
+    train = found.explain("train", {"valid_corpus": "flag.tsv"})
+    assert train["train_file"][0] == ("ws/a.jsonl", "/b.jsonl")
+    assert train["valid_file"][0] == "ws/v.jsonl"
+    assert train["valid_corpus"][0] == "flag.tsv"
+    assert train["output_dir"][0] == "ws/runs/w/model"
+    sources = found.explain("select-data", {})["sources"][0]
+    assert sources == ("ws/x.json", "-", str(bundled("tiny/examples.json")))
+    assert found.explain("evaluate", {})["questions"][0] == "here.jsonl"
+    assert found.explain("evaluate", {})["index"][0] == "ws/runs/w/index"
+    whole = load_recipe(str(folder / "ws/dprkit.yaml"))
+    assert whole.explain("train", {})["output_dir"][0] == str(folder / "ws/runs/w/model")
+
+
+def test_a_hubs_name_in_a_recipe_is_no_path_unless_the_folder_is_there(folder):
+    (folder / "ws").mkdir()
+    (folder / "ws/r.yaml").write_text("train: {init: some/model}")
+    assert load_recipe("ws/r.yaml").explain("train", {})["init"][0] == "some/model"
+    (folder / "ws/some/model").mkdir(parents=True)
+    assert load_recipe("ws/r.yaml").explain("train", {})["init"][0] == "ws/some/model"
+
+
+def test_paths_of_a_shipped_recipe_are_relative_to_the_current_folder():
+    found = load_recipe(recipe="nq-base")
+    assert found.explain("train", {})["output_dir"][0] == "runs/nq-base/model"
+    assert found.explain("evaluate", {})["questions"][0].startswith("downloads/")
+    assert load_recipe(config=str(bundled("tiny.yaml"))).workspace == Path("runs/tiny")
 
 
 @pytest.mark.parametrize("name", recipe_names())

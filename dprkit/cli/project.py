@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,6 +167,7 @@ def init(
 
 def commented(recipe: Recipe, name: str) -> str:
     """The YAML of a recipe with every setting: those it leaves at their default commented out."""
+    places = Recipe("NAME", "", {}, {})
     lines = [
         f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
         "# Settings that are commented out have the value shown. dprkit run runs all stages.",
@@ -176,13 +177,14 @@ def commented(recipe: Recipe, name: str) -> str:
         if stage in recipe.written:
             lines += ["", f"{stage}:"]
             for key, setting in fields_of(STAGES[stage]).items():
-                lines += _commented_setting(recipe, stage, key, setting)
+                default = places.explain(stage, {})[key][0]
+                lines += _commented_setting(recipe.written[stage], key, setting, default)
     return "\n".join(lines) + "\n"
 
 
-def _commented_setting(recipe: Recipe, stage: str, key: str, setting: Setting) -> list[str]:
-    written = recipe.written[stage]
-    default = f"runs/NAME/{setting.workspace}" if setting.workspace else setting.default
+def _commented_setting(
+    written: Mapping[str, Any], key: str, setting: Setting, default: Any
+) -> list[str]:
     sign = "" if key in written else "# "
     value = _yaml(written.get(key, default))
     return [f"  # {line}" for line in textwrap.wrap(setting.sentence, 92)] + [

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from importlib import import_module
-from typing import Annotated, Any, Optional, get_args, get_origin
+from typing import Annotated, Any, Optional
 
 import msgspec
 import typer
@@ -70,9 +70,6 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "verbose": (Verbose, False),
 }
 
-OUTPUT_FILES = {"output", "passages_out", "questions_out"}
-"""The settings that name a file to write."""
-
 
 def add_stage(app: typer.Typer, name: str) -> None:
     """Add the command `name`: flags from its settings class, then the stage, then its report."""
@@ -96,7 +93,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if alone:
                 show(payload, entry.render, given["as_json"], given["quiet"])
 
-    parameters = {key: _parameter(setting) for key, setting in fields.items()}
+    places = Recipe("RECIPE", "", {}, {}).explain(name, {})
+    parameters = {key: _parameter(setting, places[key][0]) for key, setting in fields.items()}
     _sign(command, parameters | dict(entry.options) | COMMON)
     command.__doc__ = STAGES[name].__doc__
     app.command(name)(command)
@@ -141,8 +139,10 @@ def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:
 
 def check_outputs(settings: msgspec.Struct, as_json: bool) -> None:
     """Refuse an output file that is an input too, and one that shares stdout with --json."""
-    paths = [name for name, setting in fields_of(type(settings)).items() if setting.path]
-    for name in OUTPUT_FILES & set(paths):
+    fields = fields_of(type(settings))
+    paths = [name for name, setting in fields.items() if setting.path]
+    files = [name for name in paths if fields[name].output and name != "output_dir"]
+    for name in files:
         output, flag = getattr(settings, name), f"--{name.replace('_', '-')}"
         if output == "-" and as_json:
             raise SettingsError(f"--json and {flag} both write to stdout; give {flag} a file")
@@ -178,9 +178,9 @@ def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
     command.__annotations__ = {key: kind for key, (kind, _) in parameters.items()}
 
 
-def _parameter(setting: Setting) -> tuple[Any, Any]:
+def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
     """The option (or argument) of a setting. Its value is None where the user gives none."""
-    help_text = setting.sentence + _default_note(setting)
+    help_text = setting.sentence + _default_note(setting, default)
     kind = _plain_type(setting)
     if setting.flag == "argument":
         dots = "..." if kind == list[str] else ""
@@ -200,42 +200,25 @@ def _parameter(setting: Setting) -> tuple[Any, Any]:
     return Annotated[Optional[kind], option], None  # noqa: UP045
 
 
-def _bare(kind: Any) -> Any:
-    """A type without Annotated, None and limits."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    options = [one for one in get_args(kind) if one is not type(None)]
-    if type(None) in get_args(kind) and len(options) == 1:
-        return _bare(options[0])
-    return kind
-
-
 def _plain_type(setting: Setting) -> Any:
     """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
-    kind = _bare(setting.type)
-    if kind in (bool, int, float):
-        return kind
+    if setting.kind in (bool, int, float):
+        return setting.kind
     several = setting.path or setting.flag == "argument"
-    return list[str] if several and "tuple" in str(kind) else str
+    return list[str] if several and setting.several else str
 
 
 def _metavar(setting: Setting, kind: Any) -> str | None:
-    choices = [str(one) for one in get_args(_bare(setting.type)) if isinstance(one, str)]
-    if choices:
-        return "|".join(choices)
+    if setting.choices:
+        return "|".join(setting.choices)
     if setting.path:
         return "PATH"
     return None if kind is bool else {int: "N", float: "X"}.get(kind, "TEXT")
 
 
-def _default_note(setting: Setting) -> str:
-    if setting.workspace:
-        return f" [default: runs/RECIPE/{setting.workspace}]"
-    if setting.default in (None, (), False) or "default:" in setting.sentence:
+def _default_note(setting: Setting, default: Any) -> str:
+    """`default`: its value in a recipe that sets nothing."""
+    if default in (None, (), False) or "default:" in setting.sentence:
         return ""
-    shown = (
-        ",".join(map(str, setting.default))
-        if isinstance(setting.default, tuple)
-        else setting.default
-    )
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return f" [default: {shown}]"

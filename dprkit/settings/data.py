@@ -21,7 +21,7 @@ class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         about("Resources to fetch, or the first segments of their names.", flag="argument"),
     ] = ()
-    output_dir: Annotated[str, about("Folder to put the files in.")] = "downloads"
+    output_dir: Annotated[str, about("Folder to put the files in.", output=True)] = "downloads"
     catalog: Annotated[
         str | None, about("A catalog of your own, added to the built-in one.", path=True)
     ] = None
@@ -57,7 +57,7 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "File to write the selected rows to; - is stdout.",
             flag="-o",
-            path=True,
+            output=True,
             replaces="split",
         ),
     ] = None
@@ -95,9 +95,9 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     passages_out: Annotated[
         str | None,
-        about("Write the distinct passages of the selected rows here, as a DPR tsv.", path=True),
+        about("Write the distinct passages of the selected rows here, as a DPR tsv.", output=True),
     ] = None
     questions_out: Annotated[
         str | None,
-        about("Write the selected questions here: jsonl, or DPR's form for .csv.", path=True),
+        about("Write the selected questions here: jsonl, or DPR's form for .csv.", output=True),
     ] = None

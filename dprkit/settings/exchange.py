@@ -24,14 +24,18 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
         about("Files of vectors, or folders of them.", flag="argument", path=True),
     ] = ()
     retriever: Annotated[
-        str | None, about("The retriever that made the vectors.", workspace="model")
+        str | None,
+        about("The retriever that made the vectors.", follows=("encode-corpus.retriever",)),
     ] = None
     passages: Annotated[
         str | None,
-        about("The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", workspace="data/passages.tsv"),
+        about(
+            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", follows=("encode-corpus.passages",)
+        ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder of the embeddings.", workspace="embeddings")
+        str | None,
+        about("Folder of the embeddings.", output=True, follows=("encode-corpus.output_dir",)),
     ] = None
     kind: Annotated[
         Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
@@ -67,6 +71,8 @@ class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
     """
 
-    embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
+    embeddings: Annotated[
+        str | None, about("The encoded corpus.", follows=("index.embeddings",))
+    ] = None
     to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("The form to write.")] = "npy"
-    output_dir: Annotated[str | None, about("Folder of what is written.", path=True)] = None
+    output_dir: Annotated[str | None, about("Folder of what is written.", output=True)] = None

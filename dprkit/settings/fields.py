@@ -7,8 +7,9 @@ docs/cli.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -29,7 +30,10 @@ def about(
     *,
     panel: str = "",
     path: bool = False,
+    output: bool = False,
     workspace: str = "",
+    follows: tuple[str, ...] = (),
+    hub: bool = False,
     flag: str = "",
     metavar: str = "",
     replaces: str = "",
@@ -40,18 +44,25 @@ def about(
     """Describe a setting.
 
     `path`: it names a file and so is recorded by what the file holds, not by its name.
-    `workspace`: its default, below the recipe's folder runs/NAME. `flag`: a short flag, or
-    "argument". `replaces`: settings that count as not given when this one
+    `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
+    runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
+    file below it: "train.output_dir", "select-data.output_dir/train.jsonl". The first that is
+    given counts, else the first that has a default. `hub`: it may be a hub's name as well.
+    `flag`: a short flag, or "argument". `replaces`: settings that count as not given when this one
     is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
     what comes out, so an artifact made with another value is no other artifact. `resumable`: a
     half-done artifact may go on with another value. `only_for`: the values of the setting `type`
-    for which this one counts; with others it changes nothing.
+    for which this one counts, * for any letters; with others it changes nothing.
     """
-    shown = {"panel": panel, "path": path or bool(workspace), "workspace": workspace}
     return Meta(
         description=sentence,
         extra={
-            **shown,
+            "panel": panel,
+            "path": bool(path or output or workspace or follows),
+            "output": bool(output or workspace),
+            "workspace": workspace,
+            "follows": follows,
+            "hub": hub,
             "flag": flag,
             "metavar": metavar,
             "replaces": replaces,
@@ -68,17 +79,44 @@ class Setting:
 
     name: str
     type: Any
+    kind: Any
+    """The type without limits and None: int, str, Literal[...], tuple[...], dict[...]."""
     default: Any
     sentence: str
     panel: str
     path: bool
+    output: bool
     workspace: str
+    follows: tuple[str, ...]
+    hub: bool
     flag: str
     metavar: str
     replaces: str
     harmless: bool
     resumable: bool
     only_for: tuple[str, ...]
+
+    @property
+    def several(self) -> bool:
+        """Whether its value is a tuple."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words it may be, where only some will do."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    def counts_for(self, kind: str) -> bool:
+        """Whether it changes anything where the setting `type` is `kind`."""
+        return not self.only_for or any(fnmatchcase(kind, name) for name in self.only_for)
+
+
+def _plain(kind: Any) -> Any:
+    """A type without Annotated, None and limits."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    options = [one for one in get_args(kind) if one is not type(None)]
+    return _plain(options[0]) if type(None) in get_args(kind) and len(options) == 1 else kind
 
 
 @cache
@@ -91,6 +129,7 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
         found[field.name] = Setting(
             field.name,
             hints[field.name],
+            _plain(hints[field.name]),
             field.default,
             meta.description or "",
             **(meta.extra or {}),
@@ -107,7 +146,7 @@ def record_of(settings: msgspec.Struct) -> dict[str, Any]:
     return {
         name: values[name]
         for name, field in fields_of(type(settings)).items()
-        if not field.path and (not field.only_for or values["type"] in field.only_for)
+        if not field.path and field.counts_for(values.get("type", ""))
     }
 
 

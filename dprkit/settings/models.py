@@ -27,10 +27,11 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             "retriever.",
             flag="argument",
             path=True,
+            hub=True,
         ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder of what is made; a twin is kept with its retriever.", path=True)
+        str | None, about("Folder of what is made; a twin is kept with its retriever.", output=True)
     ] = None
     to: Annotated[
         Literal["hf-dpr", "sentence-transformers", "onnx", "twin"] | None,
@@ -45,11 +46,11 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     question_encoder: Annotated[
         str | None,
-        about("The question's half of a pair of folders.", panel="Source", path=True),
+        about("The question's half of a pair of folders.", panel="Source", path=True, hub=True),
     ] = None
     passage_encoder: Annotated[
         str | None,
-        about("The passage's half of a pair of folders.", panel="Source", path=True),
+        about("The passage's half of a pair of folders.", panel="Source", path=True, hub=True),
     ] = None
     backbone: Annotated[
         str | None,
@@ -57,6 +58,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Folder or hub name with the config and tokenizer that a checkpoint file lacks.",
             panel="Source",
             path=True,
+            hub=True,
         ),
     ] = None
 

@@ -19,12 +19,15 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
     """
 
-    retriever: Annotated[str | None, about("The retriever to encode with.", workspace="model")] = (
-        None
-    )
+    retriever: Annotated[
+        str | None, about("The retriever to encode with.", follows=("train.output_dir",))
+    ] = None
     passages: Annotated[
         str | None,
-        about("The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", workspace="data/passages.tsv"),
+        about(
+            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.",
+            follows=("select-data.passages_out", "select-data.output_dir/passages.tsv"),
+        ),
     ] = None
     output_dir: Annotated[
         str | None, about("Folder of the embeddings.", workspace="embeddings")
@@ -66,7 +69,13 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit index --embeddings emb --type ivf --output-dir index
     """
 
-    embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
+    embeddings: Annotated[
+        str | None,
+        about(
+            "The encoded corpus.",
+            follows=("encode-corpus.output_dir", "import-embeddings.output_dir"),
+        ),
+    ] = None
     output_dir: Annotated[str | None, about("Folder of the index.", workspace="index")] = None
     type: Annotated[
         str,
@@ -136,7 +145,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Annotated[
         str | None,
         about(
-            "For milvus: file whose first line is the server's user:password or key.", harmless=True
+            "For milvus: file whose first line is the server's user:password or key.",
+            path=True,
+            harmless=True,
         ),
     ] = None
 
@@ -150,7 +161,9 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit update-index --index index --add new-emb --remove ids.txt --output-dir index-2
     """
 
-    index: Annotated[str | None, about("The index to start from.", workspace="index")] = None
+    index: Annotated[
+        str | None, about("The index to start from.", follows=("index.output_dir",))
+    ] = None
     add: Annotated[
         str | None,
         about(
@@ -175,7 +188,9 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: echo "who wrote hamlet" | dprkit search --index index --questions -
     """
 
-    index: Annotated[str | None, about("The index to search.", workspace="index")] = None
+    index: Annotated[str | None, about("The index to search.", follows=("index.output_dir",))] = (
+        None
+    )
     questions: Annotated[
         str | None,
         about(
@@ -184,7 +199,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     output: Annotated[
-        str, about("File to write rankings to; - is stdout.", flag="-o", path=True)
+        str, about("File to write rankings to; - is stdout.", flag="-o", output=True)
     ] = "-"
     retriever: Annotated[
         str | None, about("Where the index's retriever lies now, if it was moved.", path=True)
@@ -234,7 +249,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
     """
 
-    index: Annotated[str | None, about("The index to search.", workspace="index")] = None
+    index: Annotated[str | None, about("The index to search.", follows=("index.output_dir",))] = (
+        None
+    )
     results: Annotated[
         str | None,
         about(
@@ -244,7 +261,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     questions: Annotated[
-        str | None, about("Questions with answers.", workspace="data/test.jsonl")
+        str | None,
+        about("Questions with answers.", follows=("select-data.output_dir/test.jsonl",)),
     ] = None
     output_dir: Annotated[str | None, about("Folder of the results.", workspace="results")] = None
     retriever: Annotated[

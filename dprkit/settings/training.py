@@ -27,7 +27,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             "Training examples; a file may be given a weight, as in b.jsonl:2, and be given again.",
-            workspace="data/train.jsonl",
+            follows=("select-data.output", "select-data.output_dir/train.jsonl"),
         ),
     ] = ()
     valid_file: Annotated[
@@ -45,6 +45,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "Start from this Hugging Face folder, hub name or retriever (default: from scratch).",
             path=True,
+            hub=True,
         ),
     ] = None
 

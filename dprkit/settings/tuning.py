@@ -18,9 +18,12 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit tune-index --embeddings emb --questions dev.qa.csv --target-recall 0.99
     """
 
-    embeddings: Annotated[str | None, about("The encoded corpus.", workspace="embeddings")] = None
+    embeddings: Annotated[
+        str | None, about("The encoded corpus.", follows=("index.embeddings",))
+    ] = None
     questions: Annotated[
-        str | None, about("Questions to measure with.", workspace="data/valid.jsonl")
+        str | None,
+        about("Questions to measure with.", follows=("select-data.output_dir/valid.jsonl",)),
     ] = None
     output_dir: Annotated[
         str | None, about("Folder of the figures and the plot.", workspace="tuning")

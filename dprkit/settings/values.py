@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -40,15 +40,24 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _spread(value: Any, setting: Setting) -> Any:
     """Split text that stands for several values: `1,5,20` and `train=500,valid=100`."""
-    if isinstance(value, int) and "pattern=" in str(setting.type):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and setting.kind is str:
         return str(value)  # YAML reads the 500 of `checkpoint_every: 500` as a number
+    if number and setting.several:
+        return [value]
     if not isinstance(value, str):
-        return [value] if isinstance(value, int | float) and "tuple" in str(setting.type) else value
-    if "dict[" in str(setting.type):
+        return value
+    if get_origin(setting.kind) is dict:
         return _pairs(value)
-    if "tuple[" in str(setting.type):
+    if setting.several:
         return [value] if setting.path else [part.strip() for part in value.split(",")]
     return value
+
+
+def _choices(setting: Setting) -> tuple[str, ...]:
+    """The words that a setting, or each part of one, may be."""
+    parts = get_args(setting.kind) if setting.several else ()
+    return get_args(parts[0]) if parts else setting.choices
 
 
 def convert(stage: str, name: str, value: Any, origin: str) -> Any:
@@ -63,9 +72,8 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         reason = str(error).replace("`", "").partition(" - at $")[0]
-        choices = re.search(r"Literal\[([^]]*)\]", str(setting.type))
-        if choices and "enum" in reason:
-            reason += f"; there are {choices[1]}".replace("'", "")
+        if "enum" in reason and (choices := _choices(setting)):
+            reason += f"; there are {', '.join(choices)}"
         raise SettingsError(
             f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
         ) from None

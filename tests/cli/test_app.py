@@ -331,7 +331,7 @@ def test_the_table_of_metrics_fits_any_terminal(work):
 def test_verbose_tells_every_setting_and_where_it_came_from(work):
     stderr = call("index", "--verbose", "--set", "index.type=flat").stderr
     assert "index.type = 'flat' (--set)" in stderr
-    assert "index.embeddings = 'runs/dprkit/embeddings' (workspace)" in stderr
+    assert "index.embeddings = 'runs/dprkit/embeddings' (output of encode-corpus)" in stderr
 
 
 def test_an_up_to_date_stage_says_so(work):

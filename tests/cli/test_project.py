@@ -94,6 +94,56 @@ def test_run_runs_the_stages_a_recipe_mentions(work):
     assert refused.exit_code == 1 and "none.yaml: names no stage" in refused.stderr
 
 
+def made_from(folder):
+    inputs = json.loads(Path(folder, "manifest.json").read_bytes())["inputs"]
+    return {name: os.path.relpath(known["path"]) for name, known in inputs.items()}
+
+
+@pytest.mark.parametrize("by", ["--set", "the recipe"])
+def test_run_measures_the_model_that_it_trained_wherever_that_is(work, by):
+    before = Path("runs/dprkit/results/metrics.json").read_bytes()
+    if by == "--set":
+        sets = ["--set", "train.output_dir=other", "--set", "train.max_steps=1"]
+    else:
+        sets, text = [], Path("dprkit.yaml").read_text()
+        Path("dprkit.yaml").write_text(
+            text.replace("train: {", "train: {output_dir: other, max_steps: 1, ")
+        )
+    assert call("run", *sets).exit_code == 0
+    assert made_from("runs/dprkit/embeddings")["retriever"] == "other"
+    assert made_from("runs/dprkit/index")["retriever"] == "other"
+    assert Path("runs/dprkit/results/metrics.json").read_bytes() != before
+
+
+def test_run_follows_the_output_of_every_stage(work):
+    moved = {"select-data": "d", "train": "m", "encode-corpus": "e", "index": "i", "evaluate": "r"}
+    sets = [word for s, to in moved.items() for word in ("--set", f"{s}.output_dir=new/{to}")]
+    assert call("run", *sets, "--set", "train.max_epochs=1").exit_code == 0
+    assert made_from("new/m")["train"] == "new/d/train.jsonl"
+    assert made_from("new/m")["valid"] == "new/d/valid.jsonl"
+    assert made_from("new/e")["retriever"] == "new/m"
+    assert made_from("new/i")["embeddings"] == "new/e"
+    assert made_from("new/r") == {"index": "new/i", "questions": "new/d/test.jsonl"}
+
+
+def test_one_command_reads_what_the_recipe_says_that_the_stage_before_wrote(work):
+    os.rename("runs/dprkit/model", "moved")
+    for stage in ("train", "encode-corpus"):
+        result = call(stage, "--set", "train.output_dir=moved")
+        assert (result.exit_code, ": up to date" in result.stderr) == (0, True), result.stderr
+
+
+def test_run_works_in_the_folder_of_its_recipe_from_anywhere(work, monkeypatch):
+    before = times("runs")
+    for here in ("runs", "/"):
+        monkeypatch.chdir(work / here)
+        result = call("run", "--config", os.path.relpath(work / "dprkit.yaml"))
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr.count(": up to date") == len(STAGES_RUN)
+    monkeypatch.chdir(work)
+    assert times("runs") == before
+
+
 # --- init -----------------------------------------------------------------------------------------
 
 
@@ -110,7 +160,7 @@ def test_init_writes_a_recipe_with_the_same_effective_settings(empty, name):
     for stage, settings in shipped.items():
         for key, was in settings.items():
             found = mine[stage][key]
-            if was["from"] == "workspace":
+            if was["from"] == "workspace" or was["from"].startswith("output of "):
                 moved = json.dumps(was["value"]).replace(f"runs/{name}/", "runs/my experiment ü/")
                 assert found["value"] == json.loads(moved)
             else:
