@@ -29,6 +29,7 @@ def main() -> None:
 def _run() -> None:
     """`--version` alone does not wait for the CLI to be built."""
     _settle_streams()
+    stdout = sys.stdout
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"dprkit {__version__}\n")
         return
@@ -42,6 +43,12 @@ def _run() -> None:
             sys.exit(app(standalone_mode=False))
         except UsageError as error:
             _tell_usage(error)
+        except SystemExit:
+            if sys.stdout is stdout:
+                raise
+            # Typer puts a wrapper there when whoever read the help has had enough: a good end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+            sys.exit(0)
     except KeyboardInterrupt:  # before a command began
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)
@@ -53,7 +60,13 @@ def _tell_usage(error: Any) -> None:
         error.show()
     else:
         path = error.ctx.command_path if error.ctx else "dprkit"
-        sys.stderr.write(f"Error: {' '.join(message.split())} (see {path} --help)\n")
+        message = f"{' '.join(message.split())} (see {path} --help)"
+        sys.stderr.write(f"Error: {message}\n")
+        if "--json" in sys.argv:
+            from dprkit.cli import render
+
+            told = {"outputs": [], "error": message, "exit_code": error.exit_code}
+            render.as_json(render.json_of(told, 0.0))
     sys.exit(error.exit_code)
 
 

@@ -17,7 +17,7 @@
     └── LockedError        75: another run holds the output (cron may try again)
 
 The other exit codes: 0 done, 2 bad usage (an unknown option), 70 a bug, which keeps its
-traceback, 130 and 143 stopped by SIGINT and SIGTERM. A bug is never a DprkitError.
+traceback, 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM. A bug is never a DprkitError.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
@@ -122,7 +121,10 @@ class LockedError(DprkitError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Like KeyboardInterrupt, not an Exception: only the CLI's edge ends it."""
+    """SIGTERM or SIGHUP arrived.
+
+    Like KeyboardInterrupt it is not an Exception: only the CLI's edge ends it.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,12 +15,12 @@ from types import FrameType
 
 @contextmanager
 def held() -> Iterator[None]:
-    """SIGINT and SIGTERM that arrive in the block are heeded when it ends."""
+    """SIGINT, SIGTERM and SIGHUP that arrive in the block are heeded when it ends."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs handlers in the main thread only
         return
     arrived: list[tuple[int, FrameType | None]] = []
-    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     handlers = {number: signal.getsignal(number) for number in numbers}
     own = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in own:
@@ -32,6 +32,12 @@ def held() -> Iterator[None]:
             signal.signal(number, handler)
         for number, frame in arrived:
             own[number](number, frame)
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore what a terminal sends to the parent and to this process alike."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def die_with_parent() -> None:

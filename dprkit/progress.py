@@ -21,6 +21,7 @@ class Progress:
 
         --quiet shows it too.
         """
+        self.note(f"Warning: {message}")
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         """Begin a count of `unit`s up to `total` (None: unknown), `done` of them before."""

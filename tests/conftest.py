@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ from typer.testing import CliRunner
 
 from dprkit.settings import TrainSettings, bundled
 
+# A suite that runs in the background of a script, or under nohup, has these signals ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Before torch is imported: for models as small as these more threads only get in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing is fetched: a hub that cannot be reached is asked again and again.

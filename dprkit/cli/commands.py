@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dprkit.cli import render
-from dprkit.cli.download import DOWNLOAD_OPTIONS, list_catalog
+from dprkit.cli.download import DOWNLOAD_OPTIONS, list_catalog, partly_fetched
 from dprkit.cli.encode import ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
 
 Render = Callable[[Any], None]
+
+
+def half_done(settings: Any) -> bool:
+    """Whether the output folder holds a half-done artifact that a later run goes on with."""
+    from dprkit.manifests import read_progress
+
+    folder = getattr(settings, "output_dir", None)
+    left = read_progress(Path(folder)) if folder else None
+    return bool(left and left.state)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Command:
 
     It is given the settings, the values of `options`, and whether JSON is asked.
     """
+    resumes: Callable[[Any], bool] = half_done
+    """Whether the stage, when it was stopped, left something that the same command goes on with."""
 
 
 COMMANDS = {
@@ -41,6 +53,7 @@ COMMANDS = {
         render.downloading,
         options=DOWNLOAD_OPTIONS,
         instead=list_catalog,
+        resumes=partly_fetched,
     ),
     "select-data": Command("dprkit.data.selection:select_data", render.selection),
     "train": Command("dprkit.training.train:train", render.training),

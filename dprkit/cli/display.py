@@ -52,9 +52,6 @@ class Lines(Progress):
     def note(self, message: str) -> None:
         say(f"{time.strftime('%H:%M:%S')} {message}")
 
-    def warn(self, message: str) -> None:
-        self.note(f"Warning: {message}")
-
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         self.what, self.total, self.unit, self.facts = what, total, unit, {}
         self.done = self.before = done
@@ -90,9 +87,6 @@ class Bars(Progress):
 
     def note(self, message: str) -> None:
         self.console.print(message, markup=False, soft_wrap=True)
-
-    def warn(self, message: str) -> None:
-        self.note(f"Warning: {message}")
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,11 @@ DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
     "yes": (Annotated[bool, typer.Option("--yes", "-y", help="Fetch more than 5 GB.")], False),
     "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")], False),
 }
+
+
+def partly_fetched(settings: DownloadSettings) -> bool:
+    """Whether the output folder holds a part of a file, which a later run completes."""
+    return any(Path(settings.output_dir).rglob("*.part"))
 
 
 def list_catalog(settings: DownloadSettings, options: dict[str, Any], as_json: bool) -> bool:

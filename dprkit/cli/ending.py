@@ -7,34 +7,48 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
+from dprkit.cli import render
 from dprkit.cli.display import say
-from dprkit.errors import (
-    EXIT_BUG,
-    EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
-    DprkitError,
-    Terminated,
-)
+from dprkit.errors import EXIT_BUG, DprkitError, Terminated
 
-SIGNALS = {
-    signal.SIGINT: (KeyboardInterrupt, "Interrupted", EXIT_INTERRUPTED),
-    signal.SIGTERM: (Terminated, "Terminated", EXIT_TERMINATED),
+SIGNALS: dict[int, tuple[type[BaseException], str]] = {
+    signal.SIGINT: (KeyboardInterrupt, "Interrupted"),
+    signal.SIGTERM: (Terminated, "Terminated"),
+    signal.SIGHUP: (Terminated, "Hung up"),
 }
 
 
+@dataclass
+class Ending:
+    """What the last words of a command that fails or is stopped depend on."""
+
+    as_json: bool
+    """Print the error on stdout too, as one JSON object."""
+    restart: bool
+    """The command was given --restart, so the same command would not go on."""
+    resumes: Callable[[], bool] = lambda: False
+    """Whether a later run would go on where this one was stopped."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What the JSON object of an error tells beside the error."""
+    begin: float = field(default_factory=time.perf_counter)
+
+
 @contextmanager
-def ending() -> Iterator[None]:
+def ending(as_json: bool = False, restart: bool = False) -> Iterator[Ending]:
     """Run a command's body; whatever ends it becomes an exit code (see errors.py)."""
     arrived: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
-        raise SIGNALS[signal.Signals(number)][0]
+        raise SIGNALS[number][0]
 
     # A signal that is ignored from the start, as after nohup or &, stays ignored.
     heeded = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
@@ -49,36 +63,52 @@ def ending() -> Iterator[None]:
             told(lost)
 
     sys.unraisablehook = again
+    end = Ending(as_json, restart)
     try:
-        yield
+        yield end
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         # A library that is stopped while it is imported may make another error of the signal.
-        _end(SIGNALS[signal.Signals(arrived[0])][0]() if arrived else error)
+        _end(end, SIGNALS[arrived[0]][0]() if arrived else error, arrived)
     finally:
         sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _end(error: BaseException) -> None:
-    for kind, word, code in SIGNALS.values():
-        if isinstance(error, kind):
-            say(f"{word}; run the same command again to go on.")
-            sys.exit(code)
-    if isinstance(error, DprkitError):
-        say(f"Error: {' '.join(str(error).split())}")
-        sys.exit(error.exit_code)
+def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
+    """Tell what ended the command, and exit."""
     if isinstance(error, BrokenPipeError):
-        return _let_go_of_stdout()  # whoever read our output has had enough: a good end
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        say(f"Error: {error.filename or 'output'}: no space left on the device")
-        sys.exit(DprkitError.exit_code)
-    traceback.print_exception(error)
-    say("This is a bug in dprkit; please report it with the lines above.")
-    sys.exit(EXIT_BUG)
+        return let_go_of_stdout()  # whoever read our output has had enough: a good end
+    problem, code = str(error), DprkitError.exit_code
+    if isinstance(error, (KeyboardInterrupt, Terminated)):
+        raised = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        number = arrived[0] if arrived else raised
+        problem, code = SIGNALS[number][1] + _how_to_go_on(end), 128 + number
+    elif isinstance(error, DprkitError):
+        problem, code = f"Error: {' '.join(problem.split())}", error.exit_code
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        problem = f"Error: {error.filename or 'output'}: no space left on the device"
+    else:
+        traceback.print_exception(error)
+        problem, code = "This is a bug in dprkit; please report it with the lines above.", EXIT_BUG
+    say(problem)
+    if end.as_json:
+        told = {**end.report, "error": problem.removeprefix("Error: "), "exit_code": code}
+        with suppress(OSError):
+            render.as_json(render.json_of({"outputs": [], **told}, time.perf_counter() - end.begin))
+            sys.stdout.flush()
+    sys.exit(code)
 
 
-def _let_go_of_stdout() -> None:
+def _how_to_go_on(end: Ending) -> str:
+    with suppress(DprkitError):
+        if end.resumes():
+            same = "the same command without --restart" if end.restart else "the same command again"
+            return f"; run {same} to go on."
+    return "."
+
+
+def let_go_of_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 from dprkit.cli import render
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
-from dprkit.cli.ending import ending
+from dprkit.cli.ending import Ending, ending
 from dprkit.cli.stage import (
     AsJson,
     Config,
@@ -48,34 +49,38 @@ def run(
 
     Example: dprkit run --recipe tiny
     """
-    with ending():
-        begin = time.perf_counter()
+    with ending(as_json, restart) as end:
         found = load_recipe(config, recipe, sets or ())
         if not any(command.in_run and name in found.written for name, command in COMMANDS.items()):
             raise SettingsError(f"{found.source}: names no stage; there is nothing to run")
         around = Run(display(quiet), tuple(sys.argv), restart)
-        reports = dict(_run_stages(found, around, None if as_json else quiet))
+        end.report = {"recipe": found.name, "stages": {}, "outputs": []}
+        for stage, report in _run_stages(found, around, None if as_json else quiet, end):
+            end.report["stages"][stage] = report
+            end.report["outputs"] += report["outputs"]
         if as_json:
-            whole = {
-                "recipe": found.name,
-                "stages": reports,
-                "outputs": [path for r in reports.values() for path in r["outputs"]],
-            }
-            render.as_json(render.json_of(whole, time.perf_counter() - begin))
+            render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
 
 
 def _run_stages(
-    recipe: Recipe, run: Run, quiet: bool | None
+    recipe: Recipe, run: Run, quiet: bool | None, end: Ending
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each stage's name and report, which is shown unless `quiet` is None."""
     for stage, command in COMMANDS.items():
         if not command.in_run or stage not in recipe.written:
             continue
         run.progress.note(f"== {stage}")
+        end.resumes = partial(_goes_on, recipe, stage, end)
         report, seconds = run_stage(recipe, stage, {}, run, {})
         if quiet is not None:
             tell(report, command.render, quiet)
         yield stage, render.json_of(report, seconds)
+
+
+def _goes_on(recipe: Recipe, stage: str, end: Ending) -> bool:
+    """Whether `run` would pass over a stage that is done, or go on within `stage`."""
+    done = bool(end.report["stages"])
+    return done or COMMANDS[stage].resumes(recipe.stage(stage, {})[0])
 
 
 # --- config show ----------------------------------------------------------------------------------
@@ -100,8 +105,7 @@ def show(
 
     Example: dprkit config show train --set train.lr=1e-4
     """
-    with ending():
-        begin = time.perf_counter()
+    with ending(as_json) as end:
         found = load_recipe(config, recipe, sets or ())
         if stage is not None and stage not in STAGES:
             hint = nearest(stage, STAGES) or f"; there are {', '.join(STAGES)}"
@@ -115,7 +119,7 @@ def show(
             }
             shown = {"recipe": found.name, "source": found.source, "stages": stages_shown}
             return render.as_json(
-                render.json_of(shown | {"outputs": []}, time.perf_counter() - begin)
+                render.json_of(shown | {"outputs": []}, time.perf_counter() - end.begin)
             )
         sys.stdout.write(f"name: {found.name}  # {found.source}\n")
         for name, settings in explained.items():
@@ -150,8 +154,7 @@ def init(
     """
     from dprkit.files import write_file
 
-    with ending():
-        begin = time.perf_counter()
+    with ending(as_json) as end:
         found = load_recipe(recipe=recipe)
         path = directory / "dprkit.yaml"
         if path.exists() or path.is_symlink():
@@ -160,7 +163,7 @@ def init(
             file.write(commented(found, directory.resolve().name).encode())
         if as_json:
             made = {"recipe": found.name, "outputs": [str(path)]}
-            return render.as_json(render.json_of(made, time.perf_counter() - begin))
+            return render.as_json(render.json_of(made, time.perf_counter() - end.begin))
         if not quiet:
             say(f"  -> {path}")
 
@@ -210,36 +213,35 @@ def info(
     """
     from dprkit.manifests import read_manifest, read_progress
 
-    with ending():
-        begin = time.perf_counter()
+    with ending(as_json) as end:
         if check:
-            return _check(path, as_json, begin)
+            return _check(path, as_json, end)
         unfinished = read_progress(path)
         found: Any = unfinished or read_manifest(path)
         if as_json:
             state = {"finished": unfinished is None, "outputs": []}
             told = msgspec.to_builtins(found) | state
-            return render.as_json(render.json_of(told, time.perf_counter() - begin))
+            return render.as_json(render.json_of(told, time.perf_counter() - end.begin))
         for line in _unfinished(found) if unfinished else _described(found):
             sys.stdout.write(line + "\n")
 
 
-def _check(path: Path, as_json: bool, begin: float) -> None:
+def _check(path: Path, as_json: bool, end: Ending) -> None:
     from dprkit.manifests import read_manifest
     from dprkit.models.checkpoints import PROBE_TOLERANCE, probe_difference
 
     read_manifest(path, "retriever")
     difference = probe_difference(path)
-    if as_json:
-        told = {"largest_difference": difference, "allowed": PROBE_TOLERANCE, "outputs": []}
-        render.as_json(render.json_of(told, time.perf_counter() - begin))
-    else:
+    end.report = {"largest_difference": difference, "allowed": PROBE_TOLERANCE, "outputs": []}
+    if not as_json:
         sys.stdout.write(f"largest difference of its probes' vectors: {difference:.3g}\n")
     if not difference <= PROBE_TOLERANCE:
         raise GateError(
             f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
             f"with ({PROBE_TOLERANCE:g} is allowed); its files or a library have changed"
         )
+    if as_json:
+        render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
 
 
 def _described(manifest: Any) -> Iterator[str]:

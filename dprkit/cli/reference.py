@@ -21,7 +21,9 @@ Every setting below is also a key of a recipe and of `--set`: `--num-items` of `
 `select-data.num_items`. A flag wins over `--set`, that over the recipe, that over the default.
 
 Exit codes: 0 done, 1 an error of the user's (one line on stderr), 2 bad usage, 3 a comparison or
-gate failed, 70 a bug, 75 another run holds the output, 130 and 143 stopped by a signal.
+gate failed, 70 a bug, 75 another run holds the output, 129, 130 and 143 stopped by SIGHUP, SIGINT
+(Ctrl-C) and SIGTERM. With `--json` a command that fails prints one object as well, with `error`
+(the line of stderr), `exit_code`, and what was done before that (`stages` of `run`).
 """
 
 

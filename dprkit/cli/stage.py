@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any, Optional
 
@@ -76,7 +77,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
     entry, fields = COMMANDS[name], fields_of(STAGES[name])
 
     def command(**given: Any) -> None:
-        with ending():
+        with ending(given["as_json"], given["restart"]) as end:
             flags = {key: given[key] for key in fields if given[key] not in (None, [])}
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
             recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
@@ -85,6 +86,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if entry.instead and entry.instead(settings, options, given["as_json"]):
                 return
             check_outputs(settings, given["as_json"])
+            end.resumes = partial(entry.resumes, settings)
             progress = display(given["quiet"]) if alone else SILENT
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)

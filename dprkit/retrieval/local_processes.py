@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dprkit.errors import DprkitError
-from dprkit.interrupts import die_with_parent
+from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def helpers(work: Callable[[], object], size: int) -> Iterator[None]:
 
 def _help(work: Callable[[], object], rank: int, size: int) -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it, and ends this process
+    leave_signals_to_parent()  # it ends this process
     _divide(rank, size)
     try:
         work()

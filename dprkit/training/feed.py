@@ -30,6 +30,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from dprkit.data.example_file import ExampleFile
 from dprkit.data.rows import changed
 from dprkit.errors import ProcessError
+from dprkit.interrupts import leave_signals_to_parent
 from dprkit.models.tokens import Tokens
 from dprkit.training.batches import Draw, Mixture, Plan, Prepared, prepare
 
@@ -173,7 +174,7 @@ def _begin(description: Description[Any]) -> None:
     global _opened
     _opened = cache(description.open)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent sees to it
+    leave_signals_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

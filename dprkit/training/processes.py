@@ -23,7 +23,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
-from dprkit.interrupts import die_with_parent
+from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 from dprkit.progress import SILENT, Progress, Run
 
 if TYPE_CHECKING:
@@ -167,6 +167,9 @@ class Messenger(Progress):
     def note(self, message: str) -> None:
         self.pipe.send(("note", (message,)))
 
+    def warn(self, message: str) -> None:
+        self.pipe.send(("warn", (message,)))
+
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         self.pipe.send(("start", (what, total, unit, done)))
 
@@ -304,7 +307,7 @@ def _take_part(
 ) -> None:
     """One process of the group; the first one talks to the parent."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent heeds it, and sends SIGTERM
+    leave_signals_to_parent()  # it sends SIGTERM
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -313,9 +316,8 @@ def _take_part(
         "MASTER_PORT": str(port),
     }
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if rank == 0:
-        signal.signal(signal.SIGTERM, _terminated)
-    else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _terminated)
+    if rank:
         pipe.close()
     import torch
 
@@ -327,6 +329,8 @@ def _take_part(
         answer = ("report", stage(settings, run))
     except DprkitError as error:
         if rank:
+            if isinstance(error, ProcessError):  # another has ended, and the parent knows which
+                raise SystemExit(error.exit_code) from None
             sys.stderr.write(f"process {rank + 1}: {error}\n")
             raise SystemExit(error.exit_code) from None
         answer = ("error", error)

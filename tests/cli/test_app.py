@@ -242,6 +242,26 @@ def test_quiet_says_nothing_when_all_is_well(name, work):
     assert result.stdout == ""  # a cron line sends no mail
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["evaluate", "--questions", "nothing"], 1),
+        (["run", "--set", "evaluate.questions=nothing"], 1),
+        (["config", "show", "nothing"], 1),
+        (["init", "--recipe", "nothing"], 1),
+        (["info", "nothing"], 1),
+        (["train", "--lr", "fast"], 2),
+        (["nothing"], 2),
+    ],
+)
+def test_a_command_that_fails_with_json_prints_one_object(words, code, work):
+    result = shell(*words, "--json")
+    assert result.returncode == code
+    told = one_object(result.stdout)
+    assert told["exit_code"] == code
+    assert result.stderr.splitlines()[-1] == f"Error: {told['error']}"
+
+
 def test_quiet_keeps_the_data_that_was_asked_for(work):
     result = call("search", "--questions", "-", "--topk", "2", "--quiet", input=QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -284,7 +304,7 @@ def test_json_and_data_cannot_share_stdout(work):
         ["select-data", "-o", "x.jsonl", "--passages-out", "-"],
     ):
         result = call(*words, "--json", input=QUESTION)
-        assert (result.exit_code, result.stdout) == (1, "")
+        assert (result.exit_code, one_object(result.stdout)["outputs"]) == (1, [])
         assert "both write to stdout; give --" in result.stderr
     assert not (work / "x.jsonl").exists()
 

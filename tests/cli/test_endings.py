@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from dprkit import errors
-from dprkit.cli.ending import ending
+from dprkit.cli.ending import SIGNALS, ending
 from dprkit.files import lock
 from dprkit.manifests import is_artifact, read_manifest, read_progress
 from dprkit.settings import bundled
@@ -56,8 +56,8 @@ ENDS = {
         1,
         "Error: x.npy: no space left on the device\n",
     ),
-    "Ctrl-C": (KeyboardInterrupt(), 130, "Interrupted; run the same command again to go on.\n"),
-    "SIGTERM": (errors.Terminated(), 143, "Terminated; run the same command again to go on.\n"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    "SIGTERM": (errors.Terminated(), 143, "Terminated.\n"),
 }
 
 
@@ -84,7 +84,7 @@ def test_a_bug_keeps_its_traceback_and_exits_70(capsys):
     assert said.endswith("This is a bug in dprkit; please report it with the lines above.\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_a_library_turns_into_an_error_is_a_signal_still(number, capsys):
     """transformers reports an import that Ctrl-C broke off as a module that is missing."""
     with pytest.raises(SystemExit) as end, ending():
@@ -98,10 +98,35 @@ def test_a_signal_that_a_library_turns_into_an_error_is_a_signal_still(number, c
 
 
 def test_handlers_are_put_back():
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in SIGNALS]
     with ending():
-        assert signal.getsignal(signal.SIGTERM) != before[1]
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+        assert not any(signal.getsignal(n) in before for n in SIGNALS)
+    assert [signal.getsignal(n) for n in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored(number):
+    """As after nohup, or in a background job of a script."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with ending():
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("error", [errors.InputError("a: no such file"), KeyboardInterrupt()])
+def test_an_error_with_json_is_one_object_too(error, capfd):
+    with pytest.raises(SystemExit) as end, ending(as_json=True) as command:
+        command.report = {"stages": {"train": {"steps": 3}}}
+        raise error
+    out, said = capfd.readouterr()
+    told = json.loads(out)
+    assert told["exit_code"] == end.value.code
+    assert told["error"] == said.removeprefix("Error: ").strip()
+    assert told["stages"] == {"train": {"steps": 3}}
+    assert told["outputs"] == []
+    assert told["peak_memory_mb"] > 1 > told["seconds"] >= 0
 
 
 # --- signals --------------------------------------------------------------------------------------
@@ -132,14 +157,18 @@ def until(ready, seconds=60):
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+    [
+        (signal.SIGINT, 130, "Interrupted"),
+        (signal.SIGTERM, 143, "Terminated"),
+        (signal.SIGHUP, 129, "Hung up"),
+    ],
 )
 def test_a_signal_ends_with_one_line_and_no_output(tmp_path, number, code, word):
     process = waiting_selection(tmp_path / "out.jsonl")
     process.send_signal(number)
     _, said = process.communicate(timeout=10)
     assert process.returncode == code
-    assert said == f"{word}; run the same command again to go on.\n"
+    assert said == f"{word}.\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,7 +277,7 @@ def test_a_stopped_stage_run_again_ends_with_the_same_bytes(name, forked, work):
         (1, signal.SIGINT, 130, "Interrupted; run the same command again to go on."),
         (2, signal.SIGTERM, 143, "Terminated; run the same command again to go on."),
         (3, signal.SIGKILL, -9, None),
-        (4, signal.SIGINT, 130, "Interrupted; run the same command again to go on."),
+        (4, signal.SIGHUP, 129, "Hung up; run the same command again to go on."),
     ]
     for least, number, code, line in sends:
         said = work / f"said-{least}"
@@ -269,6 +298,23 @@ def test_a_stopped_stage_run_again_ends_with_the_same_bytes(name, forked, work):
     assert content("out") == content("whole")
     assert read_manifest("out").identity == read_manifest("whole").identity
     assert names_in("out") == names_in("whole")
+
+
+def test_what_was_restarted_goes_on_without_restart(forked, work):
+    """The same command would throw away what it has done."""
+    words, done = LONG["train"]
+    said = work / "said"
+    process = forked(*words, "--output-dir", "out", "--restart", said=said)
+    until(lambda: done("out") >= 1)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
+    assert process.exitcode == 130
+    last = "Interrupted; run the same command without --restart to go on."
+    assert said.read_text().splitlines()[-1] == last
+    again = forked(*words, "--output-dir", "out", said=said)
+    again.join()
+    assert again.exitcode == 0
+    assert "out: going on where an earlier run stopped" in said.read_text()
 
 
 KILLS = {
@@ -331,7 +377,7 @@ def test_a_signal_that_python_would_drop_is_heeded(capsys):
         time.sleep(20)
     assert watched() is None
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "Interrupted; run the same command again to go on.\n"
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @pytest.mark.slow
@@ -341,7 +387,7 @@ def test_a_signal_at_any_time_is_no_bug(name, work):
     draw = random.Random(3)
     words, _ = LONG[name]
     for _ in range(12):
-        number = draw.choice([signal.SIGINT, signal.SIGTERM])
+        number = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
         process = start(*words, "--output-dir", "out")
         time.sleep(draw.uniform(0.3, 4))
         process.send_signal(number)
@@ -372,6 +418,8 @@ def bash(script, **how):
         "config show",
         "info runs/dprkit/model",
         "download --list",
+        "train --help",
+        "--show-completion bash",
     ],
 )
 @pytest.mark.parametrize("reader", ["head -1", "true"])
