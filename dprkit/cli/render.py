@@ -101,7 +101,8 @@ def exporting(report: Any) -> None:
 
 
 def indexing(report: Any) -> None:
-    say(f"{report.type} index of {report.passages:,} passages, {report.dim} dimensions")
+    dimensions = f", {report.dim} dimensions" if report.dim else ""
+    say(f"{report.type} index of {report.passages:,} passages{dimensions}")
 
 
 def updating(report: Any) -> None:

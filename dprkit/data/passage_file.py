@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dprkit.data.decoding import text_key
-from dprkit.data.passages import passage_columns, placed_passages, read_passages
+from dprkit.data.passages import passage_columns, placed_passages
 from dprkit.data.rows import IndexedFile, Rows, Table, blocks, changed, unnamed_file
 from dprkit.data.streams import CHUNK, Place, Source, open_source
 from dprkit.errors import FormatError
@@ -47,6 +47,10 @@ class PassageFile:
 
     def __len__(self) -> int:
         return len(self._file.table)
+
+    def line_of(self, row: int) -> int:
+        """The line on which the passage at `row` begins, from 1; of what is unpacked."""
+        return self._place(row).line
 
     def passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
         """The passages from row `start` up to `stop`, as a slice has them.
@@ -150,13 +154,13 @@ PASSAGES = Rows("passages", _passage_rows, _refuse_duplicates)
 def _compare(path: Path, suspects: set[int]) -> None:
     """Two ids of one key may still differ: compare the ids themselves."""
     seen: dict[str, int] = {}
-    for number, passage in enumerate(read_passages(path), start=1):
+    for number, (place, passage) in enumerate(placed_passages(open_source(path)), start=1):
         if text_key(passage.id) in suspects and seen.setdefault(passage.id, number) != number:
             problem = (
                 f"the id {passage.id!r} is that of passage {seen[passage.id]} too; "
                 "an id names one passage"
             )
-            raise FormatError(path, f"passage {number}", problem)
+            raise FormatError(path, place.line, problem)
 
 
 def _repeated(table: Table, folder: Path) -> Iterator[int]:

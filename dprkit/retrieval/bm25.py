@@ -29,7 +29,7 @@ from dprkit.artifacts import Draft
 from dprkit.errors import InputError, writing
 from dprkit.manifests import read_manifest
 from dprkit.records import Passage
-from dprkit.retrieval.analyzer import Analyzer, analyzer_for
+from dprkit.retrieval.analyzer import CURRENT, Analyzer, analyzer_for
 from dprkit.retrieval.found import Found
 from dprkit.retrieval.postings import ROWS, SCORES, STARTS, VOCABULARY, Corpus, blocks, join
 from dprkit.retrieval.vocabulary import Vocabulary
@@ -66,9 +66,11 @@ def build(work: Draft, passages: Iterable[Passage], settings: IndexSettings) -> 
     Memory does not grow with the corpus. A build that was killed goes on after its last whole
     block, given the same passages from the first, and ends with the same bytes. Needs twelve bytes
     of disk for a posting while it works and eight in the end (a passage of 100 words has about 55).
+    The counts name how many passages are without a word that counts, and the row of the first.
     """
     if "counts" not in work.state:
-        analyzer = analyzer_for(settings.stemmer)
+        begun = work.state.setdefault("analyzer", 1 if work.state.get("blocks") else CURRENT)
+        analyzer = analyzer_for(settings.stemmer, begun)
         _gather(work, passages, analyzer)
         work.state["counts"] = _join(work, analyzer, settings)
         work.save()
@@ -84,11 +86,15 @@ def _block(number: int) -> str:
 
 def _gather(work: Draft, passages: Iterable[Passage], analyzer: Analyzer) -> None:
     """Write the blocks, and note after each what is in them."""
-    state = dict.fromkeys(("blocks", "passages", "words", "postings"), 0) | work.state
+    names = ("blocks", "passages", "words", "postings", "wordless")
+    state = dict.fromkeys(names, 0) | {"first_wordless": None} | work.state
     work.run.progress.start("counting words", None, "passages", state["passages"])
     for block in blocks(islice(passages, state["passages"], None), analyzer, state["passages"]):
         with work.folder(_block(state["blocks"])) as folder, writing(folder):
-            words, postings = block.write(folder)
+            words, postings, wordless = block.write(folder)
+        if state["first_wordless"] is None:
+            state["first_wordless"] = next(iter(wordless), None)
+        state["wordless"] += len(wordless)
         state["words"] += words
         state["postings"] += postings
         state["blocks"] += 1
@@ -118,6 +124,8 @@ def _join(work: Draft, analyzer: Analyzer, settings: IndexSettings) -> dict[str,
         "words": corpus.words,
         "terms": terms,
         "postings": state["postings"],
+        "wordless": state["wordless"],
+        "first_wordless": state["first_wordless"],
     }
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.passages import read_passages
 from dprkit.errors import DprkitError, InputError, MismatchError
 from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, required
 
 if TYPE_CHECKING:
+    from dprkit.data.passage_file import PassageFile
     from dprkit.retrieval.vectors import Embeddings
 
 WORTH_A_TWIN = 10_000
@@ -47,6 +47,7 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     if not work.done and counts["passages"] >= WORTH_A_TWIN and "retriever" in manifest.inputs:
         _keep_twin(manifest.inputs["retriever"].path, run)
     notes = [counts["reason"]] if counts.get("reason") else []
+    notes += counts.get("notes", [])
     return IndexReport(
         counts["type"], counts["passages"], counts.get("dim", 0), [str(directory)], notes
     )
@@ -65,11 +66,12 @@ def _inputs(settings: IndexSettings) -> dict[str, str | Input]:
 
 def _build(work: Draft, settings: IndexSettings) -> Manifest:
     if settings.type == "bm25":
+        from dprkit.data.passage_file import PassageFile
         from dprkit.retrieval import bm25
 
-        passages = read_passages(work.record.inputs["passages"].path)
-        counts = bm25.build(work, passages, settings)
-        return work.finish({"type": "bm25", **counts})
+        corpus = PassageFile(work.record.inputs["passages"].path, work.run.progress.note)
+        counts = bm25.build(work, corpus.passages(), settings)
+        return work.finish({"type": "bm25", **counts, "notes": _wordless(corpus, counts, work.run)})
     from dprkit.retrieval.vectors import Embeddings
 
     embeddings = Embeddings(str(settings.embeddings))
@@ -94,6 +96,20 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
             counts = faiss_index.build(work, embeddings, settings)
     _refuse_changed(work, embeddings)
     return work.finish({"type": settings.type, **counts}, drop=FOR_RESUMING)
+
+
+def _wordless(corpus: PassageFile, counts: dict[str, Any], run: Run) -> list[str]:
+    """What is to be told of passages in which bm25 counts no word."""
+    if not counts["wordless"]:
+        return []
+    place = f"{corpus.path}:{corpus.line_of(counts['first_wordless'])}"
+    passages = "1 passage" if counts["wordless"] == 1 else f"{counts['wordless']:,} passages"
+    note = (
+        f"{passages} without a word that BM25 can find (empty, stop words, single letters), "
+        f"such as the one at {place}"
+    )
+    run.progress.warn(note)
+    return [note]
 
 
 def tell_ground(work: Draft) -> None:

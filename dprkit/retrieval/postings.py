@@ -77,8 +77,12 @@ class Block:
         self.words.extend(map(self._numbers.__getitem__, words))
         self.lengths.append(len(words))
 
-    def write(self, folder: Path) -> tuple[int, int]:
-        """Write the block into `folder`; how many words count in it, and its postings."""
+    def write(self, folder: Path) -> tuple[int, int, list[int]]:
+        """Write the block into `folder`.
+
+        How many words count in it, how many postings it has, and the rows of the passages without
+        a word that counts.
+        """
         words = np.frombuffer(self.words, np.int32)
         rows = np.repeat(np.arange(len(self.lengths)), np.frombuffer(self.lengths, np.int32))
         rows, words = rows[words >= 0], words[words >= 0]
@@ -92,7 +96,7 @@ class Block:
         frequencies = np.bincount(term, minlength=len(terms)).tolist()
         with (folder / TERMS).open("wb") as file:
             file.writelines(b"%b\t%d\n" % pair for pair in zip(terms, frequencies, strict=True))
-        return len(words), len(postings)
+        return len(words), len(postings), (np.flatnonzero(in_all == 0) + self.first).tolist()
 
 
 def _places(terms: Sequence[bytes], numbers: dict[str, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 The file is a JSON object of term -> number, one line a term in the order of their UTF-8 bytes,
 numbered in that order: any JSON reader takes it, and looking a term up reads a few lines of it.
-Terms are of letters, digits and underscores, so that no character of them is escaped.
+Terms are of letters, their marks, digits and underscores, so that no character of them is escaped.
 """
 
 from __future__ import annotations

@@ -132,8 +132,9 @@ PASSAGES = {
     "no id": (HEADER + b"\ttext\ttitle\n", "bad:2: the id is empty"),
     "a duplicate id": (
         HEADER + b"1\ta\tt\n2\tb\tt\n1\tc\tt\n",
-        "bad:passage 3: the id '1' is that",
+        "bad:4: the id '1' is that of passage 1 too",
     ),
+    "an id of two lines": (HEADER + b'"1\n2"\ta\tt\n', "bad:2: the id '1\\n2' holds a line break"),
     "broken quotes": (HEADER + b'1\t"a" b\tt\n', "bad:2: broken quotes"),
     "open quotes": (HEADER + b'1\t"a\tt\n2\tb\tt\n', "bad:2: broken quotes"),
     "latin-1": (HEADER + b"1\tcaf\xe9\tt\n", "bad:2: not UTF-8 (byte 0xe9); convert it: iconv"),
@@ -146,10 +147,11 @@ PASSAGES = {
 
 
 @pytest.mark.parametrize("name", PASSAGES)
-def test_bad_passages(work, name):
+@pytest.mark.parametrize("command", [["encode-corpus"], ["index", "--type", "bm25"]])
+def test_bad_passages(work, name, command):
     data, problem = PASSAGES[name]
     Path("bad").write_bytes(data)
-    assert problem in refused("encode-corpus", "--passages", "bad", "--output-dir", "new")
+    assert problem in refused(*command, "--passages", "bad", "--output-dir", "new")
 
 
 # --- questions and results ------------------------------------------------------------------------

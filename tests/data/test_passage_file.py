@@ -154,7 +154,7 @@ def test_ids_of_one_key_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(passage_file, "text_key", lambda text: len(text) % 3)
     file = PassageFile(save(tmp_path))
     assert file.rows_of(["id7", "id19", "id20"]) == {"id7": 11, "id19": 23}
-    with pytest.raises(FormatError, match="passage 4: the id 'a' is that of passage 2 too"):
+    with pytest.raises(FormatError, match=r"other\.tsv:4: the id 'a' is that of passage 2 too"):
         PassageFile(save(tmp_path, tsv("b", "a", "c", "a"), "other.tsv"))
 
 
@@ -169,7 +169,7 @@ def test_a_duplicate_id_is_refused_by_its_place_and_leaves_nothing(
     with pytest.raises(FormatError) as caught:
         PassageFile(path)
     assert str(caught.value) == (
-        f"{path}:passage 3: the id '1' is that of passage 1 too; an id names one passage"
+        f"{path}:4: the id '1' is that of passage 1 too; an id names one passage"
     )
     assert os.listdir(tmp_path) == [path.name]
 
@@ -180,7 +180,7 @@ def test_the_first_duplicate_is_found_wherever_it_is(tmp_path: Path, seed: int) 
     ids = [str(n) for n in rng.sample(range(1000), 60)]
     first, second = sorted(rng.sample(range(60), 2))
     ids[second] = ids[first]
-    place = f"passage {second + 1}: the id '{ids[first]}' is that of passage {first + 1} too"
+    place = f":{second + 1}: the id '{ids[first]}' is that of passage {first + 1} too"
     with pytest.raises(FormatError, match=place):
         PassageFile(save(tmp_path, tsv(*ids)))
 
@@ -189,9 +189,9 @@ def test_a_file_with_one_id_or_with_itself_behind_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passage_file, "SUSPECTS", 2)
-    with pytest.raises(FormatError, match="passage 2: the id 'x' is that of passage 1 too"):
+    with pytest.raises(FormatError, match=":2: the id 'x' is that of passage 1 too"):
         PassageFile(save(tmp_path, tsv(*["x"] * 100)))
-    with pytest.raises(FormatError, match=r"passage \d+: the id 'id\d+' is that of"):
+    with pytest.raises(FormatError, match=r":\d+: the id 'id\d+' is that of"):
         PassageFile(save(tmp_path, TSV * 2))
 
 

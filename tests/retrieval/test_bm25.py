@@ -8,9 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import bm25s
+import msgspec
 import numpy as np
 import pytest
 import Stemmer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dprkit.artifacts import draft
 from dprkit.data.passages import read_passages
@@ -23,6 +26,7 @@ from dprkit.retrieval.analyzer import Analyzer, analyzer_for
 from dprkit.retrieval.bm25 import Bm25Index, build, highest
 from dprkit.retrieval.vocabulary import Vocabulary, writing_vocabulary
 from dprkit.settings import IndexSettings
+from tests.conftest import call
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -224,11 +228,93 @@ def test_words_are_cut_as_bm25s_cuts_them(tiny_passages):
         assert [term for term in terms if term is not None] == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("東京都へ行く", ["東京", "京都", "都へ", "へ行", "行く"]),
+        ("2024年のA型 tower", ["2024", "年の", "型", "tower"]),
+        ("東京、大阪・猫。", ["東京", "大阪", "猫"]),
+        ("ｶﾀｶﾅ 𠮷野家", ["ｶﾀ", "ﾀｶ", "ｶﾅ", "𠮷野", "野家"]),
+        ("ที่นี่ ๒๕๖๗", ["ที", "ี่", "่น", "นี", "ี่", "๒๕๖๗"]),  # vowels and tones are characters
+        ("ພາສາ", ["ພາ", "າສ", "ສາ"]),
+        ("ខ្មែរ", ["ខ្", "្ម", "មែ", "ែរ"]),
+        ("မြန်မာ", ["မြ", "ြန", "န်", "်မ", "မာ"]),
+        ("हिन्दी की भाषा", ["हिन्दी", "की", "भाषा"]),  # has spaces; its vowels are signs
+        ("தமிழ் 한국어 검색", ["தமிழ்", "한국어", "검색"]),
+    ],
+)
+def test_scripts_without_spaces_are_cut_into_pairs(text, words):
+    assert analyzer_for("english").words(text) == words
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x52F) | st.sampled_from("–—’“”…€™ﬁ")))
+def test_latin_greek_and_cyrillic_are_cut_as_before(text):
+    assert analyzer_for("none").words(text) == analyzer_for("none", version=1).words(text)
+
+
+@given(st.text(alphabet="一东京猫𠮷のカｶーกินเี้ຂ່ខ្មែမြ x.1", max_size=30))
+def test_no_character_of_an_unspaced_script_is_dropped(text):
+    kept = set("".join(analyzer_for("english").words(text)))
+    assert set(text) - set(" x.1") == kept - set("x1")
+
+
+def test_a_corpus_in_chinese_is_found_by_a_part_of_a_sentence(tmp_path):
+    passages = [
+        Passage("1", "黄山在安徽省"),
+        Passage("2", "人们常常去爬华山"),
+        Passage("3", "hills"),
+    ]
+    index = Bm25Index(make(tmp_path / "index", passages))
+    assert index.search(["安徽省的黄山", "常常爬山", "hill"], 1).rows.tolist() == [[0], [1], [2]]
+
+
+def test_an_older_index_keeps_its_rules(tmp_path):
+    folder = make(tmp_path / "index", [Passage("1", "黄山在安徽省")])
+    rules = folder / "bm25" / "analyzer.json"
+    assert json.loads(rules.read_bytes())["version"] == 2
+    older = {"stemmer": "none", "stopwords": [], "pattern": r"\b\w\w+\b"}
+    assert msgspec.json.decode(json.dumps(older), type=Analyzer).words("黄山在 山") == ["黄山在"]
+
+
+def test_a_build_that_an_older_dprkit_began_keeps_its_rules(tmp_path, small_parts):
+    passages = [Passage(str(n), "黄山在安徽省 " * 30) for n in range(20)]
+    with pytest.raises(Killed):
+        make(tmp_path / "index", dying(passages, 15))
+    progress = tmp_path / "index" / "progress.json"
+    begun = json.loads(progress.read_bytes())
+    assert begun["state"].pop("analyzer") == 2
+    progress.write_text(json.dumps(begun))
+    index = Bm25Index(make(tmp_path / "index", passages))
+    assert index.analyzer.version == 1
+
+
+def test_passages_without_a_word_are_counted_and_the_first_is_named(tmp_path, small_parts):
+    words = [Passage(str(n), "word " * 40) for n in range(30)]
+    empty = [Passage("a", "the of", "A"), Passage("b", "")]
+    with draft(tmp_path / "index", "index", IndexSettings(), {}, Run()) as work:
+        counts = build(work, [*words, empty[0], *words, empty[1]], IndexSettings())
+    assert (counts["wordless"], counts["first_wordless"]) == (2, 30)
+
+
+def test_the_line_of_a_passage_without_a_word_is_told(tmp_path):
+    corpus = tmp_path / "p.tsv"
+    corpus.write_text('id\ttext\ttitle\n1\t"red\nblue"\tt\n2\t"the"\ta\n3\t""\t\n')
+    words = ("index", "--type", "bm25", "--passages", corpus, "--output-dir", tmp_path / "i")
+    result = call(*words, "-q")
+    expected = (
+        "2 passages without a word that BM25 can find (empty, stop words, single letters), "
+        f"such as the one at {corpus}:4"
+    )
+    assert result.stderr == f"Warning: {expected}\n"
+    again = call(*words, "--json")
+    assert json.loads(again.stdout)["notes"] == [expected]
+
+
 def test_a_language_brings_its_stemmer_and_stop_words():
     german = analyzer_for("german")
     assert german.term("und") is None
     assert german.term("häuser") == german.term("haus")
-    assert analyzer_for("none") == Analyzer("none")
+    assert analyzer_for("none") == Analyzer("none", version=2)
 
 
 def test_a_language_without_a_stemmer_is_refused(tmp_path):
