@@ -71,10 +71,10 @@ def _run_stages(
             continue
         run.progress.note(f"== {stage}")
         end.resumes = partial(_goes_on, recipe, stage, end)
-        report, seconds = run_stage(recipe, stage, {}, run, {})
+        report, told = run_stage(recipe, stage, {}, run, {})
         if quiet is not None:
             tell(report, command.render, quiet)
-        yield stage, render.json_of(report, seconds)
+        yield stage, told
 
 
 def _goes_on(recipe: Recipe, stage: str, end: Ending) -> bool:

@@ -6,8 +6,10 @@ import inspect
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import msgspec
@@ -19,6 +21,7 @@ from dprkit.cli.ending import ending
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
 from dprkit.errors import SettingsError
+from dprkit.manifests import MANIFEST
 from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES, Setting, fields_of
@@ -91,9 +94,11 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)
             run = Run(progress, tuple(sys.argv), given["restart"])
-            payload = run_stage(recipe, name, flags, run, options)
-            if alone:
-                show(payload, entry.render, given["as_json"], given["quiet"])
+            report, told = run_stage(recipe, name, flags, run, options)
+            if alone and given["as_json"]:
+                print_json(told)
+            elif alone:
+                tell(report, entry.render, given["quiet"])
 
     places = Recipe("RECIPE", "", {}, {}).explain(name, {})
     parameters = {key: _parameter(setting, places[key][0]) for key, setting in fields.items()}
@@ -104,8 +109,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
 
 def run_stage(
     recipe: Recipe, name: str, flags: dict[str, Any], run: Run, options: dict[str, Any]
-) -> tuple[msgspec.Struct, float]:
-    """The report of a stage under `recipe`, and the seconds it took."""
+) -> tuple[msgspec.Struct, dict[str, Any]]:
+    """The report of a stage under `recipe`, for people and as --json prints it."""
     settings, origins = recipe.stage(name, flags)
     for key, origin in origins.items():
         own = not recipe.shipped and key in recipe.written.get(name, {})
@@ -113,23 +118,26 @@ def run_stage(
             run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
     module, _, function = COMMANDS[name].home.partition(":")
     stage = getattr(import_module(module), function)
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), _stamp(settings)
     try:
         report = stage(settings, run, **options)
     finally:
         close = getattr(run.progress, "close", None)
         if close:
             close()
-    return report, time.perf_counter() - begin
+    told: dict[str, Any] = msgspec.to_builtins(report)
+    same = bool(before and told["outputs"]) and before == _stamp(settings)
+    return report, json_of({"up_to_date": same} | told, time.perf_counter() - begin)
 
 
-def show(payload: tuple[msgspec.Struct, float], render: Render, as_json: bool, quiet: bool) -> None:
-    """Print a report: one JSON object, or what `render` makes of it."""
-    report, seconds = payload
-    if as_json:
-        print_json(json_of(report, seconds))
-    else:
-        tell(report, render, quiet)
+def _stamp(settings: msgspec.Struct) -> tuple[int, int] | None:
+    """What changes with the manifest of the output folder; None where the output is a file."""
+    if getattr(settings, "output", None):
+        return None
+    with suppress(OSError, TypeError):
+        info = (Path(settings.output_dir) / MANIFEST).stat()  # type: ignore[attr-defined]
+        return info.st_ino, info.st_mtime_ns
+    return None
 
 
 def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:

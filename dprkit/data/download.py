@@ -80,6 +80,8 @@ class DownloadReport(msgspec.Struct):
     rows: list[FileRow] = []
     outputs: list[str] = []
     notes: list[str] = []
+    up_to_date: bool = False
+    """Whether all files were there already."""
 
 
 def download(
@@ -165,7 +167,8 @@ class _Downloads:
         self._check_sizes([step.target for step in steps if step.to_fetch])
         rows = [row for step in steps if (row := self._take(step))]
         outputs = [row.path for row in rows if row.status != "would fetch"]
-        return DownloadReport(rows, outputs, self.notes)
+        there = bool(rows) and all(row.status == "up to date" for row in rows)
+        return DownloadReport(rows, outputs, self.notes, there)
 
     def _note(self, message: str) -> None:
         if message not in self.notes:

@@ -242,6 +242,21 @@ def test_quiet_says_nothing_when_all_is_well(name, work):
     assert result.stdout == ""  # a cron line sends no mail
 
 
+def test_json_tells_what_is_up_to_date_from_what_was_made(work):
+    for stage in STAGES_RUN:
+        assert one_object(call(stage, "--json").stdout)["up_to_date"] is True, stage
+    for name in ("select-data folder", "train", "encode-corpus", "index", "evaluate"):
+        words = [*LINES[name], "--output-dir", f"new {name}", "--json"]
+        again = [one_object(call(*words).stdout)["up_to_date"] for _ in "12"]
+        assert again == [False, True], name
+    assert one_object(call("index", "--restart", "--json").stdout)["up_to_date"] is False
+    assert one_object(call(*LINES["select-data"], "--json").stdout)["up_to_date"] is False
+    stages = one_object(call("run", "--set", "evaluate.topk=3", "--json").stdout)["stages"]
+    assert {name: told["up_to_date"] for name, told in stages.items()} == {
+        stage: stage != "evaluate" for stage in STAGES_RUN
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
