@@ -24,10 +24,10 @@ Exit codes: 0 done, 1 an error of the user's (one line on stderr), 2 bad usage, 
 gate failed, 70 a bug, 75 another run holds the output, 129, 130 and 143 stopped by SIGHUP, SIGINT
 (Ctrl-C) and SIGTERM.
 
-`--json` prints one object on stdout: what was done, `outputs`, `seconds`, `peak_memory_mb` (of 2^20
-bytes), and for a stage `up_to_date`: true where its output was there already and nothing was made. A
-command that fails prints one object as well, with `error` (the line of stderr), `exit_code`, and what
-was done before that (`stages` of `run`).
+`--json` prints one object on stdout: what was done, `outputs`, `seconds`, `peak_memory_mb` (of
+2^20 bytes), and for a stage `up_to_date`: true where its output was there already and nothing was
+made. A command that fails prints one object as well, with `error` (the line of stderr),
+`exit_code`, and what was done before that (`stages` of `run`).
 """
 
 
