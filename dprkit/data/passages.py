@@ -1,21 +1,21 @@
-"""Passages: DPR's psgs_w100.tsv (the text in csv quotes), jsonl, BEIR's corpus.jsonl.
+"""Passages: DPR's psgs_w100.tsv (the text in csv quotes), MS MARCO's collection.tsv (without), csv
+with a header, jsonl, BEIR's corpus.jsonl, a JSON array.
 
 Every reader is a generator of records; memory is one record. What a file breaks is a FormatError
-with its path and line.
+with its path and line (or byte, in an array).
 """
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
 from dprkit.data.decoding import decoder, first_id
-from dprkit.data.streams import Place, Row, Source, decode, open_source, read_all_lines, read_lines
+from dprkit.data.json_array import read_json_rows
+from dprkit.data.streams import Place, Source, open_source
+from dprkit.data.tables import DELIMITERS, Form, Table, first_row, header_names, is_id, split
 from dprkit.errors import FormatError
 from dprkit.records import Passage
 
@@ -34,90 +34,103 @@ def read_passages(path: Path | str) -> Iterator[Passage]:
 
     Titles may be missing. Ids may occur twice: data/passage_file.py looks for that.
     """
-    return (passage for _, passage in placed_passages(open_source(path)))
+    source = open_source(path)
+    return (passage for _, passage in placed_passages(source, passage_table(source)))
 
 
-def placed_passages(
-    source: Source, columns: Sequence[str] | None = None
-) -> Iterator[tuple[Place, Passage]]:
-    """The passages of `source` with their places.
-
-    `columns` are those of a tsv that is read from any row on; without them the first row may be
-    a header.
-    """
-    if source.first == b"{":
-        return _json_passages(source)
-    return _tsv_passages(source, columns)
+def placed_passages(source: Source, table: Table | None) -> Iterator[tuple[Place, Passage]]:
+    """The passages of `source` with their places. `table`: of `passage_table`, or None for JSON."""
+    return _table_passages(table) if table else _json_passages(source)
 
 
-def passage_columns(source: Source) -> Sequence[str] | None:
-    """The columns of a passages file, by its first row; None: it is no tsv."""
-    if source.first == b"{":
-        return None
-    _, cells = next(_tsv_rows(source))
-    return cells if _is_header(cells) else _COLUMNS
-
+# --- JSON -----------------------------------------------------------------------------------------
 
 _decode_passage = decoder(_ForeignPassage)
 
 
 def _json_passages(source: Source) -> Iterator[tuple[Place, Passage]]:
-    for row in read_lines(source):
+    for row in read_json_rows(source):
         foreign = _decode_passage(row, source.path)
         found = first_id(foreign.id, foreign._id)
         if not found:
             raise FormatError(source.path, row.where, "lacks the field id (or _id, as BEIR has it)")
-        place = Place(row.start, len(row.raw), cast(int, row.where))
-        yield place, Passage(found, foreign.text, foreign.title or "")
+        line = row.where if isinstance(row.where, int) else 0
+        yield (
+            Place(row.start, len(row.raw), line),
+            Passage(found, foreign.text, foreign.title or ""),
+        )
 
+
+# --- tables ---------------------------------------------------------------------------------------
 
 _COLUMNS = ("id", "text", "title")
+_KNOWN = {
+    **dict.fromkeys(("id", "_id", "pid", "docid", "doc_id", "passage_id", "psg_id"), "id"),
+    **dict.fromkeys(("text", "passage", "contents", "content"), "text"),
+    "title": "title",
+}
+_OTHERS = {
+    **dict.fromkeys(("question", "query", "answers", "answer"), "questions"),
+    **dict.fromkeys(("query-id", "corpus-id", "query_id", "corpus_id"), "judgements"),
+}
 
 
-def _is_header(cells: list[str]) -> bool:
-    """A header may give the columns in another order, or leave out the title."""
-    return {"id", "text"} <= set(cells) <= set(_COLUMNS)
+def passage_table(source: Source) -> Table | None:
+    """The table that `source` is, behind its header if it has one; None where it is JSON."""
+    if source.first in (b"{", b"["):
+        return None
+    cells, line, lines = first_row(source)
+    for delimiter in DELIMITERS:
+        names = header_names(split(line, delimiter), _KNOWN)
+        if columns := _header(names, source.path):
+            next(lines)
+            quoted = True if delimiter != "\t" or line[:1] == '"' else None
+            return Table(source, Form(columns, delimiter, quoted), lines, "text")
+    _refuse_no_columns(cells, line, source.path)
+    return Table(source, Form(_COLUMNS[: len(cells)]), lines, "text")
 
 
-def _tsv_passages(source: Source, columns: Sequence[str] | None) -> Iterator[tuple[Place, Passage]]:
-    for place, cells in _tsv_rows(source):
-        if columns is None:
-            columns = cells if _is_header(cells) else _COLUMNS
-            if columns is cells:
-                continue
-        if len(cells) != len(columns):
-            wanted = f"{len(columns)} ({', '.join(columns)})"
-            problem = f"{len(cells)} tab-separated columns where there should be {wanted}"
-            raise FormatError(source.path, place.line, problem)
-        passage = Passage(**dict(zip(columns, cells, strict=True)))
-        if not passage.id:
-            raise FormatError(source.path, place.line, "the id is empty")
-        yield place, passage
+def _header(names: tuple[str, ...], path: Path | str) -> tuple[str, ...]:
+    """The columns, if `names` are a header: in any order, maybe without a title, maybe with more.
+
+    Raises FormatError for a header of something else.
+    """
+    if other := next((_OTHERS[name] for name in names if name in _OTHERS), ""):
+        raise FormatError(path, 1, f"the header is one of {other}; name the file of the passages")
+    if len(names) < 2 or not set(names) & set(_COLUMNS):
+        return ()
+    for name in _COLUMNS[:2]:
+        if names.count(name) != 1:
+            many = f"has {names.count(name)} columns {name}" if name in names else f"lacks {name}"
+            raise FormatError(
+                path, 1, f"the header {many}; it has to name id, text and maybe title"
+            )
+    return names
 
 
-def _tsv_rows(source: Source) -> Iterator[tuple[Place, list[str]]]:
-    """csv's rows with their places: a quoted cell may span lines."""
-    csv.field_size_limit(sys.maxsize)
-    pulled: list[Row] = []  # the lines that the row at hand is made of
+def _refuse_no_columns(cells: list[str], line: str, path: Path | str) -> None:
+    """Raise FormatError where no header tells the columns and their number does not either."""
+    advice = "begin the file with a header such as id<tab>text<tab>title"
+    if len(cells) == 2 and not is_id(cells[0]):
+        problem = f"two columns, of which the first ({cells[0][:40]!r}) is no id"
+        raise FormatError(path, 1, f"{problem}; {advice}")
+    if len(cells) not in (2, 3):
+        wanted = "where there should be 3 (id, text, title)"
+        if comma := next((c for c in ",;" if len(cells) == 1 and c in line), ""):
+            advice = f"if it is a csv, begin it with a header such as {comma.join(_COLUMNS)}"
+        problem = f"{len(cells)} tab-separated columns {wanted}; {advice}"
+        raise FormatError(path, 1, problem)
 
-    def pull() -> Iterator[str]:
-        for row in read_all_lines(source):
-            line = decode(row.raw, source.path, row.where)
-            if pulled or line.strip():  # between rows, blank lines are passed over
-                pulled.append(row)
-                yield line + "\n"
 
-    rows = csv.reader(pull(), delimiter="\t", strict=True)
-    while True:
-        pulled.clear()
-        try:
-            cells = next(rows, None)
-        except csv.Error as error:
-            raise FormatError(source.path, pulled[0].where, f"broken quotes: {error}") from None
-        if cells is None:
-            return
-        start, end = pulled[0].start, pulled[-1].start + len(pulled[-1].raw)
-        yield Place(start, end - start, cast(int, pulled[0].where)), cells
+def _table_passages(table: Table) -> Iterator[tuple[Place, Passage]]:
+    path, columns = table.source.path, table.form.columns
+    places = [columns.index(name) if name in columns else None for name in _COLUMNS]
+    id_at, text_at, title_at = places
+    for place, cells in table.rows():
+        if not cells[id_at]:
+            raise FormatError(path, place.line, "the id is empty")
+        title = "" if title_at is None else cells[title_at]
+        yield place, Passage(cells[id_at], cells[text_at], title)
 
 
 PASSAGES_HEADER = b"id\ttext\ttitle\n"

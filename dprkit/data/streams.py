@@ -1,28 +1,29 @@
 """Opening files and streams: decompress by content, split into lines or JSON rows.
 
 Everything is read in chunks of CHUNK bytes, so memory is a chunk and a row, whatever the size of
-the file. What a file is (gzip, zstandard, array, lines) is decided by its first bytes, not by its
-name. Every fault ends in a FormatError with the line or byte where it lies.
+the file. How a file is compressed is decided by its first bytes, not by its name; what it is, where
+it is no text, data/signatures.py tells. Every fault ends in a FormatError with the line or byte where it lies.
 """
 
 from __future__ import annotations
 
-import gzip
+import bz2
+import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
+from dprkit.data.signatures import HEAD, foreign_kind
 from dprkit.errors import FormatError, reading
 
 CHUNK = 1 << 18
 STDIN = "-"
 
-_GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
-_PACKED = 256  # bytes; zstandard unpacks all it is given at once, at worst to 10,000 times its size
 
 
 class Row(NamedTuple):
@@ -70,25 +71,30 @@ def source_of(file: IO[bytes], path: Path | str) -> Source:
 
 
 def _source(path: Path | str, chunks: Iterator[bytes]) -> Source:
-    chunk = next(chunks, b"")
-    seen = [_without_mark(chunk, path)]
-    begin = len(chunk) - len(seen[0])
+    head = _head(chunks)
+    if kind := foreign_kind(head, path):
+        raise FormatError(path, 1, kind)
+    seen = [head.removeprefix(_BOM)]
+    begin = len(head) - len(seen[0])
     while not (stripped := seen[-1].lstrip(SPACE)):
         if not (chunk := next(chunks, b"")):
             raise FormatError(path, 1, "the file is empty")
         seen.append(chunk)
-    return Source(path, stripped[:1], _chain(seen, chunks), begin)
+    return Source(path, stripped[:1], chain(seen, chunks), begin)
 
 
-def _chain(seen: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from seen
-    yield from rest
+def _head(chunks: Iterator[bytes]) -> bytes:
+    """The first bytes: HEAD of them or, from a pipe that waits for an answer, a line."""
+    head = b""
+    while len(head) < HEAD and b"\n" not in head and (chunk := next(chunks, b"")):
+        head += chunk
+    return head
 
 
 def _opened_chunks(path: Path | str) -> Iterator[bytes]:
     """The bytes of `path` (`-`: stdin), decompressed."""
     with reading(path):
-        file: IO[bytes] = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
+        file: Any = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
     try:
         yield from _read_chunks(file, path)
     finally:
@@ -101,65 +107,116 @@ def _read_chunks(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
         yield from _decompressed(file, path)
 
 
-def _without_mark(chunk: bytes, path: Path | str) -> bytes:
-    if chunk.startswith(_UTF16):
-        raise FormatError(path, 1, "UTF-16 text; convert it: iconv -f utf-16 -t utf-8")
-    return chunk.removeprefix(_BOM)
+# --- compression ----------------------------------------------------------------------------------
 
 
-def is_compressed(file: IO[bytes]) -> bool:
-    """Whether the file, of which nothing was read yet, is read through a decompressor."""
-    return _first_bytes(file).startswith((_GZIP, _ZSTD))
+class _Packing(NamedTuple):
+    """A compression. A file of it may have several parts, each of which is whole by itself."""
+
+    name: str
+    magic: tuple[bytes, ...]
+    """What its files may begin with."""
+    decoder: Callable[[], Any]
+    """Makes what unpacks one part."""
+    unpack: Callable[[Any, bytes], Iterator[bytes]]
+    step: int
+    """Bytes given to a decoder at once."""
+    padded: bool = False
+    """Zeros may stand between its parts and behind them."""
 
 
-def _first_bytes(file: IO[bytes]) -> bytes:
-    return file.peek(4) if hasattr(file, "peek") else b""
-
-
-def _decompressed(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
-    head = _first_bytes(file)
-    if head.startswith(_GZIP):
-        yield from _gunzipped(file, path)
-    elif head.startswith(_ZSTD):
-        yield from _unzstandarded(file, path)
-    else:
-        while chunk := file.read(CHUNK):
-            yield chunk
-
-
-def _gunzipped(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
-    done = 0
-    try:
-        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-            while chunk := unpacked.read(CHUNK):
-                yield chunk
-                done += len(chunk)
-    except EOFError:
-        raise FormatError(
-            path, f"byte {done}", "the gzip file is cut off; fetch it again"
-        ) from None
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(path, f"byte {done}", f"a corrupt gzip file ({error})") from None
-
-
-def _unzstandarded(file: IO[bytes], path: Path | str) -> Iterator[bytes]:
+def _zstandard() -> Any:
     import zstandard
 
-    decoder = zstandard.ZstdDecompressor().decompressobj()
-    done = 0
-    try:
-        while packed := file.read(_PACKED):
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _unpack_zstandard(decoder: Any, packed: bytes) -> Iterator[bytes]:
+    """It unpacks all it is given at once, at worst to 10,000 times its size."""
+    yield decoder.decompress(packed)
+
+
+def _gzip() -> Any:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+
+def _unpack_gzip(decoder: Any, packed: bytes) -> Iterator[bytes]:
+    full = True
+    while packed or full:  # what does not fit in a chunk waits in the decoder
+        yield (chunk := decoder.decompress(packed, CHUNK))
+        packed, full = decoder.unconsumed_tail, len(chunk) == CHUNK
+
+
+def _unpack_limited(decoder: Any, packed: bytes) -> Iterator[bytes]:
+    """As the decompressors of bz2 and lzma do it."""
+    yield decoder.decompress(packed, CHUNK)
+    while not (decoder.eof or decoder.needs_input):
+        yield decoder.decompress(b"", CHUNK)
+
+
+_BZIP2 = tuple(
+    b"BZh%d%b" % (level, start)
+    for level in range(1, 10)
+    for start in (b"1AY&SY", b"\x17rE8P\x90")  # of a block, of the end of an empty file
+)
+_PACKINGS = (
+    _Packing("gzip", (b"\x1f\x8b",), _gzip, _unpack_gzip, 1 << 14, padded=True),
+    _Packing("zstandard", (b"\x28\xb5\x2f\xfd",), _zstandard, _unpack_zstandard, 256),
+    _Packing("bzip2", _BZIP2, bz2.BZ2Decompressor, _unpack_limited, 1 << 14),
+    _Packing(
+        "xz", (b"\xfd7zXZ\x00",), lzma.LZMADecompressor, _unpack_limited, 1 << 14, padded=True
+    ),
+)
+_MAGIC = tuple(magic for packing in _PACKINGS for magic in packing.magic)
+
+
+def is_compressed(file: Any) -> bool:
+    """Whether the file, of which nothing was read yet, is read through a decompressor."""
+    return _packing(file.peek(CHUNK)) is not None
+
+
+def _packing(head: bytes) -> _Packing | None:
+    return next((packing for packing in _PACKINGS if head.startswith(packing.magic)), None)
+
+
+def _decompressed(file: Any, path: Path | str) -> Iterator[bytes]:
+    """The bytes of `file`, unpacked, as they come: read1 waits for no more than there is."""
+    head = b""
+    while _may_be_packed(head) and (piece := file.read1(CHUNK)):
+        head += piece
+    pieces = chain((head,), iter(lambda: file.read1(CHUNK), b""))
+    packing = _packing(head)
+    return filter(None, _unpacked(pieces, packing, path) if packing else pieces)
+
+
+def _may_be_packed(head: bytes) -> bool:
+    """Whether `head` is the beginning of a compressed file's first bytes and no more."""
+    return any(len(head) < len(magic) and magic.startswith(head) for magic in _MAGIC)
+
+
+def _unpacked(pieces: Iterable[bytes], packing: _Packing, path: Path | str) -> Iterator[bytes]:
+    decoder, done = packing.decoder(), 0
+    steps = (p[i : i + packing.step] for p in pieces for i in range(0, len(p), packing.step))
+    for packed in steps:
+        try:
             while packed:
-                if decoder.eof:  # files may hold several frames
-                    decoder = zstandard.ZstdDecompressor().decompressobj()
-                if chunk := decoder.decompress(packed):
+                if decoder.eof:
+                    packed = packed.lstrip(b"\0") if packing.padded else packed
+                    if not packed:
+                        break
+                    decoder = packing.decoder()
+                for chunk in packing.unpack(decoder, packed):
                     yield chunk
                     done += len(chunk)
                 packed = decoder.unused_data
-    except zstandard.ZstdError as error:
-        raise FormatError(path, f"byte {done}", f"a corrupt zstandard file ({error})") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # each library has its own
+            problem = f"a corrupt {packing.name} file ({error})"
+            raise FormatError(path, f"byte {done}", problem) from None
     if not decoder.eof:
-        raise FormatError(path, f"byte {done}", "the zstandard file is cut off; fetch it again")
+        problem = f"the {packing.name} file is cut off; fetch it again"
+        raise FormatError(path, f"byte {done}", problem)
 
 
 # --- lines ----------------------------------------------------------------------------------------

@@ -259,9 +259,7 @@ def test_what_is_no_array_of_objects_is_refused_with_the_byte(
     assert "not JSON" in error.problem
 
 
-@pytest.mark.parametrize(
-    "data", [b"hello", b"42", b'"text"', b"null", b"<html>", b"\x80\x02pickle"]
-)
+@pytest.mark.parametrize("data", [b"hello", b"42", b'"text"', b"null", b"<b>", b"\x80pickle"])
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
     assert "not JSON" in refusal(save(tmp_path, data)).problem
 
@@ -312,7 +310,6 @@ def test_compressed_files_may_have_several_parts(
     first, second = (pack(line + b"\n") for line in LINES.splitlines())
     size = len(first) if isinstance(chunk, str) else chunk
     monkeypatch.setattr(streams, "CHUNK", size)
-    monkeypatch.setattr(streams, "_PACKED", size)
     assert values_of(save(tmp_path, first + second)) == ROWS
 
 
@@ -394,7 +391,6 @@ def test_what_comes_long_after_the_rows_that_were_asked_for_is_not_read(
     pack: Callable[[bytes], bytes],
 ) -> None:
     monkeypatch.setattr(streams, "CHUNK", 64)
-    monkeypatch.setattr(streams, "_PACKED", 64)
     rows = [b'{"n": %d}' % n for n in range(1000)]
     document = opening + (b",\n" if opening else b"\n").join(rows) + b"\xff}\x00]" * 1000
     path = save(tmp_path, pack(document))

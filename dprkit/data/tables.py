@@ -1,0 +1,253 @@
+"""Rows of cells: tab-, comma- or semicolon-separated text, in csv quotes or without.
+
+Commas and semicolons are told by a header, and their cells are quoted as RFC 4180 says. A tsv may
+be quoted (as DPR writes it) or not (as MS MARCO's collection.tsv is, where a quote is a character).
+The first cell that begins with a quote decides: closed at the end of a cell, all cells are read as
+csv reads them; else quotes are characters. Up to that cell both readings are the same. What
+contradicts the first decision later on is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from dprkit.data.streams import Place, Row, Source, decode, read_all_lines
+from dprkit.errors import FormatError
+
+DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
+AHEAD = 10_000
+"""Lines that a quoted cell may span before any other cell was seen to be quoted."""
+
+_CLOSED = re.compile(r'"(?:[^"]|"")*"')
+_NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
+_AS_CHARACTERS = (
+    "if quotes are characters there, put every cell in quotes: "
+    r"""sed 's/"/""/g; s/[^\t]*/"&"/g' FILE > quoted.tsv"""
+)
+
+
+class Form(NamedTuple):
+    """How the rows of a table are written."""
+
+    columns: tuple[str, ...]
+    delimiter: str = "\t"
+    quoted: bool | None = None
+    """None: no cell begins with a quote, so far."""
+    checked: bool = False
+    """It is known of the whole table; its rows were read before."""
+
+
+class Table:
+    """A table whose first row may be a header. `form.quoted` is found out while rows are read."""
+
+    def __init__(self, source: Source, form: Form, lines: Iterator[Row], text: str = "") -> None:
+        """`lines` begin with the first row behind the header; `text` is the column of texts."""
+        self.source, self.form, self.lines = source, form, lines
+        self._text = form.columns.index(text) if text in form.columns else None
+
+    def rows(self) -> Iterator[tuple[Place, list[str]]]:
+        """The rows with their places, each with as many cells as the table has columns."""
+        width = len(self.form.columns)
+        for place, cells in chain(self._until_a_quote(), self._rest()):
+            if len(cells) != width:
+                raise _wrong_width(self.source.path, place.line, cells, self.form)
+            yield place, cells
+
+    def _until_a_quote(self) -> Iterator[tuple[Place, list[str]]]:
+        """Rows without a cell that begins with a quote; then `form.quoted` is set."""
+        if self.form.quoted is not None:
+            return
+        delimiter, before = self.form.delimiter, ""
+        for row in self.lines:
+            line = decode(row.raw, self.source.path, row.where)
+            if _has_quoted(line, delimiter):
+                ahead, quoted = self._first_quote(row, line, before)
+                self.form = self.form._replace(quoted=quoted)
+                self.lines = chain(ahead, self.lines)
+                return
+            if line.strip():
+                yield place_of(row), self._cells(line, row.where)
+                before = line
+
+    def _first_quote(self, row: Row, line: str, before: str) -> tuple[list[Row], bool]:
+        """The lines that were read to find out whether the table is quoted, and whether it is."""
+        pulled = [row]
+        try:
+            next(csv.reader(self.pull(pulled, AHEAD), delimiter=self.form.delimiter, strict=True))
+            closed = not self._swallows(pulled, before)
+        except (csv.Error, FormatError):
+            closed = False
+        return pulled, closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
+
+    def pull(self, pulled: list[Row], most: int = sys.maxsize) -> Iterator[str]:
+        """The lines in `pulled` and those behind, which are put there, as csv wants them."""
+        for row in chain(tuple(pulled), self._appended(pulled)):
+            if len(pulled) > most:
+                raise csv.Error("no end of a quoted cell")
+            yield decode(row.raw, self.source.path, row.where) + "\n"
+
+    def _appended(self, pulled: list[Row]) -> Iterator[Row]:
+        for row in self.lines:
+            pulled.append(row)
+            yield row
+
+    def _rest(self) -> Iterator[tuple[Place, list[str]]]:
+        if self.form.quoted:
+            return self._quoted_rows()
+        return self._plain_rows()
+
+    def _quoted_rows(self) -> Iterator[tuple[Place, list[str]]]:
+        """csv's rows: a quoted cell may span lines."""
+        csv.field_size_limit(sys.maxsize)
+        path, before = self.source.path, ""
+        pulled: list[Row] = []  # the lines that the row at hand is made of
+
+        def pull() -> Iterator[str]:
+            for row in self.lines:
+                line = decode(row.raw, path, row.where)
+                if pulled or line.strip():  # between rows, blank lines are passed over
+                    pulled.append(row)
+                    yield line + "\n"
+
+        rows = csv.reader(pull(), delimiter=self.form.delimiter, strict=True)
+        while True:
+            pulled.clear()
+            try:
+                cells = next(rows, None)
+            except csv.Error as error:
+                problem = f"broken quotes: {error}; {_AS_CHARACTERS}"
+                raise FormatError(path, pulled[0].where, problem) from None
+            if cells is None:
+                return
+            if len(pulled) > 1 and self._swallows(pulled, before):
+                problem = (
+                    f"a quoted cell goes on for {len(pulled)} lines that look like rows; "
+                    f"{_AS_CHARACTERS}"
+                )
+                raise FormatError(path, pulled[0].where, problem)
+            yield _spanned(pulled), cells
+            before = pulled[0].raw.decode()
+
+    def _swallows(self, pulled: list[Row], before: str) -> bool:
+        """Whether lines that make up a row look like rows of their own, all of them.
+
+        Where texts are in quotes, as in the row `before` them, lines of a text are no rows.
+        """
+        if len(pulled) == 1 or self.form.checked or self.form.delimiter != "\t":
+            return False
+        lines = [row.raw.decode(errors="replace").removesuffix("\r") for row in pulled]
+        split = [line.split("\t") for line in lines if line.strip()]
+        style = before.split("\t") if before else split[0]
+        if len(style) > 2 and self._text is not None and style[self._text][:1] == '"':
+            return False
+        columns = self.form.columns
+        key = columns.index("id") if "id" in columns else 0
+        return all(len(cells) == len(columns) and is_id(cells[key]) for cells in split)
+
+    def _plain_rows(self) -> Iterator[tuple[Place, list[str]]]:
+        """Rows in which quotes are characters."""
+        balance = 0
+        for row in self.lines:
+            line = decode(row.raw, self.source.path, row.where)
+            if not line.strip():
+                continue
+            cells = self._cells(line, row.where)
+            if not self.form.checked and _has_quoted(line, self.form.delimiter):
+                balance += self._balance(cells, row.where)
+                if balance < 0:
+                    raise _mixed(self.source.path, row.where)
+            yield place_of(row), cells
+
+    def _cells(self, line: str, where: int | str) -> list[str]:
+        """The cells of a line in which quotes are characters."""
+        line = line.removesuffix("\r")
+        refuse_carriage_return(line, self.source.path, where)
+        return line.split(self.form.delimiter)
+
+    def _balance(self, cells: Iterable[str], where: int | str) -> int:
+        """1 for a row that only a table without quoting has, -1 for one that looks quoted."""
+        starting = [cell for cell in cells if cell[:1] == '"']
+        closed = [cell for cell in starting if _CLOSED.fullmatch(cell)]
+        if any('""' in cell[1:-1] for cell in closed):
+            raise _mixed(self.source.path, where)
+        return -1 if len(closed) == len(starting) else 1
+
+
+def place_of(row: Row) -> Place:
+    return Place(row.start, len(row.raw), cast(int, row.where))
+
+
+def _spanned(pulled: list[Row]) -> Place:
+    start, end = pulled[0].start, pulled[-1].start + len(pulled[-1].raw)
+    return Place(start, end - start, cast(int, pulled[0].where))
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be an id by its look: not empty, without a space or a quote."""
+    return bool(text) and not re.search(r'[\s"]', text)
+
+
+def refuse_carriage_return(line: str, path: Path | str, where: int | str) -> None:
+    """Raise a FormatError where lines end with a carriage return alone, as on old Macs."""
+    if "\r" in line:
+        problem = "a carriage return within a line; make line ends of them: tr '\\r' '\\n'"
+        raise FormatError(path, where, problem)
+
+
+def _has_quoted(line: str, delimiter: str) -> bool:
+    return line[:1] == '"' or f'{delimiter}"' in line
+
+
+def _wrong_width(path: Path | str, line: int, cells: list[str], form: Form) -> FormatError:
+    wanted = f"{len(form.columns)} ({', '.join(form.columns)})"
+    problem = f"{len(cells)} {DELIMITERS[form.delimiter]}-separated columns where there should be "
+    return FormatError(path, line, problem + wanted)
+
+
+def _mixed(path: Path | str, where: int | str) -> FormatError:
+    problem = "a cell in csv quotes in a file in which quotes were characters before; "
+    return FormatError(path, where, problem + _AS_CHARACTERS)
+
+
+# --- headers --------------------------------------------------------------------------------------
+
+
+def first_row(source: Source) -> tuple[list[str], str, Iterator[Row]]:
+    """The cells of the first row of a tsv, its first line, and all lines from this one on."""
+    lines = read_all_lines(source)
+    row = next(row for row in lines if row.raw.strip())
+    line = decode(row.raw, source.path, row.where)
+    cells = line.removesuffix("\r").split("\t")
+    if not _has_quoted(line, "\t"):
+        return cells, line, chain((row,), lines)
+    table = Table(source, Form(()), lines)
+    pulled = [row]
+    with suppress(csv.Error, FormatError):
+        cells = next(csv.reader(table.pull(pulled, AHEAD), delimiter="\t", strict=True))
+    return cells, line, chain(pulled, lines)
+
+
+def split(line: str, delimiter: str) -> list[str]:
+    """The cells of a line by itself, in csv quotes or without."""
+    try:
+        return next(csv.reader([line.strip("\r\n")], delimiter=delimiter, strict=True))
+    except (csv.Error, StopIteration):
+        return line.strip("\r\n").split(delimiter)
+
+
+def header_names(cells: list[str], known: dict[str, str]) -> tuple[str, ...]:
+    """The columns that a header gives, `known` ones by our names; () where it is none.
+
+    A header has names alone, each once. `known`: a name in a file -> ours.
+    """
+    names = [cell.strip().lower() for cell in cells]
+    if len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
+        return ()
+    return tuple(known.get(name, name) for name in names)
