@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -22,6 +23,7 @@ _LOOKS = {
     "ctxs": "a ranking, as search writes it",
     "question": "a question",
     "text": "a passage",
+    "data": "SQuAD's own file, whose form is another",
 }
 
 
@@ -39,24 +41,51 @@ def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
             raise FormatError(path, row.where, _plain(error) + _hint(error, row, kind)) from None
         except msgspec.DecodeError as error:
             decode(row.raw, path, row.where)  # a byte that is no UTF-8 explains more
-            raise FormatError(path, row.where, f"not JSON: {error}") from None
+            raise FormatError(path, row.where, f"not JSON: {_broken(error, row)}") from None
+        except RecursionError:
+            raise FormatError(path, row.where, "JSON that is nested too deeply") from None
 
     return checked
 
 
+_WORDS = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number",
+    "array": "a list",
+    "object": "an object",
+    "bool": "true or false",
+    "null": "null",
+}
+
+
 def _plain(error: msgspec.ValidationError) -> str:
-    """msgspec's message in a user's words: `$.positive_ctxs[0].text: expected str, got int`."""
-    text = str(error).replace("`", "")
-    problem, _, place = text.partition(" - at ")
-    problem = problem.replace("Object missing required field", "lacks the field")
-    return f"{place + ': ' if place else ''}{problem[0].lower()}{problem[1:]}"
+    """msgspec's message in plain words: `the field answers is text; it has to be a list`."""
+    problem, _, place = str(error).replace("`", "").partition(" - at ")
+    place = place.removeprefix("$").removeprefix(".")
+    if missing := re.fullmatch("Object missing required field (.*)", problem):
+        return f"{place} lacks the field {missing[1]}".lstrip()
+    if not (mismatch := re.fullmatch("Expected (.*), got (.*)", problem)):
+        return f"{place}: {problem}".removeprefix(": ")
+    wanted = " or ".join(dict.fromkeys(_WORDS.get(kind, kind) for kind in mismatch[1].split(" | ")))
+    what = f"the field {place}" if place else "the row"
+    return f"{what} is {_WORDS.get(mismatch[2], mismatch[2])}; it has to be {wanted}"
+
+
+def _broken(error: msgspec.DecodeError, row: Row) -> str:
+    if "truncated" in str(error) and isinstance(row.where, int):
+        return "the object does not end on its line; put each on one: jq -c . FILE > rows.jsonl"
+    return str(error)
 
 
 def _hint(error: msgspec.ValidationError, row: Row, kind: type[Any]) -> str:
     """What the row seems to be, where it is not of the `kind` that was wanted."""
     if "missing required field" not in str(error) or " - at " in str(error):
         return ""
-    there = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
+    try:
+        there = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:  # behind the object comes more
+        return ""
     wanted, key = (next((k for k in _LOOKS if k in names), "") for names in (dir(kind), there))
     return f"; it looks like {_LOOKS[key]}" if key and key != wanted else ""
 

@@ -7,12 +7,12 @@ is found needs no second look. Memory is the same for any number of passages.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dprkit.data.decoding import text_key
-from dprkit.data.passages import passage_columns, placed_passages
+from dprkit.data.passages import passage_form, placed_passages
 from dprkit.data.rows import IndexedFile, Rows, Table, blocks, changed, unnamed_file
 from dprkit.data.streams import CHUNK, Place, Source, open_source
 from dprkit.errors import FormatError
@@ -43,14 +43,17 @@ class PassageFile:
         self.sha256 = self._file.sha256
         """Of the file as it lies there, compressed or not."""
         source = open_source(self._file.data)
-        self._first, self._columns = source.first, passage_columns(source)
+        self._first, self._form = source.first, passage_form(source)
+        if self._form:
+            quoted = self._file.traits.get("quoted", self._form.quoted)
+            self._form = self._form._replace(quoted=bool(quoted), checked=True)
 
     def __len__(self) -> int:
         return len(self._file.table)
 
-    def line_of(self, row: int) -> int:
-        """The line on which the passage at `row` begins, from 1; of what is unpacked."""
-        return self._place(row).line
+    def where(self, row: int) -> int | str:
+        """Where the passage at `row` begins for a message: its line, or "byte N" in an array."""
+        return self._place(row).where
 
     def passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
         """The passages from row `start` up to `stop`, as a slice has them.
@@ -104,13 +107,16 @@ class PassageFile:
         """Each of `rows`, none of them twice, with its passage."""
         rows, wanted = tee(rows)
         try:
-            yield from zip(rows, self._parsed(map(self._line, wanted)), strict=True)
+            yield from zip(rows, self._parsed(self._lines(wanted)), strict=True)
         except ValueError:  # a row was parsed as none or as a part of the one before
             raise changed(self.path) from None
 
-    def _line(self, row: int) -> bytes:
-        place = self._place(row)
-        return self._file.read(place.start, place.length) + b"\n"
+    def _lines(self, rows: Iterable[int]) -> Iterator[bytes]:
+        """The bytes of `rows` as they would stand in a file of them alone, in pieces."""
+        between = b",\n" if self._first == b"[" else b"\n"
+        for number, row in enumerate(rows):
+            place = self._place(row)
+            yield (between if number else b"") + self._file.read(place.start, place.length)
 
     def _chunks(self, begin: int, end: int) -> Iterator[bytes]:
         for start in range(begin, end, CHUNK):
@@ -118,9 +124,11 @@ class PassageFile:
 
     def _parsed(self, chunks: Iterator[bytes]) -> Iterator[Passage]:
         """The passages in whole rows, which were found in order when the index was made."""
+        if self._first == b"[":
+            chunks = chain((b"[",), chunks, (b"]",))
         source = Source(self.path, self._first, chunks)
         try:
-            for _, passage in placed_passages(source, self._columns):
+            for _, passage in placed_passages(source, self._form):
                 yield passage
         except FormatError:
             raise changed(self.path) from None
@@ -135,7 +143,7 @@ def _passage_rows(source: Source) -> Iterator[tuple[Place, int]]:
     for place, passage in placed_passages(source):
         if "\n" in passage.id or "\r" in passage.id:
             problem = f"the id {passage.id!r} holds a line break"
-            raise FormatError(source.path, place.line, problem)
+            raise FormatError(source.path, place.where, problem)
         yield place, text_key(passage.id)
     if place is None:
         raise FormatError(source.path, 1, "holds no passage; name the file of the corpus")
@@ -160,7 +168,7 @@ def _compare(path: Path, suspects: set[int]) -> None:
                 f"the id {passage.id!r} is that of passage {seen[passage.id]} too; "
                 "an id names one passage"
             )
-            raise FormatError(path, place.line, problem)
+            raise FormatError(path, place.where, problem)
 
 
 def _repeated(table: Table, folder: Path) -> Iterator[int]:

@@ -15,7 +15,16 @@ import msgspec
 from dprkit.data.decoding import decoder, first_id
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.streams import Place, Source, open_source
-from dprkit.data.tables import DELIMITERS, Form, Table, first_row, header_names, is_id, split
+from dprkit.data.tables import (
+    DELIMITERS,
+    Form,
+    Table,
+    first_row,
+    header_names,
+    is_id,
+    place_of,
+    split,
+)
 from dprkit.errors import FormatError
 from dprkit.records import Passage
 
@@ -34,13 +43,22 @@ def read_passages(path: Path | str) -> Iterator[Passage]:
 
     Titles may be missing. Ids may occur twice: data/passage_file.py looks for that.
     """
-    source = open_source(path)
-    return (passage for _, passage in placed_passages(source, passage_table(source)))
+    return (passage for _, passage in placed_passages(open_source(path)))
 
 
-def placed_passages(source: Source, table: Table | None) -> Iterator[tuple[Place, Passage]]:
-    """The passages of `source` with their places. `table`: of `passage_table`, or None for JSON."""
-    return _table_passages(table) if table else _json_passages(source)
+def placed_passages(source: Source, form: Form | None = None) -> Iterator[tuple[Place, Passage]]:
+    """The passages of `source` with their places.
+
+    `form`: that of a table that is read from any row on.
+    """
+    if source.first in (b"{", b"["):
+        return _json_passages(source)
+    return _table_passages(Table(source, form) if form else _table(source))
+
+
+def passage_form(source: Source) -> Form | None:
+    """How the table in `source` is written, as far as its first row tells; None: it is JSON."""
+    return None if source.first in (b"{", b"[") else _table(source).form
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -54,11 +72,7 @@ def _json_passages(source: Source) -> Iterator[tuple[Place, Passage]]:
         found = first_id(foreign.id, foreign._id)
         if not found:
             raise FormatError(source.path, row.where, "lacks the field id (or _id, as BEIR has it)")
-        line = row.where if isinstance(row.where, int) else 0
-        yield (
-            Place(row.start, len(row.raw), line),
-            Passage(found, foreign.text, foreign.title or ""),
-        )
+        yield place_of(row), Passage(found, foreign.text, foreign.title or "")
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -75,19 +89,17 @@ _OTHERS = {
 }
 
 
-def passage_table(source: Source) -> Table | None:
-    """The table that `source` is, behind its header if it has one; None where it is JSON."""
-    if source.first in (b"{", b"["):
-        return None
+def _table(source: Source) -> Table:
+    """The table that `source` is, behind its header if it has one."""
     cells, line, lines = first_row(source)
     for delimiter in DELIMITERS:
         names = header_names(split(line, delimiter), _KNOWN)
         if columns := _header(names, source.path):
             next(lines)
             quoted = True if delimiter != "\t" or line[:1] == '"' else None
-            return Table(source, Form(columns, delimiter, quoted), lines, "text")
+            return Table(source, Form(columns, "text", delimiter, quoted), lines)
     _refuse_no_columns(cells, line, source.path)
-    return Table(source, Form(_COLUMNS[: len(cells)]), lines, "text")
+    return Table(source, Form(_COLUMNS[: len(cells)], "text"), lines)
 
 
 def _header(names: tuple[str, ...], path: Path | str) -> tuple[str, ...]:
@@ -124,8 +136,8 @@ def _refuse_no_columns(cells: list[str], line: str, path: Path | str) -> None:
 
 def _table_passages(table: Table) -> Iterator[tuple[Place, Passage]]:
     path, columns = table.source.path, table.form.columns
-    places = [columns.index(name) if name in columns else None for name in _COLUMNS]
-    id_at, text_at, title_at = places
+    id_at, text_at = columns.index("id"), columns.index("text")
+    title_at = columns.index("title") if "title" in columns else None
     for place, cells in table.rows():
         if not cells[id_at]:
             raise FormatError(path, place.line, "the id is empty")

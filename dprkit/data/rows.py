@@ -29,6 +29,7 @@ import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -47,7 +48,7 @@ WORTH = 1 << 20
 INDEX, DATA = ".rows", ".rows-data"
 BLOCK = 1 << 16
 """Rows of a table that are in memory together."""
-_VERSION = 4
+_VERSION = 5
 Fields = list[tuple[str, str]]
 FIELDS: Fields = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
 _LARGE = 1 << 30
@@ -65,6 +66,8 @@ class _Header(msgspec.Struct, frozen=True):
     rows: int
     unpacked: int | None
     """Bytes of the unpacked data; None: the file is not compressed."""
+    traits: dict[str, bool] = {}
+    """Those of `Source.traits` when all was read."""
 
 
 class _TableOnDisk:
@@ -146,6 +149,7 @@ class IndexedFile:
         self.data = index.data
         """The unpacked file, to which places refer."""
         self.table = index.table
+        self.traits = index.header.traits
         with reading(index.data):
             self._handle = os.open(index.data, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
@@ -280,7 +284,9 @@ def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
                     raise changed(path)
     unpacked = None if data == path else data.stat().st_size
     digest = hashed.digest.hexdigest()
-    header = _Header(_VERSION, rows.name, *_stamp(before), digest, len(table), unpacked)
+    header = _Header(
+        _VERSION, rows.name, *_stamp(before), digest, len(table), unpacked, source.traits
+    )
     index = _Index(header, data, table)
     if before.st_size < WORTH and unpacked is None:
         return index
@@ -304,7 +310,7 @@ def _unpacked(source: Source, data: Path) -> Iterator[Source]:
     """`source`, whose bytes are in the file `data` when the block ends without an error."""
     with appearing(data) as file:
         file.write(b" " * source.begin)  # for the byte-order mark: places stay what they are
-        yield source._replace(chunks=_copied(source.chunks, file))
+        yield replace(source, chunks=_copied(source.chunks, file))
 
 
 def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:

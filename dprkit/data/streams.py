@@ -2,7 +2,8 @@
 
 Everything is read in chunks of CHUNK bytes, so memory is a chunk and a row, whatever the size of
 the file. How a file is compressed is decided by its first bytes, not by its name; what it is, where
-it is no text, data/signatures.py tells. Every fault ends in a FormatError with the line or byte where it lies.
+it is no text, data/signatures.py tells. Every fault ends in a FormatError with the line or byte
+where it lies.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -43,18 +45,27 @@ class Place(NamedTuple):
     start: int
     length: int
     line: int
+    """0 for an object of an array."""
+
+    @property
+    def where(self) -> int | str:
+        """The place for a message: a line, or "byte N"."""
+        return self.line or f"byte {self.start}"
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A file or stream that was opened: its name, its first byte that is no space, its bytes.
 
-    `begin` is where the bytes begin: behind a byte-order mark.
+    `begin` is where the bytes begin: behind a byte-order mark. `traits` are what is found out about
+    the whole while it is read, and is needed where it is read again from the middle.
     """
 
     path: Path | str
     first: bytes
     chunks: Iterator[bytes]
     begin: int = 0
+    traits: dict[str, bool] = field(default_factory=dict)
 
 
 def open_source(path: Path | str) -> Source:

@@ -37,20 +37,22 @@ class Form(NamedTuple):
     """How the rows of a table are written."""
 
     columns: tuple[str, ...]
+    text: str
+    """The column of texts."""
     delimiter: str = "\t"
     quoted: bool | None = None
     """None: no cell begins with a quote, so far."""
     checked: bool = False
-    """It is known of the whole table; its rows were read before."""
+    """`quoted` is that of the whole table, which was read before."""
 
 
 class Table:
-    """A table whose first row may be a header. `form.quoted` is found out while rows are read."""
+    """A table. `form.quoted` is found out while rows are read, and left in the source's traits."""
 
-    def __init__(self, source: Source, form: Form, lines: Iterator[Row], text: str = "") -> None:
-        """`lines` begin with the first row behind the header; `text` is the column of texts."""
-        self.source, self.form, self.lines = source, form, lines
-        self._text = form.columns.index(text) if text in form.columns else None
+    def __init__(self, source: Source, form: Form, lines: Iterator[Row] | None = None) -> None:
+        """`lines`: those of the source that are left, from the first row behind the header on."""
+        self.source, self.form = source, form
+        self.lines = read_all_lines(source) if lines is None else lines
 
     def rows(self) -> Iterator[tuple[Place, list[str]]]:
         """The rows with their places, each with as many cells as the table has columns."""
@@ -70,6 +72,7 @@ class Table:
             if _has_quoted(line, delimiter):
                 ahead, quoted = self._first_quote(row, line, before)
                 self.form = self.form._replace(quoted=quoted)
+                self.source.traits["quoted"] = quoted
                 self.lines = chain(ahead, self.lines)
                 return
             if line.strip():
@@ -99,9 +102,7 @@ class Table:
             yield row
 
     def _rest(self) -> Iterator[tuple[Place, list[str]]]:
-        if self.form.quoted:
-            return self._quoted_rows()
-        return self._plain_rows()
+        yield from self._quoted_rows() if self.form.quoted else self._plain_rows()
 
     def _quoted_rows(self) -> Iterator[tuple[Place, list[str]]]:
         """csv's rows: a quoted cell may span lines."""
@@ -144,10 +145,11 @@ class Table:
             return False
         lines = [row.raw.decode(errors="replace").removesuffix("\r") for row in pulled]
         split = [line.split("\t") for line in lines if line.strip()]
-        style = before.split("\t") if before else split[0]
-        if len(style) > 2 and self._text is not None and style[self._text][:1] == '"':
-            return False
         columns = self.form.columns
+        text = columns.index(self.form.text)
+        styles = [split[0], before.split("\t")] if before else [split[0]]
+        if all(2 < len(cells) > text and cells[text][:1] == '"' for cells in styles):
+            return False
         key = columns.index("id") if "id" in columns else 0
         return all(len(cells) == len(columns) and is_id(cells[key]) for cells in split)
 
@@ -181,7 +183,8 @@ class Table:
 
 
 def place_of(row: Row) -> Place:
-    return Place(row.start, len(row.raw), cast(int, row.where))
+    line = row.where if isinstance(row.where, int) else 0
+    return Place(row.start, len(row.raw), line)
 
 
 def _spanned(pulled: list[Row]) -> Place:
@@ -225,9 +228,11 @@ def first_row(source: Source) -> tuple[list[str], str, Iterator[Row]]:
     row = next(row for row in lines if row.raw.strip())
     line = decode(row.raw, source.path, row.where)
     cells = line.removesuffix("\r").split("\t")
+    if len(cells) == 1 or not _has_quoted(line, "\t"):
+        refuse_carriage_return(line.removesuffix("\r"), source.path, row.where)
     if not _has_quoted(line, "\t"):
         return cells, line, chain((row,), lines)
-    table = Table(source, Form(()), lines)
+    table = Table(source, Form((), ""), lines)
     pulled = [row]
     with suppress(csv.Error, FormatError):
         cells = next(csv.reader(table.pull(pulled, AHEAD), delimiter="\t", strict=True))

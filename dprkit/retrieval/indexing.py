@@ -102,7 +102,7 @@ def _wordless(corpus: PassageFile, counts: dict[str, Any], run: Run) -> list[str
     """What is to be told of passages in which bm25 counts no word."""
     if not counts["wordless"]:
         return []
-    place = f"{corpus.path}:{corpus.line_of(counts['first_wordless'])}"
+    place = f"{corpus.path}:{corpus.where(counts['first_wordless'])}"
     passages = "1 passage" if counts["wordless"] == 1 else f"{counts['wordless']:,} passages"
     note = (
         f"{passages} without a word that BM25 can find (empty, stop words, single letters), "

@@ -124,7 +124,7 @@ def test_an_index_of_an_earlier_version_is_made_anew(
     path = save(tmp_path)
     RowFile(path)
     index = tmp_path / "train.json.rows"
-    index.write_bytes(index.read_bytes().replace(b'"version":4', b'"version":3', 1))
+    index.write_bytes(index.read_bytes().replace(b'"version":5', b'"version":4', 1))
     assert RowFile(path).questions.all()
     assert len(builds) == 2
 
