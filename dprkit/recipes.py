@@ -157,16 +157,16 @@ def load_recipe(
     return Recipe(name, str(path), written, _read_sets(sets), fallback)
 
 
-def elsewhere() -> str:
-    """What was looked for where no recipe was found, and what lies near that was meant perhaps."""
+def looked_for() -> str:
+    """What was looked for where no recipe was found, and a file that may have been meant."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         with suppress(OSError):
             for name in sorted(os.listdir(folder)):
                 if name.lower() in (RECIPE, "dprkit.yml"):
-                    hint = f"rename {name}" if folder == here else "run there"
+                    hint = f"rename it {RECIPE}" if folder == here else "work there"
                     path = os.path.relpath(folder / name)
-                    return f"no {RECIPE} here; for {path}, {hint} or give --config {path}"
+                    return f"no {RECIPE} here; to use {path}, {hint} or give --config {path}"
     return f"no {RECIPE} here"
 
 

@@ -26,10 +26,11 @@ from dprkit.cli.stage import (
     Sets,
     run_stage,
     tell,
+    tell_fallback,
 )
 from dprkit.errors import GateError, OutputError, SettingsError, nearest
 from dprkit.progress import Run
-from dprkit.recipes import Recipe, load_recipe, recipe_names
+from dprkit.recipes import Recipe, load_recipe, looked_for, recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
 
 # --- run ------------------------------------------------------------------------------------------
@@ -51,9 +52,14 @@ def run(
     """
     with ending(as_json, restart) as end:
         found = load_recipe(config, recipe, sets or ())
+        if found.fallback:
+            raise SettingsError(
+                f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
+            )
         if not any(command.in_run and name in found.written for name, command in COMMANDS.items()):
             raise SettingsError(f"{found.source}: names no stage; there is nothing to run")
         around = Run(display(quiet), tuple(sys.argv), restart)
+        around.progress.note(f"recipe {found.name}: {found.source}")
         end.report = {"recipe": found.name, "stages": {}, "outputs": []}
         for stage, report in _run_stages(found, around, None if as_json else quiet, end):
             end.report["stages"][stage] = report
@@ -112,6 +118,7 @@ def show(
             raise SettingsError(f"no stage is called {stage!r}{hint}")
         stages = [stage] if stage else list(STAGES)
         explained = {name: found.explain(name, {}) for name in stages}
+        tell_fallback(found, ("workspace",))
         if as_json:
             stages_shown = {
                 name: {k: {"value": v, "from": origin} for k, (v, origin) in settings.items()}

@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -16,14 +17,14 @@ import msgspec
 import typer
 
 from dprkit.cli.commands import COMMANDS, Render
-from dprkit.cli.display import display
+from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
 from dprkit.errors import SettingsError
 from dprkit.manifests import MANIFEST
 from dprkit.progress import SILENT, Progress, Run
-from dprkit.recipes import Recipe, load_recipe
+from dprkit.recipes import Recipe, load_recipe, looked_for
 from dprkit.settings import STAGES, Setting, fields_of
 
 SHARED = "Shared"
@@ -85,7 +86,9 @@ def add_stage(app: typer.Typer, name: str) -> None:
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
             recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
             options = {key: given[key] for key in entry.options}
-            settings = recipe.stage(name, flags)[0]
+            settings, origins = recipe.stage(name, flags)
+            if alone:
+                tell_fallback(recipe, origins.values())
             if entry.instead and entry.instead(settings, options, given["as_json"]):
                 return
             check_outputs(settings, given["as_json"])
@@ -160,6 +163,14 @@ def check_outputs(settings: msgspec.Struct, as_json: bool) -> None:
             inputs = value if isinstance(value, tuple) else (value,)
             if output and any(one and same_file(one, output) for one in inputs):
                 raise SettingsError(f"{output}: is an input too; choose another {flag}")
+
+
+def tell_fallback(recipe: Recipe, origins: Iterable[str]) -> None:
+    """Say that the built-in recipe is in force where it decides anything, also with --quiet."""
+    decided = set(origins) - {"flag", "--set", "default"}
+    if recipe.fallback and any(not origin.startswith("replaced") for origin in decided):
+        outputs = f", with outputs in {recipe.workspace}" if "workspace" in decided else ""
+        say(f"Using the built-in recipe {recipe.name!r}{outputs}: {looked_for()}")
 
 
 def same_file(one: str, other: str) -> bool:

@@ -58,7 +58,7 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
             "File to write the selected rows to; - is stdout.",
             flag="-o",
             output=True,
-            replaces="split",
+            replaces="split output_dir",
         ),
     ] = None
     output_dir: Annotated[

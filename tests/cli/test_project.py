@@ -144,6 +144,74 @@ def test_run_works_in_the_folder_of_its_recipe_from_anywhere(work, monkeypatch):
     assert times("runs") == before
 
 
+# --- which recipe runs is said --------------------------------------------------------------------
+
+
+BUILT_IN = "Using the built-in recipe 'tiny'"
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_a_command_of_the_built_in_recipe_says_so_and_where_it_writes(empty, quiet):
+    said = call("select-data", "--num-items", "5", *quiet).stderr.splitlines()[0]
+    assert said == f"{BUILT_IN}, with outputs in runs/tiny: no dprkit.yaml here"
+    for stage in ("train", "encode-corpus", "index", "evaluate", "search", "tune-index"):
+        said = call(stage, "--set", "evaluate.topk=1", *quiet).stderr
+        assert said.startswith(BUILT_IN), stage
+    assert call("config", "show").stderr.startswith(BUILT_IN)
+
+
+def test_rows_of_ones_own_never_land_in_runs_tiny_without_a_word(empty, tiny_examples):
+    own = shutil.copy(tiny_examples, "own.json")
+    result = call("select-data", own, "--quiet")
+    assert (result.exit_code, Path("runs/tiny/data/train.jsonl").exists()) == (0, True)
+    assert "with outputs in runs/tiny" in result.stderr
+
+
+def test_nothing_is_said_where_the_built_in_recipe_decides_nothing(empty, tiny_examples):
+    result = call("select-data", tiny_examples, "-o", "x.jsonl", "--quiet")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert BUILT_IN not in call("select-data", "--recipe", "tiny", "--quiet").stderr
+    Path("dprkit.yaml").write_text("select-data: {sources: [bundled:tiny/examples.json]}")
+    assert BUILT_IN not in call("select-data", "--quiet").stderr
+    assert call("--version").stderr == call("train", "--help").stderr == ""
+
+
+def test_run_without_a_recipe_is_refused_and_makes_nothing(empty):
+    result = call("run")
+    assert (result.exit_code, result.stdout, os.listdir()) == (1, "", [])
+    assert result.stderr == (
+        "Error: no recipe to run: no dprkit.yaml here; --recipe tiny runs the shipped example\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["dprkit.yml", "Dprkit.yaml", "DPRKIT.YML"])
+def test_a_recipe_of_nearly_the_right_name_is_pointed_to(empty, name):
+    Path(name).write_text("train: {}")
+    for command in ("run", "train"):
+        said = call(command, "--quiet", "--set", "train.init=./nowhere").stderr
+        assert f"to use {name}, rename it dprkit.yaml or give --config {name}" in said
+
+
+def test_a_recipe_in_a_folder_above_is_pointed_to(empty, monkeypatch):
+    Path("dprkit.yaml").write_text("train: {}")
+    Path("a/b").mkdir(parents=True)
+    monkeypatch.chdir("a/b")
+    for command in ("run", "evaluate"):
+        said = call(command).stderr
+        assert "to use ../../dprkit.yaml, work there or give --config ../../dprkit.yaml" in said
+    assert os.listdir() == []
+
+
+def test_run_names_the_recipe_that_it_runs(work):
+    assert " recipe dprkit: dprkit.yaml" in call("run").stderr.splitlines()[0]
+
+
+def test_a_dangling_dprkit_yaml_is_no_reason_to_take_another_recipe(empty):
+    Path("dprkit.yaml").symlink_to("gone.yaml")
+    for command in ("run", "train"):
+        assert call(command).stderr == "Error: dprkit.yaml: no such file; check the path\n"
+
+
 # --- init -----------------------------------------------------------------------------------------
 
 
