@@ -5,13 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from shutil import get_terminal_size
 from typing import Any
 
 from dprkit import __version__
-
-WIDE = 100
-"""Columns that boxes in a help text need to show the names of options whole."""
 
 
 def main() -> None:
@@ -35,10 +31,7 @@ def _run() -> None:
         return
     try:
         from dprkit.cli.app import UsageError, app
-        from dprkit.cli.commands import COMMANDS
 
-        if sys.argv[1:2] and sys.argv[1] in COMMANDS and get_terminal_size().columns < WIDE:
-            app.rich_markup_mode = None
         try:
             sys.exit(app(standalone_mode=False))
         except UsageError as error:
@@ -60,6 +53,13 @@ def _tell_usage(error: Any) -> None:
         error.show()
     else:
         path = error.ctx.command_path if error.ctx else "dprkit"
+        if hasattr(error, "possibilities"):  # what is typed most like: not what merely begins so
+            from dprkit.errors import nearest
+
+            known = [name for option in error.ctx.command.params for name in option.opts]
+            message = f"no option is called {error.option_name}{nearest(error.option_name, known)}"
+        if "extra argument" in message and path.endswith(" search"):
+            message += "; questions come from a file, --questions FILE, or a pipe, --questions -"
         message = f"{' '.join(message.split())} (see {path} --help)"
         sys.stderr.write(f"Error: {message}\n")
         if "--json" in sys.argv:

@@ -9,15 +9,28 @@ import typer
 from dprkit import __version__
 from dprkit.cli import project
 from dprkit.cli.commands import COMMANDS
+from dprkit.cli.help import Command, Group
 from dprkit.cli.stage import add_stage
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """What Typer raises for words that it cannot read; Typer itself has no name for it."""
 
+HELP = """Train, index and evaluate dense passage retrievers from the shell.
+
+Begin with the examples: the first runs all stages on a small data set, in about a minute; the
+second searches the index that the first has built. `dprkit init my-experiment` writes a recipe to
+edit for data of your own.
+
+Example: dprkit run --recipe tiny
+Example: echo "who wrote hamlet" | dprkit search --index runs/tiny/index --questions - --topk 3
+"""
+
 app = typer.Typer(
     name="dprkit",
-    help="Train, index and evaluate dense passage retrievers from the shell.",
+    help=HELP,
+    cls=Group,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=True,
@@ -41,7 +54,7 @@ def root(
 
 for _name in COMMANDS:
     add_stage(app, _name)
-app.command("run")(project.run)
+app.command("run", cls=Command)(project.run)
 app.add_typer(project.config, name="config")
-app.command("init")(project.init)
-app.command("info")(project.info)
+app.command("init", cls=Command)(project.init)
+app.command("info", cls=Command)(project.info)

@@ -17,6 +17,7 @@ from dprkit.cli import render
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
 from dprkit.cli.ending import Ending, ending
+from dprkit.cli.help import Command, Group
 from dprkit.cli.stage import (
     AsJson,
     Config,
@@ -91,7 +92,7 @@ def _goes_on(recipe: Recipe, stage: str, end: Ending) -> bool:
 
 # --- config show ----------------------------------------------------------------------------------
 
-config = typer.Typer(help="Look at the recipe in force.", no_args_is_help=True)
+config = typer.Typer(cls=Group, help="Look at the recipe in force.", no_args_is_help=True)
 
 
 @config.callback()
@@ -99,7 +100,7 @@ def _config() -> None:
     pass
 
 
-@config.command("show")
+@config.command("show", cls=Command)
 def show(
     stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None,
     config: Config = None,

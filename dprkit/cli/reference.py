@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from dprkit.cli.help import parts, shown, usage
 
 HEAD = """# Commands
 
@@ -48,31 +49,16 @@ def _sections(group: Any, path: str) -> Iterator[str]:
 
 
 def _section(command: Any, path: str) -> str:
-    text = inspect.cleandoc(command.help or "")
-    body, _, example = text.partition("Example:")
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    usage = " ".join([path, "[OPTIONS]", *map(_argument, arguments)])
-    lines = [f"\n## {path}\n", body.strip(), "", f"    {usage}", ""]
-    if example:
-        lines += ["For example:", "", f"    {example.strip()}", ""]
-    lines += ["| | |", "|---|---|"]
+    body, examples = parts(command)
+    lines = [f"\n## {path}\n", body, "", f"    {usage(command, path)}", "", "For example:", ""]
+    lines += [*(f"    {example}" for example in examples), "", "| | |", "|---|---|"]
     lines += [_row(parameter) for parameter in command.params]
     return "\n".join(lines) + "\n"
 
 
-def _argument(parameter: Any) -> str:
-    return str(parameter.metavar or f"[{parameter.name.upper()}]")
-
-
 def _row(parameter: Any) -> str:
-    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    if parameter.param_type_name == "argument":
-        names = _argument(parameter)
-    elif parameter.metavar:
-        names += f" {parameter.metavar}"
-    sentence = (getattr(parameter, "help", "") or "").replace("|", "\\|")
-    escaped = names.replace("|", "\\|")
-    return f"| `{escaped}` | {sentence} |"
+    names, sentence = (text.replace("|", "\\|") for text in shown(parameter))
+    return f"| `{names}` | {sentence} |"
 
 
 def main() -> None:

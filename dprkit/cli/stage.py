@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ import typer
 from dprkit.cli.commands import COMMANDS, Render
 from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
+from dprkit.cli.help import SHARED, Command
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
 from dprkit.errors import SettingsError
@@ -26,8 +28,6 @@ from dprkit.manifests import MANIFEST
 from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
 from dprkit.settings import STAGES, Setting, fields_of
-
-SHARED = "Shared"
 
 Config = Annotated[
     Optional[str],  # noqa: UP045
@@ -107,7 +107,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
     parameters = {key: _parameter(setting, places[key][0]) for key, setting in fields.items()}
     _sign(command, parameters | dict(entry.options) | COMMON)
     command.__doc__ = STAGES[name].__doc__
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
 
 
 def run_stage(
@@ -201,7 +201,7 @@ def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
 
 def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
     """The option (or argument) of a setting. Its value is None where the user gives none."""
-    help_text = setting.sentence + _default_note(setting, default)
+    help_text = _described(setting, default)
     kind = _plain_type(setting)
     if setting.flag == "argument":
         dots = "..." if kind == list[str] else ""
@@ -237,9 +237,13 @@ def _metavar(setting: Setting, kind: Any) -> str | None:
     return None if kind is bool else {int: "N", float: "X"}.get(kind, "TEXT")
 
 
-def _default_note(setting: Setting, default: Any) -> str:
-    """`default`: its value in a recipe that sets nothing."""
-    if default in (None, (), False) or "default:" in setting.sentence:
-        return ""
+def _described(setting: Setting, default: Any) -> str:
+    """The sentence of a setting, and last its default: what a recipe that sets nothing has."""
+    if written := re.fullmatch(r"(.*) \(default: (.*)\)\.", setting.sentence):
+        return f"{written[1]}. [default: {written[2]}]"
+    if setting.kind is bool:
+        default = "on" if default else "off"
+    if default in (None, ()):
+        return setting.sentence
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f" [default: {shown}]"
+    return f"{setting.sentence} [default: {shown}]"

@@ -33,12 +33,13 @@ class SearchReport(msgspec.Struct):
 
 def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     """Write a ranking for each of `settings.questions`, in their order, batch by batch."""
-    path = required(settings.questions, "--questions", "questions")
+    if settings.questions is None:
+        raise SettingsError("no questions given; name a file with --questions, or - for stdin")
     report = SearchReport(0, settings.topk, None, [settings.output])
     searcher = open_searcher(settings, run, report)
     write = write_ranking if settings.format == "results" else write_trec
     run.progress.start("searching", None, "questions")
-    questions = _counted(read_questions(path), report)
+    questions = _counted(read_questions(settings.questions), report)
     with write_file(settings.output) as file:
         rankings = searcher.rankings(questions, settings.topk, settings.batch_size)
         while batch := list(islice(rankings, settings.batch_size)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -59,39 +58,71 @@ def test_every_command_has_help(command, flag):
     result = call(*command.split(), flag, env={"COLUMNS": "200", "TERM": "dumb"})
     assert (result.exit_code, result.stderr) == (0, "")
     assert f"Usage: dprkit {command}".strip() in result.stdout
-    if command not in ("", "config"):
-        assert "Example: " in result.stdout
+    assert ("\nExample" in result.stdout) == (command != "config")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_help_of_a_stage_has_every_setting_with_its_sentence(stage):
     shown = " ".join(call(stage, "--help", env={"COLUMNS": "400", "TERM": "dumb"}).stdout.split())
     for setting in fields_of(STAGES[stage]).values():
-        assert setting.sentence in shown, setting.name
+        assert setting.sentence.partition(" (default: ")[0] in shown, setting.name
         if setting.flag != "argument":
             assert f"--{setting.name.replace('_', '-')}" in shown
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "init"])
-@pytest.mark.parametrize(
-    "setting", [{"COLUMNS": "40"}, {"COLUMNS": "10"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {}]
-)
-def test_help_fits_any_terminal(command, setting):
-    result = call(*command.split(), "--help", env=setting, color=True)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_help_fits_any_terminal_with_the_names_of_options_whole(command, columns):
+    result = call(*command.split(), "--help", env={"COLUMNS": str(columns)}, color=True)
     assert result.exit_code == 0
-    if "NO_COLOR" in setting:
-        assert "\x1b[3" not in result.stdout
-    if setting.get("COLUMNS") == "40":
-        assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines())) <= 40
+    assert max(map(len, result.stdout.splitlines())) <= columns
+    for name, setting in fields_of(STAGES[command]).items() if command in STAGES else ():
+        flag = (
+            rf"\[{name.upper()}\]" if setting.flag == "argument" else f"--{name.replace('_', '-')}"
+        )
+        assert re.search(rf"^ +(-o, )?{flag}", result.stdout, re.MULTILINE), name
 
 
-@pytest.mark.parametrize("columns", ["50", "80", "120"])
-def test_names_of_options_are_whole_on_any_terminal(columns):
-    words = [sys.executable, "-m", "dprkit", "train", "--help"]
-    env = os.environ | {"COLUMNS": columns, "TERM": "dumb"}
-    shown = subprocess.run(words, capture_output=True, text=True, env=env, check=True).stdout
-    for name in fields_of(STAGES["train"]):
-        assert f"--{name.replace('_', '-')}" in shown
+@pytest.mark.parametrize("env", [{"COLUMNS": "10"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
+def test_help_is_plain_text_everywhere(env):
+    result = call("train", "--help", env=env, color=True)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    assert not set("╭│[<") & set(result.stdout.partition("Options:")[0].replace("[OPTIONS]", ""))
+
+
+def test_the_help_of_train_has_its_options_in_groups():
+    shown = call("train", "--help").stdout
+    headings = re.findall(r"^(\w[\w ]+):$", shown, re.MULTILINE)
+    assert headings[:3] == ["Example", "Options", "Model"]
+    assert headings[-1] == "Common options"
+    assert shown.index("Optimisation:") < shown.index("  --lr X") < shown.index("Validation:")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_option_that_has_a_default_shows_it(stage):
+    sections = re.split(r"\n  (?=-)", call(stage, "--help", env={"COLUMNS": "100"}).stdout)
+    for setting in fields_of(STAGES[stage]).values():
+        flag = f"--{setting.name.replace('_', '-')}"
+        if setting.default not in (None, ()) and setting.flag != "argument":
+            (own,) = [s for s in sections if re.match(rf"(-o, )?{flag}[ ,]", s)]
+            default = re.search(r"\[default: ([^]]+)\]", " ".join(own.split()))
+            assert default, flag
+            if setting.kind is bool:
+                assert default[1] == ("on" if setting.default else "off")
+            elif isinstance(setting.default, int | float):
+                assert float(default[1]) == setting.default
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_an_example_of_help_can_be_pasted(columns, tmp_path):
+    shown = call("select-data", "--help", env={"COLUMNS": str(columns)}).stdout
+    example = shown.partition("Example:\n")[2].partition("\n\n")[0]
+    assert ("\\\n" in example) == (columns == 40)
+    echoed = subprocess.run(
+        ["bash", "-c", f"dprkit() {{ echo $#; }}; {example}"], capture_output=True
+    )
+    assert echoed.stdout == b"6\n"
 
 
 def test_the_version_is_that_of_the_package():
@@ -100,9 +131,22 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_an_unknown_option_is_bad_usage_with_a_suggestion():
-    result = call("train", "--bacth-size", "3")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "--batch-size" in result.stderr
+    result = shell("train", "--bacth-size", "3")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(
+        "Error: no option is called --bacth-size; did you mean '--batch-size'? (see "
+    )
+
+
+def test_a_question_on_the_command_line_is_told_where_questions_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    extra = shell("search", "who wrote hamlet")
+    assert extra.returncode == 2
+    assert "--questions FILE, or a pipe, --questions -" in extra.stderr
+    none = call("search", input=QUESTION)
+    assert none.exit_code == 1
+    assert none.stderr.endswith("name a file with --questions, or - for stdin\n")
 
 
 def test_an_unknown_command_is_bad_usage_with_a_suggestion():

@@ -344,7 +344,7 @@ def test_a_device_that_takes_no_more_is_told(work):
             "--passage-max-length: the model reads at most",
         ),
         (["train", "--init", "./nothing"], "--init: ./nothing: no such folder"),
-        (["search"], "no questions given; name it with --questions"),
+        (["search"], "no questions given; name a file with --questions"),
         (["index", "--set", "indx.type=flat"], "no stage is called 'indx'; did you mean 'index'?"),
         (["index", "--set", "index.typ=flat"], "index has no setting 'typ'; did you mean 'type'?"),
         (

@@ -418,7 +418,9 @@ def bash(script, **how):
         "config show",
         "info runs/dprkit/model",
         "download --list",
+        "--help",
         "train --help",
+        "config --help",
         "--show-completion bash",
     ],
 )
