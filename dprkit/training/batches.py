@@ -12,17 +12,17 @@ processes nor that of workers changes what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dprkit.data.answers import answer_flags, has_token
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
 from dprkit.training.layout import Layout, batches_needed, cut, lay_out
+from dprkit.training.negatives import Positives, answering, holding_answers
 
 At = tuple[int, int]
 """A training row: the number of its file, its number there."""
@@ -50,6 +50,7 @@ class Mixture:
         self.offsets = np.cumsum([0, *map(len, self.files)])
         """Row r of file f has the number offsets[f] + r among the rows of all files."""
         self.keys = np.concatenate([file.keys for file in self.files])
+        self.positives = Positives(self.files)
 
     def __len__(self) -> int:
         """The rows that an epoch sees."""
@@ -255,9 +256,10 @@ def make_batch(
 ) -> Batch:
     """The batch of `rows`: each question's positive, then its hard negatives, then negatives.
 
-    A false negative of a question is a passage with the text of any of its positives, or with the
-    id of one in the same file; `by_answers`: also one whose text holds an answer, tokens compared
-    as DPR does (data/answers.py). Answers without any token hold nowhere.
+    A false negative of a question is a passage with the text of a positive of that question, in
+    whatever row of the mixture's files, or with the id of one in the same file. `by_answers`: also
+    one whose text holds an answer, tokens compared as DPR does (data/answers.py). Answers without
+    any token hold nowhere.
     """
     examples = [mixture[at] for at in rows]
     passages: list[Passage] = []
@@ -268,9 +270,13 @@ def make_batch(
         passages += [example.positives[0], *drawn_negatives(example, at, epoch, draw)]
         sources += [at[0]] * (len(passages) - len(sources))
     files = [file for file, _ in rows]
-    false = _same_passages(examples, files, passages, sources)
+    known = [
+        mixture.positives.names(example, file)
+        for example, file in zip(examples, files, strict=True)
+    ]
+    false = answering(known, passages, sources)
     if by_answers:
-        false |= _holding_answers(examples, passages)
+        false |= holding_answers(examples, passages)
     false[np.arange(len(rows)), positives] = False
     return Batch(
         [example.question for example in examples],
@@ -280,37 +286,6 @@ def make_batch(
         [mixture.where(at) for at in rows],
         false,
     )
-
-
-def _same_passages(
-    examples: Sequence[Example],
-    files: Sequence[int],
-    passages: Sequence[Passage],
-    sources: Sequence[int],
-) -> np.ndarray:
-    """(Q, P) bool: passage j is one of question i's positives, by its text or its file and id."""
-    columns: dict[Hashable, list[int]] = {}
-    for column, (passage, source) in enumerate(zip(passages, sources, strict=True)):
-        for name in _names(passage, source):
-            columns.setdefault(name, []).append(column)
-    same = np.zeros((len(examples), len(passages)), bool)
-    for number, (example, file) in enumerate(zip(examples, files, strict=True)):
-        for positive in example.positives:
-            for name in _names(positive, file):
-                same[number, columns.get(name, [])] = True
-    return same
-
-
-def _names(passage: Passage, file: int) -> tuple[Hashable, Hashable]:
-    """What makes two passages one: an id says so within its file alone."""
-    return passage.text.strip(), (file, passage.id)
-
-
-def _holding_answers(examples: Sequence[Example], passages: Sequence[Passage]) -> np.ndarray:
-    """(Q, P) bool: the text of passage j holds an answer to question i."""
-    texts = [passage.text for passage in passages]
-    answers = [tuple(filter(has_token, example.answers)) for example in examples]
-    return np.array([answer_flags(some, texts) for some in answers], bool)
 
 
 class Prepared(NamedTuple):

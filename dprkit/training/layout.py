@@ -19,8 +19,12 @@ Layout = tuple[np.ndarray, np.ndarray]
 
 
 def batches_needed(rows: int, batch_size: int, most_frequent: int) -> int:
-    """The least number of batches; a key that comes up n times needs n of them."""
-    return max(-(-rows // batch_size), most_frequent)
+    """The least number of batches; a key that comes up n times needs n of them.
+
+    A last one of one row would have no negatives; of pairs it joins the one before (see `cut`).
+    """
+    by_size = rows // 2 if batch_size == 2 and rows > 1 else -(-rows // batch_size)
+    return max(by_size, most_frequent)
 
 
 def lay_out(
@@ -29,8 +33,8 @@ def lay_out(
     """A random layout of rows with `keys` (N,) in `batches`, of which each key fits into all.
 
     With a `run` above 1, so many rows of one topic (a title) stand together, where it has them and
-    none has to be swapped out. Batches have `batch_size` rows but for the last, or nearly equal
-    sizes where there are more of them than that takes or where the rows had to be dealt.
+    none has to be swapped out. Batches have `batch_size` rows but for the last (see `cut`), or
+    nearly equal sizes where there are more of them than that takes or the rows had to be dealt.
     """
     order = (
         rng.permutation(len(keys)) if run == 1 else _in_runs(keys >> np.uint64(TEXT_BITS), run, rng)
@@ -51,10 +55,18 @@ def _in_runs(topics: np.ndarray, run: int, rng: np.random.Generator) -> np.ndarr
 
 
 def cut(rows: int, batch_size: int, batches: int) -> np.ndarray:
-    """Bounds (batches + 1,) of even cuts: see `lay_out`."""
-    if (batches - 1) * batch_size < rows:
-        return np.minimum(np.arange(batches + 1) * batch_size, rows)
-    return np.arange(batches + 1) * rows // batches
+    """Bounds (batches + 1,) of batches of `batch_size`, or of even ones where there must be more.
+
+    The last one has the rest. A rest of one row is shared out with the batch before: 8 and 1 are
+    cut as 5 and 4.
+    """
+    if (batches - 1) * batch_size >= rows:
+        return np.arange(batches + 1) * rows // batches
+    bounds = np.arange(batches + 1) * batch_size
+    bounds[-1] = rows
+    if batches > 1 and rows - bounds[-2] == 1:
+        bounds[-2] -= (batch_size - 1) // 2
+    return bounds
 
 
 def _repair(

@@ -68,12 +68,13 @@ def schedule(kind: str, step: int, steps: int, warmup: float) -> float:
     """The share of the highest learning rate at `step`, counted from 0, of `steps`.
 
     Linear from near 0 up over `warmup` steps (below 1: that share of all steps), then straight
-    down towards 0, down a half cosine, or level. The last step still learns.
+    down towards 0, down a half cosine, or level. The last step still learns. The warm-up is of
+    whole steps and ends before the last one, so that one step has the whole rate.
     """
-    rise = warmup * steps if warmup < 1 else warmup
+    rise = min(round(warmup * steps if warmup < 1 else warmup), steps - 1)
     if step < rise:
         return (step + 1) / (rise + 1)
-    left = (steps - step) / max(steps - rise, 1)
+    left = (steps - step) / (steps - rise)
     if kind == "cosine":
         return (1 - math.cos(math.pi * left)) / 2
     return left if kind == "linear" else 1.0

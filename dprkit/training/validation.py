@@ -1,12 +1,13 @@
 """Validation on held-out examples: the training loss, and how the positive ranks.
 
-DPR's average rank (Karpukhin et al. 2020) with two differences: ranks start at 1, and a passage
-that several questions bring counts once, so that copies do not outrank each other.
+DPR's average rank (Karpukhin et al. 2020) with three differences: ranks start at 1, a passage
+that several questions bring counts once, so that copies do not outrank each other, and no other
+positive of the same question counts (see negatives.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch import Tensor
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
-from dprkit.training.batches import Draw, Mixture, make_batch
+from dprkit.training.batches import Draw, Mixture, make_batch, pairs
 from dprkit.training.gradients import Engine
+from dprkit.training.layout import batches_needed, cut
+from dprkit.training.negatives import names_of, without_negatives
 from dprkit.training.objectives import Objective, Targets, score_matrix, weights_of
 
 DEPTHS = (1, 5, 20, 100)
@@ -47,6 +50,8 @@ class Validator:
     ) -> None:
         self.engine, self.objective, self.tokens = engine, objective, tokens
         self.examples, self.settings, self.corpus = examples, settings, corpus
+        self.without_negatives = 0
+        """Questions of the last validation that had no negative in their batch."""
 
     def __call__(self) -> dict[str, float]:
         """The figures of the model as it is now."""
@@ -66,7 +71,8 @@ class Validator:
         )
         loss, accuracy = self._in_batch(pool, questions, passages)
         columns = torch.tensor(pool.positives, device=questions.device)
-        ranks = torch.cat(list(_ranks(questions, passages[: pool.ranked], columns)))
+        others = torch.tensor(pool.others, dtype=torch.long, device=questions.device).view(-1, 2)
+        ranks = torch.cat(list(_ranks(questions, passages[: pool.ranked], columns, others)))
         deep = ranks
         if self.corpus is not None:
             deep = self._corpus_ranks(questions, passages[columns], pool)
@@ -82,12 +88,12 @@ class Validator:
 
     def _in_batch(self, pool: Pool, questions: Tensor, passages: Tensor) -> tuple[float, float]:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
-        size = self.settings.batch_size or 1
-        draw = pool.draw
+        count, size = len(self.examples), self.settings.batch_size or 1
         loss = hits = 0.0
-        for begin in range(0, len(self.examples), size):
-            rows = [(0, row) for row in range(begin, min(begin + size, len(self.examples)))]
-            batch = make_batch(self.examples, rows, 0, draw, self.settings.mask_answers)
+        self.without_negatives = 0
+        for begin, end in pairs(cut(count, size, batches_needed(count, size, 0))):
+            rows = [(0, row) for row in range(begin, end)]
+            batch = make_batch(self.examples, rows, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
             targets = Targets.of(
                 np.array(batch.positives),
@@ -95,31 +101,27 @@ class Validator:
                 weights_of(np.array(batch.files), ()),
                 questions.device,
             )
-            mine = questions[begin : begin + len(rows)]
-            outcome = self.objective(mine, passages[columns], targets)
+            outcome = self.objective(questions[begin:end], passages[columns], targets)
             loss += float(outcome.loss) * len(rows)
             hits += float(outcome.hits.sum())
-        return loss / len(self.examples), hits / len(self.examples)
+            self.without_negatives += without_negatives(batch.false_negatives)
+        return loss / count, hits / count
 
     def _corpus_ranks(self, questions: Tensor, positives: Tensor, pool: Pool) -> Tensor:
         """The rank (Q,) of each positive among the corpus: 1 + the passages that score higher.
 
-        The corpus goes through in blocks; a copy of the positive itself is not ahead of it.
+        The corpus goes through in blocks; what has the text of a positive of the question is not
+        ahead of it.
         """
         assert self.corpus is not None
         own = (questions * positives).sum(1, keepdim=True)  # (Q, 1)
         ahead = torch.zeros(len(questions), dtype=torch.long, device=questions.device)
-        texts = [pool.passages[column].text for column in pool.positives]
         rows = iter(self.corpus())
         while block := list(islice(rows, BLOCK)):
             _, vectors = self.engine.encode([], self.tokens.passages(block))
             higher = questions @ vectors.T > own  # (Q, BLOCK)
-            places: dict[str, list[int]] = {}
             for column, passage in enumerate(block):
-                places.setdefault(passage.text, []).append(column)
-            for row, text in enumerate(texts):
-                if text in places:
-                    higher[row, places[text]] = False
+                higher[pool.answered.get(passage.text.strip(), []), column] = False
             ahead += higher.sum(1)
         return 1 + ahead
 
@@ -134,7 +136,13 @@ class Pool:
         self.questions: list[str] = []
         self.positives: list[int] = []
         """Of each question: the column of its positive."""
+        self._answers: set[tuple[int, int]] = set()
+        self.answered: dict[Hashable, list[int]] = {}
+        """The questions that each positive answers, by all its names."""
         rows = [(0, row) for row in range(len(examples))]
+        for _, row in rows:
+            for name in examples.positives.names(examples[0, row], 0):
+                self.answered.setdefault(name, []).append(row)
         for _, row in rows:
             example = examples[0, row]
             self.questions.append(example.question)
@@ -143,12 +151,20 @@ class Pool:
                 *example.hard_negatives[: settings.valid_hard_negatives],
                 *example.negatives[: settings.valid_negatives],
             )
-            columns = [self._add(passage) for passage in chosen]
+            columns = [self._rank(passage) for passage in chosen]
             self.positives.append(columns[0])
+        self.others = sorted(self._answers - set(enumerate(self.positives)))
+        """Each question's number with the columns, among the ranked, of its other positives."""
         self.ranked = len(self._columns)
         for one in rows:
             for passage in make_batch(examples, [one], 0, self.draw).passages:
                 self._add(passage)
+
+    def _rank(self, passage: Passage) -> int:
+        column = self._add(passage)
+        for name in names_of(passage, 0):
+            self._answers.update((row, column) for row in self.answered.get(name, []))
+        return column
 
     def _add(self, passage: Passage) -> int:
         return self._columns.setdefault((passage.title, passage.text), len(self._columns))
@@ -161,10 +177,17 @@ class Pool:
         return [Passage("", text, title) for title, text in self._columns]
 
 
-def _ranks(questions: Tensor, passages: Tensor, positives: Tensor) -> Iterator[Tensor]:
+def _ranks(
+    questions: Tensor, passages: Tensor, positives: Tensor, others: Tensor
+) -> Iterator[Tensor]:
+    """Ranks (Q,) in blocks; `others` (N, 2): a question's number and a passage that is left out."""
     for begin in range(0, len(questions), BLOCK):
         part = slice(begin, begin + BLOCK)
-        yield positive_ranks(score_matrix(questions[part], passages, 1.0), positives[part])
+        scores = score_matrix(questions[part], passages, 1.0)
+        rows = others[:, 0] - begin
+        here = (rows >= 0) & (rows < len(scores))
+        scores[rows[here], others[here, 1]] = -torch.inf
+        yield positive_ranks(scores, positives[part])
 
 
 def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:

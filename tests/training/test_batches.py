@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from dprkit.training.batches import (
     make_batch,
     prepare,
 )
+from dprkit.training.negatives import without_negatives
 
 
 def row(name: str, hard: int = 4, negatives: int = 4, positive: str = "") -> dict[str, Any]:
@@ -84,6 +86,10 @@ class File(list[str]):
     def keys(self) -> np.ndarray:
         return np.array([ord(text) for text in self], np.uint64)
 
+    @property
+    def questions(self) -> np.ndarray:
+        return np.arange(len(self), dtype=np.uint64)
+
 
 def mixture(files: list[str], weights: list[float]) -> Mixture:
     return Mixture([File(text) for text in files], weights)  # type: ignore[list-item]
@@ -116,7 +122,7 @@ def test_an_epoch_sees_each_row_as_often_as_its_weight_and_no_positive_twice_in_
         assert sum(counts) == round(weight * len(text))
         assert set(counts) <= {int(weight), -int(-weight // 1)}
     for batch in batches:
-        assert 1 <= len(batch) <= size
+        assert 1 <= len(batch) <= (3 if size == 2 else size)
         assert len({files[f][r] for f, r in batch}) == len(batch)
         assert mix == "mixed" or len({f for f, _ in batch}) == 1
 
@@ -156,12 +162,47 @@ def test_batches_of_one_file_take_turns_at_random() -> None:
 
 
 def test_without_a_seed_rows_come_as_they_lie() -> None:
-    plan = Plan(mixture(["aab", "cd"], [1, 1]), 2, None)
+    plan = Plan(mixture(["aab", "cde"], [1, 1]), 2, None)
     assert [plan.rows(step) for step in range(3)] == [
         [(0, 0), (0, 1)],
         [(0, 2), (1, 0)],
-        [(1, 1)],
+        [(1, 1), (1, 2)],
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "sizes"),
+    [
+        (9, 8, [5, 4]),
+        (17, 8, [8, 5, 4]),
+        (10, 3, [3, 3, 2, 2]),
+        (11, 3, [3, 3, 3, 2]),
+        (5, 2, [2, 3]),  # shares of 2 and 1 would leave one alone
+        (3, 2, [3]),
+        (1, 8, [1]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_no_last_batch_has_one_row(
+    rows: int, size: int, sizes: list[int], seed: int | None
+) -> None:
+    mixed = mixture([string.ascii_letters[:rows]], [1])
+    plan = Plan(mixed, size, seed)
+    assert plan.batches_per_epoch == len(sizes)
+    for epoch in range(3):
+        steps = range(epoch * len(sizes), (epoch + 1) * len(sizes))
+        batches = [plan.rows(step) for step in steps]
+        assert [len(batch) for batch in batches] == sizes
+        assert sorted(at for batch in batches for at in batch) == [(0, r) for r in range(rows)]
+
+
+def test_no_last_batch_of_any_file_has_one_row() -> None:
+    mixed = mixture(["abcdefghi", "jklmnopqr"], [1, 1])
+    for size, sizes in [(8, [4, 4, 5, 5]), (2, [2, 2, 2, 2, 2, 2, 3, 3])]:
+        plan = Plan(mixed, size, 0, "one-file")
+        assert sorted(len(plan.rows(step)) for step in range(len(sizes))) == sizes
+        assert plan.batches_per_epoch == len(sizes)
 
 
 def test_a_weight_that_leaves_nothing_is_refused() -> None:
@@ -280,44 +321,118 @@ def test_an_id_says_that_passages_are_one_within_their_file_alone(save: Save) ->
     assert batch.false_negatives[0].tolist() == [False, False, False, True, False, False]
 
 
+def ask(question: str, *positives: str, hard: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    """A row whose passages have the letters of their texts as ids."""
+
+    def contexts(texts: tuple[str, ...]) -> list[dict[str, str]]:
+        return [{"text": text, "passage_id": text.partition(" ")[0]} for text in texts]
+
+    return {
+        "question": question,
+        "answers": [],
+        "positive_ctxs": contexts(positives),
+        "hard_negative_ctxs": contexts(hard),
+    } | more
+
+
+def test_a_positive_of_the_same_question_in_another_row_is_no_negative(save: Save) -> None:
+    rows = [ask("Who wrote  Hamlet", "a"), ask("who wrote hamlet ", "b"), ask("who else", "c")]
+    mixed = Mixture([save(*rows)], [1])
+    batch = make_batch(mixed, [(0, 0), (0, 1), (0, 2)], 0, Draw(0, 0, None))
+    x, o = True, False
+    assert batch.false_negatives.tolist() == [[o, x, o], [x, o, o], [o, o, o]]
+    assert without_negatives(batch.false_negatives) == 0
+    two = make_batch(mixed, [(0, 0), (0, 1)], 0, Draw(0, 0, None))
+    assert without_negatives(two.false_negatives) == 2
+
+
+def test_positives_of_the_same_question_count_from_rows_that_are_not_in_the_batch(
+    save: Save,
+) -> None:
+    """By text from any file, by id from the passage's own file."""
+    first = save(
+        ask("q", "a", hard=("b", "c", "d", "e")),  # b: a first positive elsewhere, c: a second one
+        ask("q", "a2", "c"),
+        ask("r", "r", hard=("a2", "b")),
+        name="one.jsonl",
+    )
+    second = save(
+        ask("Q", "b"), ask(" q", "d otherwise"), ask("r", "e"), ask("s", "s"), name="two.jsonl"
+    )
+    batch = make_batch(
+        Mixture([first, second], [1, 1]), [(0, 0), (0, 2), (1, 3)], 0, Draw(4, 0, None)
+    )
+    assert texts(batch) == ["a", "b", "c", "d", "e", "r", "a2", "b", "s"]
+    excluded = [np.flatnonzero(row).tolist() for row in batch.false_negatives]
+    # d has another text in two.jsonl, whose ids are not those of one.jsonl.
+    assert excluded == [[1, 2, 6, 7], [4], []]
+
+
+def test_a_question_of_the_same_key_is_another_question(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ask("one", "a"), ask("two", "b"), ask("one", "c")]
+    monkeypatch.setattr("dprkit.data.formats.text_key", lambda text: 7)
+    monkeypatch.setattr("dprkit.training.negatives.text_key", lambda text: 7)
+    batch = make_batch(Mixture([save(*rows)], [1]), [(0, 0), (0, 1)], 0, Draw(0, 0, None))
+    assert not batch.false_negatives.any()
+
+
+def test_only_rows_whose_question_comes_again_are_read_again(save: Save) -> None:
+    file = save(*(ask(f"q{n // 2 if n < 4 else n}", f"p{n}") for n in range(50)))
+    mixed = Mixture([file], [1])
+    read: list[int] = []
+    get = ExampleFile.__getitem__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExampleFile, "__getitem__", lambda self, n: read.append(n) or get(self, n))
+        for _ in range(3):
+            make_batch(mixed, [(0, n) for n in range(50)], 0, Draw(0, 0, None))
+    assert Counter(read) == {n: 4 if n < 4 else 3 for n in range(50)}
+
+
 CORPUS = ["the red fox", "a blue whale", "The RED, fox", "whale of a time", "nothing"]
 
 
 @given(
     st.lists(
         st.tuples(
+            st.sampled_from(["who", "Who", "what"]),
             st.lists(st.sampled_from(CORPUS), min_size=1, max_size=2),
             st.lists(st.sampled_from(CORPUS), max_size=3),
             st.lists(st.sampled_from(["red fox", "whale", " ", "time"]), max_size=2),
         ),
         min_size=1,
-        max_size=4,
-    )
+        max_size=5,
+    ),
+    st.integers(1, 5),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_false_negatives_are_those_of_comparing_every_pair(save: Save, rows: Any) -> None:
+def test_false_negatives_are_those_of_comparing_every_pair(
+    save: Save, rows: Any, size: int
+) -> None:
     def contexts(texts: list[str]) -> list[dict[str, str]]:
         return [{"text": text} for text in texts]
 
     file = save(
         *(
             {
-                "question": "q",
+                "question": question,
                 "answers": answers,
                 "positive_ctxs": contexts(positives),
                 "hard_negative_ctxs": contexts(hard),
             }
-            for positives, hard, answers in rows
+            for question, positives, hard, answers in rows
         )
     )
-    at = [(0, i) for i in range(len(rows))]
+    at = [(0, i) for i in range(len(rows))][:size]
     plain, by_answers = (
         make_batch(Mixture([file], [1]), at, 0, Draw(3, 0, None), flag) for flag in (False, True)
     )
-    for i, (positives, _, answers) in enumerate(rows):
+    for i, (question, _, _, answers) in enumerate(rows[:size]):
+        known = {text for q, texts, _, _ in rows if q.lower() == question.lower() for text in texts}
         for j, passage in enumerate(plain.passages):
             own = j == plain.positives[i]
-            same = not own and passage.text in positives
+            same = not own and passage.text in known
             holds = not own and has_answer([a for a in answers if a.strip()], passage.text)
             assert plain.false_negatives[i, j] == same
             assert by_answers.false_negatives[i, j] == (same or holds)

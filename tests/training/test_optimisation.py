@@ -38,8 +38,18 @@ def test_without_warm_up_the_first_step_has_the_highest_rate():
     assert schedule("linear", 0, 5, 0) == 1.0
 
 
-def test_a_warm_up_longer_than_training_never_divides_by_zero():
-    assert all(0 < rate <= 1 for rate in course("linear", 5, 100))
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_the_highest_rate_is_the_one_asked_for_however_short_training_is(kind):
+    for steps in range(1, 60):
+        for warmup in (0, 0.05, 0.1, 0.3, 0.99, 1, 2, 7, 100):
+            rates = course(kind, steps, warmup)
+            assert max(rates) == 1.0
+            assert min(rates) > 0
+            assert len(rates) == steps
+
+
+def test_a_warm_up_longer_than_training_ends_with_it():
+    assert course("linear", 4, 100) == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 def test_biases_norms_and_the_temperature_do_not_decay():

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -100,7 +101,7 @@ def test_validation_equals_a_slow_reckoning(small_retriever, tmp_path):
     assert found["mrr@10"] == pytest.approx(sum(1 / rank for rank in ranks) / 3)
 
     losses = []
-    for rows in ([0, 1], [2]):
+    for rows in ([0, 1, 2],):  # two and a last one alone would be without negatives
         columns = [j for i in rows for j in (3 * i, 3 * i + 1)]
         for n, i in enumerate(rows):
             scores = torch.stack([q[i] @ p[j] for j in columns])
@@ -128,6 +129,69 @@ def test_a_passage_that_several_questions_bring_counts_once(small_retriever, tmp
     found = validator(small_retriever, mixture(tmp_path, shared), TrainSettings(batch_size=8))()
     assert (found["pool"], found["average_rank"], found["accuracy@1"]) == (1, 1.0, 1.0)
     assert (found["loss"], found["accuracy"]) == (0.0, 1.0)  # the copies are no negatives
+
+
+def asking(question, *names, hard=()):
+    """A row whose positives and hard negatives are named, and have the names as ids."""
+
+    def contexts(all_names):
+        return [{"title": name, "text": f"{name} text", "psg_id": name} for name in all_names]
+
+    return {
+        "question": question,
+        "answers": [],
+        "positive_ctxs": contexts(names),
+        "hard_negative_ctxs": contexts(hard),
+    }
+
+
+def test_no_figure_counts_another_positive_of_the_same_question(small_retriever, tmp_path):
+    rows = [
+        asking("who", "alpha", hard=["beta", "gamma"]),
+        asking("Who ", "beta", "gamma", hard=["delta"]),
+        asking("what", "epsilon", "zeta", hard=["alpha", "zeta"]),
+    ]
+    settings = TrainSettings(batch_size=3, hard_negatives=2, valid_hard_negatives=2)
+    names = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
+    pool = [Passage("", f"{name} text", name) for name in names]
+    copy = Passage("", " beta text\n", "x")  # the text counts, not the title
+    answers = [{0, 1, 2, 6}, {0, 1, 2, 6}, {4, 5}]
+    model, tokens = load_bi_encoder(small_retriever)
+    with torch.no_grad():
+        p = model.passage_encoder.encode(tokens.passages([*pool, copy]), 10_000)
+        q = model.question_encoder.encode(tokens.questions(["who", "Who ", "what"]), 10_000)
+    scores = (q @ p.T).tolist()
+    gold = [0, 1, 4]
+
+    def ranks(count):
+        return [
+            1 + sum(scores[i][j] > scores[i][gold[i]] for j in range(count) if j not in answers[i])
+            for i in range(3)
+        ]
+
+    batch = [0, 1, 2, 1, 3, 4, 0, 5]
+    losses = []
+    for i in range(3):
+        negatives = [scores[i][j] for j in batch if j not in answers[i]]
+        losses.append(torch.tensor([scores[i][gold[i]], *negatives]).log_softmax(0)[0].item())
+    for corpus in (None, [*pool, copy]):
+        examples = mixture(tmp_path, rows)
+        found = validator(small_retriever, examples, settings, corpus and partial(iter, corpus))()
+        deep = ranks(7 if corpus else 6)
+        assert found["average_rank"] == pytest.approx(sum(ranks(6)) / 3)
+        assert found["mrr@10"] == pytest.approx(sum(1 / rank for rank in deep) / 3)
+        assert found["accuracy@1"] == pytest.approx(sum(rank == 1 for rank in deep) / 3)
+        assert found["loss"] == pytest.approx(-sum(losses) / 3, rel=1e-4)
+
+
+def test_questions_without_any_negative_are_counted(small_retriever, tmp_path):
+    rows = [asking("who", "alpha"), asking("who", "beta"), asking("what", "gamma")]
+    for size, count in ((2, 0), (1, 3)):
+        validate = validator(
+            small_retriever, mixture(tmp_path, rows), TrainSettings(batch_size=size)
+        )
+        validate()
+        assert validate.without_negatives == count
 
 
 def test_accuracy_is_better_high_and_rank_low():
