@@ -48,7 +48,8 @@ def training(report: Any) -> None:
     say(f"trained {epochs}, {report.steps} steps{course}")
     if report.valid:
         before = report.valid_before or {}
-        say(f"kept step {report.best_step}; validation before -> after:")
+        kept = f"step {report.best_step}" + ", the untrained weights" * report.untrained
+        say(f"kept {kept}; validation before -> after:")
         for name, value in report.valid.items():
             if name not in ("questions", "pool"):
                 say(f"  {name:<13}{before.get(name, value):9.4f} -> {value:.4f}")

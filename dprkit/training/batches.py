@@ -22,10 +22,12 @@ from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
 from dprkit.training.layout import Layout, batches_needed, cut, lay_out
-from dprkit.training.negatives import Positives, answering, holding_answers
+from dprkit.training.negatives import Positives, answering, holding_answers, without_negatives
 
 At = tuple[int, int]
 """A training row: the number of its file, its number there."""
+LOOKED_AT = 1000
+"""Questions that are looked at before training for whether they have negatives."""
 
 
 # --- which rows -----------------------------------------------------------------------------------
@@ -286,6 +288,21 @@ def make_batch(
         [mixture.where(at) for at in rows],
         false,
     )
+
+
+def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[int, int]:
+    """How many questions of the first epoch have no negative at all, and of how many that is.
+
+    The batches are those of training. Of a large file about the first LOOKED_AT questions are
+    looked at.
+    """
+    lonely = seen = step = 0
+    while step < plan.batches_per_epoch and seen < LOOKED_AT:
+        batch = make_batch(plan.mixture, plan.rows(step), 0, draw, by_answers)
+        lonely += without_negatives(batch.false_negatives)
+        seen += len(batch.questions)
+        step += 1
+    return lonely, seen
 
 
 class Prepared(NamedTuple):

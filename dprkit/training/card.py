@@ -55,11 +55,12 @@ def _course(counts: dict[str, Any]) -> str:
     if not counts["steps"]:
         return "None: these are the weights it started from."
     losses = counts["losses"]
+    notes = "".join(f"\n\nNote: {line}." for line in counts["notes"])
     return (
         f"{counts['examples']} examples, {counts['epochs']} epochs, {counts['steps']} steps; "
         f"loss {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last. "
         f"The weights are those of step {counts['best_step']}. curves.svg shows the course, "
-        "metrics.jsonl has every step."
+        f"metrics.jsonl has every step.{notes}"
     )
 
 

@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from dprkit.data.example_file import ExampleFile
     from dprkit.models.tokens import Tokens
     from dprkit.records import Passage
-    from dprkit.training.batches import Mixture, Plan
+    from dprkit.training.batches import Draw, Mixture, Plan
     from dprkit.training.feed import Preparation
     from dprkit.training.gradients import Engine
     from dprkit.training.journal import Progression
     from dprkit.training.trainer import Trainer
 
 CARD, CURVES = "README.md", "curves.svg"
-COMPARED_BYTES = 1 << 28
 
 
 class TrainReport(msgspec.Struct):
@@ -56,6 +55,8 @@ class TrainReport(msgspec.Struct):
     valid_before: dict[str, Any] | None = None
     best_epoch: int = 0
     best_step: int = 0
+    untrained: bool = False
+    """The weights are those that training began with: no validation was better, or no step done."""
     outputs: list[str] = []
     notes: list[str] = []
 
@@ -125,6 +126,13 @@ def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
     save_probes(work, model, tokens)
     trainer.journal.adopt()
     counts = facts | _counts(at, trainer.plan)
+    if counts["untrained"]:
+        note = (
+            f"no validation had a better {settings.best_by} than the one before training: the "
+            "weights that are kept are the untrained ones"
+        )
+        work.run.progress.warn(note)
+        counts["notes"].append(note)
     if at.step:
         with work.file(CURVES, content=False) as file:
             file.write(draw_curves(work.directory / METRICS))
@@ -181,14 +189,19 @@ def _fit(
     source = Preparation(plan, draw, copy.deepcopy(tokens), settings.mask_answers)
     if group.agree(not at.step or bool(work and "chunk_size" in work.changed)):
         at.chunk_texts = group.agree(_chunk_texts(engine, source, settings))
-    _tell(work, settings, trainer, valid)
+    notes = _without_negatives(settings, plan, draw, valid) if work else []
+    _tell(work, settings, trainer, valid, notes)
     validate = None
     if valid:
         validate = Validator(engine, objective, tokens, valid, settings, _corpus(settings))
     feed: Feed[Prepared] = Feed(source, at.step, trainer.steps, settings.num_workers)
     with feed:
         trainer.fit(feed, tokens, validate)
-    facts = {"examples": sum(map(len, files)), "valid_examples": len(valid or ())}
+    facts = {
+        "examples": sum(map(len, files)),
+        "valid_examples": len(valid or ()),
+        "notes": notes,
+    }
     return trainer, tokens, facts
 
 
@@ -224,8 +237,37 @@ def _corpus(settings: TrainSettings) -> Callable[[], Iterator[Passage]] | None:
     return partial(read_passages, path) if path else None
 
 
+def _without_negatives(
+    settings: TrainSettings, plan: Plan, draw: Draw, valid: Mixture | None
+) -> list[str]:
+    """What to say of questions that have nothing to be told apart from."""
+    from dprkit.training.batches import Plan, lonely_questions
+
+    notes = []
+    lonely, seen = lonely_questions(plan, draw, settings.mask_answers)
+    if lonely:
+        of = seen if seen >= len(plan.mixture) else f"the first {seen}"
+        advice = "raise --batch-size or give negatives"
+        notes.append(f"{lonely} of {of} questions have no negative: {advice}")
+    if valid:
+        in_order = Plan(valid, plan.batch_size, None)
+        draw = draw._replace(seed=None)
+        lonely, seen = lonely_questions(in_order, draw, settings.mask_answers)
+        if lonely:
+            of = seen if seen >= len(valid) else f"the first {seen}"
+            notes.append(
+                f"{lonely} of {of} validation questions have no negative: loss and accuracy "
+                "count them as right"
+            )
+    return notes
+
+
 def _tell(
-    work: Draft | None, settings: TrainSettings, trainer: Trainer, valid: Mixture | None
+    work: Draft | None,
+    settings: TrainSettings,
+    trainer: Trainer,
+    valid: Mixture | None,
+    notes: list[str],
 ) -> None:
     if work is None:
         return
@@ -239,6 +281,8 @@ def _tell(
         warn(
             f"{rows} rows are fewer than the batch of {settings.batch_size}: each batch is smaller"
         )
+    for line in notes:
+        warn(line)
     if plan.batches_per_epoch > -(-len(plan.mixture) // plan.batch_size):
         note(
             f"one passage is the positive of many rows: an epoch has {plan.batches_per_epoch} "
@@ -279,11 +323,11 @@ def _tell_schedule(work: Draft, settings: TrainSettings, trainer: Trainer) -> No
 
 
 def _shared_questions(mixture: Mixture, valid: Mixture) -> int:
-    """Questions of both sets, where the training files are small enough to read for it."""
-    if sum(Path(file.path).stat().st_size for file in mixture.files) > COMPARED_BYTES:
-        return 0
-    trained = {example.question for file in mixture.files for example in file}
-    return len(trained & {example.question for example in valid.files[0]})
+    """Questions of both sets, by the keys that the files' indexes have of them."""
+    import numpy as np
+
+    trained = np.concatenate([file.questions for file in mixture.files])
+    return len(np.intersect1d(trained, valid.files[0].questions))
 
 
 def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
@@ -301,6 +345,7 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
+    counts["untrained"] = True
     with work.file(CARD, content=False) as card:
         card.write(model_card(settings, counts).encode())
     return work.finish(counts)
@@ -317,6 +362,7 @@ def _counts(at: Progression, plan: Plan) -> dict[str, Any]:
         "steps": at.step,
         "losses": at.losses,
         "best_step": at.best_step if at.best else at.step,
+        "untrained": not (at.best_step if at.best else at.step),
         "best_epoch": -(-at.best_step // size) if at.best else epochs,
         "valid": at.best,
         "valid_before": at.history[0] if at.history else None,

@@ -20,7 +20,7 @@ from dprkit.settings import TrainSettings
 from dprkit.training.batches import Draw, Mixture, make_batch, pairs
 from dprkit.training.gradients import Engine
 from dprkit.training.layout import batches_needed, cut
-from dprkit.training.negatives import names_of, without_negatives
+from dprkit.training.negatives import names_of
 from dprkit.training.objectives import Objective, Targets, score_matrix, weights_of
 
 DEPTHS = (1, 5, 20, 100)
@@ -50,8 +50,6 @@ class Validator:
     ) -> None:
         self.engine, self.objective, self.tokens = engine, objective, tokens
         self.examples, self.settings, self.corpus = examples, settings, corpus
-        self.without_negatives = 0
-        """Questions of the last validation that had no negative in their batch."""
 
     def __call__(self) -> dict[str, float]:
         """The figures of the model as it is now."""
@@ -90,7 +88,6 @@ class Validator:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
         count, size = len(self.examples), self.settings.batch_size or 1
         loss = hits = 0.0
-        self.without_negatives = 0
         for begin, end in pairs(cut(count, size, batches_needed(count, size, 0))):
             rows = [(0, row) for row in range(begin, end)]
             batch = make_batch(self.examples, rows, 0, pool.draw, self.settings.mask_answers)
@@ -104,7 +101,6 @@ class Validator:
             outcome = self.objective(questions[begin:end], passages[columns], targets)
             loss += float(outcome.loss) * len(rows)
             hits += float(outcome.hits.sum())
-            self.without_negatives += without_negatives(batch.false_negatives)
         return loss / count, hits / count
 
     def _corpus_ranks(self, questions: Tensor, positives: Tensor, pool: Pool) -> Tensor:

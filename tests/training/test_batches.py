@@ -26,6 +26,7 @@ from dprkit.training.batches import (
     Plan,
     by_score,
     drawn_negatives,
+    lonely_questions,
     make_batch,
     prepare,
 )
@@ -372,7 +373,7 @@ def test_a_question_of_the_same_key_is_another_question(
     save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [ask("one", "a"), ask("two", "b"), ask("one", "c")]
-    monkeypatch.setattr("dprkit.data.formats.text_key", lambda text: 7)
+    monkeypatch.setattr("dprkit.data.examples.text_key", lambda text: 7)
     monkeypatch.setattr("dprkit.training.negatives.text_key", lambda text: 7)
     batch = make_batch(Mixture([save(*rows)], [1]), [(0, 0), (0, 1)], 0, Draw(0, 0, None))
     assert not batch.false_negatives.any()
@@ -388,6 +389,22 @@ def test_only_rows_whose_question_comes_again_are_read_again(save: Save) -> None
         for _ in range(3):
             make_batch(mixed, [(0, n) for n in range(50)], 0, Draw(0, 0, None))
     assert Counter(read) == {n: 4 if n < 4 else 3 for n in range(50)}
+
+
+def test_questions_without_any_negative_are_counted(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ask("q", "a"), ask("Q", "b"), ask("r", "c", hard=("d",)), ask("s", "e", hard=("e",))]
+    mixed = Mixture([save(*rows)], [1])
+    for size, hard, count in [(4, 0, 0), (1, 0, 4), (1, 1, 3), (2, 1, 2)]:
+        plan = Plan(mixed, size, None)
+        assert lonely_questions(plan, Draw(hard, 0, None)) == (count, 4)
+    alone = [ask("one", "x y", answers=["y"]), ask("two", "z y", answers=["y"])]
+    plan = Plan(Mixture([save(*alone, name="two.jsonl")], [1]), 2, 0)
+    assert lonely_questions(plan, Draw(0, 0, 0)) == (0, 2)
+    assert lonely_questions(plan, Draw(0, 0, 0), by_answers=True) == (2, 2)
+    monkeypatch.setattr("dprkit.training.batches.LOOKED_AT", 2)
+    assert lonely_questions(Plan(mixed, 1, None), Draw(0, 0, None)) == (2, 2)
 
 
 CORPUS = ["the red fox", "a blue whale", "The RED, fox", "whale of a time", "nothing"]

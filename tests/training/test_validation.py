@@ -184,16 +184,6 @@ def test_no_figure_counts_another_positive_of_the_same_question(small_retriever,
         assert found["loss"] == pytest.approx(-sum(losses) / 3, rel=1e-4)
 
 
-def test_questions_without_any_negative_are_counted(small_retriever, tmp_path):
-    rows = [asking("who", "alpha"), asking("who", "beta"), asking("what", "gamma")]
-    for size, count in ((2, 0), (1, 3)):
-        validate = validator(
-            small_retriever, mixture(tmp_path, rows), TrainSettings(batch_size=size)
-        )
-        validate()
-        assert validate.without_negatives == count
-
-
 def test_accuracy_is_better_high_and_rank_low():
     low = {"accuracy": 0.1, "average_rank": 5.0, "loss": 1.0}
     high = {"accuracy": 0.2, "average_rank": 9.0, "loss": 1.0}
