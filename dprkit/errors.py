@@ -151,6 +151,25 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
+def loading(path: Path | str, problem: str) -> Iterator[None]:
+    """Turn whatever a library raises while it loads a foreign thing into an InputError.
+
+    What is loaded decides which error that is: an ImportError for a quantized model, a KeyError
+    for a word that the library does not know. Only the library's call belongs inside.
+    """
+    try:
+        yield
+    except (DprkitError, MemoryError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = lines[0][:300] if lines else type(error).__name__
+        if isinstance(error, KeyError):
+            why = f"{why} is unknown"
+        raise InputError(f"{path}: {problem}: {why}") from None
+
+
+@contextmanager
 def writing(path: Path | str) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into an OutputError."""
     try:

@@ -27,15 +27,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def positions(config: Any) -> int:
-    """How many tokens a transformer with this Hugging Face config can read."""
-    room = int(getattr(config, "max_position_embeddings", 1 << 30))
-    kind = str(getattr(config, "model_type", ""))
-    if "roberta" in kind or kind in ("camembert", "mpnet"):
-        return room - int(config.pad_token_id or 0) - 1  # the first position is the padding's + 1
-    return room
-
-
 class Encoder(nn.Module):
     """A transformer with pooling and an optional projection: token ids -> one vector a text.
 

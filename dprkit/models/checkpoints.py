@@ -13,6 +13,7 @@ Only safetensors are read; nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 
 from dprkit.artifacts import Draft
-from dprkit.errors import InputError, OutputError, reading
+from dprkit.errors import InputError, OutputError, loading, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, load_config
 from dprkit.models.tokens import Files, Tokens, load_tokens
@@ -60,46 +61,71 @@ def _load_head(
 ) -> Encoder:
     from safetensors.torch import load_file
 
-    encoder = Encoder(backbone, config, dropout)
+    with loading(folder, "this transformer cannot be an encoder"):
+        encoder = Encoder(backbone, config, dropout)
     if encoder.projection is not None:
-        with reading(folder / PROJECTION):
+        path = folder / PROJECTION
+        with reading(path), loading(path, "no projection could be loaded from there"):
             encoder.projection.load_state_dict(load_file(folder / PROJECTION))
     return encoder
 
 
 def load_backbone(folder: Path | str) -> nn.Module:
-    """The transformer of a Hugging Face folder or hub name, in float32, without its pooler.
+    """The transformer of a Hugging Face folder, in float32, without its pooler.
 
-    Raises InputError where there is none, or where it lacks weights: a model with some of its
-    weights made up at random would look like one that works.
+    Raises InputError where there is none, where it lacks weights (a model with some of its weights
+    made up at random would look like one that works), and where it has weights that transformers
+    leaves out.
     """
-    from safetensors import SafetensorError
+    return load_transformer(folder)[0]
+
+
+def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
+    """As `load_backbone`, and the weights of heads that are passed over."""
     from transformers import AutoModel
 
-    try:
-        hush()
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; no model could be loaded from there")
+    hush()
+    with loading(folder, "no model could be loaded from there"):
         model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        problem = str(error).strip().splitlines()[0]
-        if not Path(folder).exists():
-            problem = f"no such folder, nor a model that the hub gives: {problem}; check the name"
-        raise InputError(f"{folder}: no model could be loaded from there: {problem}") from None
     return whole(model, info, folder)
 
 
-def whole(model: Any, info: dict[str, Any], where: Path | str) -> nn.Module:
-    """A model that transformers loaded, without its pooler. Raises InputError if it lacks weights.
+IDLE = re.compile(
+    r"(^|\.)(cls|lm_head|mlm_head|pooler|classifier|pre_classifier|qa_outputs|score|head"
+    r"|predictions|discriminator_predictions|generator_predictions|generator_lm_head"
+    r"|vocab_transform|vocab_layer_norm|vocab_projector|seq_relationship|sop_classifier)\."
+    r"|(^|\.)(position_ids|token_type_ids|inv_freq)$|^decoder\.(weight|bias)$"
+)
+"""Weights of heads that stand behind the last states, and buffers: without them it is the same."""
 
-    `info`: what `output_loading_info` gives.
+
+def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Module, list[str]]:
+    """A model that transformers loaded, without its pooler, and the weights it has no use for.
+
+    `info`: what `output_loading_info` gives. Raises InputError if it lacks weights, or has weights
+    that transformers drops although they may change vectors, such as those of relative positions.
     """
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise InputError(f"{where}: its weights lack {', '.join(missing[:3])}; not a whole model")
+    left = sorted(info["unexpected_keys"])
+    if strange := [key for key in left if not IDLE.search(key)]:
+        raise InputError(
+            f"{where}: its weights have {', '.join(strange[:3])}, which transformers' "
+            f"{type(model).__name__} does not use; it is another kind of model"
+        )
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    return cast(nn.Module, model)
+    return cast(nn.Module, model), left
 
 
 def hush() -> None:

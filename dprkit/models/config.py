@@ -19,7 +19,8 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
     side has a projection of its own. The prefixes are put before every question and passage.
-    `straight_apostrophe`: ’ in a question is read as ', as DPR does.
+    `straight_apostrophe`: ’ in a question is read as ', as DPR does. `positions`: the tokens that
+    the question's transformer can read, and the passage's; measured when a model comes in.
     """
 
     kind: Literal["bi-encoder"] = "bi-encoder"
@@ -35,10 +36,25 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     question_prefix: str = ""
     passage_prefix: str = ""
     straight_apostrophe: bool = False
+    positions: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        for side, room in zip((QUESTION, PASSAGE), self.positions or (), strict=False):
+            name = side.replace("encoder", "max_length")
+            if getattr(self, name) > room:
+                raise ValueError(f"{name}: the model reads at most {room} tokens")
         if self.separate_heads and not (self.shared and self.projection):
             raise ValueError("separate_heads needs shared: true and a projection")
+
+
+def may_say_its_use(source: str) -> bool:
+    """Whether a foreign model may say how its vectors are made, as a plain transformer does not.
+
+    sentence-transformers folders and DPR pairs do; a hub name may be either.
+    """
+    folder = Path(source)
+    marks = ("modules.json", "ctx_encoder", "config_sentence_transformers.json")
+    return not folder.exists() or any((folder / name).exists() for name in marks)
 
 
 def is_retriever(directory: Path | str) -> bool:

@@ -114,8 +114,8 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
-    kind, found = read_foreign(settings)
-    model, tokens = assembled(found)
+    kind, found = read_foreign(settings, work.run.progress.note)
+    model, tokens = assembled(found, settings)
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:

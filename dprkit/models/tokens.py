@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from dprkit.errors import InputError, reading
+from dprkit.errors import InputError, loading, reading
 from dprkit.models.config import PASSAGE, QUESTION, RetrieverConfig
 from dprkit.records import Passage
 
@@ -113,7 +113,7 @@ def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:
 
 
 def load_tokenizer(folder: Path | str) -> tuple[Any, Files]:
-    """The tokenizers.Tokenizer of a model folder (or hub name), and the files it is made of.
+    """The tokenizers.Tokenizer of a model folder, and the files it is made of.
 
     The files are the folder's own, so that nothing of them is lost when they are saved again,
     but that transformers is told to make no token types: dprkit's models see zeros alone.
@@ -123,11 +123,11 @@ def load_tokenizer(folder: Path | str) -> tuple[Any, Files]:
     files = _own_files(Path(folder))
     if TOKENIZER not in files:
         files = _converted(folder) | {k: v for k, v in files.items() if k != SETTINGS}
-    try:
+    with loading(folder, f"its {TOKENIZER} is damaged"):
         tokenizer = Tokenizer.from_buffer(files[TOKENIZER])
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise InputError(f"{folder}: its {TOKENIZER} is damaged: {error}") from None
-    return tokenizer, files | {SETTINGS: _without_token_types(files.get(SETTINGS, b"{}"))}
+    with loading(folder, f"its {SETTINGS} is damaged"):
+        settings = msgspec.json.decode(files.get(SETTINGS, b"{}"), type=dict[str, Any])
+    return tokenizer, files | {SETTINGS: _without_token_types(settings)}
 
 
 def _own_files(folder: Path) -> dict[str, bytes]:
@@ -136,20 +136,21 @@ def _own_files(folder: Path) -> dict[str, bytes]:
 
 
 def _converted(source: Path | str) -> dict[str, bytes]:
-    """The files of a tokenizer of the hub, or of an older form, as transformers has it."""
+    """The files of a tokenizer of an older form, as transformers has it."""
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(f"{source}: no tokenizer could be loaded from there: {problem}") from None
+    with loading(source, "no tokenizer could be loaded from there"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, use_fast=True, trust_remote_code=False, local_files_only=True
+        )
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return _own_files(Path(folder))
+        files = _own_files(Path(folder))
+    if TOKENIZER not in files:
+        raise InputError(f"{source}: its tokenizer has no fast form ({TOKENIZER}); not supported")
+    return files
 
 
-def _without_token_types(settings: bytes) -> bytes:
-    known = msgspec.json.decode(settings)
-    known["model_input_names"] = ["input_ids", "attention_mask"]
+def _without_token_types(settings: dict[str, Any]) -> bytes:
+    known = settings | {"model_input_names": ["input_ids", "attention_mask"]}
     return msgspec.json.format(msgspec.json.encode(known), indent=2) + b"\n"

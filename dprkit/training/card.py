@@ -6,15 +6,16 @@ from typing import Any
 
 import msgspec
 
+from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, fields_of
 
 
-def model_card(settings: TrainSettings, counts: dict[str, Any]) -> str:
+def model_card(settings: TrainSettings, config: RetrieverConfig, counts: dict[str, Any]) -> str:
     """README.md of a retriever: what it is, what it was trained on, how to load it."""
     start = settings.init or "random weights"
     return f"""# A dprkit retriever
 
-A bi-encoder ({settings.pooling} pooling, {settings.similarity}) that started from {start}.
+A bi-encoder ({config.pooling} pooling, {config.similarity}) that started from {start}.
 
 ## Training
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import RetrieverConfig, is_retriever, load_config
+from dprkit.models.config import RetrieverConfig, is_retriever, load_config, may_say_its_use
 from dprkit.settings import TrainSettings, required
 
 PRETRAINED_LR = 2e-5
@@ -82,25 +82,34 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             f"--loss-weights: {len(settings.loss_weights)} weights for "
             f"{len(settings.train_file)} training files; give one each"
         )
-    cosine = settings.similarity == "cosine"
     defaults: dict[str, Any] = {
-        "shared": bool(settings.separate_heads),
-        "separate_heads": False,
-        "similarity": "dot",
-        "title_join": "pair",
-        "question_max_length": 64,
-        "passage_max_length": 256,
         "batch_size": SCRATCH_BATCH if scratch else PRETRAINED_BATCH,
         "valid_file": _valid_beside(settings),
-        "pooling": "mean" if scratch else "cls",
         "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
-        "temperature": COSINE_TEMPERATURE if cosine else 1.0,
-        "projection": SCRATCH_PROJECTION if scratch else 0,
         "output_dropout": SCRATCH_DROPOUT if scratch else 0.0,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
+    if scratch or not may_say_its_use(str(settings.init)):
+        defaults |= _use(settings, scratch)
+    elif settings.separate_heads:
+        defaults["shared"] = True
     missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
     return msgspec.structs.replace(settings, **missing)
+
+
+def _use(settings: TrainSettings, scratch: bool) -> dict[str, Any]:
+    """How vectors are made of a model that does not say so itself."""
+    return {
+        "shared": bool(settings.separate_heads),
+        "separate_heads": False,
+        "pooling": "mean" if scratch else "cls",
+        "projection": SCRATCH_PROJECTION if scratch else 0,
+        "similarity": "dot",
+        "temperature": COSINE_TEMPERATURE if settings.similarity == "cosine" else 1.0,
+        "title_join": "pair",
+        "question_max_length": 64,
+        "passage_max_length": 256,
+    }
 
 
 def _valid_beside(settings: TrainSettings) -> str | None:

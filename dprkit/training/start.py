@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from torch import nn
+from torch import Tensor, nn
 
-from dprkit.errors import MissingExtra, SettingsError
-from dprkit.models.bi_encoder import BiEncoder, Encoder, device, positions
-from dprkit.models.checkpoints import load_backbone, load_bi_encoder
+from dprkit.errors import InputError, MissingExtra, SettingsError, loading
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
+from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import RetrieverConfig, is_retriever
+from dprkit.models.interop.hub import local
+from dprkit.models.interop.kinds import read_foreign
+from dprkit.models.interop.tower import Foreign, assembled, check_lengths
+from dprkit.models.measure import measured
 from dprkit.models.scratch import learn_tokenizer, tiny_roberta
-from dprkit.models.tokens import Tokens, load_tokenizer, tokens_for
+from dprkit.models.tokens import Tokens, tokens_for
+from dprkit.progress import Run
 from dprkit.records import Example
-from dprkit.settings import TrainSettings
+from dprkit.settings import ConvertSettings, TrainSettings
+from dprkit.training.completion import COSINE_TEMPERATURE, SHAPE
 
 
 def starting_model(
-    settings: TrainSettings, examples: Iterable[Example]
+    settings: TrainSettings, examples: Iterable[Example], run: Run = Run()
 ) -> tuple[BiEncoder, Tokens]:
-    """The model before training: from scratch, from a transformer, or from a retriever."""
+    """The model before training: from scratch, from a foreign model, or from a retriever."""
     if settings.init is None:
         model, tokens = _from_scratch(settings, examples)
     elif is_retriever(settings.init):
         model, tokens = load_bi_encoder(settings.init, settings.output_dropout or 0.0)
     else:
-        model, tokens = _from_transformer(settings, settings.init)
+        model, tokens = _from_model(settings, settings.init, run)
     return _prepared(model, settings), tokens
 
 
@@ -115,53 +122,93 @@ def _merged(encoder: Encoder) -> Encoder:
     return merged
 
 
-def _config(settings: TrainSettings) -> RetrieverConfig:
-    return RetrieverConfig(
-        shared=bool(settings.shared or settings.separate_heads),
-        separate_heads=bool(settings.separate_heads),
-        pooling=settings.pooling or "cls",
-        projection=settings.projection or None,
-        similarity=settings.similarity or "dot",
-        temperature=settings.temperature or 1.0,
-        title_join=settings.title_join or "pair",
-        question_max_length=settings.question_max_length or 64,
-        passage_max_length=settings.passage_max_length or 256,
-    )
+def _config(settings: TrainSettings, said: RetrieverConfig) -> RetrieverConfig:
+    """What the settings ask for, and where they do not, what a folder says of its use."""
+    given = {
+        name: value for name in SHAPE if (value := getattr(settings, name, None)) is not None
+    } | ({"projection": settings.projection or None} if settings.projection is not None else {})
+    config = msgspec.structs.replace(said, **given)
+    usual = said.temperature
+    if config.similarity != said.similarity:
+        usual = COSINE_TEMPERATURE if config.similarity == "cosine" else 1.0
+    return msgspec.structs.replace(config, temperature=settings.temperature or usual)
 
 
 def _from_scratch(settings: TrainSettings, examples: Iterable[Example]) -> tuple[BiEncoder, Tokens]:
-    config = _config(settings)
+    config = _config(settings, RetrieverConfig())
     tokenizer = learn_tokenizer(_texts(examples), settings.scratch_vocab_size)
-    size = tokenizer.get_vocab_size()
-    model = _two_towers(lambda: tiny_roberta(settings, size), config, settings)
-    return model, tokens_for((tokenizer, {}), config)
+    backbone = tiny_roberta(settings, tokenizer.get_vocab_size())
+    room = measured(backbone, tokenizer, "the model from scratch")
+    check_lengths(settings, (room, room))
+    config = msgspec.structs.replace(config, positions=(room, room))
+    question = Encoder(backbone, config, settings.output_dropout or 0.0)
+    return _two_towers(question, config, settings), tokens_for((tokenizer, {}), config)
 
 
-def _from_transformer(settings: TrainSettings, source: str) -> tuple[BiEncoder, Tokens]:
-    config = _config(settings)
-    model = _two_towers(lambda: load_backbone(source), config, settings)
-    return model, tokens_for(load_tokenizer(source), config)
+def _from_model(settings: TrainSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
+    """From a foreign model: what its folder says of its use counts unless a setting says else."""
+    _check_form(source, local(source, run.progress.note))
+    kind, found = read_foreign(ConvertSettings(source=source))
+    said = RetrieverConfig() if kind == "transformer" else found.use
+    found.config = wanted = _config(settings, said)
+    if kind != "transformer":
+        _tell_contradictions(source, said, wanted, run)
+    if found.passage and (wanted.shared, wanted.separate_heads) != (found.shared, found.shared):
+        raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
+    if wanted.projection != said.projection:
+        _new_heads(found, wanted.projection)
+    model, tokens = assembled(found, settings)
+    for encoder in (model.question_encoder, model.passage_encoder):
+        encoder.dropout.p = settings.output_dropout or 0.0
+    if found.passage is None:
+        config = msgspec.structs.replace(
+            model.config, shared=wanted.shared, separate_heads=wanted.separate_heads
+        )
+        model = _two_towers(model.question_encoder, config, settings)
+    return model, tokens
 
 
-def _two_towers(
-    backbone: Callable[[], nn.Module], config: RetrieverConfig, settings: TrainSettings
-) -> BiEncoder:
-    question = Encoder(backbone(), config, settings.output_dropout or 0.0)
-    _check_lengths(question, settings)
-    # As in DPR, the towers are equal at first and part in training.
+def _check_form(source: str, path: Path) -> None:
+    """Refuse what only `convert` reads: it does so without running what is in it."""
+    first = f"read it with dprkit convert {source} --output-dir MODEL, and start from MODEL"
+    if path.is_file():
+        raise InputError(f"{source}: is a file, not the folder of a model; {first}")
+    if any(path.rglob("*.bin")) and not any(path.rglob("*.safetensors")):
+        raise InputError(f"{source}: its weights are a pickle (.bin); {first}")
+
+
+TOLD = ("pooling", "similarity", "projection", "question_max_length", "passage_max_length")
+
+
+def _tell_contradictions(
+    source: str, said: RetrieverConfig, taken: RetrieverConfig, run: Run
+) -> None:
+    for name in TOLD:
+        theirs, ours = getattr(said, name), getattr(taken, name)
+        if theirs != ours:
+            flag = name.replace("_", "-")
+            run.progress.warn(f"{source}: says {name} {theirs}; --{flag} {ours or 0} is taken")
+
+
+def _new_heads(found: Foreign, width: int | None) -> None:
+    """Give the towers projections of another width, still random, or none."""
+    head: dict[str, Tensor] | None = None
+    if width:
+        with loading(found.question.where, "the model cannot be used as an encoder of texts"):
+            size: Any = found.question.backbone.config.hidden_size  # type: ignore[union-attr]
+            head = dict(nn.Linear(size, width).state_dict())
+    for tower in (found.question, found.passage):
+        if tower is not None:
+            tower.head = head
+
+
+def _two_towers(question: Encoder, config: RetrieverConfig, settings: TrainSettings) -> BiEncoder:
+    """As in DPR, the towers are equal at first and part in training."""
     passage = question if config.shared else copy.deepcopy(question)
     if config.separate_heads:
         passage = Encoder(question.backbone, config, settings.output_dropout or 0.0)
         passage.load_state_dict(question.state_dict())
     return BiEncoder(question, passage, config)
-
-
-def _check_lengths(encoder: Encoder, settings: TrainSettings) -> None:
-    room = positions(encoder.backbone.config)
-    for name in ("question_max_length", "passage_max_length"):
-        if getattr(settings, name) > room:
-            flag = name.replace("_", "-")
-            raise SettingsError(f"--{flag}: the model reads at most {room} tokens")
 
 
 def _texts(examples: Iterable[Example]) -> Iterator[str]:

@@ -137,7 +137,7 @@ def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
         with work.file(CURVES, content=False) as file:
             file.write(draw_curves(work.directory / METRICS))
     with work.file(CARD, content=False) as card:
-        card.write(model_card(settings, counts).encode())
+        card.write(model_card(settings, model.config, counts).encode())
     return work.finish(counts, drop=(BEST, CHECKPOINT))
 
 
@@ -169,9 +169,10 @@ def _fit(
         valid = Mixture([ExampleFile(settings.valid_file)], [1.0])
     at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
     torch.manual_seed(settings.seed)
-    model, tokens = starting_model(settings, chain.from_iterable(files))
+    run = work.run if work else Run()
+    model, tokens = starting_model(settings, chain.from_iterable(files), run)
     engine = Engine(model, group, autocasting(settings.precision, device()))
-    temperature = settings.temperature or 1.0
+    temperature = settings.temperature or model.config.temperature
     objective = Objective(temperature, settings.learn_temperature, settings.symmetric).to(device())
     trainer = Trainer(engine, objective, plan, Journal(work, settings), settings, at)
     if at.checkpoints:
@@ -340,14 +341,14 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
 
     torch.manual_seed(settings.seed)
     files = [] if settings.init else [ExampleFile(path) for path, _ in weighted_files(settings)]
-    model, tokens = starting_model(settings, chain.from_iterable(files))
-    model = finished(model, settings.temperature or 1.0)
+    model, tokens = starting_model(settings, chain.from_iterable(files), work.run)
+    model = finished(model, settings.temperature or model.config.temperature)
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
     counts["untrained"] = True
     with work.file(CARD, content=False) as card:
-        card.write(model_card(settings, counts).encode())
+        card.write(model_card(settings, model.config, counts).encode())
     return work.finish(counts)
 
 

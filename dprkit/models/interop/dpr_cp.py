@@ -15,11 +15,13 @@ from typing import Any
 from torch import Tensor
 
 from dprkit.errors import InputError
-from dprkit.models.interop.folder import built, config_in, local
+from dprkit.models.interop.folder import built, config_in
 from dprkit.models.interop.hf_dpr import FIXED, below
+from dprkit.models.interop.hub import local
 from dprkit.models.interop.pickled import plain, read_torch_file
+from dprkit.models.interop.tokenizer import tokenizer_in
 from dprkit.models.interop.tower import Foreign, Tower, configured
-from dprkit.models.tokens import TOKENIZER, Files, load_tokenizer
+from dprkit.models.tokens import TOKENIZER, Files
 from dprkit.settings import ConvertSettings
 
 LENGTH = 256
@@ -42,15 +44,16 @@ def read(path: Path, settings: ConvertSettings) -> Foreign:
             "config and tokenizer by --backbone"
         )
     backbone = _bert(path, str(source), said=settings.backbone is not None)
-    tokenizer = load_tokenizer(backbone)
+    tokenizer = tokenizer_in(backbone)
     tokenizer = lowering(*tokenizer, bool(params.get("do_lower_case", True)))
     length = int(params.get("sequence_length") or LENGTH)
     usual = {"question_max_length": length, "passage_max_length": length}
-    towers = [_tower(weights, side, path, backbone) for side in ("question_model", "ctx_model")]
+    question, passage = (
+        _tower(weights, side, path, backbone, tokenizer) for side in ("question_model", "ctx_model")
+    )
     mapped = ["question_model.* is the question encoder", "ctx_model.* is the passage encoder"]
-    mapped += ["encode_proj is the projection"] if towers[0][1] else []
+    mapped += ["encode_proj is the projection"] if question.head else []
     mapped.append(f"config and tokenizer are those of {source}")
-    question, passage = (Tower(model, tokenizer, head) for model, head in towers)
     return Foreign(question, passage, configured(settings, FIXED, usual), mapped)
 
 
@@ -88,12 +91,13 @@ def _bert(path: Path, source: str, said: bool) -> Path:
 
 
 def _tower(
-    weights: dict[str, Tensor], side: str, path: Path, backbone: Path
-) -> tuple[Any, dict[str, Tensor] | None]:
+    weights: dict[str, Tensor], side: str, path: Path, folder: Path, tokenizer: tuple[Any, Files]
+) -> Tower:
     own = below(weights, f"{side}.")
     head = below(own, "encode_proj.") or None
     bert = {name: value for name, value in own.items() if not name.startswith("encode_proj.")}
-    return built(config_in(backbone), bert, path), head
+    backbone, idle = built(config_in(folder), bert, path)
+    return Tower(backbone, tokenizer, path, head, idle)
 
 
 def lowering(tokenizer: Any, files: Files, wanted: bool) -> tuple[Any, Files]:

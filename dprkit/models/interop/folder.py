@@ -1,4 +1,7 @@
-"""Foreign folders: their JSON files, their weights, and the transformer that these make."""
+"""Foreign folders: their JSON files, their weights, and the transformer that these make.
+
+Whoever reads one comes through here: `convert`, its --backbone, and `train --init`.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,38 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dprkit.errors import FormatError, InputError, reading
-from dprkit.models.checkpoints import hush, load_backbone, whole
+from dprkit.errors import FormatError, InputError, loading, reading
+from dprkit.models.checkpoints import hush, load_transformer, whole
 from dprkit.models.interop.pickled import read_torch_file
+from dprkit.models.interop.tokenizer import tokenizer_in
 from dprkit.models.interop.tower import Tower
-from dprkit.models.tokens import load_tokenizer
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
+OTHERS = {
+    "*.gguf": "GGUF",
+    "*.onnx": "ONNX",
+    "onnx/*.onnx": "ONNX",
+    "tf_model.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "openvino*/*.xml": "OpenVINO",
+}
+"""Forms of weights that are not read."""
 
 
-def local(source: str) -> Path:
-    """The file or folder `source`, fetched from the Hugging Face hub where it is a name there."""
-    path = Path(source)
-    if path.exists():
-        return path
-    if source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise InputError(f"{source}: no such file or folder; check the path")
-    from huggingface_hub import snapshot_download
-
-    hush()
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]
-    try:
-        return Path(snapshot_download(source, allow_patterns=patterns))
-    except (OSError, ValueError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(
-            f"{source}: no such folder, nor found on the hub: {problem}; check the name"
-        ) from None
+# --- JSON ---------------------------------------------------------------------------------------
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises InputError, FormatError."""
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """The value of a JSON file, of the type `kind`. Raises InputError, FormatError."""
     with reading(path):
         data = path.read_bytes()
     try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {error}; not supported") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise FormatError(path, 1, f"not JSON: {error}") from None
 
 
@@ -58,71 +56,124 @@ def json_in(folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a Hugging Face folder, in one file or several, by their names."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json says. Raises InputError for what dprkit would read otherwise than meant."""
+    config = json_in(folder, CONFIG)
+    if (folder / ADAPTER).is_file():
+        raise InputError(
+            f"{folder}: holds an adapter ({ADAPTER}); merge it into its base model first (peft: "
+            "merge_and_unload, then save_pretrained) and name that folder"
+        )
+    if not config:
+        raise InputError(f"{folder}: has no {CONFIG}; name the folder of a Hugging Face model")
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            raise InputError(f"{folder}: its weights are quantized ({key}), which is not supported")
+    kind = config.get("model_type")
+    if config.get("is_encoder_decoder") or kind == "t5":
+        raise InputError(f"{folder}: holds a {kind} model; encoders only")
+    _check_code(folder, config)
+    return config
 
-    for name in (SAFETENSORS, TORCH):
-        index = folder / f"{name}.index.json"
-        names = set(read_json(index)["weight_map"].values()) if index.is_file() else {name}
-        files = [folder / one for one in sorted(names)]
-        if not all(file.is_file() for file in files):
-            continue
-        try:
-            parts = [load_file(f) if name == SAFETENSORS else read_torch_file(f) for f in files]
-        except SafetensorError as error:
-            raise InputError(f"{folder}: its weights are damaged: {error}") from None
-        return {key: value for part in parts for key, value in part.items()}
-    raise InputError(f"{folder}: holds no weights ({SAFETENSORS} or {TORCH}); not a whole model")
+
+def _check_code(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a model that transformers does not know: its own code would have to run."""
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        own = "; it needs code of its own, which is never run" if config.get("auto_map") else ""
+        raise InputError(f"{folder}: transformers has no model of the type {kind!r}{own}")
 
 
-def backbone_in(folder: Path) -> nn.Module:
-    """The transformer of a folder, whether its weights are safetensors or an older file."""
-    if any(folder.glob(f"{SAFETENSORS}*")):
-        return load_backbone(folder)
-    return built(config_in(folder), read_weights(folder), folder)
+# --- the model ------------------------------------------------------------------------------------
 
 
 def config_in(folder: Path) -> Any:
-    """The config of a Hugging Face folder. Raises InputError."""
+    """The transformers config of a folder. Raises InputError."""
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        problem = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: its {CONFIG} cannot be used: {problem}") from None
+    said = read_config(folder)
+    hush()
+    with loading(folder, f"its {CONFIG} cannot be used"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    kind = said.get("position_embedding_type") or "absolute"
+    with loading(folder, f"its {CONFIG} cannot be used"):
+        known = kind == "absolute" or hasattr(type(config)(), "position_embedding_type")
+    if not known:
+        raise InputError(
+            f"{folder}: its {CONFIG} says position_embedding_type {kind!r}, which transformers' "
+            f"{config.model_type} does not have; its vectors would be those of another model"
+        )
+    return config
 
 
-def built(config: Any, weights: dict[str, Tensor], where: Path | str) -> nn.Module:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a Hugging Face folder, in one file or several, by their names."""
+    for name in (SAFETENSORS, TORCH):
+        index = folder / f"{name}.index.json"
+        names = {name}
+        if index.is_file():
+            names = set(read_json(index, dict[str, Any]).get("weight_map", {}).values())
+        files = [folder / one for one in sorted(names)]
+        if not all(file.is_file() for file in files):
+            continue
+        parts = [read_safetensors(f) if name == SAFETENSORS else read_torch_file(f) for f in files]
+        return {key: value for part in parts for key, value in part.items()}
+    raise InputError(f"{folder}: holds no weights ({SAFETENSORS} or {TORCH}){other_form(folder)}")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    from safetensors.torch import load_file
+
+    with reading(path), loading(path, "damaged"):
+        return load_file(path)
+
+
+def other_form(folder: Path) -> str:
+    """`"; its weights are ONNX, ..."` where a folder has weights in a form that is not read."""
+    forms = {form for pattern, form in OTHERS.items() if any(folder.glob(pattern))}
+    if not forms:
+        return "; not a whole model"
+    return (
+        f"; its weights are in the form of {', '.join(sorted(forms))}, which is not read: save the "
+        "model with transformers' save_pretrained"
+    )
+
+
+def backbone_in(folder: Path) -> tuple[nn.Module, list[str]]:
+    """The transformer of a folder, whether its weights are safetensors or an older file.
+
+    And the weights of heads that are passed over.
+    """
+    config = config_in(folder)
+    if any(folder.glob(f"{SAFETENSORS}*")):
+        return load_transformer(folder)
+    return built(config, read_weights(folder), folder)
+
+
+def built(
+    config: Any, weights: dict[str, Tensor], where: Path | str
+) -> tuple[nn.Module, list[str]]:
     """The transformer that `config` describes, with `weights` under their Hugging Face names.
 
-    Raises InputError where some are missing or have another shape.
+    Raises InputError where some are missing, have another shape, or are not used.
     """
     from transformers import AutoModel
 
     hush()
-    with torch.device("meta"):
-        kind: Any = type(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
-    try:
+    with loading(where, "its weights do not fit its config"):
+        with torch.device("meta"):
+            auto: Any = AutoModel
+            kind = type(auto.from_config(config, trust_remote_code=False))
         model, info = kind.from_pretrained(
             None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
         )
-    except RuntimeError as error:
-        raise InputError(f"{where}: its weights do not fit its config: {_last(error)}") from None
     return whole(model, info, where)
-
-
-def _last(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()
 
 
 def tower_in(folder: Path) -> Tower:
     """The transformer and the tokenizer of a Hugging Face folder, without a projection."""
-    config = json_in(folder, CONFIG)
-    if not config:
-        raise InputError(f"{folder}: has no {CONFIG}; name the folder of a Hugging Face model")
-    if config.get("is_encoder_decoder") or config.get("model_type") == "t5":
-        raise InputError(f"{folder}: holds a {config.get('model_type')} model; encoders only")
-    return Tower(backbone_in(folder), load_tokenizer(folder))
+    backbone, idle = backbone_in(folder)
+    return Tower(backbone, tokenizer_in(folder), folder, idle=idle)

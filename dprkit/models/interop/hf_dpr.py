@@ -17,14 +17,17 @@ from torch import Tensor
 from dprkit.errors import InputError, MismatchError
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import save_tokenizer
-from dprkit.models.interop.folder import CONFIG, built, json_in, read_weights
+from dprkit.models.interop.folder import CONFIG, built, config_in, json_in, read_weights
 from dprkit.models.interop.probes import Forward, check, sides_of
+from dprkit.models.interop.tokenizer import tokenizer_in
 from dprkit.models.interop.tower import Foreign, Tower, configured
-from dprkit.models.tokens import PAIR, Tokens, load_tokenizer
+from dprkit.models.tokens import PAIR, Tokens
 from dprkit.settings import ConvertSettings
 
 ROLES = {"question_encoder": "question", "ctx_encoder": "passage"}
 CLASSES = {"DPRQuestionEncoder": "question", "DPRContextEncoder": "passage"}
+KNOWN = tuple(f"{role}.{part}." for role in ROLES for part in ("bert_model", "encode_proj"))
+"""How the names of a DPR encoder's weights begin."""
 OWN = ("model_type", "architectures", "projection_dim", "transformers_version", "dtype")
 """What a DPRConfig says that is not about its BERT."""
 FIXED = {"pooling": "cls", "similarity": "dot", "straight_apostrophe": True}
@@ -90,11 +93,11 @@ def _tower(folder: Path, role: str) -> Tower:
             f"{folder}: its weights are those of a {ROLES[prefix]} encoder ({prefix}.*); "
             f"name it with --{ROLES[prefix]}-encoder"
         )
-    return Tower(
-        built(_bert_config(folder), below(weights, f"{prefix}.bert_model."), folder),
-        load_tokenizer(folder),
-        below(weights, f"{prefix}.encode_proj.") or None,
-    )
+    bert, head = (below(weights, f"{prefix}.{part}.") for part in ("bert_model", "encode_proj"))
+    if strange := [name for name in weights if not name.startswith(KNOWN)]:
+        raise InputError(f"{folder}: its weights have {strange[0]}, which no DPR encoder has")
+    backbone, idle = built(_bert_config(folder), bert, folder)
+    return Tower(backbone, tokenizer_in(folder), folder, head or None, idle)
 
 
 def _prefix(weights: dict[str, Tensor], folder: Path) -> str:
@@ -114,7 +117,7 @@ def below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _bert_config(folder: Path) -> Any:
     from transformers import BertConfig
 
-    known = json_in(folder, CONFIG)
+    known = config_in(folder).to_dict()
     return BertConfig(**{name: value for name, value in known.items() if name not in OWN})
 
 

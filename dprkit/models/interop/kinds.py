@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from dprkit.errors import InputError, SettingsError
+from dprkit.errors import InputError, SettingsError, reading
 from dprkit.models.config import is_retriever
 from dprkit.models.interop import (
     dpr_cp,
@@ -14,10 +14,22 @@ from dprkit.models.interop import (
     sentence_transformers,
     transformer,
 )
-from dprkit.models.interop.folder import CONFIG, local
+from dprkit.models.interop.folder import (
+    ADAPTER,
+    CONFIG,
+    other_form,
+    read_config,
+    read_safetensors,
+)
+from dprkit.models.interop.hub import local
+from dprkit.models.interop.modules import MODULES
 from dprkit.models.interop.pickled import read_torch_file
 from dprkit.models.interop.tower import Foreign
+from dprkit.progress import Note, silent
 from dprkit.settings import ConvertSettings
+
+FORMS = {b"GGUF": "GGUF file", b"\x89HDF": "TensorFlow file (HDF5)", b"\x08": "ONNX file"}
+"""How files of weights that are not read begin."""
 
 
 class Sources(NamedTuple):
@@ -27,14 +39,19 @@ class Sources(NamedTuple):
     passage: Path | None
 
 
-def read_foreign(settings: ConvertSettings) -> tuple[str, Foreign]:
+def read_foreign(settings: ConvertSettings, note: Note = silent) -> tuple[str, Foreign]:
     """The kind of the source and what it holds. Raises InputError, MismatchError."""
-    sources = Sources(
-        local(str(settings.source or settings.question_encoder)),
-        local(settings.passage_encoder) if settings.passage_encoder else None,
-    )
-    kind = settings.kind or _kind(sources)
+    sources = sources_of(settings, note)
+    kind = settings.kind or kind_of(sources)
     return kind, _read(kind, sources, settings)
+
+
+def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
+    """Where what is read lies; a name on the hub is fetched."""
+    return Sources(
+        local(str(settings.source or settings.question_encoder), note),
+        local(settings.passage_encoder, note) if settings.passage_encoder else None,
+    )
 
 
 def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign:
@@ -54,7 +71,7 @@ def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign:
     return transformer.read(question, passage, settings)
 
 
-def _kind(sources: Sources) -> str:
+def kind_of(sources: Sources) -> str:
     """What a source is, by its files; both folders of a pair are of one kind."""
     kinds = [_kind_of(path) for path in sources if path]
     if len(set(kinds)) > 1:
@@ -76,15 +93,26 @@ def _kind_of(path: Path) -> str:
         return "hf-dpr"
     if (path / CONFIG).is_file():
         return "transformer"
+    if (path / ADAPTER).is_file():
+        read_config(path)  # says what to do with an adapter
+    other = other_form(path).removesuffix("; not a whole model")
     raise InputError(
-        f"{path}: has neither {CONFIG} nor {sentence_transformers.MODULES}; "
+        f"{path}: has neither {CONFIG} nor {MODULES}{other}; "
         "name the folder of a model, or a checkpoint file"
     )
 
 
 def _kind_of_file(path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        begin = file.read(8)
+    for mark, form in FORMS.items():
+        if begin.startswith(mark):
+            raise InputError(
+                f"{path}: is a {form}, which is not read; name the folder that transformers' "
+                "save_pretrained made of the model"
+            )
     if path.suffix == ".safetensors":
-        weights = qa_retriever.weights_of(path)
+        weights = read_safetensors(path)
     else:
         state = read_torch_file(path)
         if dpr_cp.is_checkpoint(state):

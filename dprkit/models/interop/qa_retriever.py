@@ -15,11 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from dprkit.errors import InputError, SettingsError
-from dprkit.models.interop.folder import built, config_in, local
+from dprkit.models.interop.folder import built, config_in, read_safetensors
 from dprkit.models.interop.hf_dpr import below
+from dprkit.models.interop.hub import local
 from dprkit.models.interop.pickled import read_torch_file
+from dprkit.models.interop.tokenizer import tokenizer_in
 from dprkit.models.interop.tower import Foreign, Tower, configured
-from dprkit.models.tokens import load_tokenizer
 from dprkit.settings import ConvertSettings
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -30,13 +31,7 @@ USUAL = {"similarity": "cosine", "question_max_length": 512, "passage_max_length
 def weights_of(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint file by name, whatever dict they lie in."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path}: damaged: {error}") from None
+        return read_safetensors(path)
     return tensors_in(read_torch_file(path))
 
 
@@ -64,15 +59,16 @@ def read(path: Path, settings: ConvertSettings) -> Foreign:
     bert = below(weights, prefix)
     config = config_in(folder)
     config.vocab_size = len(bert[WORDS])  # fz-openqa adds tokens of its own
-    tokenizer = load_tokenizer(folder)
+    tokenizer = tokenizer_in(folder)
     if tokenizer[0].get_vocab_size() > config.vocab_size:
         raise InputError(
             f"{folder}: its tokenizer has {tokenizer[0].get_vocab_size()} tokens and {path} "
             f"has vectors for {config.vocab_size}; name the tokenizer it was trained with"
         )
-    backbone = built(config, bert, path)
+    backbone, idle = built(config, bert, path)
     question, passage = (
-        Tower(backbone, tokenizer, _head(weights, side, path)) for side in ("q_proj", "e_proj")
+        Tower(backbone, tokenizer, path, _head(weights, side, path), idle)
+        for side in ("q_proj", "e_proj")
     )
     mapped = [
         f"{prefix}* is the transformer of both encoders",

@@ -1,16 +1,14 @@
 """sentence-transformers folders: a Transformer, its Pooling, then maybe Dense and Normalize.
 
-modules.json lists the modules; a Router holds two such rows, for questions and for passages.
-What dprkit has no counterpart for is refused by name. Both spellings of the pooling (a flag a
-mode, or its name), and the prompts and similarity of config_sentence_transformers.json are read.
+What the folder's files say is read by modules.py. What dprkit has no counterpart for is refused
+by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from torch import Tensor
@@ -18,25 +16,27 @@ from torch import Tensor
 from dprkit.errors import InputError
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import save_tokenizer
-from dprkit.models.interop.folder import json_in, read_json, read_weights, tower_in
+from dprkit.models.interop.folder import json_in, read_weights, tower_in
+from dprkit.models.interop.modules import (
+    CONFIG,
+    DOCUMENT,
+    LENGTHS,
+    MODULES,
+    QUERY,
+    ROUTER,
+    FolderFile,
+    check_dense,
+    check_normalize,
+    prompts_of,
+    read_folder,
+    read_pooling,
+    read_rows,
+    read_transformer,
+    unused_prompts,
+)
 from dprkit.models.interop.tower import Foreign, Tower, configured
 from dprkit.models.tokens import SETTINGS, TOKENIZER, Files, Tokens
 from dprkit.settings import ConvertSettings
-
-MODULES = "modules.json"
-ROUTER = "router_config.json"
-CONFIG = "config_sentence_transformers.json"
-LENGTH = "sentence_bert_config.json"
-POOLINGS = {"cls": "cls", "mean": "mean", "cls_token": "cls", "mean_tokens": "mean"}
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-QUERY, DOCUMENT = "query", "document"
-
-
-class Module(NamedTuple):
-    """One module of a folder: the name of its class, and where its files are."""
-
-    kind: str
-    folder: Path
 
 
 @dataclass
@@ -47,7 +47,8 @@ class Row:
     pooling: str
     include_prompt: bool
     unit_length: bool
-    max_length: int
+    lengths: tuple[int, int]
+    """Tokens of a question and of a passage that are read."""
 
 
 def is_sentence_transformer(folder: Path) -> bool:
@@ -56,19 +57,19 @@ def is_sentence_transformer(folder: Path) -> bool:
 
 def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
     """A folder, one with a Router, or a folder a side."""
+    said = read_folder(question), read_folder(passage or question)
     rows = _rows(question)
     if passage:
         rows = [rows[0], _rows(passage)[-1]]
     first, last = rows[0], rows[-1]
-    config = json_in(question, CONFIG), json_in(passage or question, CONFIG)
-    prefixes = _prompt(config[0], (QUERY,)), _prompt(config[1], DOCUMENT_PROMPTS)
+    prefixes = prompts_of(said[0])[0], prompts_of(said[1])[1]
     for name in ("pooling", "unit_length"):
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; not supported")
     if any(prefixes) and not (first.include_prompt and last.include_prompt):
         raise InputError(f"{question}: its Pooling leaves prompts out; not supported")
-    similarity, why = _similarity(first, config[0], question)
-    lengths = {"question_max_length": first.max_length, "passage_max_length": last.max_length}
+    similarity, why = _similarity(first, said[0], question)
+    lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
     texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
     fixed: dict[str, Any] = {"pooling": first.pooling}
     if first.unit_length:
@@ -78,11 +79,13 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     mapped = [f"Pooling is {found.pooling} pooling", why]
     mapped += ["Dense is the projection"] if first.tower.head else []
     mapped += ["the prompts are prefixes"] if any(prefixes) else []
+    for name in unused_prompts(said[0]):
+        mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
     return Foreign(first.tower, last.tower if len(rows) > 1 else None, found, mapped)
 
 
-def _similarity(row: Row, config: dict[str, Any], folder: Path) -> tuple[str, str]:
-    name = config.get("similarity_fn_name") or "cosine"  # the library's own default
+def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:
+    name = said.similarity_fn_name or "cosine"  # the library's own default
     if row.unit_length:
         return "cosine", "Normalize is cosine similarity"
     if name not in ("cosine", "dot"):
@@ -91,76 +94,35 @@ def _similarity(row: Row, config: dict[str, Any], folder: Path) -> tuple[str, st
     return name, f"the similarity is {name}, as the folder says or by default{note}"
 
 
-def _prompt(config: dict[str, Any], names: Sequence[str]) -> str:
-    """The text that the library puts before each question or passage."""
-    prompts = config.get("prompts") or {}
-    for name in (*names, config.get("default_prompt_name")):
-        if name in prompts:
-            return str(prompts[name])
-    return ""
-
-
 # --- rows of modules ----------------------------------------------------------------------------
 
 
 def _rows(folder: Path) -> list[Row]:
     """One row that serves both sides, or the question's and the passage's."""
-    listed = sorted(read_json(folder / MODULES), key=lambda one: one["idx"])
-    modules = [Module(_kind(one["type"]), folder / one["path"]) for one in listed]
-    if not modules or modules[0].kind != "Router":
-        return [_row(modules, folder, {})]
-    router = modules[0].folder
-    routes = read_json(router / ROUTER)
-    structure = routes["structure"]
-    if not {QUERY, DOCUMENT} <= structure.keys():
-        raise InputError(
-            f"{router}: its Router leads to {', '.join(structure)}; "
-            f"routes called {QUERY} and {DOCUMENT} are needed"
-        )
     towers: dict[Path, Tower] = {}
-    return [
-        _row(
-            [Module(_kind(routes["types"][one]), router / one) for one in structure[route]]
-            + modules[1:],
-            folder,
-            towers,
-        )
-        for route in (QUERY, DOCUMENT)
-    ]
+    return [_row(row, towers) for row in read_rows(folder)]
 
 
-def _kind(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _row(modules: list[Module], folder: Path, towers: dict[Path, Tower]) -> Row:
+def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
     """Read a row. `towers` holds the transformers that an earlier row has read."""
-    kinds = [module.kind for module in modules]
-    known = ("Transformer", "Pooling", "Dense", "Normalize")
-    for kind in kinds:
-        if kind not in known:
-            raise InputError(f"{folder}: has a module {kind}, which is not supported")
-    if kinds[:2] != ["Transformer", "Pooling"] or kinds != [k for k in known if k in kinds]:
-        raise InputError(
-            f"{folder}: its modules are {', '.join(kinds)}; Transformer, Pooling, then at most "
-            "Dense and Normalize are supported, in this order"
-        )
-    by_kind = {module.kind: module.folder for module in modules}
-    base = by_kind["Transformer"]
+    pooling, include_prompt = read_pooling(folders["Pooling"])
+    if "Dense" in folders:
+        check_dense(folders["Dense"])
+    if "Normalize" in folders:
+        check_normalize(folders["Normalize"])
+    base = folders["Transformer"]
+    said = read_transformer(base)
     if base not in towers:
-        towers[base] = _transformer(base)
+        tower = tower_in(base)
+        if said.do_lower_case:
+            tower.tokenizer = _lowering(*tower.tokenizer)
+        towers[base] = tower
     tower = towers[base]
-    if "Dense" in by_kind:
-        tower = Tower(tower.backbone, tower.tokenizer, _dense(by_kind["Dense"]))
-    pooling, include_prompt = _pooling(by_kind["Pooling"])
-    return Row(tower, pooling, include_prompt, "Normalize" in by_kind, _length(base, tower))
-
-
-def _transformer(folder: Path) -> Tower:
-    tower = tower_in(folder)
-    if json_in(folder, LENGTH).get("do_lower_case"):
-        tower.tokenizer = _lowering(*tower.tokenizer)
-    return tower
+    most = said.max_seq_length or _model_max_length(base) or tower.room
+    lengths = said.query_length or most, said.document_length or most
+    if "Dense" in folders:
+        tower = replace(tower, head=_dense(folders["Dense"]))
+    return Row(tower, pooling, include_prompt, "Normalize" in folders, lengths)
 
 
 def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
@@ -171,36 +133,19 @@ def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
     return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
 
 
-def _length(folder: Path, tower: Tower) -> int:
-    """Tokens of a text that are read, as the library cuts it."""
-    said = json_in(folder, LENGTH).get("max_seq_length")
-    said = said or json_in(folder, SETTINGS).get("model_max_length") or tower.room
-    return int(min(said, tower.room))
-
-
-def _pooling(folder: Path) -> tuple[str, bool]:
-    """The pooling, and whether it counts the tokens of a prompt."""
-    known = json_in(folder, "config.json")
-    modes = known.get("pooling_mode")
-    if modes is None:
-        flags = [name for name, on in known.items() if name.startswith("pooling_mode_") and on]
-        modes = [name.removeprefix("pooling_mode_") for name in flags]
-    modes = [modes] if isinstance(modes, str) else modes
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        names = " with ".join(modes) or "unknown"
-        raise InputError(f"{folder}: its pooling is {names}; only cls and mean are supported")
-    return POOLINGS[modes[0]], bool(known.get("include_prompt", True))
+def _model_max_length(folder: Path) -> int:
+    """Tokens of a text as the tokenizer has it, or 0 where it does not say."""
+    said = json_in(folder, SETTINGS).get("model_max_length")
+    return int(said) if isinstance(said, int | float) and said > 0 else 0
 
 
 def _dense(folder: Path) -> dict[str, Tensor]:
-    """The projection of a Dense module. Raises InputError where it is more than linear."""
-    known = json_in(folder, "config.json")
-    activation = str(known.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    if not activation.endswith(".Identity") or known.get("use_residual"):
-        what = "a residual" if known.get("use_residual") else activation.rpartition(".")[2]
-        raise InputError(f"{folder}: its Dense has {what}; only a linear one is supported")
+    """The projection of a Dense module."""
     weights = read_weights(folder)
-    weight = weights["linear.weight"]
+    weight = weights.get("linear.weight")
+    strange = weights.keys() - {"linear.weight", "linear.bias"}
+    if weight is None or weight.dim() != 2 or strange:
+        raise InputError(f"{folder}: holds {', '.join(sorted(weights))}; no Dense")
     return {"weight": weight, "bias": weights.get("linear.bias", weight.new_zeros(len(weight)))}
 
 
@@ -268,7 +213,7 @@ def _write_transformer(
         save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
     else:
         save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
-    _write_json(folder / LENGTH, {"max_seq_length": length, "do_lower_case": False})
+    _write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
 
 
 def _write_rest(folder: Path, encoder: Encoder, name: str, first: int) -> list[tuple[str, str]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from torch import Tensor, nn
 
-from dprkit.errors import MismatchError
-from dprkit.models.bi_encoder import BiEncoder, Encoder, device, positions
+from dprkit.errors import MismatchError, SettingsError, loading
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.measure import measured
 from dprkit.models.tokens import Files, Tokens, tokens_for
-from dprkit.settings import ConvertSettings
+from dprkit.settings import ConvertSettings, TrainSettings
 
 COSINE_TEMPERATURE = 0.05
 """Only training needs it, and most sources do not tell theirs."""
@@ -24,13 +27,17 @@ class Tower:
 
     backbone: nn.Module
     tokenizer: tuple[Any, Files]
+    where: Path
+    """The folder or file it was read from."""
     head: dict[str, Tensor] | None = None
     """weight (D, H) and bias (D) of a projection after pooling."""
+    idle: list[str] = field(default_factory=list)
+    """Weights of heads that are passed over."""
 
-    @property
+    @cached_property
     def room(self) -> int:
-        """Tokens the transformer can read."""
-        return positions(self.backbone.config)
+        """Tokens that the transformer can read. Raises InputError where the two do not fit."""
+        return measured(self.backbone, self.tokenizer[0], self.where)
 
 
 @dataclass
@@ -43,6 +50,21 @@ class Foreign:
     mapped: list[str] = field(default_factory=list)
     """What became what, a sentence each, for the report."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether one transformer serves both sides."""
+        return self.passage is None or self.passage.backbone is self.question.backbone
+
+    @property
+    def use(self) -> RetrieverConfig:
+        """The config, with what the towers say of themselves."""
+        return msgspec.structs.replace(
+            self.config,
+            shared=self.shared,
+            separate_heads=self.shared and self.passage is not None,
+            projection=_width(self.question, self.passage),
+        )
+
 
 def configured(
     settings: ConvertSettings, fixed: dict[str, Any], usual: dict[str, Any]
@@ -54,7 +76,8 @@ def configured(
     given = {
         name: value
         for name in RetrieverConfig.__struct_fields__
-        if (value := getattr(settings, name, None)) is not None
+        if name != "kind"  # the flag says what the source is
+        and (value := getattr(settings, name, None)) is not None
     }
     for name in given.keys() & fixed.keys():
         if given[name] != fixed[name]:
@@ -68,17 +91,22 @@ def configured(
     return RetrieverConfig(**known)
 
 
-def assembled(found: Foreign) -> tuple[BiEncoder, Tokens]:
-    """The model, in evaluation mode on `device()`, and the way it reads text."""
+def assembled(
+    found: Foreign, settings: ConvertSettings | TrainSettings
+) -> tuple[BiEncoder, Tokens]:
+    """The model, in evaluation mode on `device()`, and the way it reads text.
+
+    Lengths are cut to what the transformers can read. Raises SettingsError for one that a flag
+    asks for beyond it, InputError where a transformer and its tokenizer do not fit.
+    """
     question, passage = found.question, found.passage
-    shared = passage is None or passage.backbone is question.backbone
+    rooms = question.room, (question if found.shared or passage is None else passage).room
+    check_lengths(settings, rooms)
     config = msgspec.structs.replace(
-        found.config,
-        shared=shared,
-        separate_heads=shared and passage is not None,
-        projection=_width(question, passage),
-        question_max_length=min(found.config.question_max_length, question.room),
-        passage_max_length=min(found.config.passage_max_length, (passage or question).room),
+        found.use,
+        question_max_length=min(found.config.question_max_length, rooms[0]),
+        passage_max_length=min(found.config.passage_max_length, rooms[1]),
+        positions=rooms,
     )
     first = _encoder(question, config)
     second = _encoder(passage, config) if passage else first
@@ -88,9 +116,18 @@ def assembled(found: Foreign) -> tuple[BiEncoder, Tokens]:
             "these two encoders are no pair"
         )
     tokens = tokens_for(question.tokenizer, config)
-    if passage and not shared:
+    if passage and not found.shared:
         tokens.read_passages_with(*passage.tokenizer)
     return BiEncoder(first, second, config).eval().to(device()), tokens
+
+
+def check_lengths(settings: ConvertSettings | TrainSettings, rooms: tuple[int, int]) -> None:
+    """Raises SettingsError for a length beyond what the transformers can read."""
+    names = "question_max_length", "passage_max_length"
+    for name, room in zip(names, rooms, strict=True):
+        if (getattr(settings, name) or 0) > room:
+            flag = name.replace("_", "-")
+            raise SettingsError(f"--{flag}: the model reads at most {room} tokens")
 
 
 def _width(question: Tower, passage: Tower | None) -> int | None:
@@ -102,7 +139,9 @@ def _width(question: Tower, passage: Tower | None) -> int | None:
 
 
 def _encoder(tower: Tower, config: RetrieverConfig) -> Encoder:
-    encoder = Encoder(tower.backbone, config)
+    with loading(tower.where, "the model cannot be used as an encoder of texts"):
+        encoder = Encoder(tower.backbone, config)
     if encoder.projection is not None and tower.head is not None:
-        encoder.projection.load_state_dict(tower.head)
+        with loading(tower.where, "its projection does not fit its transformer"):
+            encoder.projection.load_state_dict(tower.head)
     return encoder
