@@ -130,7 +130,13 @@ def tuning(report: Any) -> None:
 
 
 def searching(report: Any) -> None:
-    say(f"{report.questions:,} questions, {report.topk} passages each")
+    found = f"{report.most:,}"
+    if report.fewest < report.most:
+        mean = report.passages / report.questions
+        found = f"{report.fewest:,} to {found} (on average {mean:,.1f})"
+    say(f"{report.questions:,} questions, {found} passages each")
+    if report.short:
+        say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
 def evaluation(report: Any) -> None:

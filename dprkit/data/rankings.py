@@ -61,10 +61,12 @@ def _hit(foreign: _ForeignHit) -> Hit:
     )
 
 
-def write_ranking(ranking: Ranking, file: BinaryIO) -> None:
-    """Write a ranking as a line of results.jsonl."""
+def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:
+    """Write a ranking as a line of results.jsonl, with or without the texts of its passages."""
     ctxs = [
-        {"id": h.id, "title": h.title, "text": h.text, "score": h.score}
+        {"id": h.id, "title": h.title}
+        | ({"text": h.text} if texts else {})
+        | {"score": h.score}
         | ({} if h.has_answer is None else {"has_answer": h.has_answer})
         for h in ranking.hits
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.answers import answer_flags, invalid_patterns
+from dprkit.data.answers import answer_flags, has_token, invalid_patterns
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import read_results, write_ranking
 from dprkit.data.trec import write_trec
-from dprkit.errors import EmptyAnswer, FormatError, InputError, SettingsError
+from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.evaluation.metrics import (
     MRR_DEPTH,
     bootstrap_interval,
@@ -26,7 +26,7 @@ from dprkit.evaluation.metrics import (
 )
 from dprkit.manifests import Manifest
 from dprkit.progress import Run
-from dprkit.records import Ranking
+from dprkit.records import Hit, Ranking
 from dprkit.settings import EvaluateSettings, required
 
 Table = dict[str, dict[str, Any]]
@@ -61,6 +61,8 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     with draft(directory, "results", settings, inputs, run) as work:
         manifest = work.done or _evaluate(work, settings, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
+    for note in report.notes if work.done else ():
+        run.progress.note(note)
     names = ("metrics.json", "results.jsonl", "run.trec")
     report.outputs = [str(directory / name) for name in names]
     report.inputs = {name: known.identity for name, known in manifest.inputs.items()}
@@ -107,9 +109,9 @@ class Outputs:
     def __init__(self, results: Any, trec: Any = None) -> None:
         self.results, self.trec = results, trec
 
-    def write(self, ranking: Ranking) -> None:
+    def write(self, ranking: Ranking, texts: bool) -> None:
         if self.results is not None:
-            write_ranking(ranking, self.results)
+            write_ranking(ranking, self.results, texts)
             write_trec(ranking, self.trec)
 
 
@@ -124,6 +126,8 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     questions = list(read_questions(path))
     for question in questions:
         _refuse_empty_answer(question.answers, path, question.question)
+    if not any(question.answers or question.gold for question in questions):
+        raise _nothing_to_find(path)
     searcher = open_index(
         str(settings.index), settings.retriever, settings.passages, note=run.progress.note
     )
@@ -144,66 +148,149 @@ def _refusing_empty(rankings: Iterable[Ranking], path: str) -> Iterator[Ranking]
 
 def _refuse_empty_answer(answers: Iterable[str], path: str, question: str) -> None:
     for answer in answers:
-        if not answer.strip():
+        if not has_token(answer):
             problem = "an answer is empty and would match every passage; remove it"
             raise FormatError(path, f"question {question!r}", problem)
+
+
+def _nothing_to_find(source: str | None) -> InputError:
+    return InputError(f"{source}: no question has an answer or a gold passage to look for")
+
+
+class _Tally:
+    """What is kept of each ranking, which is a few numbers."""
+
+    def __init__(self) -> None:
+        self.answers: list[int | None] = []
+        self.gold: list[int | None] = []
+        """The rank of the first passage with an answer, and of the first gold one."""
+        self.lengths: list[int] = []
+        self.tied: list[range] = []
+        """Depths at which equal scores decide whether a first hit counts."""
+        self.flagged = self.without_answers = self.without_texts = self.bad_patterns = 0
+
+    def add(self, ranking: Ranking, match: str) -> None:
+        """Count a judged ranking."""
+        question, hits, ranks = ranking.question, ranking.hits, []
+        self.lengths.append(len(hits))
+        flagged = any(hit.has_answer is not None for hit in hits)
+        self.flagged += flagged
+        if flagged or (question.answers and not hits):
+            ranks.append(first_hit([bool(hit.has_answer) for hit in hits]))
+            self.answers += ranks
+        elif question.answers:
+            self.without_texts += 1
+        else:
+            self.without_answers += 1
+        if question.gold:
+            named = set(question.gold)
+            ranks.append(first_hit([hit.id in named for hit in hits]))
+            self.gold.append(ranks[-1])
+        self.tied += [depths for depths in (_tied(hits, rank) for rank in ranks) if depths]
+        if match == "regex":
+            self.bad_patterns += len(invalid_patterns(question.answers))
+
+
+def _tied(hits: Sequence[Hit], rank: int | None) -> range:
+    """The depths that cut through the passages whose score equals that of the one at `rank`."""
+    if rank is None:
+        return range(0)
+    score, first, last = hits[rank - 1].score, rank, rank
+    while first > 1 and hits[first - 2].score == score:
+        first -= 1
+    while last < len(hits) and hits[last].score == score:
+        last += 1
+    return range(first, last)
 
 
 def _measured(
     rankings: Iterable[Ranking], settings: EvaluateSettings, run: Run, outputs: Outputs
 ) -> EvaluateReport:
-    """Judge each ranking as it comes; memory is one ranking and two numbers a question."""
-    answers: list[int | None] = []
-    gold: list[int | None] = []
-    unjudged = bad_patterns = questions = shallow = 0
+    """Judge each ranking as it comes; memory is one ranking and a few numbers a question."""
+    tally = _Tally()
     run.progress.start("judging", None, "questions")
     for ranking in rankings:
-        judged = _judged(ranking, settings.match)
-        outputs.write(judged)
-        questions += 1
-        shallow += len(judged.hits) < max(settings.topk)
-        if ranking.question.answers or any(h.has_answer is not None for h in ranking.hits):
-            answers.append(first_hit([bool(hit.has_answer) for hit in judged.hits]))
-        else:
-            unjudged += 1
-        if ranking.question.gold:
-            named = set(ranking.question.gold)
-            gold.append(first_hit([hit.id in named for hit in judged.hits]))
-        if settings.match == "regex":
-            bad_patterns += len(invalid_patterns(ranking.question.answers))
+        judged = _judged(ranking, settings)
+        outputs.write(judged, settings.texts)
+        tally.add(judged, settings.match)
         run.progress.advance(1)
     run.progress.finish()
     source = settings.results or settings.questions
-    if not questions:
+    if not tally.lengths:
         raise InputError(f"{source}: holds no question; there is nothing to measure")
-    if not answers and not gold:
-        raise InputError(f"{source}: no question has an answer or a gold passage to look for")
-    metrics, intervals = _tables(answers, gold, settings.topk)
-    counts = {"answer_recall": len(answers), "passage_recall": len(gold)}
+    if tally.without_texts and not tally.flagged:
+        tally.answers.clear()  # of rankings without a passage, which alone say nothing
+    if not tally.answers and not tally.gold:
+        if tally.without_texts:
+            raise InputError(
+                f"{source}: its passages have neither texts nor has_answer, so no answer can be "
+                "looked for; write the rankings with their texts"
+            )
+        raise _nothing_to_find(source)
+    topk = _depths(tally, settings)
+    metrics, intervals = _tables(tally.answers, tally.gold, topk)
+    counts = {"answer_recall": len(tally.answers), "passage_recall": len(tally.gold)}
     counts = {name: count for name, count in counts.items() if count}
-    counts["mrr"] = len(_ranked_by(answers, gold))
-    report = EvaluateReport(questions, metrics, counts, intervals, inputs={})
-    _note(report, unjudged, "questions without answers count in no answer recall", run)
-    _note(report, bad_patterns, "answers are no valid regular expression and match nothing", run)
-    _note(report, shallow, f"rankings have fewer than {max(settings.topk)} passages", run)
+    counts["mrr"] = len(_ranked_by(tally.answers, tally.gold))
+    report = EvaluateReport(len(tally.lengths), metrics, counts, intervals, inputs={})
+    _tell(report, tally, settings, topk, run)
     return report
 
 
-def _note(report: EvaluateReport, count: int, what: str, run: Run) -> None:
-    if count:
-        report.notes.append(f"{count} {what}")
-        run.progress.warn(f"{count} {what}")
+def _depths(tally: _Tally, settings: EvaluateSettings) -> tuple[int, ...]:
+    """The depths of `settings` that were measured.
+
+    An index gives all that it finds. Rankings of a file may have been cut at the longest one.
+    """
+    if settings.results is None:
+        return settings.topk
+    longest = max(tally.lengths)
+    depths = tuple(k for k in settings.topk if k <= longest)
+    if not depths:
+        raise InputError(
+            f"{settings.results}: no ranking has more than {longest} passages, so nothing can be "
+            f"measured at --topk {','.join(map(str, settings.topk))}; give a smaller depth"
+        )
+    return depths
 
 
-def _judged(ranking: Ranking, match: str) -> Ranking:
-    """The ranking with has_answer set from its texts; kept as it is where there are none."""
+def _tell(
+    report: EvaluateReport,
+    tally: _Tally,
+    settings: EvaluateSettings,
+    topk: tuple[int, ...],
+    run: Run,
+) -> None:
+    """Add to the report what changes the meaning of its figures, and say it."""
+    warn, note = run.progress.warn, run.progress.note
+    deepest, cut_off = max(topk), settings.results is not None
+    left_out = [f"@{k}" for k in settings.topk if k not in topk]
+    if left_out:
+        what = f"no ranking of {settings.results} has more than {max(tally.lengths)} passages"
+        report.notes.append(f"not measured: {', '.join(left_out)}; {what}")
+        warn(report.notes[-1])
+    short = sum(length < deepest for length in tally.lengths)
+    tied = sum(any(k in depths for k in topk) for depths in tally.tied)
+    cut = "what was cut off counts as not found" if cut_off else "the index found no more"
+    for count, what, say in (
+        (tally.without_answers, "questions without answers, not in answer_recall", warn),
+        (tally.without_texts, "questions whose passages have no texts, not in answer_recall", warn),
+        (tally.bad_patterns, "answers that are no regular expression and match nothing", warn),
+        (short, f"rankings of fewer than {deepest} passages ({cut})", warn if cut_off else note),
+        (tally.lengths.count(0), "questions that found nothing and count as misses", warn),
+        (tied, "first hits that a depth counts by the order of equal scores only", note),
+    ):
+        if count:
+            report.notes.append(f"{what}: {count:,}")
+            say(report.notes[-1])
+
+
+def _judged(ranking: Ranking, settings: EvaluateSettings) -> Ranking:
+    """The ranking with has_answer set from its texts; kept as it is where a file has none."""
     answers = ranking.question.answers
-    if not answers or not any(hit.text for hit in ranking.hits):
+    if not answers or (settings.results and not any(hit.text for hit in ranking.hits)):
         return ranking
-    try:
-        flags = answer_flags(answers, [hit.text for hit in ranking.hits], match)
-    except EmptyAnswer as error:
-        raise InputError(f"question {ranking.question.question!r}: {error}") from None
+    flags = answer_flags(answers, [hit.text for hit in ranking.hits], settings.match)
     hits = (
         msgspec.structs.replace(hit, has_answer=flag)
         for hit, flag in zip(ranking.hits, flags, strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
+from typing import BinaryIO
 
 import msgspec
 
@@ -14,7 +16,7 @@ from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
 from dprkit.progress import Run
-from dprkit.records import Question
+from dprkit.records import Ranking
 from dprkit.retrieval.fusion import RRF_K, Fusion, tune
 from dprkit.retrieval.opening import open_index
 from dprkit.retrieval.searcher import DEPTH, Hybrid, Searcher
@@ -22,12 +24,20 @@ from dprkit.settings import SearchSettings, required
 
 
 class SearchReport(msgspec.Struct):
-    """What was searched and where the rankings are. `fusion`: how two indexes were put together."""
+    """What was searched and where the rankings are. `fusion`: how two indexes were put together.
+
+    `passages`: how many were found for all questions together; `fewest` and `most` for one.
+    `short`: questions for which fewer than `topk` were found.
+    """
 
     questions: int
     topk: int
     fusion: Fusion | None
     outputs: list[str]
+    passages: int = 0
+    fewest: int = 0
+    most: int = 0
+    short: int = 0
     notes: list[str] = []
 
 
@@ -37,17 +47,29 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
         raise SettingsError("no questions given; name a file with --questions, or - for stdin")
     report = SearchReport(0, settings.topk, None, [settings.output])
     searcher = open_searcher(settings, run, report)
-    write = write_ranking if settings.format == "results" else write_trec
+    write: Callable[[Ranking, BinaryIO], None] = write_trec
+    if settings.format == "results":
+        write = partial(write_ranking, texts=settings.texts)
     run.progress.start("searching", None, "questions")
-    questions = _counted(read_questions(settings.questions), report)
+    found: list[int] = []
+    empty: list[str] = []
     with write_file(settings.output) as file:
+        questions = read_questions(settings.questions)
         rankings = searcher.rankings(questions, settings.topk, settings.batch_size)
         while batch := list(islice(rankings, settings.batch_size)):
             for ranking in batch:
                 write(ranking, file)
+                found.append(len(ranking.hits))
+                empty += [] if ranking.hits else [ranking.question.id]
             file.flush()
             run.progress.advance(len(batch))
     run.progress.finish()
+    report.questions, report.passages = len(found), sum(found)
+    report.fewest, report.most = min(found, default=0), max(found, default=0)
+    report.short = sum(count < settings.topk for count in found)
+    if empty:
+        report.notes.append(f"found nothing for {len(empty):,} questions, such as {empty[0]!r}")
+        run.progress.warn(report.notes[-1])
     return report
 
 
@@ -78,12 +100,6 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
                 raise InputError(f"{report.notes[-1]}; none is left to look for")
             run.progress.warn(report.notes[-1])
     return searcher
-
-
-def _counted(questions: Iterator[Question], report: SearchReport) -> Iterator[Question]:
-    for question in questions:
-        report.questions += 1
-        yield question
 
 
 def _fusion(settings: SearchSettings, searcher: Searcher, report: SearchReport) -> Fusion:

@@ -239,6 +239,9 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     format: Annotated[
         Literal["results", "trec"], about("Lines of results.jsonl, or a TREC run.")
     ] = "results"
+    texts: Annotated[
+        bool, about("Write the passages' texts too; without them the file is ten times smaller.")
+    ] = True
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,3 +282,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     match: Annotated[
         Literal["string", "regex"], about("How an answer is looked for in a passage.")
     ] = "string"
+    texts: Annotated[
+        bool,
+        about(
+            "Write the passages' texts into results.jsonl; without them it is ten times smaller."
+        ),
+    ] = True

@@ -7,6 +7,7 @@ import pytest
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.settings import EvaluateSettings
+from tests.conftest import call
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "data" / "eval_fixtures" / "dpr"
 
@@ -34,9 +35,14 @@ ROWS = [
 def test_answer_recall_is_what_a_hand_counts(tmp_path):
     report = measured(tmp_path, ROWS, topk=(1, 2, 5))
     assert report.questions == 3
-    assert report.metrics["answer_recall"] == pytest.approx({"1": 1 / 3, "2": 2 / 3, "5": 2 / 3})
-    assert report.metrics["mrr"] == pytest.approx({"5": (0.5 + 0 + 1) / 3})
-    assert report.notes == ["3 rankings have fewer than 5 passages"]
+    assert report.metrics["answer_recall"] == pytest.approx({"1": 1 / 3, "2": 2 / 3})
+    assert report.metrics["mrr"] == pytest.approx({"2": (0.5 + 0 + 1) / 3})
+    source = tmp_path / "their.json"
+    assert report.notes == [
+        f"not measured: @5; no ranking of {source} has more than 2 passages",
+        "rankings of fewer than 2 passages (what was cut off counts as not found): 1",
+        "first hits that a depth counts by the order of equal scores only: 1",
+    ]
 
 
 def test_the_files_hold_what_the_report_says(tmp_path):
@@ -72,9 +78,9 @@ def test_without_an_output_folder_it_only_measures(tmp_path):
 
 def test_mrr_is_of_answers_unless_every_question_names_its_gold_passage(tmp_path):
     rows = [result("a", ["x"], ["x"], gold=["wiki:9"]), result("b", ["x"], ["y", "x"])]
-    report = measured(tmp_path, rows, topk=(5,))
+    report = measured(tmp_path, rows, topk=(2,))
     assert report.counts == {"answer_recall": 2, "passage_recall": 1, "mrr": 2}
-    assert report.metrics["mrr"] == {"5": 0.75}
+    assert report.metrics["mrr"] == {"2": 0.75}
 
 
 def test_gold_passages_are_found_behind_dprs_prefix(tmp_path):
@@ -100,7 +106,7 @@ def test_invalid_patterns_are_counted_and_match_nothing(tmp_path):
     rows = [result("a", ["(", "Par.s"], ["Paris"]), result("b", ["("], ["("])]
     report = measured(tmp_path, rows, match="regex", topk=(1,))
     assert report.metrics["answer_recall"] == {"1": 0.5}
-    assert report.notes == ["2 answers are no valid regular expression and match nothing"]
+    assert report.notes == ["answers that are no regular expression and match nothing: 2"]
 
 
 def test_flags_are_taken_as_they_are_where_there_is_no_text(tmp_path):
@@ -111,6 +117,41 @@ def test_flags_are_taken_as_they_are_where_there_is_no_text(tmp_path):
     }
     report = measured(tmp_path, [row], topk=(1, 2))
     assert report.metrics["answer_recall"] == {"1": 0.0, "2": 1.0}
+
+
+def test_a_file_without_texts_and_flags_is_not_taken_for_misses(tmp_path):
+    """Its passages cannot be judged, so answer recall is of the others, or of none."""
+    bare = {"question": "a", "answers": ["x"], "ctxs": [{"id": "1", "score": 2}]}
+    with pytest.raises(InputError, match="neither texts nor has_answer"):
+        measured(tmp_path, [bare])
+    report = measured(tmp_path, [bare, result("b", ["y"], ["y"])], topk=(1,))
+    assert (report.counts["answer_recall"], report.metrics["answer_recall"]["1"]) == (1, 1.0)
+    assert "questions whose passages have no texts, not in answer_recall: 1" in report.notes
+    report = measured(tmp_path, [{**bare, "gold": ["1"]}], topk=(1,))
+    assert report.metrics == {"passage_recall": {"1": 1.0}, "mrr": {"1": 1.0}}
+
+
+def test_a_depth_that_no_ranking_has_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"more than 2 passages.*--topk 20,100; give a smaller"):
+        measured(tmp_path, ROWS, topk=(20, 100))
+
+
+@pytest.mark.parametrize(
+    ("scores", "hit", "topk", "count"),
+    [
+        ([3, 3, 3], 1, (1, 3), 1),  # the hit is first of three equal ones: @1 depends
+        ([3, 3, 3], 2, (3,), 0),  # all of them are within @3
+        ([3, 2, 2], 1, (1,), 0),
+        ([3, 2, 2], 2, (1, 3), 0),
+        ([3, 2, 2], 3, (2,), 1),
+    ],
+)
+def test_first_hits_that_hang_on_a_tie_are_counted(tmp_path, scores, hit, topk, count):
+    ctxs = [{"id": f"{n}", "text": "y", "score": score} for n, score in enumerate(scores, 1)]
+    row = {"question": "q", "gold": [f"{hit}"], "ctxs": ctxs}
+    notes = measured(tmp_path, [row], topk=topk).notes
+    told = [int(note.split(": ")[-1]) for note in notes if "equal scores" in note]
+    assert told == ([count] if count else [])
 
 
 def test_index_and_results_together_are_refused(tmp_path):
@@ -127,6 +168,89 @@ def test_mended_results_are_measured_after_a_refusal(tmp_path):
     with pytest.raises(FormatError):
         measured(tmp_path, [ROWS[0], result("b", [""], ["t"])])
     assert measured(tmp_path, ROWS).questions == 3
+
+
+# --- through the command line ---------------------------------------------------------------------
+
+PASSAGES = {"1": "red apple", "2": "red pear", "3": "blue sky", "4": "red wine"}
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    """A folder with a BM25 index of four passages, and questions with answers."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": id_, "text": text} for id_, text in PASSAGES.items()]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = [
+        {"question": "what is red", "answers": ["pear"], "passage_ids": ["2"]},
+        {"question": "what is blue", "answers": ["sky"], "passage_ids": ["3"]},
+        {"question": "what is green", "answers": ["grass"], "passage_ids": ["1"]},
+    ]
+    Path("q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    built = call("index", "--type", "bm25", "--passages", "p.jsonl", "--output-dir", "index", "-q")
+    assert (built.exit_code, built.stderr) == (0, "")
+    return tmp_path
+
+
+def test_an_index_is_measured_at_every_depth_and_a_file_at_those_it_has(words):
+    """A BM25 index gives all that it finds; a file of rankings may have been cut."""
+    searched = ["evaluate", "--index", "index", "--questions", "q.jsonl", "--topk", "1,2,10"]
+    result = call(*searched, "--output-dir", "r", "-q")
+    assert "questions that found nothing and count as misses: 1" in result.stderr
+    metrics = json.loads(Path("r/metrics.json").read_bytes())["metrics"]
+    assert metrics["passage_recall"] == {"1": 1 / 3, "2": 2 / 3, "10": 2 / 3}
+    again = call("evaluate", "--results", "r/results.jsonl", "--topk", "1,2,10", "--json", "-q")
+    found = json.loads(again.stdout)["metrics"]
+    assert found["passage_recall"] == {"1": 1 / 3, "2": 2 / 3}
+    assert list(found["mrr"]) == ["2"]
+    assert "not measured: @10; no ranking of r/results.jsonl has more than 3" in again.stderr
+    table = call("evaluate", "--results", "r/results.jsonl", "--topk", "1,2,10")
+    assert "@10" not in table.stdout
+
+
+def test_search_counts_what_it_found(words):
+    line = ["search", "--index", "index", "--questions", "q.jsonl", "-o", "out.jsonl"]
+    found = json.loads(call(*line, "--json").stdout)
+    counts = {"questions": 3, "passages": 4, "fewest": 0, "most": 3, "short": 3, "topk": 100}
+    assert {name: found[name] for name in counts} == counts
+    assert found["notes"] == ["found nothing for 1 questions, such as '2'"]
+    told = call(*line).stderr
+    assert "3 questions, 0 to 3 (on average 1.3) passages each" in told
+    assert "3 found fewer than the 100 asked for" in told
+    assert call(*line, "-q").stderr == "Warning: found nothing for 1 questions, such as '2'\n"
+
+
+def test_results_without_texts_give_the_same_figures_again(words):
+    line = ["evaluate", "--index", "index", "--questions", "q.jsonl", "--topk", "1,2"]
+    figures = {}
+    for kind, more in (("whole", []), ("bare", ["--no-texts"])):
+        call(*line, *more, "--output-dir", kind)
+        assert ('"text"' in Path(kind, "results.jsonl").read_text()) == (kind == "whole")
+        again = call("evaluate", "--results", f"{kind}/results.jsonl", "--topk", "1,2", "--json")
+        figures[kind] = json.loads(again.stdout)["metrics"]
+        assert figures[kind] == json.loads(Path(kind, "metrics.json").read_bytes())["metrics"]
+    assert figures["whole"] == figures["bare"]
+
+
+def test_a_search_without_texts_can_be_measured_by_its_gold_passages(words):
+    rows = [{"question": text, "answers": ["pear"]} for text in ("red", "found nowhere")]
+    Path("plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("q", "plain"):
+        line = ["search", "--index", "index", "--questions", f"{name}.jsonl", "--no-texts"]
+        assert call(*line, "-o", name).exit_code == 0
+    (first, *_) = map(json.loads, Path("q").read_text().splitlines())
+    assert [set(hit) for hit in first["ctxs"]] == [{"id", "title", "score"}] * 3
+    refused = call("evaluate", "--results", "plain")
+    assert (refused.exit_code, "neither texts nor has_answer" in refused.stderr) == (1, True)
+
+
+def test_questions_with_nothing_to_look_for_are_refused_before_the_search(words, monkeypatch):
+    Path("plain.txt").write_text("what is red\n")
+    monkeypatch.setattr("dprkit.retrieval.opening.open_index", lambda *_, **__: 1 / 0)
+    result = call("evaluate", "--index", "index", "--questions", "plain.txt", "--output-dir", "r")
+    expected = "Error: plain.txt: no question has an answer or a gold passage to look for"
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
+    assert not Path("r").exists()
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs ../shared/data/eval_fixtures")
