@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -86,9 +88,7 @@ def _report(
 ) -> TuneReport:
     best = recommend(points, settings)
     note = (
-        f"dprkit index --type {best.type}"
-        + (f" --nprobe {best.nprobe}" if best.nprobe else "")
-        + (f" --ef-search {best.ef_search}" if best.ef_search else "")
+        _command(settings, best)
         if best
         else "no type that was tried keeps to the limits; allow more, or try other --types"
     )
@@ -98,6 +98,16 @@ def _report(
     return TuneReport(
         counts["passages"], counts["questions"], settings.topk, rows, best, outputs, [note]
     )
+
+
+def _command(settings: TuneSettings, best: Point) -> str:
+    """The command that builds the recommended index, beside the embeddings."""
+    embeddings = Path(str(settings.embeddings))
+    folder = embeddings.with_name(f"index-{re.sub('[^A-Za-z0-9]+', '-', best.type)}")
+    words = ["dprkit", "index", "--embeddings", str(embeddings), "--type", best.type]
+    words += ["--nprobe", str(best.nprobe)] if best.nprobe else []
+    words += ["--ef-search", str(best.ef_search)] if best.ef_search else []
+    return shlex.join([*words, "--output-dir", str(folder)])
 
 
 def recommend(points: list[Point], settings: TuneSettings) -> Point | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, fields_of
 
@@ -26,7 +24,7 @@ A bi-encoder ({config.pooling} pooling, {config.similarity}) that started from {
 
 From the shell:
 
-    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv
+    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
 
 With dprkit:
 
@@ -40,15 +38,21 @@ With transformers (retriever.yaml names the pooling, and how title and text are 
     model = AutoModel.from_pretrained("THIS_FOLDER/question_encoder")
     tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER/question_encoder")
 
-With sentence-transformers, after `dprkit convert THIS_FOLDER --to sentence-transformers
---output-dir OUT`:
+With sentence-transformers, after
+
+    dprkit convert THIS_FOLDER --to sentence-transformers --output-dir OUT
+
+by
 
     from sentence_transformers import SentenceTransformer
     model = SentenceTransformer("OUT")
 
 ## Recipe
 
-{_recipe(settings)}
+Paths are as they were given, from the folder in which the command ran.
+
+```yaml
+{_recipe(settings)}```
 """
 
 
@@ -75,12 +79,16 @@ def _figures(counts: dict[str, Any]) -> str:
 
 
 def _recipe(settings: TrainSettings) -> str:
-    """The settings that are not at their default, as a recipe has them."""
-    fields = fields_of(TrainSettings)
-    values = msgspec.to_builtins(settings)
-    shown = [
-        f"      {name}: {values[name]}"
-        for name, field in fields.items()
-        if getattr(settings, name) != field.default and name != "output_dir"
-    ]
-    return "\n".join(["    train:", *shown])
+    """The settings that are not at their default, as a recipe: YAML that dprkit reads again."""
+    import yaml
+
+    values = {name: getattr(settings, name) for name in fields_of(TrainSettings)}
+    own = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value != fields_of(TrainSettings)[name].default and name != "output_dir"
+    }
+    text: str = yaml.safe_dump(
+        {"train": own}, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True
+    )
+    return text

@@ -1,10 +1,14 @@
 import json
+import shlex
+import shutil
 
 import pytest
 
 from dprkit.errors import InputError, SettingsError
+from dprkit.manifests import read_manifest
 from dprkit.retrieval.tuning import Point, recommend, tune_index
 from dprkit.settings import TuneSettings
+from tests.conftest import shell
 
 
 def point(name, recall, p50, memory=10, p95=None):
@@ -54,7 +58,11 @@ def test_types_are_measured_and_one_is_recommended(small_index, questions, tmp_p
     flat, ivf = report.rows
     assert flat.recall == 1 and ivf.recall >= 0.99 and ivf.nprobe >= 1
     assert report.recommended in report.rows
-    assert report.notes[0].startswith(f"dprkit index --type {report.recommended.type}")
+    made = shell(*shlex.split(report.notes[0])[1:])  # as it would be pasted
+    assert made.returncode == 0, made.stderr
+    index = small_index.parent / f"index-{report.recommended.type}"
+    assert read_manifest(index).settings["type"] == report.recommended.type
+    shutil.rmtree(index)
     points = json.loads((tmp_path / "tuning" / "tuning.json").read_text())
     recalls = [p["recall"] for p in points if p["type"] == "ivf"]
     assert recalls == sorted(recalls)

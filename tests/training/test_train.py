@@ -23,7 +23,7 @@ from dprkit.settings import (
     TrainSettings,
 )
 from dprkit.training.train import train
-from tests.conftest import SMALL
+from tests.conftest import SMALL, call
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +263,16 @@ def test_a_validation_that_was_stopped_is_made_again(sets, tmp_path, monkeypatch
     for name in ("epochs.jsonl", "metrics.jsonl"):
         both = [(tmp_path / run / name).read_text().splitlines() for run in ("broken", "whole")]
         assert len(both[0]) == len(both[1])
+
+
+def test_the_recipe_of_the_model_card_trains_the_same_model(sets, tmp_path):
+    settings = small(sets, tmp_path / "m", title_join=" ", symmetric=True)
+    train(settings)
+    card = (tmp_path / "m/README.md").read_text()
+    (tmp_path / "again.yaml").write_text(card.partition("```yaml\n")[2].partition("```")[0])
+    words = ("train", "--config", tmp_path / "again.yaml", "--output-dir", tmp_path / "again")
+    assert call(*words, "--quiet").exit_code == 0
+    assert content(tmp_path / "again") == content(tmp_path / "m")
 
 
 def test_training_ends_when_validation_gets_no_better(sets, tmp_path):
