@@ -32,15 +32,13 @@ def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
     decode_row = msgspec.json.Decoder(kind).decode
 
     def checked(row: Row, path: Path | str) -> T:
+        if not row.raw.isascii():
+            decode(row.raw, path, row.where)  # msgspec passes over what it does not look for
         try:
             return decode_row(row.raw)
-        except UnicodeDecodeError:
-            decode(row.raw, path, row.where)
-            raise
         except msgspec.ValidationError as error:
             raise FormatError(path, row.where, _plain(error) + _hint(error, row, kind)) from None
         except msgspec.DecodeError as error:
-            decode(row.raw, path, row.where)  # a byte that is no UTF-8 explains more
             raise FormatError(path, row.where, f"not JSON: {_broken(error, row)}") from None
         except RecursionError:
             raise FormatError(path, row.where, "JSON that is nested too deeply") from None

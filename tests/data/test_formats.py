@@ -531,3 +531,12 @@ def test_the_scores_of_hard_negatives_may_be_numbers_or_texts_or_lack(
     row = {"question": "q", "positive_ctxs": [], "hard_negative_ctxs": contexts}
     [example] = read_examples(save(tmp_path, json.dumps(row).encode()))
     assert example.hard_negative_scores == expected
+
+
+def test_bytes_that_are_no_utf8_are_refused_even_where_nobody_reads_them(tmp_path):
+    """In the name or the value of a field that no record has; msgspec passes over these."""
+    for extra in (b'"k\xd5y": 1', b'"other": "\xed\xa0\x80"'):
+        path = tmp_path / "q.jsonl"
+        path.write_bytes(b'{"question": "a"}\n{"question": "b", ' + extra + b"}\n")
+        with pytest.raises(FormatError, match=r"q\.jsonl:2: not UTF-8"):
+            list(read_questions(path))

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dprkit.data.formats import read_examples, read_passages, read_questions, read_results
+from dprkit.data.examples import read_examples
+from dprkit.data.passages import read_passages
+from dprkit.data.questions import read_questions
+from dprkit.data.rankings import read_results
 from dprkit.errors import DprkitError
 from dprkit.records import Passage
 from tests.conftest import call, shell

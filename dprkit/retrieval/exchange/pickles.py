@@ -194,6 +194,11 @@ class _Machine:
             raise EOFError
         return data
 
+    def frame(self, length: int) -> None:
+        """A frame begins: so many bytes of the pickle must follow."""
+        if length > self.size - self.file.tell():
+            raise EOFError
+
     def number(self, width: int) -> int:
         return int.from_bytes(self.take(width), "little")
 
@@ -369,7 +374,7 @@ def _push(value: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
 
 OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     pickle.PROTO: lambda m: m.take(1),
-    pickle.FRAME: lambda m: m.take(8),
+    pickle.FRAME: lambda m: m.frame(m.number(8)),
     pickle.MARK: lambda m: m.marks.append(len(m.stack)),
     pickle.POP: lambda m: m.stack.pop(),
     pickle.NONE: _push(lambda m: None),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dprkit.errors import FormatError, InputError, MismatchError, reading
+from dprkit.errors import DprkitError, FormatError, InputError, MismatchError, reading
 from dprkit.retrieval.exchange.pickles import Array, values
 
 ROWS = 4096
@@ -114,9 +114,11 @@ def _of_npy(path: Path, ids: Path | None) -> Iterator[Block]:
     try:
         with reading(path):
             shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except ValueError as error:
+    except DprkitError:
+        raise
+    except Exception as error:  # numpy parses the header as Python, which fails in many ways
         problem = "cut short, or no array of numbers"
-        raise FormatError(path, 1, f"{problem} ({str(error).splitlines()[0]})") from None
+        raise FormatError(path, 1, f"{problem} ({type(error).__name__})") from None
     if len(shape) != 2:
         raise FormatError(path, 1, f"an array of shape {shape}; expected (rows, dimensions)")
     names = _lines(ids) if ids else iter(())

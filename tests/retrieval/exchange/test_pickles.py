@@ -220,3 +220,20 @@ def test_flipped_bytes_end_in_one_line_or_in_other_vectors(seed, tmp_path):
             assert len(str(error)) < 500
         else:
             assert all(math.prod(b.vectors.shape) < 1000 for b in found)
+
+
+def test_a_frame_that_promises_more_than_there_is_is_refused(tmp_path):
+    data = pickle.dumps(pairs(), 4)
+    assert data[2:3] == pickle.FRAME
+    longer = data[:3] + struct.pack("<Q", len(data)) + data[11:]
+    with pytest.raises(pickle.UnpicklingError):
+        pickle.loads(longer)
+    with pytest.raises(FormatError, match="cut"):
+        read(written(tmp_path, longer))
+
+
+def test_an_npy_header_that_is_no_python_is_refused(tmp_path):
+    np.save(tmp_path / "v.npy", np.zeros((3, 8), np.float32))
+    data = (tmp_path / "v.npy").read_bytes().replace(b"(3, 8), }", b"(3,}}}}}}")
+    with pytest.raises(FormatError, match="no array of numbers"):
+        list(blocks(written(tmp_path, data, name="v.npy"), in_order=True))
