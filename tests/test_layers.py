@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "records", "progress", "interrupts", "version"},
     {"settings", "files"},
     {"manifests", "leases"},
-    {"artifacts", "recipes"},
+    {"artifacts", "plans", "recipes"},
     {"pieces"},
     {"data"},
     {"models"},
@@ -37,6 +37,7 @@ SINGLE = {
     "artifacts",
     "leases",
     "pieces",
+    "plans",
     "recipes",
     "version",
 }

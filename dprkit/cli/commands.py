@@ -32,7 +32,11 @@ class Command:
     """A stage at the command line."""
 
     home: str
-    """"module:function"; imported when the command runs."""
+    """"module:function"; imported when the command runs.
+
+    The module of a stage that `dprkit run` runs has `plan` too, which tells by the settings what
+    the stage reads and writes, or refuses them.
+    """
     render: Render
     in_run: bool = True
     """Whether `dprkit run` runs it where the recipe mentions it, in the order of the table."""

@@ -7,12 +7,14 @@ import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from dprkit import plans
 from dprkit.cli import render
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
@@ -25,6 +27,7 @@ from dprkit.cli.stage import (
     RecipeName,
     Restart,
     Sets,
+    check_outputs,
     run_stage,
     tell,
     tell_fallback,
@@ -57,8 +60,7 @@ def run(
             raise SettingsError(
                 f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
             )
-        if not any(command.in_run and name in found.written for name, command in COMMANDS.items()):
-            raise SettingsError(f"{found.source}: names no stage; there is nothing to run")
+        plans.check(_plans(found, as_json))
         around = Run(display(quiet), tuple(sys.argv), restart)
         around.progress.note(f"recipe {found.name}: {found.source}")
         end.report = {"recipe": found.name, "stages": {}, "outputs": []}
@@ -69,18 +71,36 @@ def run(
             render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
 
 
+def _stages(recipe: Recipe) -> list[str]:
+    """The stages that a run of `recipe` has, in their order."""
+    return [name for name, command in COMMANDS.items() if command.in_run and name in recipe.written]
+
+
+def _plans(recipe: Recipe, as_json: bool) -> dict[str, plans.Plan]:
+    """What each stage will read and write; every value of the recipe and of --set is checked."""
+    for stage in STAGES:
+        recipe.explain(stage, {})
+    if not _stages(recipe):
+        raise SettingsError(f"{recipe.source}: names no stage; there is nothing to run")
+    made = {}
+    for stage in _stages(recipe):
+        settings = recipe.stage(stage, {})[0]
+        check_outputs(settings, as_json)
+        module = import_module(COMMANDS[stage].home.partition(":")[0])
+        made[stage] = module.plan(settings)
+    return made
+
+
 def _run_stages(
     recipe: Recipe, run: Run, quiet: bool | None, end: Ending
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each stage's name and report, which is shown unless `quiet` is None."""
-    for stage, command in COMMANDS.items():
-        if not command.in_run or stage not in recipe.written:
-            continue
+    for stage in _stages(recipe):
         run.progress.note(f"== {stage}")
         end.resumes = partial(_goes_on, recipe, stage, end)
         report, told = run_stage(recipe, stage, {}, run, {})
         if quiet is not None:
-            tell(report, command.render, quiet)
+            tell(report, COMMANDS[stage].render, quiet)
         yield stage, told
 
 

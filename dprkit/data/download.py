@@ -47,6 +47,7 @@ from dprkit.errors import (
     reading,
 )
 from dprkit.files import Hashing, appearing
+from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.settings import DownloadSettings
 
@@ -98,13 +99,24 @@ def download(
     earlier download knows, OutputError where the disk is too small, LockedError while another
     run fetches the same file.
     """
+    targets = _targets(settings)
+    with _client(settings) as client:
+        return _Downloads(client, settings, run, yes, dry_run).run_all(targets)
+
+
+def plan(settings: DownloadSettings) -> Plan:
+    """What is written. Raises SettingsError for an unknown name."""
+    targets = _targets(settings)
+    files = (str(Path(settings.output_dir) / target.result) for target in targets)
+    return Plan({"catalog": [settings.catalog] if settings.catalog else []}, files=tuple(files))
+
+
+def _targets(settings: DownloadSettings) -> list[Target]:
     if not settings.names:
         raise SettingsError("nothing to fetch; name some resources, or see them with --list")
     _check_mirror(settings.mirror)
     resources = match_resources(settings.names, load_catalog(settings.catalog))
-    targets = targets_of(resources, settings.decompress)
-    with _client(settings) as client:
-        return _Downloads(client, settings, run, yes, dry_run).run_all(targets)
+    return targets_of(resources, settings.decompress)
 
 
 def _check_mirror(mirror: str | None) -> None:

@@ -31,6 +31,7 @@ from dprkit.data.streams import STDIN, Row, decode, open_source
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
 from dprkit.manifests import is_artifact
+from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Example, Question
 from dprkit.settings import SelectSettings, required
@@ -69,7 +70,7 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     A folder is an artifact: left alone when it is up to date. Raises SettingsError for settings
     that contradict each other and FormatError for what the sources hold.
     """
-    _check(settings)
+    plan(settings)
     if settings.output is None:
         return _select_into_folder(settings, run)
     report = SelectReport()
@@ -81,6 +82,21 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
         report.passages = side.count
     report.outputs = [settings.output, *side.paths]
     return report
+
+
+def plan(settings: SelectSettings) -> Plan:
+    """What is read and written. Raises SettingsError for settings that contradict each other."""
+    _check(settings)
+    reads = {"sources": settings.sources, "exclude": settings.exclude}
+    if settings.output is not None:
+        return Plan(reads, files=(settings.output, *_side_paths(settings)))
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    if STDIN in (*settings.sources, *settings.exclude):
+        raise SettingsError(
+            "-: a set read from stdin cannot be found up to date; write to --output"
+        )
+    files = _outputs(directory, list(_sizes(settings)), settings)
+    return Plan(reads, str(directory), tuple(files))
 
 
 def _check(settings: SelectSettings) -> None:
@@ -102,10 +118,6 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     inputs = {f"source {i}": path for i, path in enumerate(settings.sources)}
     inputs |= {f"exclude {i}": path for i, path in enumerate(settings.exclude)}
-    if STDIN in inputs.values():
-        raise SettingsError(
-            "-: a set read from stdin cannot be found up to date; write to --output"
-        )
     sizes = _sizes(settings)
     if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
         run = replace(run, restart=True)  # the side outputs are made with the sets, not from them

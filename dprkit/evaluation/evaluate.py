@@ -25,6 +25,7 @@ from dprkit.evaluation.metrics import (
     wilson_interval,
 )
 from dprkit.manifests import Manifest
+from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
 from dprkit.settings import EvaluateSettings, required
@@ -67,6 +68,14 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     report.outputs = [str(directory / name) for name in names]
     report.inputs = {name: known.identity for name, known in manifest.inputs.items()}
     return report
+
+
+def plan(settings: EvaluateSettings) -> Plan:
+    """What is read and written. Raises SettingsError for settings that contradict each other."""
+    inputs = _inputs(settings)
+    moved = {"retriever": settings.retriever, "passages": settings.passages}
+    reads = {name: [path] for name, path in {**inputs, **moved}.items() if path}
+    return Plan(reads, None if "-" in inputs.values() else settings.output_dir)
 
 
 def _inputs(settings: EvaluateSettings) -> dict[str, str]:

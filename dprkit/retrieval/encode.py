@@ -18,6 +18,7 @@ from dprkit.artifacts import Draft, draft
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.pieces import Pieces
+from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required
@@ -85,11 +86,9 @@ def encode_corpus(
 
     Raises FormatError for a duplicate or empty id.
     """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    retriever = required(settings.retriever, "--retriever", "retriever")
-    passages = required(settings.passages, "--passages", "corpus")
-    if passages == "-":
-        raise SettingsError("--passages: a corpus is read again at search; it cannot be stdin")
+    plan(settings)
+    directory = Path(str(settings.output_dir))
+    retriever, passages = str(settings.retriever), str(settings.passages)
     read_manifest(retriever, "retriever")
     part = _part(shard)
     if dry_run:
@@ -109,6 +108,22 @@ def encode_corpus(
             of = (counts["passages"], counts["dim"], shards, shards, 0)
             return EncodeReport(*of, outputs=[str(directory)])
         return _Encoding(settings, run, append).into(work, part)
+
+
+def plan(settings: EncodeSettings) -> Plan:
+    """What is read and written. Raises SettingsError, MissingExtra."""
+    directory = required(settings.output_dir, "--output-dir", "output")
+    retriever = required(settings.retriever, "--retriever", "retriever")
+    passages = required(settings.passages, "--passages", "corpus")
+    if passages == "-":
+        raise SettingsError("--passages: a corpus is read again at search; it cannot be stdin")
+    if settings.backend == "onnx" or settings.int8:  # the check imports numpy
+        from dprkit.models.backends.load import check_backend
+
+        check_backend(settings.backend, settings.int8, settings.precision)
+    if settings.engine == "ray":
+        need_extra("ray", "ray")
+    return Plan({"retriever": [retriever], "passages": [passages]}, directory)
 
 
 def _anywhere(settings: EncodeSettings) -> EncodeSettings:

@@ -172,6 +172,27 @@ def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
     return index
 
 
+def check_word(factory: str, flag: str = "--type") -> None:
+    """Raises SettingsError for a factory string that FAISS does not know for inner products.
+
+    Before the vectors are there: what depends on their width or number is left to `make`.
+    """
+    import faiss
+
+    try:
+        faiss.index_factory(64, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        if "could not parse" in str(error):
+            raise SettingsError(
+                f"{flag}: FAISS knows no {factory!r}; named kinds are auto, exact, bm25, milvus, "
+                f"{', '.join(NAMED)}{nearest(factory.lower(), NAMED)}"
+            ) from None
+        if "METRIC_L2" in str(error):
+            raise SettingsError(
+                f"{flag}: {factory!r} does not compare by inner product; take another"
+            ) from None
+
+
 def lists_of(index: Any) -> int:
     """The inverted lists of an index, 0 where it has none."""
     ivf = ivf_of(index)

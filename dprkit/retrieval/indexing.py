@@ -11,6 +11,7 @@ import msgspec
 from dprkit.artifacts import Draft, draft
 from dprkit.errors import DprkitError, InputError, MismatchError
 from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
+from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, required
 
@@ -51,6 +52,35 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     return IndexReport(
         counts["type"], counts["passages"], counts.get("dim", 0), [str(directory)], notes
     )
+
+
+def plan(settings: IndexSettings) -> Plan:
+    """What is read and written. Raises SettingsError for a type that nobody knows, MissingExtra."""
+    directory = required(settings.output_dir, "--output-dir", "output")
+    check_type(settings)
+    if settings.type == "bm25" and settings.passages:
+        return Plan({"passages": [settings.passages]}, directory)
+    embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
+    return Plan({"embeddings": [embeddings]}, directory)
+
+
+def check_type(settings: IndexSettings) -> None:
+    """Refuse a type, and what belongs to it, before any vector is there."""
+    from dprkit.retrieval import faiss_types
+
+    if settings.type == "auto":
+        faiss_types.size_of(settings.max_ram, "--max-ram")
+    elif settings.type == "milvus":
+        need_extra("milvus", "pymilvus", *([] if settings.uri else ["milvus_lite"]))
+        from dprkit.retrieval.milvus import check_uri
+
+        check_uri(settings.uri)
+    elif settings.type == "bm25":
+        from dprkit.retrieval.analyzer import analyzer_for
+
+        analyzer_for(settings.stemmer)
+    elif settings.type not in ("exact", *faiss_types.NAMED):
+        faiss_types.check_word(settings.type)
 
 
 def _inputs(settings: IndexSettings) -> dict[str, str | Input]:

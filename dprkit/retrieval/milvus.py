@@ -206,7 +206,7 @@ class Place:
         """Raises SettingsError for a URI that is none, or that holds a password."""
         self.embedded = uri is None
         self.folder = directory / FOLDER
-        self.uri = _checked(uri) if uri is not None else str(self.folder)
+        self.uri = check_uri(uri) or str(self.folder)
         self.made_from = dict(made_from)
         self.name = collection or f"dprkit_{made_from['embeddings'].rpartition(':')[2][:16]}"
         self.token_file = token_file
@@ -223,7 +223,10 @@ class Place:
         return lines[0].strip()
 
 
-def _checked(uri: str) -> str:
+def check_uri(uri: str | None) -> str | None:
+    """`uri`; raises SettingsError for one that is none, or that holds a password."""
+    if uri is None:
+        return None
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https", "tcp", "unix"):
         raise SettingsError(

@@ -136,7 +136,7 @@ def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> Train
 def inputs_of(settings: TrainSettings) -> dict[str, str]:
     """The files that the result depends on; a start from scratch or training needs examples."""
     files = {}
-    if settings.max_epochs != 0:
+    if settings.max_epochs != 0 and settings.valid_every != "never":
         files = {"valid": settings.valid_file, "corpus": settings.valid_corpus}
     if settings.max_epochs != 0 or settings.init is None:
         required(next(iter(settings.train_file), None), "--train-file", "training file")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit import plans
 from dprkit.artifacts import Draft, draft, look
 from dprkit.errors import MemoryShortage, SettingsError
 from dprkit.manifests import Manifest
@@ -85,6 +86,21 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     with draft(directory, "retriever", settings, inputs, run, more) as work:
         group.agree(work.done is not None)
         return _report(directory, work.done or _train(work, settings, group))
+
+
+def plan(settings: TrainSettings) -> plans.Plan:
+    """What is read and written. Raises SettingsError, InputError, MismatchError, MissingExtra."""
+    directory = required(settings.output_dir, "--output-dir", "output")
+    settings = with_defaults(settings)
+    if settings.lora_rank:
+        plans.need_extra("lora", "peft")
+    if settings.tensorboard:
+        plans.need_extra("tensorboard", "tensorboard")
+    names = {"valid": "valid_file", "corpus": "valid_corpus", "init": "init"}
+    reads: dict[str, list[str]] = {}
+    for name, path in inputs_of(settings).items():
+        reads.setdefault(names.get(name, "train_file"), []).append(path)
+    return plans.Plan(reads, directory)
 
 
 def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainReport:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from dprkit.recipes import load_recipe, recipe_names
-from dprkit.settings import STAGES, fields_of
+from dprkit.settings import STAGES, bundled, fields_of
 from tests.conftest import STAGES_RUN, call
 
 
@@ -142,6 +144,139 @@ def test_run_works_in_the_folder_of_its_recipe_from_anywhere(work, monkeypatch):
         assert result.stderr.count(": up to date") == len(STAGES_RUN)
     monkeypatch.chdir(work)
     assert times("runs") == before
+
+
+# --- run finds what is wrong before it begins -----------------------------------------------------
+
+
+FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16, valid: 8}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("evaluate: {topk: [0]}", "evaluate.topk (bad.yaml): [0] will not do"),
+        ("search: {topk: none}", "search.topk (bad.yaml): 'none' will not do"),
+        ("train: {precision: fp8}", "train.precision (bad.yaml): 'fp8' will not do"),
+        ("train: {patience: 2, valid_every: never}", "--patience counts validations"),
+        ("train: {init: ./nowhere}", "--init: ./nowhere: no such folder"),
+        ("train: {init: '/nowhere/model'}", "--init: /nowhere/model: no such folder"),
+        ("train: {valid_file: v.jsonl}", "train.valid_file: v.jsonl: is not there"),
+        (
+            "train: {}\nencode-corpus: {}",
+            "encode-corpus.passages: runs/bad/data/passages.tsv: is not there, and no stage writes "
+            "it; name the corpus, or set select-data.passages_out to it",
+        ),
+        ("encode-corpus: {passages: bundled:tiny/passages.tsv, int8: true}", "--int8 is for"),
+        (
+            "encode-corpus: {passages: bundled:tiny/passages.tsv, retriever: nowhere}",
+            "encode-corpus.retriever: nowhere: is not there",
+        ),
+        (
+            "encode-corpus: {passages: bundled:tiny/passages.tsv, retriever: .}",
+            ".: has no manifest.json; name the folder of an artifact of the kind retriever",
+        ),
+        ("index: {type: bogus, embeddings: x}", "--type: FAISS knows no 'bogus'"),
+        ("index: {type: 'IVF10,Bogus', embeddings: x}", "--type: FAISS knows no 'IVF10,Bogus'"),
+        ("index: {type: LSH, embeddings: x}", "'LSH' does not compare by inner product"),
+        ("index: {type: auto, max_ram: much, embeddings: x}", "--max-ram: 'much' is no size"),
+        ("index: {type: bm25, stemmer: klingon, embeddings: x}", "no stemmer is called 'klingon'"),
+        ("index: {type: bm25, passages: p.tsv}", "index.passages: p.tsv: is not there"),
+        (
+            "evaluate: {index: .}",
+            ".: has no manifest.json; name the folder of an artifact of the kind index",
+        ),
+        (
+            "train: {}\nevaluate: {index: '.', questions: nowhere}",
+            "has no manifest.json",
+        ),
+        (
+            "train: {output_dir: out}\nevaluate: {output_dir: out, results: bad.yaml}",
+            "out: train and evaluate would both write it; give each its own output",
+        ),
+        ("train: {output_dir: bad.yaml}", "bad.yaml: is a file; an output folder is needed"),
+        ("train: {output_dir: bad.yaml/x}", "bad.yaml/x: a part of this path is a file"),
+        ("train: {train_file: runs/bad/data/other.jsonl}", "select-data writes train.jsonl, valid"),
+        ("download: {names: [data.nothing]}", "data.nothing"),
+    ],
+)
+def test_run_refuses_before_the_first_stage_and_writes_nothing(empty, text, problem):
+    Path("bad.yaml").write_text(FIRST + text)
+    result = call("run", "--config", "bad.yaml")
+    assert (result.exit_code, os.listdir()) == (1, ["bad.yaml"])
+    said = result.stderr.splitlines()
+    assert len(said) == 1
+    assert problem in said[0]
+
+
+def test_questions_that_no_stage_makes_are_found_before_anything_is_trained(work):
+    shutil.rmtree("runs")
+    Path("dprkit.yaml").write_text(Path("dprkit.yaml").read_text().replace(", test: 8", ""))
+    result = call("run")
+    assert (result.exit_code, os.listdir()) == (1, ["dprkit.yaml"])
+    assert (
+        "evaluate.questions: runs/dprkit/data/test.jsonl: is not there; "
+        "select-data writes train.jsonl, valid.jsonl there" in result.stderr
+    )
+
+
+@pytest.mark.parametrize("extra", ["onnxruntime", "ray", "pymilvus"])
+def test_a_missing_extra_is_found_before_the_first_stage(work, monkeypatch, extra):
+    from dprkit import plans
+    from dprkit.models.backends import onnx
+
+    for module in (plans, onnx):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    shutil.rmtree("runs")
+    sets = {
+        "onnxruntime": "encode-corpus.backend=onnx",
+        "ray": "encode-corpus.engine=ray",
+        "pymilvus": "index.type=milvus",
+    }
+    result = call("run", "--set", sets[extra])
+    assert (result.exit_code, os.listdir()) == (1, ["dprkit.yaml"])
+    assert f"Error: {extra} is not installed; run: pip install 'dprkit[" in result.stderr
+
+
+def test_contradicting_flags_are_refused_before_the_corpus_is_read(work):
+    Path("p.tsv").write_text("id\ttext\ttitle\n1\ta\tb\n")
+    result = call("encode-corpus", "--int8", "--passages", "p.tsv", "--output-dir", "e")
+    assert (result.exit_code, sorted(os.listdir())) == (1, ["dprkit.yaml", "p.tsv", "runs"])
+    assert result.stderr == (
+        "Error: --int8 is for --backend onnx; torch encodes in full precision\n"
+    )
+
+
+def comment_commands(name):
+    """The commands in the comments of a shipped recipe, with their continuation lines."""
+    text = bundled(f"{name}.yaml").read_text().replace("\\\n#", " ")
+    return re.findall(r"^# +((?:dprkit|torchrun|accelerate) .*)$", text, re.M)
+
+
+@pytest.mark.parametrize(
+    "command", [line for name in recipe_names() for line in comment_commands(name)]
+)
+def test_the_command_in_a_comment_of_a_shipped_recipe_runs(work, tiny_examples, command):
+    """On files and a model of the names that it has, for one step of four questions.
+
+    torchrun and accelerate launch are left out: what they start is `dprkit train` as well.
+    """
+    from tests.models.foreign import save_bert
+
+    save_bert(Path("all-MiniLM-L6-v2"))
+    rows = json.loads(tiny_examples.read_bytes())[:12]
+    data = Path("downloads/data/retriever")
+    for folder in (data, Path("runs/nq-base/data")):
+        folder.mkdir(parents=True)
+    names = [data / f"nq-{name}.json.gz" for name in ("train", "adv-hn-train", "dev")]
+    for path in (Path("a.json.gz"), Path("b.json.gz"), *names):
+        path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    Path("runs/nq-base/data/train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = command[command.index("train ") :].split()
+    given = [] if "--init" in words else ["--init", "all-MiniLM-L6-v2"]
+    smaller = ["--max-steps", "1", "--batch-size", "4", "--num-processes", "1"]
+    result = call(*words, *given, *smaller, "--warmup", "0")
+    assert result.exit_code == 0, result.stderr
 
 
 # --- which recipe runs is said --------------------------------------------------------------------

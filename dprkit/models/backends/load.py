@@ -36,15 +36,22 @@ def load_encoders(
     Raises MissingExtra, SettingsError for int8 with torch, GateError for a graph that does not do
     what the retriever does.
     """
+    check_backend(backend, int8, precision)
     if backend == "torch":
-        if int8:
-            raise SettingsError("--int8 is for --backend onnx; torch encodes in full precision")
         from dprkit.models.retriever import load_retriever
 
         return load_retriever(retriever, precision)
-    if precision != "fp32":
-        raise SettingsError(f"--precision {precision} is for --backend torch; onnx has --int8")
     return OnnxEncoders(retriever, int8, run)
+
+
+def check_backend(backend: Backend, int8: bool, precision: str) -> None:
+    """Raises SettingsError for int8 with torch, MissingExtra where the runtime is not installed."""
+    if backend == "torch" and int8:
+        raise SettingsError("--int8 is for --backend onnx; torch encodes in full precision")
+    if backend == "onnx" and precision != "fp32":
+        raise SettingsError(f"--precision {precision} is for --backend torch; onnx has --int8")
+    if backend == "onnx":
+        need("onnxruntime")
 
 
 def load_question_encoder(retriever: Path | str) -> Encoders:
