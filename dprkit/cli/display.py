@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from dprkit.progress import Progress
@@ -43,36 +44,73 @@ class Lines(Progress):
     """One line now and then, for logs and cron."""
 
     def __init__(self) -> None:
-        self.what, self.unit = "", ""
-        self.total: int | None = None
-        self.done = self.before = 0
-        self.begin = self.told = time.monotonic()
-        self.facts: Mapping[str, float] = {}
+        self.start("", None, "")
 
     def note(self, message: str) -> None:
         say(f"{time.strftime('%H:%M:%S')} {message}")
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
-        self.what, self.total, self.unit, self.facts = what, total, unit, {}
+        self.what, self.total, self.unit = what, total, unit
         self.done = self.before = done
+        self.facts: Mapping[str, float] = {}
         self.begin = self.told = time.monotonic()
+        self.first = 0.0
+        """Seconds until something was done: what loads a model at first takes them for that."""
+        self.last = ""
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        self.done += count
-        self.facts = facts or self.facts
+        self.count(count, facts)
         if time.monotonic() - self.told >= LINE_EVERY:
             self.told = time.monotonic()
-            self._tell()
+            self._tell(self._left())
+
+    def count(self, count: int, facts: Mapping[str, float] | None = None) -> None:
+        """Count without a word."""
+        self.first = self.first or time.monotonic() - self.begin
+        self.done += count
+        self.facts = facts or self.facts
 
     def finish(self) -> None:
         self._tell()
 
-    def _tell(self) -> None:
+    def summary(self) -> str:
+        """What was done in which time, and how fast."""
         seconds = max(time.monotonic() - self.begin, 1e-9)
-        of = f" of {self.total:,}" if self.total else ""
+        rate = amount((self.done - self.before) / seconds, self.unit, 1)
+        slow = self.first > max(1.0, seconds / 4)
+        first = f", the first after {self.first:.1f} s" if slow else ""
+        done = amount(self.done, self.unit)
+        if self.total and self.done < self.total:
+            done = f"{done.removesuffix(f' {self.unit}')} of {amount(self.total, self.unit)}"
+        return f"{self.what}: {done} in {seconds:.1f} s, {rate}/s{first}"
+
+    def _left(self) -> str:
+        """About how long the rest takes at the rate so far."""
+        done = self.done - self.before
+        if done <= 0 or self.done >= (self.total or 0):
+            return ""
+        seconds = (time.monotonic() - self.begin) / done * ((self.total or 0) - self.done)
+        return f", about {timedelta(seconds=round(seconds))} left"
+
+    def _tell(self, left: str = "") -> None:
+        if self.last == f"{self.done}":
+            return  # the last line has it all
+        self.last = f"{self.done}"
         facts = "".join(f", {name} {value:.4g}" for name, value in self.facts.items())
-        rate = f"{(self.done - self.before) / seconds:,.2f} {self.unit}/s"
-        self.note(f"{self.what}: {self.done:,}{of} {self.unit}, {seconds:.1f} s, {rate}{facts}")
+        self.note(f"{self.summary()}{facts}{left}")
+
+
+def amount(count: float, unit: str, digits: int = 0) -> str:
+    """`count` with its unit: 1,234 rows, 307 MB."""
+    return size(count) if unit == "bytes" else f"{count:,.{digits}f} {unit}"
+
+
+def size(count: float) -> str:
+    """`count` bytes for people: 307 MB, 64.5 GB."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} bytes"
 
 
 class Bars(Progress):
@@ -106,8 +144,7 @@ class Bars(Progress):
         self.lines.start(what, total, unit, done)
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        self.lines.done += count
-        self.lines.facts = facts or self.lines.facts
+        self.lines.count(count, facts)
         self.bar.update(self.bar.task_ids[0], advance=count, facts=self._facts())
 
     def _facts(self) -> str:
@@ -122,10 +159,7 @@ class Bars(Progress):
 
     def finish(self) -> None:
         self.close()
-        seconds = time.monotonic() - self.lines.begin
-        rate = (self.lines.done - self.lines.before) / max(seconds, 1e-9)
-        what, done, unit = self.lines.what, self.lines.done, self.lines.unit
-        self.note(f"{what}: {done:,} {unit} in {seconds:.1f} s ({rate:,.1f}/s)")
+        self.note(self.lines.summary())
 
     def close(self) -> None:
         """Take a bar down, also after an error: it hides the cursor while it stands."""

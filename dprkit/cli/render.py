@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dprkit.cli.display import say
+from dprkit.cli.display import say, size
 
 BAR = 20
 """Characters of the bar that stands for a share of 1."""
@@ -76,16 +76,8 @@ def _estimate(report: Any) -> None:
     say(f"{report.passages:,} passages, {report.dim} dimensions; by {report.sample} of them:")
     say(f"  {report.passages_per_second:,.1f} passages/s, {report.tokens_per_second:,.0f} tokens/s")
     say(f"  time    {time} on this machine alone")
-    say(f"  disk    {_size(report.disk_bytes)}")
-    say(f"  memory  {_size(report.memory_bytes)} a process")
-
-
-def _size(count: int) -> str:
-    """`count` bytes for people: 307 MB, 64.5 GB."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count} bytes"
+    say(f"  disk    {size(report.disk_bytes)}")
+    say(f"  memory  {size(report.memory_bytes)} a process")
 
 
 def importing(report: Any) -> None:

@@ -119,9 +119,9 @@ class Trainer:
         facts = {
             "loss": float(outcome.loss),
             "accuracy": float(outcome.hits.double().mean()),
-            "gradient": norm,
+            "gradient norm": norm,
             "passages/s": len(batch.passage_ids) / seconds,
-            "GB": peak_gb(self.device),
+            "memory GB": peak_gb(self.device),
         }
         self.journal.advance(facts)
 

@@ -392,7 +392,7 @@ def test_without_a_terminal_progress_is_plain_lines(work):
     assert ran.returncode == 0
     assert "\x1b" not in ran.stderr
     assert "\r" not in ran.stderr
-    line = r"^\d\d:\d\d:\d\d selecting: 240 rows, \d.* s, .* rows/s$"
+    line = r"^\d\d:\d\d:\d\d selecting: 240 rows in \d.* s, .* rows/s$"
     assert re.search(line, ran.stderr, re.M)
 
 
@@ -457,6 +457,37 @@ def test_results_replace_the_index_of_the_recipe(work):
     both = call("evaluate", "--results", results, "--index", "runs/dprkit/index")
     assert (both.exit_code, both.stdout) == (1, "")
     assert "--index and --results" in both.stderr
+
+
+def test_a_line_of_a_log_has_the_time_left_and_the_last_one_is_told_once(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("dprkit.cli.display.time.monotonic", lambda: now[0])
+    lines = display(False)
+    lines.start("encoding", 400, "passages")
+    for second, count in ((1.0, 40), (20.0, 60), (80.0, 300)):
+        now[0] = second
+        lines.advance(count, {"memory GB": 0.57})
+    lines.finish()
+    said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "encoding: 100 of 400 passages in 20.0 s, 5.0 passages/s, memory GB 0.57, "
+        "about 0:01:00 left",
+        "encoding: 400 passages in 80.0 s, 5.0 passages/s, memory GB 0.57",
+    ]
+
+
+def test_time_that_passes_before_anything_is_done_is_told_apart(monkeypatch, capsys):
+    """A model that loads is no slow search."""
+    now = [0.0]
+    monkeypatch.setattr("dprkit.cli.display.time.monotonic", lambda: now[0])
+    lines = display(False)
+    lines.start("judging", None, "questions")
+    now[0] = 5.0
+    lines.advance(30)
+    now[0] = 6.0
+    lines.finish()
+    line = capsys.readouterr().err.partition(" ")[2]
+    assert line == "judging: 30 questions in 6.0 s, 5.0 questions/s, the first after 5.0 s\n"
 
 
 @pytest.mark.parametrize("quiet", [False, True])
