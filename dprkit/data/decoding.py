@@ -48,7 +48,7 @@ def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
 
 _WORDS = {
     "str": "text",
-    "int": "a number",
+    "int": "a whole number",
     "float": "a number",
     "array": "a list",
     "object": "an object",

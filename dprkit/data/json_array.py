@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dprkit.data import streams
 from dprkit.data.streams import SPACE, Row, Source, read_lines
@@ -97,6 +101,64 @@ def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str, offset: i
             where = f"byte {offset + len(chunk) - len(more)}"
             raise FormatError(path, where, "not JSON: there is more after the array's closing ]")
         offset += len(chunk)
+
+
+# --- an object of objects -------------------------------------------------------------------------
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_FIRST_VALUE = re.compile(rb"\s*\{\s*" + _STRING + rb"\s*:\s*(\S)", re.DOTALL)
+_KEY = re.compile(rb"\s*(,?)\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
+_LOOKED_AT = 1 << 16
+
+
+def is_keyed(source: Source) -> tuple[bool, Source]:
+    """Whether `source` is an object whose first value is one too; and the source, unread."""
+    head = b""
+    while not (found := _FIRST_VALUE.match(head)) and len(head) < _LOOKED_AT:
+        if not (chunk := next(source.chunks, b"")):
+            break
+        head += chunk
+    whole = replace(source, chunks=chain((head,), source.chunks))
+    return bool(found and found[1] == b"{"), whole
+
+
+def keyed_rows(source: Source) -> Iterator[tuple[str, Row]]:
+    """The objects in `{"key": {...}, ...}` with their keys. Memory is a chunk and an object."""
+    path, offset, buffer = source.path, source.begin, b""
+    while b"{" not in buffer:
+        buffer += next(source.chunks)
+    begin = buffer.index(b"{") + 1
+    fresh = buffer = buffer[begin:]
+    offset += begin
+    finder, first = ObjectFinder(offset), True
+    while fresh:
+        done = 0
+        for start, end in finder.feed(fresh):
+            start, end = start - offset, end - offset
+            key = _KEY.fullmatch(buffer[done:start])
+            if not key or bool(key[1]) == first:
+                raise FormatError(path, f"byte {offset + done}", "not JSON: a key is expected")
+            yield _text(key[2], path, offset + done), _row(buffer[start:end], offset + start)
+            done, first = end, False
+        buffer, offset = buffer[done:], offset + done
+        fresh = next(source.chunks, b"")
+        buffer += fresh
+    if buffer.strip(SPACE) != b"}":
+        raise FormatError(path, f"byte {offset}", "not JSON: an object or the end is expected")
+
+
+def _row(raw: bytes, start: int) -> Row:
+    return Row(raw, f"byte {start}", start)
+
+
+def _text(raw: bytes, path: Path | str, start: int) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise FormatError(path, f"byte {start}", "not JSON: a broken key") from None
+
+
+# --- finding objects ------------------------------------------------------------------------------
 
 
 class ObjectFinder:

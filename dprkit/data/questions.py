@@ -1,15 +1,18 @@
-"""Questions: DPR's qa.csv (tab-separated, answers as a Python list), jsonl, BEIR's queries.jsonl
-(_id, text), KILT (input, output), DPR examples, plain lines.
+"""Questions: DPR's qa.csv (tab-separated, answers as a Python list), MS MARCO's queries.tsv (id and
+question), csv and tsv with a header, jsonl, BEIR's queries.jsonl (_id, text), KILT (input, output),
+DPR examples, plain lines.
 """
 
 from __future__ import annotations
 
 import ast
 import csv
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -17,9 +20,22 @@ from dprkit.data.decoding import decoder, first_id, json_lines
 from dprkit.data.examples import Context, passage_of
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.passages import cell
-from dprkit.data.streams import Source, open_source, read_text_lines
+from dprkit.data.streams import Row, Source, decode, open_source
+from dprkit.data.tables import (
+    DELIMITERS,
+    Form,
+    Table,
+    first_line,
+    header_names,
+    is_id,
+    refuse_carriage_return,
+    split,
+)
 from dprkit.errors import FormatError
 from dprkit.records import Question
+
+ALIKE = 3
+"""Lines in a row that are taken for a csv where they have as many cells."""
 
 
 class _ForeignQuestion(msgspec.Struct, frozen=True):
@@ -46,7 +62,12 @@ def read_questions(path: Path | str) -> Iterator[Question]:
     source = open_source(path)
     if source.first in (b"[", b"{"):
         return _json_questions(source)
-    return _line_questions(source)
+    line, lines = first_line(source)
+    if header := _header(line):
+        return _table_questions(Table(source, header, islice(lines, 1, None)))
+    if _is_id_and_question(line):
+        return _table_questions(Table(source, Form(("id", "question"), "question"), lines))
+    return _line_questions(source.path, lines)
 
 
 _decode_question = decoder(_ForeignQuestion)
@@ -79,17 +100,116 @@ def _gold(foreign: _ForeignQuestion) -> tuple[str, ...]:
     return (passage_of(foreign.positive_ctxs[0]).id,)
 
 
-def _line_questions(source: Source) -> Iterator[Question]:
+# --- tables ---------------------------------------------------------------------------------------
+
+_NAMES = {
+    "question": ("question", "query", "input", "text"),
+    "answers": ("answers", "answer"),
+    "id": ("id", "_id", "qid", "question_id", "query_id"),
+    "gold": ("passage_ids", "passage_id"),
+}
+"""What a column is called in a header; the first of a kind that is there counts."""
+
+
+def _header(line: str) -> Form | None:
+    """The form of the table whose header `line` is; None: it is no header."""
+    for delimiter in DELIMITERS:
+        names = header_names(split(line, delimiter))
+        kinds = [kind for kind in _NAMES if _column(names, kind) is not None]
+        at = _column(names, "question")
+        if at is not None and (names[at] in ("question", "query") or len(kinds) > 1):
+            return Form(names, names[at], delimiter, None if delimiter == "\t" else True)
+    return None
+
+
+def _column(names: Sequence[str], kind: str) -> int | None:
+    """Where the column of a kind is."""
+    return next((names.index(name) for name in _NAMES[kind] if name in names), None)
+
+
+def _is_id_and_question(line: str) -> bool:
+    cells = split(line, "\t")
+    if len(cells) != 2 or not is_id(cells[0]) or not re.search(r"\d", cells[0]):
+        return False
+    return cells[1].lstrip()[:1] not in ("", "[", "(")
+
+
+def _table_questions(table: Table) -> Iterator[Question]:
+    path, names = table.source.path, table.form.columns
+    columns = [_column(names, kind) for kind in ("question", "answers", "id", "gold")]
+    for number, (place, cells) in enumerate(table.rows()):
+        question, answers, id_, gold = ("" if at is None else cells[at] for at in columns)
+        if not question.strip():
+            raise FormatError(path, place.line, "lacks a question")
+        yield Question(
+            id_ or str(number),
+            question,
+            _listed(answers, path, place.line),
+            _listed(gold, path, place.line),
+        )
+
+
+def _listed(text: str, path: Path | str, line: int) -> tuple[str, ...]:
+    """What a cell lists: a Python list of texts, or one text, or nothing."""
+    if text[:1] in ("[", "("):
+        return _literal(text, path, line)
+    return (text,) if text.strip() else ()
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+_CSV_ROW = re.compile(
+    r'"(?:[^"]|"")*"[,;]\S'  # a quoted cell and another one
+    r'|.*\?"?(?:[,;]\S|,$)'  # a question mark right before a delimiter
+    r'|.*\S,"(?:[^"]|"")*"$'  # a quoted cell at the end
+)
+
+
+def _line_questions(path: Path | str, lines: Iterator[Row]) -> Iterator[Question]:
     """Plain lines, or DPR's qa.csv: question, tab, Python list of answers."""
-    for index, (number, line) in enumerate(read_text_lines(source)):
-        cells = _cells(line, source.path, number) if "\t" in line else [line.strip()]
+    rows = ((cast(int, row.where), decode(row.raw, path, row.where)) for row in lines)
+    alike: list[int] = []  # cells of the first lines, if they were comma-separated
+    for index, (number, line) in enumerate((n, line) for n, line in rows if line.strip()):
+        line = line.removesuffix("\r")
+        cells = _cells(line, path, number) if "\t" in line else [_plain(line, path, number)]
         if len(cells) > 2:
-            problem = f"{len(cells)} tab-separated columns; a question and its answers are two"
-            raise FormatError(source.path, number, problem)
+            problem = (
+                f"{len(cells)} tab-separated columns; a question and its answers are two; "
+                "more need a header such as id<tab>question<tab>answers"
+            )
+            raise FormatError(path, number, problem)
         if not cells[0].strip():
-            raise FormatError(source.path, number, "lacks a question")
-        answers = _literal(cells[1], source.path, number) if len(cells) == 2 else ()
+            raise FormatError(path, number, "lacks a question")
+        answers = _literal(cells[1], path, number) if len(cells) == 2 else ()
+        if index < ALIKE:
+            alike.append(_comma_cells(line))
+        if len(alike) == ALIKE and alike[0] > 1 and len(set(alike)) == 1:
+            raise _comma_separated(path, number)
         yield Question(str(index), cells[0], answers)
+
+
+def _plain(line: str, path: Path | str, number: int) -> str:
+    """A line that is a question as a whole."""
+    refuse_carriage_return(line, path, number)
+    if "\0" in line:
+        raise FormatError(path, number, "a byte 0: no file of text")
+    if _CSV_ROW.match(line):
+        raise _comma_separated(path, number)
+    return line.strip()
+
+
+def _comma_cells(line: str) -> int:
+    """How many cells a line has if it is comma-separated: no space behind a comma."""
+    for delimiter in ",;":
+        cells = split(line, delimiter)
+        if len(cells) > 1 and not any(cell[:1].isspace() or not cell for cell in cells[1:]):
+            return len(cells)
+    return 1
+
+
+def _comma_separated(path: Path | str, number: int) -> FormatError:
+    problem = "a row of a csv, not a question; begin the file with a header such as question,answer"
+    return FormatError(path, number, problem)
 
 
 def _cells(line: str, path: Path | str, number: int) -> list[str]:

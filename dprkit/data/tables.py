@@ -222,18 +222,23 @@ def _mixed(path: Path | str, where: int | str) -> FormatError:
 # --- headers --------------------------------------------------------------------------------------
 
 
-def first_row(source: Source) -> tuple[list[str], str, Iterator[Row]]:
-    """The cells of the first row of a tsv, its first line, and all lines from this one on."""
+def first_line(source: Source) -> tuple[str, Iterator[Row]]:
+    """The first line that is not blank, and all lines from this one on."""
     lines = read_all_lines(source)
     row = next(row for row in lines if row.raw.strip())
-    line = decode(row.raw, source.path, row.where)
-    cells = line.removesuffix("\r").split("\t")
-    if len(cells) == 1 or not _has_quoted(line, "\t"):
-        refuse_carriage_return(line.removesuffix("\r"), source.path, row.where)
+    line = decode(row.raw, source.path, row.where).removesuffix("\r")
+    return line, chain((row,), lines)
+
+
+def first_row(source: Source) -> tuple[list[str], str, Iterator[Row]]:
+    """The cells of the first row of a tsv, its first line, and all lines from this one on."""
+    line, lines = first_line(source)
+    cells = line.split("\t")
     if not _has_quoted(line, "\t"):
-        return cells, line, chain((row,), lines)
+        refuse_carriage_return(line, source.path, 1)
+        return cells, line, lines
     table = Table(source, Form((), ""), lines)
-    pulled = [row]
+    pulled: list[Row] = []
     with suppress(csv.Error, FormatError):
         cells = next(csv.reader(table.pull(pulled, AHEAD), delimiter="\t", strict=True))
     return cells, line, chain(pulled, lines)
@@ -247,12 +252,7 @@ def split(line: str, delimiter: str) -> list[str]:
         return line.strip("\r\n").split(delimiter)
 
 
-def header_names(cells: list[str], known: dict[str, str]) -> tuple[str, ...]:
-    """The columns that a header gives, `known` ones by our names; () where it is none.
-
-    A header has names alone, each once. `known`: a name in a file -> ours.
-    """
-    names = [cell.strip().lower() for cell in cells]
-    if len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
-        return ()
-    return tuple(known.get(name, name) for name in names)
+def header_names(cells: list[str]) -> tuple[str, ...]:
+    """The names in a header, in small letters; () for cells that are no names or the same ones."""
+    names = tuple(cell.strip().lower() for cell in cells)
+    return names if len(set(names)) == len(names) and all(map(_NAME.fullmatch, names)) else ()

@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
-from typing import BinaryIO
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import BinaryIO, NamedTuple, cast
 
-from dprkit.records import Ranking
+from dprkit.data.streams import Source, read_text_lines
+from dprkit.errors import FormatError
+from dprkit.records import Hit, Question, Ranking
+
+
+class _Line(NamedTuple):
+    question: str
+    passage: str
+    score: float
+    number: int
+
+
+def read_trec(source: Source) -> Iterator[tuple[Ranking, int]]:
+    """The rankings of a TREC run with the line that each begins on; questions have no text.
+
+    Ordered as trec_eval does it: by scores, which it reads as float32, falling, and equal ones by
+    the passages' ids, falling. The lines of a question must follow one another.
+    """
+    lines = (_line(line, number, source) for number, line in read_text_lines(source))
+    for question, own in groupby(lines, key=lambda line: line.question):
+        found = list(own)
+        best = sorted(found, key=lambda line: (line.score, line.passage.encode()), reverse=True)
+        hits = (Hit(line.passage, line.score) for line in best)
+        yield Ranking(Question(question, ""), tuple(hits)), found[0].number
+
+
+def _line(line: str, number: int, source: Source) -> _Line:
+    columns = line.split()
+    if len(columns) != 6:
+        problem = (
+            f"{len(columns)} columns: neither JSON nor a TREC run, whose lines have six: question, "
+            "Q0, passage, rank, score, name of the run"
+        )
+        raise FormatError(source.path, number, problem)
+    try:
+        score = cast(float, struct.unpack("<f", struct.pack("<f", float(columns[4])))[0])
+    except (ValueError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise FormatError(source.path, number, f"the score {columns[4]!r} is no finite number")
+    return _Line(columns[0], columns[2], score, number)
 
 
 def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:

@@ -150,9 +150,21 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
 
 
 def _refusing_empty(rankings: Iterable[Ranking], path: str) -> Iterator[Ranking]:
+    ranking = judged = None
     for ranking in rankings:
-        _refuse_empty_answer(ranking.question.answers, path, ranking.question.question)
+        question = ranking.question
+        _refuse_empty_answer(question.answers, path, question.question)
+        judged = judged or question.answers or question.gold or _flagged(ranking)
         yield ranking
+    if ranking and not judged:
+        raise InputError(
+            f"{path}: no question has an answer or a gold passage to look for (in a TREC run none "
+            "ever has); search again with evaluate --index INDEX --questions FILE, or use trec_eval"
+        )
+
+
+def _flagged(ranking: Ranking) -> bool:
+    return any(hit.has_answer is not None for hit in ranking.hits)
 
 
 def _refuse_empty_answer(answers: Iterable[str], path: str, question: str) -> None:

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import msgspec
 
+from dprkit.data.ids import read_ids
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import write_ranking
-from dprkit.data.streams import open_source, read_text_lines
 from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
@@ -91,14 +91,12 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     elif settings.tune_on or settings.weights:
         flag = "--tune-on" if settings.tune_on else "--weights"
         raise SettingsError(f"{flag}: there is one index only; name the other one with --hybrid")
-    if settings.only_ids:
-        lines = read_text_lines(open_source(settings.only_ids))
-        if absent := searcher.only({line.strip() for _, line in lines}):
-            what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
-            report.notes.append(f"{what}, such as {min(absent)}")
-            if searcher.allowed is None or not len(searcher.allowed):
-                raise InputError(f"{report.notes[-1]}; none is left to look for")
-            run.progress.warn(report.notes[-1])
+    if settings.only_ids and (absent := searcher.only(read_ids(settings.only_ids))):
+        what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
+        report.notes.append(f"{what}, such as {min(absent)}")
+        if searcher.allowed is None or not len(searcher.allowed):
+            raise InputError(f"{report.notes[-1]}; none is left to look for")
+        run.progress.warn(report.notes[-1])
     return searcher
 
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from dprkit.artifacts import Draft, draft
-from dprkit.data.streams import open_source, read_text_lines
+from dprkit.data.ids import read_ids
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, Manifest, read_manifest
 from dprkit.progress import Run
@@ -130,7 +130,7 @@ def _ids(path: str | None) -> set[str]:
     """The ids in a file, one a line; none where it is empty, as on a day without removals."""
     if path is None or not os.path.getsize(path):
         return set()
-    return {line.strip() for _, line in read_text_lines(open_source(path))} - {""}
+    return read_ids(path)
 
 
 def _replaced(path: str, corpus: Corpus, gone: dict[str, int]) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
+import pickle
 import re
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +76,10 @@ EXAMPLES = {
     "more after the array": (ARRAY + b"x", "more after the array's closing ]"),
     "no question": (without("question"), "bad:1: lacks the field question"),
     "no positives": (LINE + without("positive_ctxs"), "bad:2: lacks the field positive_ctxs"),
-    "a question that is a number": (having(question=3), "bad:1: the field question is a number"),
+    "a question that is a number": (
+        having(question=3),
+        "bad:1: the field question is a whole number",
+    ),
     "positives that are text": (
         having(positive_ctxs="x"),
         "positive_ctxs is text; it has to be a list",
@@ -164,6 +173,87 @@ def test_bad_passages(work, name, command):
 
 
 # --- questions and results ------------------------------------------------------------------------
+
+# --- files of another kind ------------------------------------------------------------------------
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("corpus.jsonl", '{"_id": "1", "text": "a"}')
+    return file.getvalue()
+
+
+def tarred():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as packed:
+        packed.addfile(tarfile.TarInfo("corpus.tsv"))
+    return file.getvalue()
+
+
+FOREIGN = [
+    (zipped(), "a zip archive; unpack it first: unzip bad"),
+    (tarred(), "a tar archive; unpack it first: tar -xf bad"),
+    (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive; unpack it first: 7z x bad"),
+    (b"\x04\x22\x4d\x18d@", "an lz4 file; unpack it first: lz4 -d bad"),
+    (gzip.compress(gzip.compress(LINE)), "unpack it once: gunzip bad"),
+    (b"PAR1\x15\x04", "a parquet file; make jsonl of it: python3 -c"),
+    (b"ARROW1\0\0", "an Arrow file; make jsonl of it: python3 -c"),
+    (pickle.dumps([1]), "a pickle; it is not read, as it can run code"),
+    (b"\x93NUMPY\x01\0v\0{'descr'", "a numpy array; text is needed"),
+    (b"SQLite format 3\0\x10", "an SQLite database; save its table as jsonl or csv"),
+    (b"%PDF-1.7\n", "a PDF document; take the text out of it first"),
+    (b"\n<!DOCTYPE html>\n<html>", "an HTML page; fetch the data itself"),
+    ("\ufeffwho\nwhat\n".encode("utf-16-le"), "UTF-16 text; convert it: iconv"),
+    ("who wrote\nwhat\n".encode("utf-16-be"), "iconv -f utf-16be -t"),
+    (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    (bz2.compress(LINE * 99)[:40], "the bzip2 file is cut off; fetch it again"),
+    (lzma.compress(LINE)[:24] + b"x" * 99, "a corrupt xz file"),
+]
+DOORS = {
+    "sources": ["select-data", "bad", "-o", "new"],
+    "exclude": ["select-data", "-o", "new", "--exclude", "bad"],
+    "train": ["train", "--train-file", "bad", "--output-dir", "new"],
+    "encode-corpus": ["encode-corpus", "--passages", "bad", "--output-dir", "new"],
+    "bm25": ["index", "--type", "bm25", "--passages", "bad", "--output-dir", "new"],
+    "questions": ["search", "--questions", "bad", "-o", "new"],
+    "only-ids": ["search", "--questions", "-", "--only-ids", "bad", "-o", "new"],
+    "results": ["evaluate", "--results", "bad", "--output-dir", "new"],
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_file_of_another_kind_is_called_by_its_name_at_every_door(work, door):
+    for data, problem in FOREIGN:
+        Path("bad").write_bytes(data)
+        line = refused(*DOORS[door], input="who\n")
+        assert re.search(r"(^|/)bad:(1|byte \d+): ", line)
+        assert problem in line
+
+
+def test_a_csv_of_questions_leaks_no_answer_into_the_search(work):
+    Path("q.csv").write_text('question,answer\n"who, then?","bicameral, or not"\n')
+    found = json.loads(call("search", "--questions", "q.csv").stdout)
+    plain = json.loads(call("search", "--questions", "-", input="who, then?\n").stdout)
+    assert (found["question"], found["answers"]) == ("who, then?", ["bicameral, or not"])
+    assert found["ctxs"] == plain["ctxs"]
+    Path("q.csv").write_text("What is it?,bicameral\n")
+    assert "a row of a csv, not a question" in refused("search", "--questions", "q.csv", "-o", "x")
+
+
+def test_a_trec_run_names_nothing_to_find(work):
+    Path("run.trec").write_text("q1 Q0 d1 1 3.2 tag\n")
+    problem = refused("evaluate", "--results", "run.trec", "--output-dir", "new")
+    assert problem.startswith("run.trec: no question has an answer or a gold passage to look for")
+    assert "search again with evaluate --index INDEX --questions FILE" in problem
+
+
+def test_a_folder_of_results_is_evaluated_as_its_file_is(work):
+    words = ["evaluate", "--results", "runs/dprkit/results", "--topk", "1,5", "--json"]
+    found = json.loads(call(*words, "--output-dir", "again").stdout)
+    first = json.loads(Path("runs/dprkit/results/metrics.json").read_bytes())
+    assert found["metrics"] == first["metrics"]
+
 
 QUESTIONS = {
     "empty": (b"", "bad:1: the file is empty"),

@@ -115,6 +115,9 @@ def test_a_passage_without_an_id_gets_one_from_its_title_and_text(tmp_path: Path
     assert len({first, titled, other, ""}) == 4
 
 
+DEEP = '{"question": "q", "positive_ctxs": [], "x": ' + "[" * 9999 + "]" * 9999 + "}"
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -122,7 +125,7 @@ def test_a_passage_without_an_id_gets_one_from_its_title_and_text(tmp_path: Path
         ('{"question": "q"}', "lacks the field positive_ctxs"),
         (
             '{"question": 5, "positive_ctxs": []}',
-            "the field question is a number; it has to be text",
+            "the field question is a whole number; it has to be text",
         ),
         ('{"question": null, "positive_ctxs": []}', "question is null; it has to be text"),
         ('{"question": "q", "positive_ctxs": {}}', "is an object; it has to be a list"),
@@ -138,11 +141,11 @@ def test_a_passage_without_an_id_gets_one_from_its_title_and_text(tmp_path: Path
         ),
         (
             '{"question": "q", "positive_ctxs": [], "answers": [1]}',
-            r"answers\[0\] is a number; it has to be text",
+            r"answers\[0\] is a whole number; it has to be text",
         ),
         ('{"question": "q", "positive_ctxs": [}', "not JSON"),
         ('{"question": "q"} x', "lacks the field positive_ctxs"),
-        ('{"question": "q", "positive_ctxs": [], "x": ' + "[" * 9999, "nested too deeply"),
+        (DEEP, "nested too deeply"),
         ('{"question": "\\ud800", "positive_ctxs": []}', "not JSON"),  # half a surrogate pair
     ],
 )
