@@ -179,6 +179,7 @@ PASSAGES = {"1": "red apple", "2": "red pear", "3": "blue sky", "4": "red wine"}
 def words(tmp_path, monkeypatch):
     """A folder with a BM25 index of four passages, and questions with answers."""
     monkeypatch.chdir(tmp_path)
+    Path("dprkit.yaml").write_text("index: {}\n")
     rows = [{"id": id_, "text": text} for id_, text in PASSAGES.items()]
     Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     questions = [

@@ -296,7 +296,9 @@ def test_passages_without_a_word_are_counted_and_the_first_is_named(tmp_path, sm
     assert (counts["wordless"], counts["first_wordless"]) == (2, 30)
 
 
-def test_the_line_of_a_passage_without_a_word_is_told(tmp_path):
+def test_the_line_of_a_passage_without_a_word_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dprkit.yaml").write_text("index: {}\n")
     corpus = tmp_path / "p.tsv"
     corpus.write_text('id\ttext\ttitle\n1\t"red\nblue"\tt\n2\t"the"\ta\n3\t""\t\n')
     words = ("index", "--type", "bm25", "--passages", corpus, "--output-dir", tmp_path / "i")
