@@ -37,7 +37,16 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     after its last block and ends with the same bytes.
     """
     from dprkit.retrieval import faiss_parts
-    from dprkit.retrieval.faiss_types import Choice, choose, depths, lists_of, make, reason_of
+    from dprkit.retrieval.faiss_transforms import refuse_distorting, refuse_misfit
+    from dprkit.retrieval.faiss_types import (
+        NAMED,
+        Choice,
+        choose,
+        depths,
+        lists_of,
+        make,
+        reason_of,
+    )
 
     work.claim(INDEX)
     kept = work.state.get("choice")
@@ -49,6 +58,9 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     lists = lists_of(index)
     if not index.is_trained:
         index = _trained(work, index, embeddings, settings)
+    refuse_distorting(index, choice.factory, "--type")
+    if choice.type not in NAMED:
+        refuse_misfit(index, choice.factory, spread_sample(embeddings, min(BITE, embeddings.count)))
     try:
         faiss_parts.write(work, index, embeddings)
     except RuntimeError as error:
@@ -147,11 +159,14 @@ class FaissIndex:
         `nprobe`, `ef_search`: instead of those the manifest has. `verify`: read the whole file to
         see that it is what was written. Raises InputError where it is not.
         """
+        from dprkit.retrieval.faiss_transforms import refuse_distorted
+
         self.manifest = read_manifest(directory, "index")
         counts = self.manifest.counts
         self.path = Path(directory) / INDEX
         self._check(verify)
         self.index: Any = _open(self.path)
+        refuse_distorted(self.index, self.path)
         self.count = int(self.index.ntotal)
         if self.count != counts["passages"]:
             raise InputError(

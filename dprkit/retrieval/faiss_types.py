@@ -20,6 +20,7 @@ import re
 from typing import Any, NamedTuple
 
 from dprkit.errors import InputError, SettingsError, nearest
+from dprkit.retrieval.faiss_transforms import refuse_distorting
 from dprkit.settings import IndexSettings
 
 NAMED = ("flat", "sq16", "sq8", "pq", "ivf", "ivfsq8", "ivfpq", "hnsw", "hnswsq8")
@@ -163,6 +164,7 @@ def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
         ) from None
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise SettingsError(f"{flag}: {factory!r} does not compare by inner product; take another")
+    refuse_distorting(index, factory, flag)
     wanted = lists_of(index)
     if wanted > count:
         raise InputError(

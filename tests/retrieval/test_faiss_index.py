@@ -22,7 +22,7 @@ from dprkit.settings import IndexSettings
 
 BLOCK = 300 * 64
 LISTED = ("ivf", "ivfsq8", "IVF16,PQ4x4", "OPQ4,IVF16,PQ4x4", "IVF16_HNSW16,Flat")
-CODED = ("flat", "sq16", "sq8", "PQ4x4", "PCA8,Flat")
+CODED = ("flat", "sq16", "sq8", "PQ4x4", "RR8,Flat")
 GROWN = ("hnsw", "hnswsq8", "IVF16,PQ4x4fs,RFlat")
 DEPTHS = {"ivf": {"nprobe": 62}, "ivfsq8": {"nprobe": 62}, "IVF16_HNSW16,Flat": {"nprobe": 16}}
 
