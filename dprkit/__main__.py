@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from typing import Any
 
@@ -24,6 +25,7 @@ def main() -> None:
 
 def _run() -> None:
     """`--version` alone does not wait for the CLI to be built."""
+    _settle_encoding()
     _settle_streams()
     stdout = sys.stdout
     if sys.argv[1:] == ["--version"]:
@@ -32,6 +34,7 @@ def _run() -> None:
     try:
         from dprkit.cli.app import UsageError, app
 
+        _check_words()
         try:
             sys.exit(app(standalone_mode=False))
         except UsageError as error:
@@ -45,6 +48,21 @@ def _run() -> None:
     except KeyboardInterrupt:  # before a command began
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)
+
+
+def _settle_encoding() -> None:
+    """Begin anew where the locale would have all names in ASCII: dprkit's files are UTF-8."""
+    if sys.getfilesystemencoding() == "ascii":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def _check_words() -> None:
+    """Refuse a word that is not UTF-8: manifests hold the command, and every path is in one."""
+    for word in sys.argv[1:]:
+        if not word.isascii() and re.search("[\ud800-\udfff]", word):
+            sys.stderr.write(f"Error: {word!r} is not UTF-8; rename the file\n")
+            sys.exit(1)
 
 
 def _tell_usage(error: Any) -> None:

@@ -28,10 +28,10 @@ from dprkit.files import (
     appearing,
     delete,
     lock,
+    open_up,
     prune,
     sync_file,
     sync_folder,
-    umask_mode,
 )
 from dprkit.manifests import (
     MANIFEST,
@@ -114,28 +114,25 @@ class Draft:
         """A folder of the artifact that a library fills; it appears when the block ends."""
         self.claim(name)
         with writing(self.directory):
-            work = Path(
-                tempfile.mkdtemp(prefix=f"{TEMPORARY}{name.replace('/', '-')}-", dir=self.directory)
-            )
-        try:
-            yield work
-            records = {
-                f"{name}/{path.relative_to(work)}": record_file(path, content)
-                for path in sorted(work.rglob("*"))
-                if path.is_file()
-            }
-            for path in work.rglob("*"):
-                if path.is_file():
+            prefix = f"{TEMPORARY}{name.replace('/', '-')}-"
+            work = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
+            try:
+                yield work
+                files = [path for path in sorted(work.rglob("*")) if path.is_file()]
+                records = {
+                    f"{name}/{path.relative_to(work)}": record_file(path, content) for path in files
+                }
+                open_up(work)
+                for path in files:
                     sync_file(path)
-            target = self.directory / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.chmod(work, umask_mode(0o777))
-            delete(target)
-            work.rename(target)
-            self._forget(name)
-            self.record.files.update(records)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+                target = self.directory / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                delete(target)
+                work.rename(target)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        self._forget(name)
+        self.record.files.update(records)
 
     def take(self, name: str, made: Path) -> None:
         """Make `made`, a whole file that was written in the folder, the file `name`.
@@ -145,6 +142,7 @@ class Draft:
         self.claim(name)
         with writing(made):
             sync_file(made)
+            open_up(made)
             record = record_file(made)
             made.replace(self.directory / name)
             sync_folder(self.directory)

@@ -10,7 +10,7 @@
     ├── DownloadError      a server did not give the file that was asked for
     │   └── ChecksumError  the file it gave is not the file the catalog names
     ├── DivergedError      training cannot go on: the loss is no number
-    ├── MemoryShortage     a step does not fit in the memory
+    ├── MemoryShortage     the memory does not suffice
     ├── ProcessError       a process that works with others died
     ├── MissingExtra       an optional library is needed and absent
     ├── GateError          3: a comparison or a gate failed
@@ -25,6 +25,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,15 +140,34 @@ def reading(path: Path | str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
+        raise InputError(f"{path}: {_absence(path)}; check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a directory; name a file in it") from None
     except NotADirectoryError:
         raise InputError(f"{path}: a part of this path is a file; check the path") from None
     except PermissionError:
-        raise InputError(f"{path}: not readable; check its permissions") from None
+        raise InputError(f"{path}: {UNREADABLE}") from None
     except OSError as error:
-        raise InputError(f"{path}: {_reason(error)}; check the path") from None
+        raise InputError(f"{path}: {reason(error.errno) or error}; check the path") from None
+
+
+UNREADABLE = "not readable; check its permissions"
+
+
+def _absence(path: Path | str) -> str:
+    """Why `path` was not found. safetensors says so of a file that it may not read, too."""
+    if link := _dead_link(path):
+        return link
+    return "not readable" if os.path.isfile(path) else "no such file"
+
+
+def _dead_link(path: Path | str) -> str:
+    """The first part of `path` that is a link to nothing, in words, or `""`."""
+    for part in (*reversed(Path(path).parents), Path(path)):
+        if os.path.islink(part) and not os.path.exists(part):
+            name = "" if part == Path(path) else f"{part} is "
+            return f"{name}a link that leads nowhere ({os.readlink(part)})"
+    return ""
 
 
 @contextmanager
@@ -174,36 +194,54 @@ def writing(path: Path | str) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into an OutputError."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, DprkitError):
         raise
-    except OSError as error:
-        if error.filename and not _near(_absolute(os.fsdecode(error.filename)), _absolute(path)):
+    except Exception as error:
+        if (number := _refusal(error)) is None:
+            raise
+        named = error.filename if isinstance(error, OSError) else None
+        if named and not _about(_absolute(os.fsdecode(named)), _absolute(path), number):
             raise  # it came up while something else was read
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                f"{path}: no space left on the device; free some and run again"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(
-                f"{path}: not writable; choose another output or fix its permissions"
-            ) from None
-        if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            raise OutputError(
-                f"{path}: a part of this path is a file; choose another output"
-            ) from None
-        if error.errno in (errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG):
-            raise OutputError(f"{path}: {_reason(error)}; choose another output") from None
-        raise
+        raise OutputError(f"{path}: {_why_not_written(path, number)}") from None
 
 
-def _near(one: Path, path: Path) -> bool:
-    """Whether `one` is `path`, above it, below it, or beside it."""
-    return one in (path, *path.parents) or path in one.parents or path.parent == one.parent
+def _why_not_written(path: Path | str, number: int) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left on the device; free some and run again"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "not writable; choose another output or fix its permissions"
+    if number in (errno.EEXIST, errno.ENOTDIR):
+        return f"{_dead_link(path) or 'a part of this path is a file'}; choose another output"
+    what = "cannot be made there" if number == errno.ENOENT else reason(number)
+    return f"{what}; choose another output"
+
+
+def _refusal(error: Exception) -> int | None:
+    """The operating system's number of an error. Libraries in Rust put it into their words."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
+def _about(named: Path, path: Path, number: int) -> bool:
+    """Whether a refusal that names `named` is one to write `path`.
+
+    It is where `named` is `path`, above it, below it, or beside it, as a temporary file is. What
+    lies below or beside and is not there was to be read.
+    """
+    above = named in (path, *path.parents)
+    if number == errno.ENOENT:
+        return above
+    return above or path in named.parents or path.parent == named.parent
 
 
 def _absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def reason(number: int | None) -> str:
+    """The operating system's words for an error's number, or `""`."""
+    if number == errno.ENOSPC:
+        return "no space left on the device"
+    return os.strerror(number).lower() if number else ""

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from dprkit.errors import LockedError, OutputError, writing
+from dprkit.errors import UNREADABLE, InputError, LockedError, OutputError, reading, writing
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
@@ -121,6 +122,43 @@ def umask_mode(mode: int) -> int:
     return mode & ~mask
 
 
+def open_up(made: Path) -> None:
+    """Give a file or a folder and all in it the modes that the umask leaves.
+
+    tempfile makes private folders, and safetensors private files.
+    """
+    for path in (made, *made.rglob("*")):
+        if path.is_dir():  # a folder that hands its group on goes on doing so
+            os.chmod(path, path.stat().st_mode & stat.S_ISGID | umask_mode(0o777))
+        else:
+            os.chmod(path, umask_mode(0o666))
+
+
+def check_readable(folder: Path | str) -> None:
+    """Raise an InputError for a file of `folder` that may not be read.
+
+    Libraries call such a file missing.
+    """
+    with reading(folder):
+        names = sorted(os.listdir(folder))
+    for path in (Path(folder) / name for name in names):
+        if os.path.isfile(path) and not os.access(path, os.R_OK):
+            raise InputError(f"{path}: {UNREADABLE}")
+
+
+def cache_folder() -> Path:
+    """Where lies what can be made again and has no place beside its source.
+
+    A user without a home has /, as in a container, which is seldom writable.
+    """
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("/" if home == "~" else home) / ".cache"
+    return Path(cache) / "dprkit"
+
+
+CACHE_ADVICE = "set XDG_CACHE_HOME to a folder that can be written"
+
+
 def sync_folder(directory: Path) -> None:
     """Make renames in `directory` survive a power cut."""
     handle = os.open(directory, os.O_RDONLY)
@@ -201,7 +239,7 @@ def _open_lock(path: Path) -> int:
         tries -= 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except (FileExistsError, FileNotFoundError):
             if not tries:
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,17 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     another kind.
     """
     directory = Path(directory)
+    with reading(directory), suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(directory / MANIFEST)  # what may not be looked into is not called missing
     wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
     if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
         before = directory / ".previous"
         way_out = f", or use the one before it, {before}" if is_artifact(before) else ""
         raise InputError(f"{directory}: unfinished; run the command that makes it again{way_out}")
     if not os.path.isdir(directory):
+        if os.path.islink(directory) and not os.path.exists(directory):
+            with reading(directory):
+                os.stat(directory)
         problem = "is a file" if os.path.exists(directory) else "no such folder"
         raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
     if not is_artifact(directory):
@@ -130,7 +136,7 @@ def identify(path: Path | str, known: Input | None = None) -> Input:
     instead of reading the file again.
     """
     path = Path(path)
-    here = os.path.realpath(path)
+    here = _real(path)
     with reading(path):
         if str(path) == "-" or path.is_fifo():
             raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
@@ -147,6 +153,18 @@ def identify(path: Path | str, known: Input | None = None) -> Input:
     return Input(here, f"sha256:{digest}", status.st_size, status.st_mtime_ns)
 
 
+def _real(path: Path) -> str:
+    """Where `path` is. Raises InputError where that cannot be written into a manifest."""
+    here = os.path.realpath(path)
+    try:
+        here.encode()
+    except UnicodeEncodeError:
+        shown = here.encode(errors="backslashreplace").decode()
+        problem = f"its folder has a name that is not UTF-8 ({shown}); rename that folder"
+        raise InputError(f"{path}: {problem}") from None
+    return here
+
+
 def _folder_identity(directory: Path) -> str:
     names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
     with reading(directory):
@@ -159,7 +177,7 @@ def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
     lines = [
         f"{name} {record.sha256}\n" for name, record in sorted(files.items()) if record.content
     ]
-    return f"{kind}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+    return f"{kind}:{hashlib.sha256(''.join(lines).encode(errors='surrogateescape')).hexdigest()}"
 
 
 def is_whole(directory: Path, manifest: Manifest, name: str) -> bool:

@@ -122,17 +122,19 @@ def test_a_name_may_be_as_long_as_the_system_allows(tmp_path, length, sign):
         ("file/below", "a part of this path is a file; choose another"),
         ("file/far/below", "a part of this path is a file; choose another"),
         ("a" * 256, "file name too long; choose another output"),
-        ("loop/below", "a part of this path is a file; choose another"),
+        ("loop/below", r"loop is a link that leads nowhere \(loop\); choose another"),
+        ("gone/below", r"gone is a link that leads nowhere \(nowhere\); choose another"),
     ],
 )
 def test_a_place_that_cannot_hold_a_file_is_refused_by_name(tmp_path, name, problem):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"kept")
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
     with pytest.raises(OutputError, match=problem) as caught:
         write(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
-    assert names(tmp_path) == ["file", "folder", "loop"]
+    assert names(tmp_path) == ["file", "folder", "gone", "loop"]
     assert (tmp_path / "file").read_bytes() == b"kept"
 
 

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
     {"errors", "records", "progress", "interrupts", "version"},
-    {"settings", "files"},
+    {"settings", "files", "memory", "figures"},
     {"manifests", "leases"},
     {"artifacts", "plans", "recipes"},
     {"pieces"},
@@ -33,6 +33,8 @@ SINGLE = {
     "progress",
     "interrupts",
     "files",
+    "memory",
+    "figures",
     "manifests",
     "artifacts",
     "leases",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -17,7 +16,9 @@ from typing import Any
 
 from dprkit.cli import render
 from dprkit.cli.display import say
+from dprkit.cli.foreign import foreign
 from dprkit.errors import EXIT_BUG, DprkitError, Terminated
+from dprkit.memory import room_for_torch
 
 SIGNALS: dict[int, tuple[type[BaseException], str]] = {
     signal.SIGINT: (KeyboardInterrupt, "Interrupted"),
@@ -65,7 +66,8 @@ def ending(as_json: bool = False, restart: bool = False) -> Iterator[Ending]:
     sys.unraisablehook = again
     end = Ending(as_json, restart)
     try:
-        yield end
+        with room_for_torch():
+            yield end
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         # A library that is stopped while it is imported may make another error of the signal.
@@ -87,8 +89,8 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
         problem, code = SIGNALS[number][1] + _how_to_go_on(end), 128 + number
     elif isinstance(error, DprkitError):
         problem, code = f"Error: {' '.join(problem.split())}", error.exit_code
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        problem = f"Error: {error.filename or 'output'}: no space left on the device"
+    elif named := foreign(error):
+        problem = f"Error: {' '.join(named.split())}"
     else:
         traceback.print_exception(error)
         problem, code = "This is a bug in dprkit; please report it with the lines above.", EXIT_BUG

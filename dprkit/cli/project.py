@@ -188,7 +188,8 @@ def init(
         if path.exists() or path.is_symlink():
             raise OutputError(f"{path}: already there; move it away first")
         with write_file(path) as file:
-            file.write(commented(found, directory.resolve().name).encode())
+            name = directory.resolve().name.encode(errors="ignore").decode()
+            file.write(commented(found, name).encode())
         if as_json:
             made = {"recipe": found.name, "outputs": [str(path)]}
             return render.as_json(render.json_of(made, time.perf_counter() - end.begin))

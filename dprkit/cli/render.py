@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from dprkit.cli.display import say, size
+from dprkit.memory import peak_bytes
 
 BAR = 20
 """Characters of the bar that stands for a share of 1."""
@@ -22,8 +23,8 @@ def as_json(value: Any) -> None:
 
 def json_of(report: Any, seconds: float) -> dict[str, Any]:
     """A report with what every command's JSON has: seconds and peak memory in MB (2**20 bytes)."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    peak = max(peak_bytes(), children) / 2**20
     measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
     found: dict[str, Any] = msgspec.to_builtins(report)
     return found | measured

@@ -38,7 +38,7 @@ import msgspec
 
 from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
-from dprkit.files import appearing
+from dprkit.files import CACHE_ADVICE, appearing, cache_folder
 from dprkit.progress import Note, silent
 
 if TYPE_CHECKING:
@@ -188,14 +188,19 @@ def _index(path: Path, rows: Rows, note: Note) -> _Index:
         note(f"{path}: its folder cannot be written, so its index is {bases[1]}{INDEX}")
         bases.reverse()
     found = (_load(base, path, rows, info) for base in bases)
-    return next(filter(None, found), None) or _build(bases[0], path, rows, note)
+    try:
+        return next(filter(None, found), None) or _build(bases[0], path, rows, note)
+    except OutputError as error:
+        if bases[0] == path:
+            raise
+        problem = str(error).partition(";")[0]
+        raise OutputError(f"{path}: no place for its rows ({problem}); {CACHE_ADVICE}") from None
 
 
 def _cached(path: Path) -> Path:
     """Where the index lies (but for its suffix) if it cannot lie beside `path`."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
-    return Path(home) / "dprkit" / name
+    return cache_folder() / name
 
 
 def _beside(base: Path, suffix: str) -> Path:

@@ -12,9 +12,8 @@ Only safetensors are read; nothing is unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +23,8 @@ import torch
 from torch import nn
 
 from dprkit.artifacts import Draft
-from dprkit.errors import InputError, OutputError, loading, reading
+from dprkit.errors import InputError, loading, reading
+from dprkit.files import check_readable
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, load_config
 from dprkit.models.tokens import Files, Tokens, load_tokens
@@ -86,6 +86,7 @@ def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
 
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; no model could be loaded from there")
+    check_readable(folder)
     hush()
     with loading(folder, "no model could be loaded from there"):
         model, info = AutoModel.from_pretrained(
@@ -147,30 +148,17 @@ def save_retriever(work: Draft, model: BiEncoder, tokens: Tokens, below: str = "
     import yaml
 
     content, config = not below, model.config
-    with work.folder(below + QUESTION, content=content) as folder, full_disk(folder):
+    with work.folder(below + QUESTION, content=content) as folder:
         _save_encoder(folder, model.question_encoder)
         save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
     if config.separate_heads or not config.shared:
-        with work.folder(below + PASSAGE, content=content) as folder, full_disk(folder):
+        with work.folder(below + PASSAGE, content=content) as folder:
             _save_encoder(folder, model.passage_encoder, head_alone=config.shared)
             if not config.shared:
                 save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
     with work.file(below + CONFIG, content=content) as file:
         text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
         file.write(text.encode())
-
-
-@contextlib.contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """safetensors and tokenizers report a full disk as errors of their own."""
-    try:
-        yield
-    except Exception as error:
-        if "os error 28" in str(error) or "No space left" in str(error):
-            raise OutputError(
-                f"{folder.parent}: no space left on the device; free some and run again"
-            ) from None
-        raise
 
 
 def _save_encoder(folder: Path, encoder: Encoder, head_alone: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import msgspec
 from dprkit.artifacts import Draft, draft
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import read_manifest
+from dprkit.memory import peak_bytes
 from dprkit.pieces import Pieces
 from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
@@ -298,5 +298,5 @@ def _estimate(settings: EncodeSettings, run: Run) -> EncodeEstimate:
         tokens_per_second=rate * sum(map(len, ids)) / len(ids),
         whole_seconds=total / rate,
         disk_bytes=round(total * (retriever.dim * width + id_bytes + 8)),
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        memory_bytes=peak_bytes(),
     )

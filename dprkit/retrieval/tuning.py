@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
 import shutil
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit import figures
 from dprkit.artifacts import Draft, draft
 from dprkit.data.questions import read_questions
 from dprkit.errors import InputError, ProcessError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
+from dprkit.memory import status_bytes
 from dprkit.progress import Run
 from dprkit.retrieval.faiss_types import NAMED, make, size_of
 from dprkit.retrieval.indexing import index
@@ -233,7 +234,7 @@ def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> lis
 
     counts = read_manifest(folder, "index").counts
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    before, points = _memory("VmRSS"), []
+    before, points = status_bytes("VmRSS"), []
     for nprobe, ef in _depths(counts):
         opened = open_dense(folder, nprobe or None, ef or None)
         opened.search(asked[:1], topk)
@@ -242,7 +243,7 @@ def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> lis
         rate = len(asked) / (time.perf_counter() - began)
         p50, p95 = _latency(opened, asked, topk)
         recall = _overlap(found, gold)
-        memory = max(_memory("VmHWM") - before, 0)
+        memory = max(status_bytes("VmHWM") - before, 0)
         factory = str(counts.get("factory", counts["type"]))
         points.append(
             Point("", factory, nprobe, ef, recall, 0.0, size, memory, p50, p95, round(rate, 1))
@@ -282,24 +283,12 @@ def _overlap(found: np.ndarray, gold: np.ndarray) -> float:
     return round(hits / gold.size, 5)
 
 
-def _memory(name: str) -> int:
-    """Bytes that Linux says this process holds (VmRSS) or ever held (VmHWM); else 0."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
-    line = next(line for line in status.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
-
-
 # --- showing ------------------------------------------------------------------------------------
 
 
 def draw(points: list[Point], target: float) -> bytes:
     """An SVG: recall against the median latency, and the size on disk of each type."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure = figures.blank(10, 4.5)
     left, right = figure.subplots(1, 2)
     names = list({point.type: 0 for point in points})
     for name in names:
@@ -311,7 +300,4 @@ def draw(points: list[Point], target: float) -> bytes:
     left.grid(alpha=0.3)
     right.barh(names, [_shown(points, name, target).bytes / 1e6 for name in names])
     right.set(xscale="log", xlabel="size on disk (MB)")
-    image = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "dprkit"}):
-        figure.savefig(image, format="svg", metadata={"Date": None})
-    return image.getvalue()
+    return figures.svg(figure)

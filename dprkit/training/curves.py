@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from dprkit import figures
 
 SMOOTHED = 0.9
 """Weight of the past in the moving average of the loss."""
@@ -17,13 +18,10 @@ def draw_curves(metrics: Path) -> bytes:
 
     The same figures give the same bytes.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     lines = [msgspec.json.decode(line) for line in metrics.read_bytes().splitlines()]
     steps = [line for line in lines if "loss" in line]
     valid = [line for line in lines if "valid" in line]
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = figures.blank(10, 7)
     axes: Any = figure.subplots(2, 2).flat
     where = [line["step"] for line in steps]
     losses = [line["loss"] for line in steps]
@@ -44,10 +42,7 @@ def draw_curves(metrics: Path) -> bytes:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1]:
             axis.legend()
-    image = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "dprkit"}):
-        figure.savefig(image, format="svg", metadata={"Date": None})
-    return image.getvalue()
+    return figures.svg(figure)
 
 
 def _smooth(values: list[float]) -> list[float]:

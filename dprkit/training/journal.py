@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dprkit.artifacts import Draft
 from dprkit.models.bi_encoder import BiEncoder
-from dprkit.models.checkpoints import full_disk, save_retriever
+from dprkit.models.checkpoints import save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
 from dprkit.training.start import finished
@@ -129,7 +129,7 @@ class Journal:
             return
         name = f"{CHECKPOINT}{at.step}"
         if name not in at.checkpoints:
-            with self.work.folder(name, content=False) as folder, full_disk(folder):
+            with self.work.folder(name, content=False) as folder:
                 save_state(folder, state)
             at.checkpoints = [*at.checkpoints, name][-self.settings.keep_checkpoints :]
         self.work.state.clear()

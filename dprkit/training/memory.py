@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dprkit.memory import peak_bytes
 from dprkit.models.bi_encoder import PASS_TOKENS
 from dprkit.models.tokens import Ids
 from dprkit.training.gradients import Engine
@@ -20,14 +20,7 @@ def peak_gb(device: torch.device) -> float:
     """Peak memory of this process in GB (1e9 bytes): the GPU's where it trains on one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def ran_out(error: Exception) -> bool:
-    """Whether `error` says that memory did not suffice."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(sign in str(error) for sign in ("can't allocate memory", "out of memory"))
+    return peak_bytes() / 1e9
 
 
 def free_bytes(device: torch.device) -> int:

@@ -15,6 +15,7 @@ from dprkit import plans
 from dprkit.artifacts import Draft, draft, look
 from dprkit.errors import MemoryShortage, SettingsError
 from dprkit.manifests import Manifest
+from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
@@ -117,7 +118,6 @@ def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
     from dprkit.models.checkpoints import PROBES, load_bi_encoder, save_probes, save_retriever
     from dprkit.training.curves import draw_curves
     from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
-    from dprkit.training.memory import ran_out
     from dprkit.training.start import finished
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):

@@ -17,13 +17,14 @@ from torch import nn
 
 from dprkit.errors import DivergedError, DprkitError, MemoryShortage
 from dprkit.interrupts import held
+from dprkit.memory import ran_out
 from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Plan, Prepared
 from dprkit.training.feed import Feed
 from dprkit.training.gradients import Engine
 from dprkit.training.journal import EPOCHS, LOWER_IS_BETTER, METRICS, Journal, Progression
-from dprkit.training.memory import peak_gb, ran_out
+from dprkit.training.memory import peak_gb
 from dprkit.training.objectives import Objective, Outcome, Targets, weights_of
 from dprkit.training.optimisation import optimizer_of, scaler_of, schedule, set_lr
 

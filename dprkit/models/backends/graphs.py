@@ -26,6 +26,7 @@ import numpy as np
 
 from dprkit.artifacts import draft
 from dprkit.errors import GateError, InputError, LockedError, OutputError
+from dprkit.files import CACHE_ADVICE, cache_folder
 from dprkit.manifests import Input, is_artifact, read_manifest
 from dprkit.models.backends.onnx import OnnxEncoder, need
 from dprkit.models.config import load_config
@@ -68,9 +69,8 @@ class _Wanted(NamedTuple):
     def places(self) -> list[Path]:
         """Where the graph may lie, the best place first."""
         name = self.sides[0] + ("-int8" if self.int8 else "")
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         short = self.identity.removeprefix("retriever:")[:16]
-        return [self.retriever / FOLDER / name, Path(home) / "dprkit" / FOLDER[1:] / short / name]
+        return [self.retriever / FOLDER / name, cache_folder() / FOLDER[1:] / short / name]
 
 
 def _wanted(retriever: Path | str, side: Side, int8: bool) -> _Wanted:
@@ -114,10 +114,11 @@ def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run =
         except LockedError:
             time.sleep(0.2)
             graph = _found(wanted)
-        except OutputError:
-            if len(places) == 1:
-                raise
+        except OutputError as error:
             del places[0]
+            if not places:
+                problem = str(error).partition(";")[0]
+                raise OutputError(f"{problem}; {CACHE_ADVICE}") from None
     return graph
 
 

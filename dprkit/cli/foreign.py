@@ -1,0 +1,34 @@
+"""Errors of what is not dprkit: the system's memory and files, names, broken libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dprkit.errors import reason
+from dprkit.memory import ran_out
+
+
+def foreign(error: BaseException) -> str:
+    """What is wrong outside of dprkit, in a line, or `""` where `error` is a bug.
+
+    What reads and writes files names them itself (errors.reading, errors.writing); this is for
+    what comes up elsewhere.
+    """
+    for cause in _causes(error):
+        if ran_out(cause):
+            detail = (str(cause).strip() or "MemoryError").splitlines()[-1]
+            return f"out of memory ({detail}); close other programs or raise the limit"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {reason(error.errno) or error}"
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        name = error.object.encode(errors="backslashreplace").decode()
+        return f"{name}: not UTF-8; rename it"
+    if isinstance(error, ImportError) and not (error.name or "").startswith("dprkit"):
+        return f"{error.name or 'a library'} cannot be imported ({error}); install it again"
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,84 @@
+"""The memory of this process: how much it took, whether it sufficed, whether it can suffice."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+from dprkit.errors import MemoryShortage
+
+_SHORT = (
+    "allocate memory",  # torch, the operating system
+    "out of memory",  # CUDA
+    "bad_alloc",  # FAISS
+    "failed to map segment",  # the loader of shared libraries
+    "start new thread",
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether `error` says that memory did not suffice: libraries have no common type for it."""
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SHORT)
+
+
+def status_bytes(name: str) -> int:
+    """Bytes that Linux says this process holds (VmRSS) or ever held (VmHWM); elsewhere 0."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    line = next((one for one in lines.splitlines() if one.startswith(f"{name}:")), "0 0")
+    return int(line.split()[1]) * 1024
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held.
+
+    What getrusage calls its peak may be that of the process that started it: the kernel keeps the
+    figure through fork and exec.
+    """
+    return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# --- a limit that is too low --------------------------------------------------------------------
+
+TORCH = 1300 << 20
+"""Bytes of addresses that torch and transformers take before there is a model, at the least."""
+
+
+@contextmanager
+def room_for_torch() -> Iterator[None]:
+    """Raise MemoryShortage where torch is imported in the block and `ulimit -v` is too low for it.
+
+    Below that the loader, Python and libraries in C++ and Rust fail each in a way of its own, and
+    some of them end the process at once.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        yield
+        return
+    finder = _Room(limit)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Room(MetaPathFinder):
+    """Finds no module: it is asked for each that is imported."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "torch" and self.limit - status_bytes("VmSize") < TORCH:
+            raise MemoryShortage(
+                f"the limit on this process's memory is {self.limit >> 20} MB (ulimit -v), too "
+                "low for torch; raise it to 2,000 MB or more"
+            )
