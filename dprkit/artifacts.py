@@ -21,7 +21,7 @@ from uuid import uuid4
 import msgspec
 
 from dprkit import __version__, leases
-from dprkit.errors import LockedError, MismatchError, OutputError, reading, writing
+from dprkit.errors import LockedError, MismatchError, OutputError, writing
 from dprkit.files import (
     TEMPORARY,
     Hashing,
@@ -270,7 +270,7 @@ def look(
     more: Mapping[str, Any] | None = None,
 ) -> Draft:
     """What `draft` would make, without touching anything; its `done` tells whether it is there."""
-    with reading(directory):
+    with writing(directory):
         before = _earlier(directory, kind)
     work = _wish(directory, kind, settings, inputs, run, more, before)
     if isinstance(before, Manifest) and not _why_anew(work, before):

@@ -47,13 +47,13 @@ def peak_bytes() -> int:
 
 # --- a limit that is too low --------------------------------------------------------------------
 
-TORCH = 1300 << 20
-"""Bytes of addresses that torch and transformers take before there is a model, at the least."""
+NEEDS = {"numpy": 130 << 20, "faiss": 350 << 20, "torch": 1300 << 20}
+"""Bytes of addresses that a library takes at the least; torch with transformers behind it."""
 
 
 @contextmanager
-def room_for_torch() -> Iterator[None]:
-    """Raise MemoryShortage where torch is imported in the block and `ulimit -v` is too low for it.
+def room_for_libraries() -> Iterator[None]:
+    """Raise MemoryShortage where the block imports a library for which `ulimit -v` is too low.
 
     Below that the loader, Python and libraries in C++ and Rust fail each in a way of its own, and
     some of them end the process at once.
@@ -77,8 +77,8 @@ class _Room(MetaPathFinder):
         self.limit = limit
 
     def find_spec(self, name: str, *_: Any) -> None:
-        if name == "torch" and self.limit - status_bytes("VmSize") < TORCH:
+        if name in NEEDS and self.limit - status_bytes("VmSize") < NEEDS[name]:
             raise MemoryShortage(
                 f"the limit on this process's memory is {self.limit >> 20} MB (ulimit -v), too "
-                "low for torch; raise it to 2,000 MB or more"
+                f"low for {name}; raise it to 2,000 MB or more"
             )

@@ -18,7 +18,7 @@ from dprkit.cli import render
 from dprkit.cli.display import say
 from dprkit.cli.foreign import foreign
 from dprkit.errors import EXIT_BUG, DprkitError, Terminated
-from dprkit.memory import room_for_torch
+from dprkit.memory import room_for_libraries
 
 SIGNALS: dict[int, tuple[type[BaseException], str]] = {
     signal.SIGINT: (KeyboardInterrupt, "Interrupted"),
@@ -66,7 +66,7 @@ def ending(as_json: bool = False, restart: bool = False) -> Iterator[Ending]:
     sys.unraisablehook = again
     end = Ending(as_json, restart)
     try:
-        with room_for_torch():
+        with room_for_libraries():
             yield end
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:

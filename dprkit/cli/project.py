@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 import time
@@ -185,7 +186,7 @@ def init(
     with ending(as_json) as end:
         found = load_recipe(recipe=recipe)
         path = directory / "dprkit.yaml"
-        if path.exists() or path.is_symlink():
+        if os.path.lexists(path):
             raise OutputError(f"{path}: already there; move it away first")
         with write_file(path) as file:
             name = directory.resolve().name.encode(errors="ignore").decode()

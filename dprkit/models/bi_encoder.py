@@ -57,13 +57,16 @@ class Encoder(nn.Module):
         return self._head(self._pool(states.last_hidden_state, attention_mask))
 
     def _pool(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, L, H) -> (N, H); without a mask nothing is padding."""
+        """(N, L, H) -> (N, H); without a mask nothing is padding.
+
+        A text without a token gets zeros, as sentence-transformers gives it for the mean.
+        """
+        if mask is None:
+            return hidden[:, 0] if self.pooling == "cls" else hidden.mean(1)
+        hidden = hidden.masked_fill(mask.unsqueeze(-1) == 0, 0)  # it may be no number there
         if self.pooling == "cls":
             return hidden[:, 0]
-        if mask is None:
-            return hidden.mean(1)
-        weights = mask.unsqueeze(-1).to(hidden.dtype)  # (N, L, 1)
-        return (hidden * weights).sum(1) / weights.sum(1)
+        return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(hidden.dtype)
 
     def _head(self, pooled: Tensor) -> Tensor:
         pooled = self.dropout(pooled)
@@ -98,7 +101,7 @@ class Encoder(nn.Module):
     def _padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
         """(N, L) ids and mask; padding is masked."""
         config: Any = self.backbone.config
-        longest = max(len(i) for i in ids)
+        longest = max(1, *map(len, ids))
         padded = torch.full((len(ids), longest), config.pad_token_id or 0)
         mask = torch.zeros_like(padded)
         for row, one in enumerate(ids):

@@ -188,6 +188,8 @@ def enable(backbone: nn.Module) -> bool:
 
 def suits(backbone: nn.Module, ids: Ids, device: torch.device) -> bool:
     """Whether these texts had better be packed, on this device, for a model that can be."""
+    if not all(ids):  # a text without a token lies nowhere in the row
+        return False
     first = first_position(backbone)
     # Where positions count on from the padding id, a padding token within a text has none.
     if first and any(first - 1 in text for text in ids):

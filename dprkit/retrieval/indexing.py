@@ -99,7 +99,8 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
         from dprkit.data.passage_file import PassageFile
         from dprkit.retrieval import bm25
 
-        corpus = PassageFile(work.record.inputs["passages"].path, work.run.progress.note)
+        path = settings.passages or work.record.inputs["passages"].path
+        corpus = PassageFile(path, work.run.progress.note)
         counts = bm25.build(work, corpus.passages(), settings)
         return work.finish({"type": "bm25", **counts, "notes": _wordless(corpus, counts, work.run)})
     from dprkit.retrieval.vectors import Embeddings

@@ -35,7 +35,7 @@ from dprkit.progress import Run
 
 FOLDER = ".backends"
 KIND = "graph"
-FORM = 1
+FORM = 2
 """Changes whenever graphs of another dprkit are not to be used any more."""
 CLOSE = 1e-3
 """How far a number of a probe's vector may be from the one saved: that of `dprkit info --check`."""

@@ -56,7 +56,7 @@ class OnnxEncoder:
 
     def _padded(self, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
         """(N, L) ids and the mask of what is no padding."""
-        rows = np.full((len(ids), max(map(len, ids))), self.padding)
+        rows = np.full((len(ids), max(1, *map(len, ids))), self.padding)
         mask = np.zeros_like(rows)
         for row, one in enumerate(ids):
             rows[row, : len(one)] = one
