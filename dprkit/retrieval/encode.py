@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from dprkit.artifacts import Draft, draft
-from dprkit.errors import InputError, SettingsError
+from dprkit.errors import FormatError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.memory import peak_bytes
 from dprkit.pieces import Pieces
@@ -148,6 +148,8 @@ def _part(text: str | None) -> tuple[int, int]:
 class _Window(NamedTuple):
     """Passages on their way: those whose vectors are not known have token ids."""
 
+    first: int
+    """The row of the first one in the corpus."""
     passages: list[Passage]
     digests: np.ndarray
     known: np.ndarray
@@ -225,7 +227,6 @@ class _Encoding:
         return range(begin, min(begin + self.settings.shard_size, len(self.corpus)))
 
     def _make(self, work: Draft, number: int) -> None:
-        import numpy as np
 
         from dprkit.retrieval.vectors import growing_shard
 
@@ -233,13 +234,33 @@ class _Encoding:
         retriever, batch_tokens = self.retriever, self.settings.batch_tokens
         with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as shard:
             for window in _ahead(self._windows(work, number)):
-                vectors = window.vectors
-                vectors[~window.known] = retriever.vectors("passage", window.ids, batch_tokens)
-                if not np.isfinite(vectors).all():
-                    problem = "gives vectors that are no numbers (NaN)"
-                    raise InputError(f"{self.settings.retriever}: {problem}")
+                vectors, made = (
+                    window.vectors,
+                    retriever.vectors("passage", window.ids, batch_tokens),
+                )
+                self._refuse_unfit(made, window)
+                vectors[~window.known] = made
                 shard.write(vectors, [p.id for p in window.passages], window.digests)
                 self._tell(window)
+
+    def _refuse_unfit(self, made: np.ndarray, window: _Window) -> None:
+        """Raise a FormatError for a vector of `made` that is no number, or too large to be kept."""
+        import numpy as np
+
+        most = np.finfo(self.settings.dtype).max
+        fit = (np.abs(made) <= most).all(axis=1)  # a NaN is not
+        if fit.all():
+            return
+        bad = int(fit.argmin())
+        at = int(np.flatnonzero(~window.known)[bad])
+        largest = np.abs(made[bad]).max()
+        problem = f"is no number (NaN or infinite): {self.settings.retriever} does not read it"
+        if np.isfinite(largest):
+            problem = f"holds {largest:.3g}, too large for float16; use --dtype float32"
+        where = self.corpus.where(window.first + at)
+        raise FormatError(
+            self.corpus.path, where, f"the vector of passage {window.passages[at].id!r} {problem}"
+        )
 
     def _tell(self, window: _Window) -> None:
         self.reused += int(window.known.sum())
@@ -264,7 +285,8 @@ class _Encoding:
             if former:
                 known = former.fill(vectors, digests, done)
             new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
-            yield _Window(window, digests, known, vectors, self.retriever.tokens.passages(new))
+            ids = self.retriever.tokens.passages(new)
+            yield _Window(rows.start + done, window, digests, known, vectors, ids)
             done += len(window)
 
 

@@ -54,7 +54,16 @@ class Dense:
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Found:
-        return self.index.search(self.retriever.encode_questions(questions), topk, allowed)
+        import numpy as np
+
+        vectors = self.retriever.encode_questions(questions)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if bad.size:
+            question = questions[bad[0]]
+            raise InputError(
+                f"{self.retriever_path}: the vector of {question!r} is no number (NaN)"
+            )
+        return self.index.search(vectors, topk, allowed)
 
 
 class Hybrid:

@@ -72,3 +72,38 @@ def test_gradients_through_sorted_passes_equal_those_of_one_padded_batch():
 
 def test_nothing_encodes_to_nothing():
     assert encoder().encode([], 100).shape == (0, 16)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_text_without_a_token_gets_zeros_and_the_others_their_vectors(
+    pooling, similarity, packed
+):
+    """As sentence-transformers gives it for the mean, with and without unit length."""
+    model = encoder(pooling=pooling, similarity=similarity)
+    model.packed &= packed
+    ids = [IDS[0], [], IDS[1], []]
+    with torch.no_grad():
+        vectors, others = model.encode(ids, 1000), model.encode([IDS[0], IDS[1]], 1000)
+        alone = model.encode([[], []], 1000)
+    assert not vectors[[1, 3]].any()
+    assert not alone.any()
+    torch.testing.assert_close(vectors[[0, 2]], others, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_a_text_without_a_token_leaves_the_gradient_as_it_is(similarity):
+    one, other = (encoder(pooling="mean", similarity=similarity) for _ in range(2))
+    weights = torch.arange(16.0)
+    (one.encode([IDS[0], [], IDS[1]], 1000) * weights).sum().backward()
+    (other.encode([IDS[0], IDS[1]], 1000) * weights).sum().backward()
+    for with_empty, without in zip(one.parameters(), other.parameters(), strict=True):
+        if without.grad is not None:
+            torch.testing.assert_close(with_empty.grad, without.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_a_projection_of_no_token_is_its_bias():
+    model = encoder(pooling="mean", projection=5)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode([[], IDS[0]], 100)[0], model.projection.bias)

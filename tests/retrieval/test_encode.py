@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -7,9 +8,10 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from dprkit.data.passages import read_passages
-from dprkit.errors import InputError, MismatchError, SettingsError
+from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
@@ -46,6 +48,34 @@ def test_float16_halves_the_file_and_keeps_three_digits(small_retriever, tiny_pa
     )
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, full, atol=2e-3)
+
+
+def with_bias(retriever, folder, value):
+    """A copy of a retriever whose vectors of passages begin with about `value`."""
+    shutil.copytree(retriever, folder)
+    weights = folder / "passage_encoder/projection.safetensors"
+    tensors = load_file(weights)
+    tensors["bias"][0] = value
+    save_file(tensors, weights)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (1e5, r"holds 1e\+05, too large for float16; use --dtype float32"),
+        (float("nan"), r"is no number \(NaN or infinite\)"),
+    ],
+)
+def test_a_vector_that_cannot_be_kept_is_named_with_its_passage(
+    small_retriever, tmp_path, value, problem
+):
+    odd = with_bias(small_retriever, tmp_path / "odd", value)
+    passages = tmp_path / "p.tsv"
+    passages.write_text("id\ttext\ttitle\na7\tsome text\t\n")
+    with pytest.raises(FormatError, match=rf"p.tsv:2: the vector of passage 'a7' {problem}"):
+        encode_corpus(settings(odd, passages, tmp_path / "e", dtype="float16"))
+    assert not (tmp_path / "e").exists()
 
 
 class StopAfter(Progress):
