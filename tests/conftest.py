@@ -28,6 +28,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing is fetched: a hub that cannot be reached is asked again and again.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Commands heed signals only where these are not ignored from the start, as they are for the
+# background job of a script or after nohup; what tests start inherits this.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
+
 # How slow a busy machine is says nothing of the code.
 hypothesis_settings.register_profile(
     "here", deadline=None, suppress_health_check=[HealthCheck.too_slow]

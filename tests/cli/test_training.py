@@ -46,16 +46,22 @@ def steps_written(folder):
     return path.read_bytes().count(b'"lr"') if path.exists() else 0
 
 
+def wait_for(process, ready, seconds=120):
+    """Wait until `ready()` while the process runs."""
+    end = time.monotonic() + seconds
+    while not ready():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
 def stop_at(folder, output, step, number, *more):
     """Start training and send it a signal when it has done `step` steps; its exit code, stderr."""
     words = [*DPRKIT, *map(str, training(output, *more))]
     process = subprocess.Popen(
         words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 120
-    while steps_written(folder / output) < step and time.monotonic() < end:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.005)
+    wait_for(process, lambda: steps_written(folder / output) >= step)
     process.send_signal(number)
     errors = process.communicate(timeout=90)[1]
     return process.returncode, errors
@@ -136,13 +142,13 @@ def test_a_changed_setting_is_refused_and_more_epochs_are_explained(place):
 def test_two_trainers_cannot_share_an_output(place):
     words = [*DPRKIT, *map(str, training("shared", epochs=2000))]
     first = subprocess.Popen(words, cwd=place, env=environment(), stderr=subprocess.DEVNULL)
-    while steps_written(place / "shared") < 1:
-        assert first.poll() is None
-        time.sleep(0.01)
-    second = run(place, *training("shared", epochs=2000), code=75)
+    try:
+        wait_for(first, lambda: steps_written(place / "shared") >= 1)
+        second = run(place, *training("shared", epochs=2000), code=75)
+    finally:
+        first.kill()
+        first.wait()
     assert "in use by pid" in second.stderr
-    first.kill()
-    first.wait()
 
 
 def test_a_model_that_does_not_fit_ends_in_one_line(place):

@@ -1,7 +1,9 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
@@ -9,8 +11,9 @@ from dprkit.records import Question
 from dprkit.retrieval.found import Found
 from dprkit.retrieval.fusion import Fusion, fuse
 from dprkit.retrieval.indexing import index
-from dprkit.retrieval.opening import open_index
+from dprkit.retrieval.opening import open_dense, open_index
 from dprkit.retrieval.search import search
+from dprkit.retrieval.searcher import Dense
 from dprkit.settings import IndexSettings, SearchSettings
 
 QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa"]
@@ -172,3 +175,15 @@ def test_a_flipped_bit_in_a_shard_is_found_before_it_is_indexed(small_index, tmp
 def test_what_was_not_found_is_no_hit():
     found = Found(np.array([[3, -1]]), np.array([[1.0, -np.inf]], np.float32))
     assert Fusion(method="weighted").of([found, found], 5).rows.tolist() == [[3]]
+
+
+def test_a_question_whose_vector_is_no_number_is_named(small_index, small_retriever, tmp_path):
+    odd = tmp_path / "odd"
+    shutil.copytree(small_retriever, odd)
+    weights = odd / "question_encoder/projection.safetensors"
+    tensors = load_file(weights)
+    tensors["bias"][0] = np.nan
+    save_file(tensors, weights)
+    engine = Dense(open_dense(small_index), odd)
+    with pytest.raises(InputError, match="odd: the vector of 'how tall' is no number"):
+        engine.search(["how tall"], 3)

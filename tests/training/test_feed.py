@@ -133,21 +133,21 @@ def test_a_worker_does_not_train_on_another_file_than_its_parent(tmp_path: Path)
 
 
 def test_a_killed_worker_ends_the_run_in_a_line_and_at_once() -> None:
-    began = time.monotonic()
+    taken: list[int] = []
     with Feed(Probe("die"), 0, 100, 2) as feed:
         with pytest.raises(ProcessError, match=r"^a worker process died .*--num-workers$"):
-            list(feed)
+            taken.extend(step for step, _ in feed)
         with pytest.raises(ProcessError):  # and stays ended
             next(feed)
-    assert time.monotonic() - began < 20
+    assert taken == list(range(len(taken)))
+    assert len(taken) <= 5  # the step at which it died is waited for in vain
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_feed_that_is_left_early_is_closed_soon(workers: int) -> None:
+def test_a_feed_that_is_left_early_is_closed(workers: int) -> None:
+    """One that went on would be busy for months."""
     with Feed(Probe("be slow"), 0, 10**9, workers) as feed:
         pids = {next(feed)[1] for _ in range(6)} - {os.getpid()}
-        began = time.monotonic()
-    assert time.monotonic() - began < 5
     assert not any(map(alive, pids))
 
 
