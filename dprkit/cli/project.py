@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import msgspec
@@ -35,8 +36,11 @@ from dprkit.cli.stage import (
 )
 from dprkit.errors import GateError, OutputError, SettingsError, nearest
 from dprkit.progress import Run
-from dprkit.recipes import Recipe, load_recipe, looked_for, recipe_names
-from dprkit.settings import STAGES, Setting, fields_of
+from dprkit.recipes import RECIPE, Recipe, load_recipe, looked_for, recipe_names
+from dprkit.settings import STAGES, Setting, bundled, fields_of
+
+DATA = {"sources", "train_file", "valid_file", "passages", "questions"}
+"""Settings that name questions and passages."""
 
 # --- run ------------------------------------------------------------------------------------------
 
@@ -61,9 +65,12 @@ def run(
             raise SettingsError(
                 f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
             )
-        plans.check(_plans(found, as_json))
+        made = _plans(found, as_json)
+        plans.check(made)
         around = Run(display(quiet), tuple(sys.argv), restart)
         around.progress.note(f"recipe {found.name}: {found.source}")
+        if mixed := _beside_the_example(made):
+            around.progress.warn(mixed)
         end.report = {"recipe": found.name, "stages": {}, "outputs": []}
         for stage, report in _run_stages(found, around, None if as_json else quiet, end):
             end.report["stages"][stage] = report
@@ -90,6 +97,22 @@ def _plans(recipe: Recipe, as_json: bool) -> dict[str, plans.Plan]:
         module = import_module(COMMANDS[stage].home.partition(":")[0])
         made[stage] = module.plan(settings)
     return made
+
+
+def _beside_the_example(made: Mapping[str, plans.Plan]) -> str:
+    """What to say where a run reads the bundled example in one place and other data in another."""
+    written = {os.path.abspath(path) for plan in made.values() for path in plan.files}
+    example: list[str] = []
+    own: list[str] = []
+    for stage, plan in made.items():
+        for name in set(plan.reads) & DATA:
+            for path in plan.reads[name]:
+                is_example = Path(path).is_relative_to(bundled("tiny"))
+                if is_example or os.path.abspath(path) not in written:
+                    (example if is_example else own).append(f"{stage}.{name}")
+    if not (example and own):
+        return ""
+    return f"{', '.join(example)}: the bundled example, while {', '.join(own)} is data of your own"
 
 
 def _run_stages(
@@ -172,7 +195,9 @@ def _yaml(value: Any) -> str:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path(),
+    where: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Folder, or .yaml file, to write it to.")
+    ] = Path(),
     recipe: Annotated[str, typer.Option(metavar="NAME", help="The recipe to begin with.")] = "tiny",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -185,17 +210,34 @@ def init(
 
     with ending(as_json) as end:
         found = load_recipe(recipe=recipe)
-        path = directory / "dprkit.yaml"
+        is_file = where.suffix in (".yaml", ".yml") and not where.is_dir()
+        path = where if is_file else where / RECIPE
+        name = path.stem if path.name != RECIPE else path.resolve().parent.name
         if os.path.lexists(path):
             raise OutputError(f"{path}: already there; move it away first")
         with write_file(path) as file:
-            name = directory.resolve().name.encode(errors="ignore").decode()
+            name = name.encode(errors="ignore").decode()  # of a folder that is not UTF-8
             file.write(commented(found, name).encode())
         if as_json:
-            made = {"recipe": found.name, "outputs": [str(path)]}
+            made = {"recipe": found.name, "outputs": [str(path)], "change": to_change(found)}
             return render.as_json(render.json_of(made, time.perf_counter() - end.begin))
         if not quiet:
             say(f"  -> {path}")
+            marked = ", ".join(to_change(found))
+            say(f"For data of your own, change the lines marked CHANGE: {marked}.")
+            at = "" if path.name == RECIPE else f" --config {path.name}"
+            go = "" if path.resolve().parent == Path.cwd() else f"cd {quote(str(path.parent))} && "
+            say(f"Then: {go}dprkit run{at}        (dprkit config show{at} tells what is in force)")
+
+
+def to_change(recipe: Recipe) -> list[str]:
+    """The settings of a shipped recipe that fit its own data, as stage.key."""
+    return [
+        f"{stage}.{key}"
+        for stage, settings in recipe.written.items()
+        for key in settings
+        if ((setting := fields_of(STAGES[stage])[key]).path and not setting.hub) or key == "split"
+    ]
 
 
 def commented(recipe: Recipe, name: str) -> str:
@@ -203,7 +245,8 @@ def commented(recipe: Recipe, name: str) -> str:
     places = Recipe("NAME", "", {}, {})
     lines = [
         f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
-        "# Settings that are commented out have the value shown. dprkit run runs all stages.",
+        "# Settings that are commented out have the value shown. Paths are relative to this file.",
+        "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
         f"name: {_yaml(name)}",
     ]
     for stage in STAGES:
@@ -211,17 +254,19 @@ def commented(recipe: Recipe, name: str) -> str:
             lines += ["", f"{stage}:"]
             for key, setting in fields_of(STAGES[stage]).items():
                 default = places.explain(stage, {})[key][0]
-                lines += _commented_setting(recipe.written[stage], key, setting, default)
+                change = f"{stage}.{key}" in to_change(recipe)
+                lines += _commented_setting(recipe.written[stage], key, setting, default, change)
     return "\n".join(lines) + "\n"
 
 
 def _commented_setting(
-    written: Mapping[str, Any], key: str, setting: Setting, default: Any
+    written: Mapping[str, Any], key: str, setting: Setting, default: Any, change: bool
 ) -> list[str]:
     sign = "" if key in written else "# "
     value = _yaml(written.get(key, default))
+    mark = "  # CHANGE" if change else ""
     return [f"  # {line}" for line in textwrap.wrap(setting.sentence, 92)] + [
-        f"  {sign}{key}: {value}"
+        f"  {sign}{key}: {value}{mark}"
     ]
 
 

@@ -53,6 +53,7 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     run.progress.start("searching", None, "questions")
     found: list[int] = []
     empty: list[str] = []
+    asked: set[str] = set()
     with write_file(settings.output) as file:
         questions = read_questions(settings.questions)
         rankings = searcher.rankings(questions, settings.topk, settings.batch_size)
@@ -60,6 +61,8 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
             for ranking in batch:
                 write(ranking, file)
                 found.append(len(ranking.hits))
+                if settings.tune_on:
+                    asked.add(ranking.question.question)
                 empty += [] if ranking.hits else [ranking.question.id]
             file.flush()
             run.progress.advance(len(batch))
@@ -67,10 +70,23 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     report.questions, report.passages = len(found), sum(found)
     report.fewest, report.most = min(found, default=0), max(found, default=0)
     report.short = sum(count < settings.topk for count in found)
+    if settings.tune_on:
+        _tell_tuned(settings.tune_on, asked, report, run)
     if empty:
         report.notes.append(f"found nothing for {len(empty):,} questions, such as {empty[0]!r}")
         run.progress.warn(report.notes[-1])
     return report
+
+
+def _tell_tuned(path: str, asked: set[str], report: SearchReport, run: Run) -> None:
+    """Warn where the weights were chosen by questions that are asked now."""
+    tuned = {question.question for question in read_questions(path) if question.gold}
+    if both := len(asked & tuned):
+        report.notes.append(
+            f"{both:,} of {len(asked):,} questions are in --tune-on {path} too: measured on them, "
+            "the fusion looks better than it is"
+        )
+        run.progress.warn(report.notes[-1])
 
 
 def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> Searcher:

@@ -391,6 +391,59 @@ def test_init_comments_every_setting_and_any_of_them_can_be_uncommented(empty):
         recipe.stage(stage, {})
 
 
+def test_init_says_what_to_change_for_data_of_ones_own_and_what_comes_next(empty):
+    said = call("init", "mine x").stderr.splitlines()
+    assert said == [
+        "  -> mine x/dprkit.yaml",
+        "For data of your own, change the lines marked CHANGE: select-data.sources, "
+        "select-data.split, encode-corpus.passages.",
+        "Then: cd 'mine x' && dprkit run        (dprkit config show tells what is in force)",
+    ]
+    lines = Path("mine x/dprkit.yaml").read_text().splitlines()
+    marked = [line.split()[0] for line in lines if line.endswith("# CHANGE")]
+    assert marked == ["sources:", "split:", "passages:"]
+    assert all(line.endswith("# CHANGE") for line in lines if "bundled:" in line)
+    assert json.loads(call("init", "b", "--json").stdout)["change"][0] == "select-data.sources"
+
+
+def test_init_writes_the_yaml_file_that_it_is_given(empty):
+    said = call("init", "far/a.yaml").stderr
+    assert "Then: cd far && dprkit run --config a.yaml" in said
+    assert (os.listdir(), os.listdir("far")) == (["far"], ["a.yaml"])
+    assert load_recipe("far/a.yaml").name == "a"
+    refused = call("init", "far/a.yaml")
+    assert refused.stderr == "Error: far/a.yaml: already there; move it away first\n"
+
+
+def test_the_bundled_example_beside_data_of_ones_own_is_warned_of(empty, tiny_examples):
+    shutil.copy(tiny_examples, "own.json")
+    for source, corpus in (("own.json", "bundled:tiny/passages.tsv"), ("own.json", "own.tsv")):
+        text = (
+            f"select-data: {{sources: [{source}], num_items: 5, passages_out: own.tsv}}\n"
+            "train: {max_epochs: 0, scratch_hidden_size: 8, scratch_vocab_size: 300}\n"
+            f"encode-corpus: {{passages: '{corpus}'}}\n"
+        )
+        Path("dprkit.yaml").write_text(text)
+        warned = "bundled example, while select-data.sources is" in call("run", "--quiet").stderr
+        assert warned == corpus.startswith("bundled:")
+
+
+def test_the_recipe_of_the_guide_runs_on_a_file_of_ones_own(empty, tiny_examples):
+    from tests.models.foreign import save_bert
+
+    guide = Path(__file__).parents[2] / "docs/guide.md"
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)
+    Path("dprkit.yaml").write_text(recipe)
+    Path("my-train.json.gz").write_bytes(gzip.compress(tiny_examples.read_bytes()))
+    save_bert(Path("all-MiniLM-L6-v2"))
+    smaller = ["select-data.split={train: 8, valid: 4, test: 4}", "train.max_steps=1"]
+    smaller += ["train.batch_size=4", "train.warmup=0", "train.passage_max_length=32"]
+    result = call("run", *(word for one in smaller for word in ("--set", one)))
+    assert result.exit_code == 0, result.stderr
+    assert made_from("runs/mine/embeddings")["passages"] == "passages.tsv"
+    assert made_from("runs/mine/results")["questions"] == "runs/mine/data/test.jsonl"
+
+
 def test_init_refuses_to_overwrite(empty):
     Path("dprkit.yaml").write_text("train: {lr: 1}")
     result = call("init")

@@ -102,6 +102,11 @@ def test_a_hybrid_is_tuned_on_questions_with_gold_passages(
     report = search(SearchSettings(**wish, tune_on=str(tuned_on)))
     assert report.fusion and report.fusion.weights[1] > report.fusion.weights[0]
     assert "mrr@10" in report.notes[0]
+    assert len(report.notes) == 1
+    copied = tmp_path / "copy.jsonl"
+    copied.write_text("".join(json.dumps(row) + "\n" for row in gold[:7]))
+    mixed = search(SearchSettings(**(wish | {"questions": str(copied)}), tune_on=str(tuned_on)))
+    assert mixed.notes[1].startswith(f"7 of 7 questions are in --tune-on {tuned_on} too")
     with pytest.raises(SettingsError, match="give one of them"):
         search(SearchSettings(**wish, tune_on=str(tuned_on), weights=(1.0, 1.0)))
     with pytest.raises(InputError, match="no question names a gold passage"):
