@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -26,9 +27,16 @@ def display(quiet: bool) -> Progress:
 
 def say(line: str) -> None:
     """Write a line to stderr. When nobody can be told any more the work goes on in silence."""
-    try:
+    with silenced():
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Point stderr at nothing where it cannot be written, as after the terminal was closed."""
+    try:
+        yield
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -124,7 +132,8 @@ class Bars(Progress):
         self.lines = Lines()
 
     def note(self, message: str) -> None:
-        self.console.print(message, markup=False, soft_wrap=True)
+        with silenced():
+            self.console.print(message, markup=False, soft_wrap=True)
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -140,7 +149,8 @@ class Bars(Progress):
             transient=True,
         )
         self.bar.add_task(what, total=total, completed=done, facts="")
-        self.bar.start()
+        with silenced():
+            self.bar.start()
         self.lines.start(what, total, unit, done)
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
@@ -164,5 +174,6 @@ class Bars(Progress):
     def close(self) -> None:
         """Take a bar down, also after an error: it hides the cursor while it stands."""
         if self.bar is not None:
-            self.bar.stop()
+            with silenced():
+                self.bar.stop()
             self.bar = None

@@ -5,17 +5,41 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
 
 from dprkit.cli import render
+from dprkit.cli.display import say
+from dprkit.cli.help import WIDEST, wrapped
 from dprkit.settings import DownloadSettings
 
+INDENT = "    "
+
 DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "listed": (Annotated[bool, typer.Option("--list", help="List what the catalog holds.")], False),
-    "yes": (Annotated[bool, typer.Option("--yes", "-y", help="Fetch more than 5 GB.")], False),
-    "dry_run": (Annotated[bool, typer.Option("--dry-run", help="Only tell what would be.")], False),
+    "listed": (Annotated[bool, typer.Option("--list", help="List what can be downloaded.")], False),
+    "yes": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--yes",
+                "-y",
+                help="Fetch more than 5 GB. The servers are asked for the sizes before a download "
+                "begins; files whose size a server does not tell do not count.",
+            ),
+        ],
+        False,
+    ),
+    "dry_run": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--dry-run", help="Show what would be downloaded, with sizes; download nothing."
+            ),
+        ],
+        False,
+    ),
 }
 
 
@@ -37,15 +61,11 @@ def list_catalog(settings: DownloadSettings, options: dict[str, Any], as_json: b
         listed = {"resources": list(resources), "outputs": []}
         render.as_json(render.json_of(listed, time.perf_counter() - begin))
         return True
-    before: list[str] = []
+    width = min(get_terminal_size().columns, WIDEST)
     for resource in resources:
-        *above, name = resource.key.split(".")
-        for depth, part in enumerate(above):
-            if before[: depth + 1] != above[: depth + 1]:
-                sys.stdout.write(f"{'  ' * depth}{part}\n")
-        before = above
-        indent = "  " * len(above)
-        sys.stdout.write(
-            f"{indent}{name:<{32 - len(indent)}} {resource.size:<24} {resource.content}\n"
-        )
+        known = resource.bytes or resource.about_bytes
+        name = f"{resource.key}{f' ({resource.size})' if known else ''}"
+        lines = [*wrapped(name, width, INDENT), *wrapped(resource.content, width, INDENT, INDENT)]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    say("Where no size is shown, a download asks the server for it before it begins.")
     return True

@@ -85,10 +85,10 @@ def panels(options: list[Any]) -> dict[str, list[Any]]:
 def _lines(command: Any, ctx: Any) -> Iterator[str]:
     width = min(get_terminal_size().columns, WIDEST)
     body, examples = parts(command)
-    yield from _wrapped(f"Usage: {usage(command, ctx.command_path)}", width, "    ")
+    yield from wrapped(f"Usage: {usage(command, ctx.command_path)}", width, "    ")
     for paragraph in body.split("\n\n"):
         yield ""
-        yield from _wrapped(paragraph, width)
+        yield from wrapped(paragraph, width)
     if examples:
         yield from ("", "Examples:" if examples[1:] else "Example:")
         for example in examples:
@@ -111,7 +111,7 @@ def _lines(command: Any, ctx: Any) -> Iterator[str]:
     yield ""
 
 
-def _wrapped(text: str, width: int, later: str = "", first: str = "") -> list[str]:
+def wrapped(text: str, width: int, later: str = "", first: str = "") -> list[str]:
     """`text` in lines of `width`; a word is never cut, also where it has hyphens."""
     lines = wrap(
         text,
@@ -132,7 +132,7 @@ def _command_line(command: str, width: int) -> list[str]:
         if words and re.fullmatch(r"--?[\w-]+", words[-1]) and word[0] not in "-|":
             word = f"{words.pop()}{TIED}{word}"  # a flag stays with its value
         words.append(word)
-    lines = _wrapped(" ".join(words), width - 2, "      ", "  ")
+    lines = wrapped(" ".join(words), width - 2, "      ", "  ")
     return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
 
 
@@ -142,9 +142,9 @@ def _rows(rows: list[tuple[str, str]], width: int) -> Iterator[str]:
     beside = width >= NARROW
     indent = " " * (room if beside else 6)
     for names, sentence in rows:
-        *above, last = _wrapped(names, width, "    ", "  ")
+        *above, last = wrapped(names, width, "    ", "  ")
         tied = re.sub(r"\[default: [^]]{,24}\]", lambda m: m[0].replace(" ", TIED), sentence)
-        lines = _wrapped(tied, width, indent, indent)
+        lines = wrapped(tied, width, indent, indent)
         if beside and lines and len(last) + 2 <= room:
             lines[0] = last + lines[0][len(last) :]
         else:

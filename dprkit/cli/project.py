@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 import time
@@ -177,18 +178,7 @@ def show(
         for name, settings in explained.items():
             sys.stdout.write(f"{name}:\n")
             for key, (value, origin) in settings.items():
-                sys.stdout.write(f"  {f'{key}: {_yaml(value)}':<44}  # {origin}\n")
-
-
-def _yaml(value: Any) -> str:
-    """`value` as YAML on one line."""
-    import yaml
-
-    plain = msgspec.to_builtins(value)
-    text: str = yaml.safe_dump(
-        plain, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
-    )
-    return text.strip().removesuffix("...").strip()
+                sys.stdout.write(f"  {f'{key}: {render.as_yaml(value)}':<44}  # {origin}\n")
 
 
 # --- init -----------------------------------------------------------------------------------------
@@ -247,7 +237,7 @@ def commented(recipe: Recipe, name: str) -> str:
         f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
         "# Settings that are commented out have the value shown. Paths are relative to this file.",
         "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
-        f"name: {_yaml(name)}",
+        f"name: {render.as_yaml(name)}",
     ]
     for stage in STAGES:
         if stage in recipe.written:
@@ -263,7 +253,7 @@ def _commented_setting(
     written: Mapping[str, Any], key: str, setting: Setting, default: Any, change: bool
 ) -> list[str]:
     sign = "" if key in written else "# "
-    value = _yaml(written.get(key, default))
+    value = render.as_yaml(written.get(key, default))
     mark = "  # CHANGE" if change else ""
     return [f"  # {line}" for line in textwrap.wrap(setting.sentence, 92)] + [
         f"  {sign}{key}: {value}{mark}"
@@ -321,15 +311,15 @@ def _check(path: Path, as_json: bool, end: Ending) -> None:
 
 def _described(manifest: Any) -> Iterator[str]:
     yield f"{manifest.kind}  {manifest.identity}"
-    yield f"made by dprkit {manifest.dprkit}: {' '.join(manifest.command)}"
+    yield f"made by dprkit {manifest.dprkit}: {shlex.join(['dprkit', *manifest.command[1:]])}"
     yield "made from"
     yield from _inputs(manifest)
     yield "counts"
     for name, value in manifest.counts.items():
-        yield f"  {name}: {_yaml(value)}"
+        yield f"  {name}: {render.words(value)}"
     yield "settings"
     for name, value in manifest.settings.items():
-        yield f"  {name}: {_yaml(value)}"
+        yield f"  {name}: {render.as_yaml(value)}"
     yield "files"
     for name, record in manifest.files.items():
         yield f"  {record.bytes:>14,}  {record.sha256[:12]}  {name}"

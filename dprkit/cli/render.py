@@ -30,6 +30,38 @@ def json_of(report: Any, seconds: float) -> dict[str, Any]:
     return found | measured
 
 
+def as_yaml(value: Any) -> str:
+    """`value` on one line, as a recipe would have it."""
+    import yaml
+
+    text: str = yaml.safe_dump(
+        msgspec.to_builtins(value),
+        default_flow_style=True,
+        sort_keys=False,
+        width=10_000,
+        allow_unicode=True,
+    )
+    return text.strip().removesuffix("...").strip()
+
+
+def words(value: Any) -> str:
+    """A figure, or several, as people read them: `loss 0.123, accuracy 0.5`."""
+    if value in (None, [], {}, ()):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {words(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        shown = [words(one) for one in value]
+        return ", ".join([*shown[:5], f"... ({len(shown):,} in all)"] if shown[7:] else shown)
+    return str(value)
+
+
 def outputs(report: Any) -> None:
     """Say where what was made lies."""
     for path in report.outputs:
@@ -146,5 +178,10 @@ def evaluation(report: Any) -> None:
 
 def downloading(report: Any) -> None:
     for row in report.rows:
-        size = f"{row.bytes:,} bytes" if row.bytes else "size unknown"
-        say(f"{row.status}: {row.key} ({size}) {row.url}")
+        length = size(row.bytes) if row.bytes else "the server tells no size"
+        say(f"{row.status}: {row.key} ({length})\n    {row.url}")
+    planned = [row.bytes for row in report.rows if row.status == "would fetch"]
+    if planned:
+        unknown = planned.count(None)
+        more = f", and {unknown} of unknown size" if unknown else ""
+        say(f"to fetch: {size(sum(filter(None, planned)))}{more}; --yes is needed above 5 GB")

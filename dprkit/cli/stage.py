@@ -22,7 +22,7 @@ from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
 from dprkit.cli.help import SHARED, Command
 from dprkit.cli.render import as_json as print_json
-from dprkit.cli.render import json_of, outputs
+from dprkit.cli.render import as_yaml, json_of, outputs
 from dprkit.errors import SettingsError
 from dprkit.manifests import MANIFEST
 from dprkit.progress import SILENT, Progress, Run
@@ -182,7 +182,7 @@ def same_file(one: str, other: str) -> bool:
 
 def tell_settings(recipe: Recipe, name: str, flags: dict[str, Any], progress: Progress) -> None:
     for key, (value, origin) in recipe.explain(name, flags).items():
-        progress.note(f"{name}.{key} = {value!r} ({origin})")
+        progress.note(f"{name}.{key}: {as_yaml(value)}  ({origin})")
 
 
 # --- from settings to options ---------------------------------------------------------------------

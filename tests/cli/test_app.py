@@ -409,8 +409,8 @@ def test_the_table_of_metrics_fits_any_terminal(work):
 
 def test_verbose_tells_every_setting_and_where_it_came_from(work):
     stderr = call("index", "--verbose", "--set", "index.type=flat").stderr
-    assert "index.type = 'flat' (--set)" in stderr
-    assert "index.embeddings = 'runs/dprkit/embeddings' (output of encode-corpus)" in stderr
+    assert "index.type: flat  (--set)" in stderr
+    assert "index.embeddings: runs/dprkit/embeddings  (output of encode-corpus)" in stderr
 
 
 def test_an_up_to_date_stage_says_so(work):
@@ -488,6 +488,32 @@ def test_time_that_passes_before_anything_is_done_is_told_apart(monkeypatch, cap
     lines.finish()
     line = capsys.readouterr().err.partition(" ")[2]
     assert line == "judging: 30 questions in 6.0 s, 5.0 questions/s, the first after 5.0 s\n"
+
+
+def test_info_prints_figures_as_words(work):
+    shown = call("info", "runs/dprkit/model").stdout
+    counts = shown.partition("\ncounts\n")[2].partition("\nsettings\n")[0]
+    assert not set("{}[]()'") & set(counts)
+    assert re.search(r"^  losses: \d\.\d{1,3}, \d\.\d{1,3}$", counts, re.MULTILINE)
+    assert re.search(r"^  valid: questions 8, .*loss \d\.\d{1,3}, ", counts, re.MULTILINE)
+    command = re.search(r"^made by dprkit [\d.]+: (dprkit .*)$", shown, re.MULTILINE)
+    assert command
+
+
+def test_verbose_prints_settings_as_a_recipe_has_them(work):
+    said = call("evaluate", "--verbose", "--topk", "1,5").stderr
+    assert re.search(r"evaluate\.topk: \[1, 5\]  \(flag\)", said)
+    assert "None" not in said and "'" not in said
+
+
+def test_the_catalog_fits_a_terminal_and_names_what_can_be_typed(work, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = call("download", "--list")
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "data.retriever.nq-dev (256.2 MB)" in lines
+    assert "unknown" not in result.stdout
+    assert "asks the server" in result.stderr
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -526,6 +526,33 @@ def test_progress_on_any_terminal(tmp_path, env):
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # a cursor hidden is shown again
 
 
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_training_whose_terminal_is_closed_is_saved(work):
+    """The kernel sends SIGHUP, and stderr cannot be written any more."""
+    screen, theirs = pty.openpty()
+    words = ["train", "--max-epochs", "50", "--batch-size", "4", "--output-dir", "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL, *DPRKIT, *words],
+        env={**environment(), "TERM": "xterm"},
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"training" not in seen or b"6/" not in seen:  # a bar that counts steps
+        seen += os.read(screen, 4096)
+    os.close(screen)
+    assert process.wait(60) == 129
+    assert progress_of("out")["step"] >= 6
+
+
 def test_an_error_takes_the_bar_down_first(tmp_path):
     bad = tmp_path / "bad"
     row = json.dumps(json.loads(EXAMPLES.read_bytes())[0])
