@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ from dprkit.data.examples import parse_example
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
 from dprkit.data.questions import read_questions, write_question
+from dprkit.data.splits import ADVICE, check_split, needs_count, scaled, shared_out
 from dprkit.data.streams import STDIN, Row, decode, open_source
 from dprkit.errors import InputError, SettingsError
 from dprkit.files import write_file
@@ -109,6 +110,7 @@ def _check(settings: SelectSettings) -> None:
     outputs = [path for path in (settings.output, *_side_paths(settings)) if path]
     if len(set(outputs)) < len(outputs):
         raise SettingsError("--output, --passages-out and --questions-out must be different files")
+    check_split(settings.split or {})
     for name in settings.split or ():
         if not re.fullmatch(r"[\w.-]+", name):
             raise SettingsError(f"--split: {name!r} will not do: it becomes the file {name}.jsonl")
@@ -118,7 +120,6 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     inputs = {f"source {i}": path for i, path in enumerate(settings.sources)}
     inputs |= {f"exclude {i}": path for i, path in enumerate(settings.exclude)}
-    sizes = _sizes(settings)
     if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
         run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
     with draft(directory, "examples", settings, inputs, run) as work:
@@ -126,7 +127,7 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
             report = msgspec.convert(work.done.counts, SelectReport)
             report.outputs = _outputs(directory, list(report.sets), settings)
             return report
-        report = SelectReport()
+        report, sizes = SelectReport(), _sizes(settings)
         with ExitStack() as stack:
             side = _SideOutputs(settings, stack)
             files = {
@@ -145,23 +146,17 @@ def _outputs(directory: Path, names: list[str], settings: SelectSettings) -> lis
 
 
 def _sizes(settings: SelectSettings) -> dict[str, int | None]:
-    """How many rows each set takes. --num-items below their sum scales them down, to 1 at least."""
+    """How many rows each set takes; None: all. --num-items bounds their sum.
+
+    The rows that qualify are counted in a pass of their own where a set is a share or the rest.
+    """
     if not settings.split:
         return {"train": settings.num_items}
-    whole, sets = sum(settings.split.values()), len(settings.split)
-    total = min(settings.num_items or whole, whole)
-    if total < sets:
-        raise SettingsError(f"--num-items {total} is too few for {sets} sets")
-    share = (total - sets) / max(whole - sets, 1)
-    upto = enumerate(accumulate(settings.split.values()), start=1)
-    ends = [round((end - i) * share) + i for i, end in upto]
-    sizes = [end - start for start, end in pairwise([0, *ends])]
-    return dict(zip(settings.split, sizes, strict=True))
-
-
-def _total(settings: SelectSettings) -> int | None:
-    sizes = list(_sizes(settings).values()) if settings.output is None else [settings.num_items]
-    return sum(size for size in sizes if size) if all(sizes) else None
+    rows = {name: size for name, size in settings.split.items() if isinstance(size, int)}
+    if not needs_count(settings.split):
+        return {**scaled(rows, settings.num_items)}
+    total = sum(1 for _ in _first(_qualified(settings, SelectReport()), settings.num_items))
+    return {**shared_out(settings.split, total)}
 
 
 # --- which rows -----------------------------------------------------------------------------------
@@ -175,7 +170,8 @@ def _write_sets(
     side: _SideOutputs,
 ) -> None:
     """Send the selected rows to the files, each of which takes its number, in order."""
-    total = _total(settings)
+    sizes = [size for _, size in files.values()]
+    total = sum(filter(None, sizes)) if all(sizes) else None
     rows = _qualified(settings, report)
     rows = _drawn(rows, total, settings.seed) if settings.shuffle else _first(rows, total)
     run.progress.start("selecting", total, "rows")
@@ -197,11 +193,17 @@ def _write_sets(
             f"{', '.join(settings.sources)}: none of {report.read:,} rows is kept ({reasons}); "
             f"ask for less{' with --require' if lacking else ''}"
         )
-    _tell_shortfall(settings, report, run)
+    _tell_shortfall(settings, report, total or settings.num_items or 0, run)
 
 
-def _tell_shortfall(settings: SelectSettings, report: SelectReport, run: Run) -> None:
-    asked = settings.num_items or sum((settings.split or {}).values())
+def _tell_shortfall(settings: SelectSettings, report: SelectReport, asked: int, run: Run) -> None:
+    """Say that fewer rows were kept than `asked` for. Raises InputError where a set got none."""
+    empty = [name for name, count in report.sets.items() if not count]
+    if settings.split and empty:
+        raise InputError(
+            f"{', '.join(settings.sources)}: {report.kept:,} rows qualify and {asked:,} are asked "
+            f"for, so that {' and '.join(empty)} would be empty; {ADVICE}"
+        )
     if report.kept < asked:
         counts = ", ".join(f"{name} {count}" for name, count in report.sets.items())
         report.notes.append(f"asked for {asked} rows, kept {report.kept} ({counts})")

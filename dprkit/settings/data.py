@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from dprkit.settings.fields import Above0, Count, Pool, Positive, about
+
+Part = Annotated[str, Meta(pattern=r"^(rest|[0-9]+([.][0-9]+)?%)$")]
+"""A set of --split: a share, or the rest."""
 
 
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +70,12 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     num_items: Annotated[Positive | None, about("Keep at most this many rows.")] = None
     split: Annotated[
-        dict[str, Positive] | None,
-        about("Write disjoint sets in one pass.", metavar="train=500,valid=100"),
+        dict[str, Positive | Part] | None,
+        about(
+            "Write disjoint sets: rows, shares of the rows that qualify, or the rest. Without "
+            "--shuffle each set is a block of the source.",
+            metavar="train=80%,valid=500,test=rest",
+        ),
     ] = None
     offset: Annotated[Count, about("Pass over this many rows that qualify first.")] = 0
     shuffle: Annotated[

@@ -31,11 +31,15 @@ def real_path(path: str) -> str:
     return str(bundled(path)) if path.startswith(BUNDLED) else path
 
 
-def _pairs(text: str) -> dict[str, str]:
+_SETS = "expected sets such as train=500,valid=10%,test=rest"
+
+
+def _pairs(text: str) -> dict[str, int | str]:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name and equals and value for name, equals, value in pairs):
-        raise ValueError(f"expected name=number,name=number, got {text!r}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+        raise ValueError(_SETS)
+    texts = ((name.strip(), value.strip()) for name, _, value in pairs)
+    return {name: int(text) if re.fullmatch("-?[0-9]+", text) else text for name, text in texts}
 
 
 def _spread(value: Any, setting: Setting) -> Any:
@@ -72,6 +76,8 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         reason = str(error).replace("`", "").partition(" - at $")[0]
+        if get_origin(setting.kind) is dict and ("regex" in reason or "str" in reason):
+            reason = _SETS
         if "enum" in reason and (choices := _choices(setting)):
             reason += f"; there are {', '.join(choices)}"
         raise SettingsError(

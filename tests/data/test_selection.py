@@ -308,11 +308,78 @@ def test_num_items_scales_the_sets_of_a_split_down_to_it(
 
 
 def test_sets_that_run_short_are_filled_in_order_and_told(tmp_path: Path) -> None:
-    source = save(tmp_path, rows_from(0, 6))
+    source = save(tmp_path, rows_from(0, 9))
     report = select_into(tmp_path, source, split={"train": 4, "valid": 4, "test": 4})
-    assert report.sets == {"train": 4, "valid": 2, "test": 0}
-    assert report.notes == ["asked for 12 rows, kept 6 (train 4, valid 2, test 0)"]
-    assert (tmp_path / "sets/test.jsonl").read_bytes() == b""
+    assert report.sets == {"train": 4, "valid": 4, "test": 1}
+    assert report.notes == ["asked for 12 rows, kept 9 (train 4, valid 4, test 1)"]
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        ({"train": 6, "valid": 4, "test": 4}, "6 rows qualify and 14 are asked for, so that valid"),
+        ({"train": "90%", "valid": "10%", "test": "rest"}, "so that test=rest would be empty"),
+        ({"train": "97%", "valid": "rest"}, "6 rows qualify, so that valid=rest would be empty"),
+        ({"train": "1%", "valid": 2}, "6 rows qualify, so that train=1% would be empty"),
+        ({"train": "50%", "valid": 4}, "6 rows qualify, fewer than asked for"),
+        ({"train": 7, "valid": "rest"}, "so that valid=rest would be empty"),
+    ],
+)
+def test_a_set_that_would_be_empty_is_refused_and_nothing_is_written(
+    tmp_path: Path, split: dict[str, int | str], problem: str
+) -> None:
+    source = save(tmp_path, rows_from(0, 6))
+    with pytest.raises(InputError) as caught:
+        select_into(tmp_path, source, split=split, passages_out=str(tmp_path / "p.tsv"))
+    assert problem in str(caught.value)
+    assert str(caught.value).endswith("give shares, such as train=80%,valid=10%,test=rest")
+    assert files_in(tmp_path) == {"source.json"}
+
+
+@pytest.mark.parametrize(
+    ("split", "num_items", "sizes"),
+    [
+        ({"train": "80%", "valid": "10%", "test": "10%"}, None, [11, 2, 1]),  # 11.2, 12.6, 14
+        ({"train": "80%", "valid": "10%", "test": "rest"}, None, [11, 2, 1]),
+        ({"test": "rest", "train": 6, "valid": 3}, None, [5, 6, 3]),
+        ({"train": "50%", "valid": 3, "test": "rest"}, 8, [4, 3, 1]),
+        ({"train": "33.3%", "valid": "50%"}, None, [5, 7]),  # 4.66, 11.66
+        ({"train": "100%"}, None, [14]),
+    ],
+)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shares_are_of_the_rows_that_qualify(
+    tmp_path: Path,
+    split: dict[str, int | str],
+    num_items: int | None,
+    sizes: list[int],
+    shuffle: bool,
+) -> None:
+    source = save(tmp_path, [row("bad", 0), *rows_from(0, 14), row("worse", 0)])
+    given = {"num_items": num_items, "shuffle": shuffle}
+    report = select_into(tmp_path, source, split=split, **given)
+    assert list(report.sets.values()) == sizes
+    assert (report.kept, report.read) == (sum(sizes), 16 if shuffle else report.read)
+    asked = [q for name in split for q in questions_in(tmp_path / f"sets/{name}.jsonl")]
+    assert len(set(asked)) == sum(sizes)
+    if not shuffle:
+        assert asked == [f"q{n}" for n in range(sum(sizes))]
+    assert report.notes == []
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        ({"a": "60%", "b": "41%"}, "--split: its shares are 101% together"),
+        ({"a": "rest", "b": "rest"}, "--split: only one set can be the rest"),
+    ],
+)
+def test_shares_that_contradict_each_other_are_refused(
+    tmp_path: Path, split: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        select_into(tmp_path, save(tmp_path, rows_from(0, 9)), split=split)
+    assert files_in(tmp_path) == {"source.json"}
 
 
 def test_without_a_split_the_folder_holds_a_training_set(tmp_path: Path) -> None:
