@@ -28,11 +28,11 @@ _SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"\x1f\x8b", "a gzip file in a compressed file", "unpack it once: gunzip {}"),
     (b"\x28\xb5\x2f\xfd", "a zstandard file in a compressed file", "unpack it once: unzstd {}"),
     (b"\xfd7zXZ\x00", "an xz file in a compressed file", "unpack it once"),
-    (b"PAR1", "a parquet file", "make jsonl of it: " + _PANDAS.format("parquet", "'{}'")),
-    (b"ARROW1", "an Arrow file", "make jsonl of it: " + _PANDAS.format("feather", "'{}'")),
-    (b"FEA1", "a feather file", "make jsonl of it: " + _PANDAS.format("feather", "'{}'")),
+    (b"PAR1", "a parquet file", "make jsonl of it: " + _PANDAS.format("parquet", "{py}")),
+    (b"ARROW1", "an Arrow file", "make jsonl of it: " + _PANDAS.format("feather", "{py}")),
+    (b"FEA1", "a feather file", "make jsonl of it: " + _PANDAS.format("feather", "{py}")),
     (b"\xff\xff\xff\xff", "an Arrow stream", _SAVE + " (pyarrow.ipc.open_stream reads it)"),
-    (b"ORC", "an ORC file", "make jsonl of it: " + _PANDAS.format("orc", "'{}'")),
+    (b"ORC", "an ORC file", "make jsonl of it: " + _PANDAS.format("orc", "{py}")),
     (b"Obj\x01", "an Avro file", _SAVE),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _SAVE),
     (b"\x93NUMPY", "a numpy array", "text is needed; vectors come in by dprkit import-embeddings"),
@@ -61,7 +61,8 @@ _UTF16, _UTF32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\x00\x00", b"\x00\x00\xf
 
 def foreign_kind(head: bytes, path: Path | str) -> str:
     """What the file at `path` is and what to do, by its first HEAD bytes; "" for what is text."""
-    name = "FILE" if str(path) == "-" else shlex.quote(Path(path).name)
+    given = "FILE" if str(path) == "-" else str(path)
+    name = shlex.quote(given)
     if head[257:262] == b"ustar":
         return f"a tar archive; unpack it first: tar -xf {name}"
     if head.startswith(_UTF32):
@@ -72,7 +73,7 @@ def foreign_kind(head: bytes, path: Path | str) -> str:
         return f"UTF-16 text; convert it: iconv -f utf-16{order} -t utf-8"
     for start, what, way_out in _SIGNATURES:
         if head.startswith(start):
-            return f"{what}; {way_out.replace(chr(123) + chr(125), name)}"
+            return f"{what}; " + way_out.replace("{}", name).replace("{py}", repr(given))
     start = head.lstrip()[:20].lower()
     for sign, what in _MARKUP:
         if start.startswith(sign):

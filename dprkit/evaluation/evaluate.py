@@ -175,7 +175,10 @@ def _refuse_empty_answer(answers: Iterable[str], path: str, question: str) -> No
 
 
 def _nothing_to_find(source: str | None) -> InputError:
-    return InputError(f"{source}: no question has an answer or a gold passage to look for")
+    return InputError(
+        f"{source}: no question has an answer or a gold passage to look for; add answers or "
+        "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
+    )
 
 
 class _Tally:

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,23 @@ def test_json_that_is_no_question_is_refused_in_plain_words(
     tmp_path: Path, text: str, problem: str
 ) -> None:
     assert problem in refusal(save(tmp_path, text)).problem
+
+
+def test_the_page_on_formats_makes_questions_of_beirs_judgements(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/formats.md"
+    code = page.read_text().partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "qrels").mkdir()
+    judgements = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t0\nq1\td3\t2\nq4\td4\t1\n"
+    save(tmp_path, judgements, "qrels/test.tsv")
+    save(
+        tmp_path,
+        "".join(f'{{"_id": "q{n}", "text": "what {n}"}}\n' for n in range(4)),
+        "queries.jsonl",
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert list(read_questions(tmp_path / "questions.jsonl")) == [
+        Question("q1", "what 1", (), ("d1", "d3"))
+    ]
 
 
 # --- ids ------------------------------------------------------------------------------------------

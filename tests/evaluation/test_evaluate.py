@@ -249,7 +249,10 @@ def test_questions_with_nothing_to_look_for_are_refused_before_the_search(words,
     Path("plain.txt").write_text("what is red\n")
     monkeypatch.setattr("dprkit.retrieval.opening.open_index", lambda *_, **__: 1 / 0)
     result = call("evaluate", "--index", "index", "--questions", "plain.txt", "--output-dir", "r")
-    expected = "Error: plain.txt: no question has an answer or a gold passage to look for"
+    expected = (
+        "Error: plain.txt: no question has an answer or a gold passage to look for; add answers or "
+        "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
+    )
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
     assert not Path("r").exists()
 
