@@ -13,8 +13,15 @@ from dataclasses import dataclass
 class Progress:
     """The face of every progress display, and the silent one."""
 
+    verbose = False
+
     def note(self, message: str) -> None:
         """Tell how the work goes, such as "resuming after epoch 3"; --quiet leaves it out."""
+
+    def detail(self, message: str) -> None:
+        """Tell what few need to know, such as weights that are passed over; with --verbose."""
+        if self.verbose:
+            self.note(message)
 
     def warn(self, message: str) -> None:
         """Tell what changes the meaning of a result, such as "3 of 500 rows kept".

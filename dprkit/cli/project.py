@@ -268,6 +268,13 @@ def info(
     check: Annotated[
         bool, typer.Option("--check", help="Encode a retriever's probe texts again, and compare.")
     ] = False,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --check: compare a retriever with the folder it was converted from (two of "
+            "a pair: questions first), read by its own library."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what an artifact is, what made it, and what it was made from.
@@ -280,7 +287,9 @@ def info(
 
     with ending(as_json) as end:
         if check:
-            return _check(path, as_json, end)
+            return _check(path, source, as_json, end)
+        if source:
+            raise SettingsError("--source is for --check; give both")
         unfinished = read_progress(path)
         found: Any = unfinished or read_manifest(path)
         if as_json:
@@ -291,7 +300,7 @@ def info(
             sys.stdout.write(line + "\n")
 
 
-def _check(path: Path, as_json: bool, end: Ending) -> None:
+def _check(path: Path, source: list[Path] | None, as_json: bool, end: Ending) -> None:
     from dprkit.manifests import read_manifest
     from dprkit.models.checkpoints import PROBE_TOLERANCE, probe_difference
 
@@ -305,6 +314,13 @@ def _check(path: Path, as_json: bool, end: Ending) -> None:
             f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
             f"with ({PROBE_TOLERANCE:g} is allowed); its files or a library have changed"
         )
+    if source:
+        from dprkit.models.interop.compare import against_source
+
+        theirs = against_source(path, source)
+        end.report["difference_from_source"] = theirs
+        if not as_json:
+            sys.stdout.write(f"largest difference from the source: {theirs:.3g}\n")
     if as_json:
         render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
 

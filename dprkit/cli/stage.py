@@ -94,6 +94,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
             check_outputs(settings, given["as_json"])
             end.resumes = partial(entry.resumes, settings)
             progress = display(given["quiet"]) if alone else SILENT
+            progress.verbose = given["verbose"]
             if given["verbose"]:
                 tell_settings(recipe, name, flags, progress)
             run = Run(progress, tuple(sys.argv), given["restart"])

@@ -40,6 +40,10 @@ class ConvertReport(msgspec.Struct):
     dim: int
     mapped: list[str]
     """What became what, a sentence each."""
+    passed_over: list[str]
+    """Weights of heads that have no part in the vectors."""
+    largest_difference: float | None
+    """Of a number of a few vectors from the source library's; None where it was not compared."""
     files: list[str]
     identity: str
     outputs: list[str]
@@ -109,19 +113,32 @@ def _record(settings: ConvertSettings) -> dict[str, Any]:
 
 def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.models.checkpoints import PROBES, save_probes, save_retriever
-    from dprkit.models.interop.kinds import read_foreign
+    from dprkit.models.interop.compare import compare
+    from dprkit.models.interop.kinds import read_foreign, sources_of
     from dprkit.models.interop.tower import assembled
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
     kind, found = read_foreign(settings, work.run.progress.note)
     model, tokens = assembled(found, settings)
+    compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
+    compared.check(f"{_first(settings)}: dprkit does not read this model as it is meant")
+    mapped = [*found.mapped, compared.told]
+    for name in found.idle:
+        work.run.progress.detail(f"passed over: {name}")
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
-        card.write(_card(kind, settings, found.mapped).encode())
+        card.write(_card(kind, settings, mapped).encode())
     dim = model.question_encoder.dim
-    return work.finish({"kind": kind, "to": "retriever", "dim": dim, "mapped": found.mapped})
+    counts = {"kind": kind, "to": "retriever", "dim": dim, "mapped": mapped}
+    return work.finish(
+        counts | {"passed_over": found.idle, "largest_difference": compared.difference}
+    )
+
+
+def _first(settings: ConvertSettings) -> str:
+    return next(iter(_named(settings).values()))
 
 
 def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
@@ -158,6 +175,8 @@ def _twin(settings: ConvertSettings, run: Run) -> ConvertReport:
         to="twin",
         dim=OnnxEncoder(graph.path, graph.padding).dim,
         mapped=[f"onnxruntime's vectors of the probes differ by at most {graph.agreement:.1g}"],
+        passed_over=[],
+        largest_difference=graph.agreement,
         files=[str(graph.path.relative_to(folder))],
         identity=read_manifest(folder).identity,
         outputs=[str(folder)],
@@ -171,6 +190,8 @@ def _report(directory: Path, manifest: Manifest) -> ConvertReport:
         to=counts["to"],
         dim=counts["dim"],
         mapped=counts["mapped"],
+        passed_over=counts.get("passed_over", []),
+        largest_difference=counts.get("largest_difference"),
         files=list(manifest.files),
         identity=manifest.identity,
         outputs=[str(directory)],

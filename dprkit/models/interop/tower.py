@@ -56,6 +56,11 @@ class Foreign:
         return self.passage is None or self.passage.backbone is self.question.backbone
 
     @property
+    def idle(self) -> list[str]:
+        """The weights that are passed over, of both sides."""
+        return sorted({*self.question.idle, *(self.passage.idle if self.passage else ())})
+
+    @property
     def use(self) -> RetrieverConfig:
         """The config, with what the towers say of themselves."""
         return msgspec.structs.replace(
