@@ -183,7 +183,8 @@ def loading(path: Path | str, problem: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = lines[0][:300] if lines else type(error).__name__
+        told = 2 if lines and lines[0].endswith(":") else 1
+        why = " ".join(lines[:told])[:300] or type(error).__name__
         if isinstance(error, KeyError):
             why = f"{why} is unknown"
         raise InputError(f"{path}: {problem}: {why}") from None

@@ -61,8 +61,7 @@ def _load_head(
 ) -> Encoder:
     from safetensors.torch import load_file
 
-    with loading(folder, "this transformer cannot be an encoder"):
-        encoder = Encoder(backbone, config, dropout)
+    encoder = Encoder(backbone, config, dropout)
     if encoder.projection is not None:
         path = folder / PROJECTION
         with reading(path), loading(path, "no projection could be loaded from there"):
@@ -93,6 +92,7 @@ def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
             folder,
             dtype=torch.float32,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # `whole` names them
             output_loading_info=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -118,6 +118,10 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise InputError(f"{where}: its weights lack {', '.join(missing[:3])}; not a whole model")
+    if other := sorted(str(one[0]) for one in info["mismatched_keys"]):
+        raise InputError(
+            f"{where}: its weights do not fit its config: {other[0]} has another shape"
+        )
     left = sorted(info["unexpected_keys"])
     if strange := [key for key in left if not IDLE.search(key)]:
         raise InputError(

@@ -51,7 +51,11 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     shared: Annotated[
         bool | None,
-        about("One encoder for questions and passages (default: two).", panel="Model"),
+        about(
+            "One encoder for questions and passages (default: as the model of --init says, else "
+            "two).",
+            panel="Model",
+        ),
     ] = None
     separate_heads: Annotated[
         bool | None,
@@ -60,19 +64,25 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     pooling: Annotated[
         Literal["cls", "mean"] | None,
         about(
-            "How token vectors become one vector (default: cls, mean from scratch).", panel="Model"
+            "How token vectors become one vector (default: as the model of --init says, else cls; "
+            "mean from scratch).",
+            panel="Model",
         ),
     ] = None
     projection: Annotated[
         Count | None,
         about(
-            "Project to this many dimensions (0: no projection; default: none, 20 from scratch).",
+            "Project to this many dimensions (0: no projection; default: as the model of --init "
+            "says, else none; 20 from scratch).",
             panel="Model",
         ),
     ] = None
     similarity: Annotated[
         Literal["dot", "cosine"] | None,
-        about("How two vectors are compared (default: dot).", panel="Model"),
+        about(
+            "How two vectors are compared (default: as the model of --init says, else dot).",
+            panel="Model",
+        ),
     ] = None
     temperature: Annotated[
         Above0 | None,
@@ -94,11 +104,17 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     question_max_length: Annotated[
         Length | None,
-        about("Tokens of a question that are read (default: 64).", panel="Model"),
+        about(
+            "Tokens of a question that are read (default: as the model of --init says, else 64).",
+            panel="Model",
+        ),
     ] = None
     passage_max_length: Annotated[
         Length | None,
-        about("Tokens of a passage that are read (default: 256).", panel="Model"),
+        about(
+            "Tokens of a passage that are read (default: as the model of --init says, else 256).",
+            panel="Model",
+        ),
     ] = None
     output_dropout: Annotated[
         Share | None,

@@ -117,9 +117,11 @@ def _difference(
 ) -> float:
     encoder: Encoder = model.question_encoder if side == "question" else model.passage_encoder
     theirs: Theirs = reader(sources, side, model.config, given)
-    own_length = given.get(f"{side}_max_length") is None
+    length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
+    room = rooms[side == "passage"] if rooms else 0
+    cut = given.get(f"{side}_max_length") is None and length < room
     worst = 0.0
-    for texts in _texts(side, getattr(model.config, f"{side}_max_length") if own_length else 0):
+    for texts in _texts(side, length if cut else 0):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
         with torch.inference_mode():
             ours = encoder.encode(ids, 2048).float().cpu().numpy()
@@ -135,12 +137,10 @@ def _difference(
 def _texts(side: str, length: int) -> list[Any]:
     """Short texts, and one that is longer than `length` tokens, unless that is long to compute."""
     long = " ".join(f"word {number}" for number in range(length))
-    if side == "question":
-        return [PROBE_QUESTIONS[:COUNT], *([[long]] if 0 < length <= LONGEST else [])]
-    return [
-        PROBE_PASSAGES[:COUNT],
-        *([[Passage("", long, "a title")]] if 0 < length <= LONGEST else []),
-    ]
+    texts: list[Any] = [["a", *PROBE_QUESTIONS[:COUNT]], [long]]
+    if side == "passage":
+        texts = [[Passage("", "a", "b"), *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
+    return texts if 0 < length <= LONGEST else texts[:1]
 
 
 def _plain(text: str | Passage, config: RetrieverConfig) -> Any:
@@ -228,7 +228,13 @@ def _batches(folder: Path, side: str, config: RetrieverConfig) -> Callable[[Text
         first = [prefix + (text if isinstance(text, str) else text[0]) for text in texts]
         second = None if isinstance(texts[0], str) else [text[1] for text in texts]
         made = tokenizer(
-            first, second, padding=True, truncation=True, max_length=length, return_tensors="pt"
+            first,
+            second,
+            padding=True,
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+            return_attention_mask=True,
         )
         if second:
             made.pop("token_type_ids", None)

@@ -17,6 +17,7 @@ from dprkit.models.checkpoints import hush, load_transformer, whole
 from dprkit.models.interop.pickled import read_torch_file
 from dprkit.models.interop.tokenizer import tokenizer_in
 from dprkit.models.interop.tower import Tower
+from dprkit.models.tokens import SETTINGS
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -84,6 +85,12 @@ def _check_code(folder: Path, config: dict[str, Any]) -> None:
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         own = "; it needs code of its own, which is never run" if config.get("auto_map") else ""
         raise InputError(f"{folder}: transformers has no model of the type {kind!r}{own}")
+
+
+def model_max_length(folder: Path) -> int:
+    """Tokens of a text as the tokenizer has it, or 0 where it does not say."""
+    said = json_in(folder, SETTINGS).get("model_max_length")
+    return int(said) if isinstance(said, int | float) and said > 0 else 0
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -168,7 +175,12 @@ def built(
             auto: Any = AutoModel
             kind = type(auto.from_config(config, trust_remote_code=False))
         model, info = kind.from_pretrained(
-            None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     return whole(model, info, where)
 

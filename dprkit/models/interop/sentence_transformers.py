@@ -16,7 +16,7 @@ from torch import Tensor
 from dprkit.errors import InputError
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import save_tokenizer
-from dprkit.models.interop.folder import json_in, read_weights, tower_in
+from dprkit.models.interop.folder import model_max_length, read_weights, tower_in
 from dprkit.models.interop.modules import (
     CONFIG,
     DOCUMENT,
@@ -35,7 +35,7 @@ from dprkit.models.interop.modules import (
     unused_prompts,
 )
 from dprkit.models.interop.tower import Foreign, Tower, configured
-from dprkit.models.tokens import SETTINGS, TOKENIZER, Files, Tokens
+from dprkit.models.tokens import TOKENIZER, Files, Tokens
 from dprkit.settings import ConvertSettings
 
 
@@ -118,7 +118,7 @@ def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
             tower.tokenizer = _lowering(*tower.tokenizer)
         towers[base] = tower
     tower = towers[base]
-    most = said.max_seq_length or _model_max_length(base) or tower.room
+    most = said.max_seq_length or model_max_length(base) or tower.room
     lengths = said.query_length or most, said.document_length or most
     if "Dense" in folders:
         tower = replace(tower, head=_dense(folders["Dense"]))
@@ -131,12 +131,6 @@ def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
     own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
     tokenizer.normalizer = Sequence([Lowercase(), *own])
     return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
-
-
-def _model_max_length(folder: Path) -> int:
-    """Tokens of a text as the tokenizer has it, or 0 where it does not say."""
-    said = json_in(folder, SETTINGS).get("model_max_length")
-    return int(said) if isinstance(said, int | float) and said > 0 else 0
 
 
 def _dense(folder: Path) -> dict[str, Tensor]:

@@ -144,8 +144,7 @@ def _width(question: Tower, passage: Tower | None) -> int | None:
 
 
 def _encoder(tower: Tower, config: RetrieverConfig) -> Encoder:
-    with loading(tower.where, "the model cannot be used as an encoder of texts"):
-        encoder = Encoder(tower.backbone, config)
+    encoder = Encoder(tower.backbone, config)
     if encoder.projection is not None and tower.head is not None:
         with loading(tower.where, "its projection does not fit its transformer"):
             encoder.projection.load_state_dict(tower.head)
