@@ -18,7 +18,7 @@ import msgspec
 import typer
 
 from dprkit import plans
-from dprkit.cli import render
+from dprkit.cli import completing, render
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
 from dprkit.cli.ending import Ending, ending
@@ -147,7 +147,10 @@ def _config() -> None:
 
 @config.command("show", cls=Command)
 def show(
-    stage: Annotated[str | None, typer.Argument(help="Only this stage.")] = None,
+    stage: Annotated[
+        str | None,
+        typer.Argument(help="Print this stage only.", autocompletion=completing.one_of(STAGES)),
+    ] = None,
     config: Config = None,
     recipe: RecipeName = None,
     sets: Sets = None,
@@ -188,7 +191,14 @@ def init(
     where: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Folder, or .yaml file, to write it to.")
     ] = Path(),
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="The recipe to begin with.")] = "tiny",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The recipe to begin with. [default: tiny]",
+            autocompletion=completing.of_recipes,
+        ),
+    ] = "tiny",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

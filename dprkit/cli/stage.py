@@ -17,6 +17,7 @@ from typing import Annotated, Any, Optional
 import msgspec
 import typer
 
+from dprkit.cli import completing
 from dprkit.cli.commands import COMMANDS, Render
 from dprkit.cli.display import display, say
 from dprkit.cli.ending import ending
@@ -35,12 +36,21 @@ Config = Annotated[
 ]
 RecipeName = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(metavar="NAME", help="A recipe that ships with dprkit.", rich_help_panel=SHARED),
+    typer.Option(
+        metavar="NAME",
+        help="A recipe that ships with dprkit.",
+        autocompletion=completing.of_recipes,
+        rich_help_panel=SHARED,
+    ),
 ]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
-        "--set", metavar="STAGE.KEY=VALUE", help="Set any setting.", rich_help_panel=SHARED
+        "--set",
+        metavar="STAGE.KEY=VALUE",
+        help="Set any setting of any stage, as in --set train.lr=1e-4.",
+        autocompletion=completing.of_sets,
+        rich_help_panel=SHARED,
     ),
 ]
 AsJson = Annotated[
@@ -206,7 +216,11 @@ def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
     kind = _plain_type(setting)
     if setting.flag == "argument":
         dots = "..." if kind == list[str] else ""
-        argument = typer.Argument(metavar=f"[{setting.name.upper()}]{dots}", help=help_text)
+        argument = typer.Argument(
+            metavar=f"[{setting.name.upper()}]{dots}",
+            help=help_text,
+            autocompletion=completing.of_setting(setting),
+        )
         return Annotated[Optional[kind], argument], None  # noqa: UP045
     names = [f"--{setting.name.replace('_', '-')}"]
     if kind is bool:
@@ -216,6 +230,7 @@ def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
         *([setting.flag] if setting.flag else []),
         help=help_text,
         metavar=setting.metavar or _metavar(setting, kind),
+        autocompletion=None if kind is bool else completing.of_setting(setting),
         rich_help_panel=setting.panel or None,
         show_default=False,
     )

@@ -203,6 +203,46 @@ def test_help_version_completion_and_config_import_nothing_heavy(tmp_path):
     assert not HEAVY & set(modules)
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dprkit tra", ["train"]),
+        ("dprkit train --pooling ", ["cls", "mean"]),
+        ("dprkit index --type ivf", ["ivf", "ivfsq8", "ivfpq"]),
+        ("dprkit run --recipe t", ["tiny"]),
+        ("dprkit run --set tr", ["train."]),
+        ("dprkit run --set train.poo", ["train.pooling="]),
+        ("dprkit run --set train.pooling=m", ["train.pooling=mean"]),
+        ("dprkit run --set index.type=bm", ["index.type=bm25"]),
+        ("dprkit init --recipe ti", ["tiny"]),
+        ("dprkit config show enc", ["encode-corpus"]),
+        ("dprkit download data.retriever.nq-d", ["data.retriever.nq-dev"]),
+        ("dprkit train --init ", []),  # the shell offers files
+    ],
+)
+def test_the_shell_offers_the_values_of_options(typed, offered, tmp_path):
+    words = typed.split(" ")
+    env = {"_DPRKIT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": len(words) - 1}
+    program = f"import os; os.environ |= { ({k: str(v) for k, v in env.items()})!r}"
+    code = f"{program}\nfrom dprkit.__main__ import main; import sys; sys.argv = ['dprkit']; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.stdout.split(), ran.stderr) == (offered, "")
+
+
+def test_the_offered_types_of_index_are_those_there_are():
+    from dprkit.cli.completing import INDEX_TYPES
+    from dprkit.retrieval.faiss_types import NAMED
+
+    assert set(INDEX_TYPES) == {*NAMED, "exact", "bm25", "milvus", "auto"}
+
+
+def test_completion_is_installed_once(tmp_path):
+    env = environment(HOME=str(tmp_path), _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    for _ in "12":
+        assert shell("--install-completion", "bash", env=env).returncode == 0
+    assert (tmp_path / ".bashrc").read_text().count("source") == 1
+
+
 def test_the_second_run_of_each_stage_imports_nothing_heavy(work):
     before = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("*")}
     ran = watched(*([stage, "--json"] for stage in STAGES_RUN), ["run"], cwd=work)

@@ -344,7 +344,10 @@ def test_run_names_the_recipe_that_it_runs(work):
 def test_a_dangling_dprkit_yaml_is_no_reason_to_take_another_recipe(empty):
     Path("dprkit.yaml").symlink_to("gone.yaml")
     for command in ("run", "train"):
-        assert call(command).stderr == "Error: dprkit.yaml: no such file; check the path\n"
+        assert (
+            call(command).stderr
+            == "Error: dprkit.yaml: a link that leads nowhere (gone.yaml); check the path\n"
+        )
 
 
 # --- init -----------------------------------------------------------------------------------------
