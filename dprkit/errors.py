@@ -170,6 +170,11 @@ def _dead_link(path: Path | str) -> str:
     return ""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust panicked. Each has a type of its own for that, no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
 @contextmanager
 def loading(path: Path | str, problem: str) -> Iterator[None]:
     """Turn whatever a library raises while it loads a foreign thing into an InputError.
@@ -181,7 +186,9 @@ def loading(path: Path | str, problem: str) -> Iterator[None]:
         yield
     except (DprkitError, MemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = 2 if lines and lines[0].endswith(":") else 1
         why = " ".join(lines[:told])[:300] or type(error).__name__

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -18,6 +20,7 @@ _SHORT = (
     "bad_alloc",  # FAISS
     "failed to map segment",  # the loader of shared libraries
     "start new thread",
+    "resource temporarily unavailable",  # threads, of a library in Rust
 )
 
 
@@ -45,24 +48,20 @@ def peak_bytes() -> int:
     return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-# --- a limit that is too low --------------------------------------------------------------------
+# --- limits that are too low --------------------------------------------------------------------
 
-NEEDS = {"numpy": 130 << 20, "faiss": 350 << 20, "torch": 1300 << 20}
+NEEDS = {"numpy": 130 << 20, "scipy": 130 << 20, "faiss": 350 << 20, "torch": 1300 << 20}
 """Bytes of addresses that a library takes at the least; torch with transformers behind it."""
 
 
 @contextmanager
 def room_for_libraries() -> Iterator[None]:
-    """Raise MemoryShortage where the block imports a library for which `ulimit -v` is too low.
+    """Raise MemoryShortage where the block imports a library for which there is no room.
 
-    Below that the loader, Python and libraries in C++ and Rust fail each in a way of its own, and
-    some of them end the process at once.
+    Below that the loader, Python and libraries in C++ and Rust fail each in a way of its own:
+    some end the process at once, and OpenBLAS sends it a SIGINT.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY:
-        yield
-        return
-    finder = _Room(limit)
+    finder = _Room()
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -73,12 +72,40 @@ def room_for_libraries() -> Iterator[None]:
 class _Room(MetaPathFinder):
     """Finds no module: it is asked for each that is imported."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-
     def find_spec(self, name: str, *_: Any) -> None:
-        if name in NEEDS and self.limit - status_bytes("VmSize") < NEEDS[name]:
+        if name not in NEEDS:
+            return
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY and limit - status_bytes("VmSize") < NEEDS[name]:
             raise MemoryShortage(
-                f"the limit on this process's memory is {self.limit >> 20} MB (ulimit -v), too "
-                f"low for {name}; raise it to 2,000 MB or more"
+                f"the limit on this process's memory is {limit >> 20} MB (ulimit -v), too low for "
+                f"{name}; raise it to 2,000 MB or more"
             )
+        if not _can_start(_threads()):
+            raise MemoryShortage(
+                f"the system lets this process start no more threads, which {name} needs; raise "
+                "the limit (ulimit -u) or set OMP_NUM_THREADS=1"
+            )
+
+
+def _threads() -> int:
+    """How many threads a library starts: OMP_NUM_THREADS less this one, or one a processor."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return (int(given) if given.isdigit() else len(os.sched_getaffinity(0))) - 1
+
+
+def _can_start(count: int) -> bool:
+    """Whether `count` threads can live at a time; trying costs 50 microseconds each."""
+    end, started = threading.Event(), []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            started.append(thread)
+        return True
+    except RuntimeError:  # "can't start new thread"
+        return False
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()

@@ -109,10 +109,10 @@ def shell(*words: object, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*DPRKIT, *map(str, words)], **how)
 
 
-def as_anyone() -> None:
-    """For preexec_fn: root loses its right to read and write what its files' modes forbid."""
+def as_anyone(*powers: int) -> None:
+    """For preexec_fn: root loses powers of its own, at first to read and write any file."""
     libc = ctypes.CDLL(None)
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    for capability in powers or (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; for others than root it fails
 
 

@@ -69,7 +69,9 @@ def ending(as_json: bool = False, restart: bool = False) -> Iterator[Ending]:
         with room_for_libraries():
             yield end
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt, Terminated) as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a signal, or a panic of a library in Rust, is no Exception
         # A library that is stopped while it is imported may make another error of the signal.
         _end(end, SIGNALS[arrived[0]][0]() if arrived else error, arrived)
     finally:

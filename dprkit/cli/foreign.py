@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dprkit.errors import reason
+from dprkit.errors import is_panic, reason
 from dprkit.memory import ran_out
 
 
@@ -20,6 +20,8 @@ def foreign(error: BaseException) -> str:
             return f"out of memory ({detail}); close other programs or raise the limit"
     if isinstance(error, OSError):
         return f"{error.filename or 'output'}: {reason(error.errno) or error}"
+    if is_panic(error):
+        return f"a library failed ({error}); its input may be damaged"
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
         name = error.object.encode(errors="backslashreplace").decode()
         return f"{name}: not UTF-8; rename it"

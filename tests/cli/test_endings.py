@@ -56,6 +56,27 @@ ENDS = {
         1,
         "Error: x.npy: no space left on the device\n",
     ),
+    "a device that fails": (OSError(errno.EIO, "x", "a"), 1, "Error: a: input/output error\n"),
+    "no memory": (
+        MemoryError(),
+        1,
+        "Error: out of memory (MemoryError); close other programs or raise the limit\n",
+    ),
+    "a broken library": (
+        ImportError("no such symbol", name="faiss"),
+        1,
+        "Error: faiss cannot be imported (no such symbol); install it again\n",
+    ),
+    "a panic in Rust": (
+        type("PanicException", (BaseException,), {})("index 3 of 2"),
+        1,
+        "Error: a library failed (index 3 of 2); its input may be damaged\n",
+    ),
+    "a name that is not UTF-8": (
+        UnicodeEncodeError("utf-8", "a\udce9", 1, 2, "surrogates not allowed"),
+        1,
+        "Error: a\\udce9: not UTF-8; rename it\n",
+    ),
     "Ctrl-C": (KeyboardInterrupt(), 130, "Interrupted.\n"),
     "SIGTERM": (errors.Terminated(), 143, "Terminated.\n"),
 }
@@ -74,9 +95,12 @@ def test_whatever_ends_a_command_has_its_exit_code_and_one_line(name, capfd):
     assert (found, capfd.readouterr().err) == (code, line)
 
 
-def test_a_bug_keeps_its_traceback_and_exits_70(capsys):
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("ours"), ImportError("no such name", name="dprkit.data")]
+)
+def test_a_bug_keeps_its_traceback_and_exits_70(capsys, error):
     with pytest.raises(SystemExit) as end, ending():
-        raise ZeroDivisionError("ours")
+        raise error
     assert end.value.code == 70
     said = capsys.readouterr().err
     assert "Traceback" in said

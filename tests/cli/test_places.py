@@ -240,6 +240,22 @@ def test_too_little_memory_is_one_line(work, megabytes):
     assert not Path("out").exists()
 
 
+def one_thread():
+    """For preexec_fn: this process may start no thread. Root's processes are not counted."""
+    as_anyone(21, 24)  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    os.setresuid(65533, 0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user of whom there is no other process")
+@pytest.mark.parametrize("words", [["index", "--output-dir", "new"], ["evaluate"]])
+def test_too_few_threads_is_one_line(work, words):
+    """OpenBLAS would send a SIGINT, which looks like Ctrl-C."""
+    env = environment(OMP_NUM_THREADS="4")
+    problem = said(shell(*words, "--restart", env=env, preexec_fn=one_thread))
+    assert problem.startswith("the system lets this process start no more threads, which numpy")
+
+
 def test_a_library_that_is_broken_is_one_line(work, tmp_path):
     broken = tmp_path / "libraries/faiss"
     broken.mkdir(parents=True)
