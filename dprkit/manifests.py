@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, reading
+from dprkit.files import appearing
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -123,6 +124,12 @@ def read_progress(directory: Path | str) -> ProgressRecord | None:
         raise InputError(
             f"{path}: damaged ({error}); move the folder away and make it again"
         ) from None
+
+
+def write_manifest(directory: Path | str, manifest: Manifest) -> None:
+    """Put `manifest` in the place of the one that is there."""
+    with appearing(Path(directory) / MANIFEST) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
 def is_artifact(directory: Path | str) -> bool:

@@ -24,10 +24,11 @@ from dprkit.evaluation.metrics import (
     reciprocal_ranks,
     wilson_interval,
 )
-from dprkit.manifests import Manifest
+from dprkit.manifests import Manifest, is_artifact, read_manifest
 from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
+from dprkit.retrieval.faiss_types import depths_of
 from dprkit.settings import EvaluateSettings, required
 
 Table = dict[str, dict[str, Any]]
@@ -59,7 +60,8 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     if settings.output_dir is None or "-" in inputs.values():
         return _measured(_rankings(settings, run), settings, run, Outputs(None))
     directory = Path(settings.output_dir)
-    with draft(directory, "results", settings, inputs, run) as work:
+    more = _looked(settings.index) if settings.index else {}
+    with draft(directory, "results", settings, inputs, run, more) as work:
         manifest = work.done or _evaluate(work, settings, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
     for note in report.notes if work.done else ():
@@ -68,6 +70,15 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     report.outputs = [str(directory / name) for name in names]
     report.inputs = {name: known.identity for name, known in manifest.inputs.items()}
     return report
+
+
+def _looked(index: str) -> dict[str, int]:
+    """How far a search of the index looks: its bytes do not tell, and its figures depend on it."""
+    manifest = read_manifest(index, "index")
+    if manifest.counts["type"] == "updated":
+        base = manifest.inputs["index"].path
+        return _looked(base) if is_artifact(base) else {}
+    return depths_of(manifest.counts)
 
 
 def plan(settings: EvaluateSettings) -> Plan:

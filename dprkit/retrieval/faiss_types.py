@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dprkit.errors import InputError, SettingsError, nearest
@@ -214,6 +215,13 @@ def reason_of(error: RuntimeError) -> str:
 
 
 # --- searching ----------------------------------------------------------------------------------
+
+
+def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:
+    """How far a search of an index looks, by its manifest's counts; empty where all is compared."""
+    names = ["nprobe"] if counts.get("lists") else []
+    names += ["ef_search"] if "HNSW" in counts.get("factory", "") else []
+    return {name: counts[name] for name in names if name in counts}
 
 
 def depths(settings: IndexSettings, lists: int) -> dict[str, int]:

@@ -10,10 +10,11 @@ import msgspec
 
 from dprkit.artifacts import Draft, draft
 from dprkit.errors import DprkitError, InputError, MismatchError
-from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
+from dprkit.files import lock
+from dprkit.manifests import Input, Manifest, is_artifact, read_manifest, write_manifest
 from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
-from dprkit.settings import IndexSettings, required
+from dprkit.settings import IndexSettings, record_of, required
 
 if TYPE_CHECKING:
     from dprkit.data.passage_file import PassageFile
@@ -43,7 +44,7 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     with draft(directory, "index", settings, _inputs(settings), run) as work:
-        manifest = work.done or _build(work, settings)
+        manifest = _searched_as(work, settings) if work.done else _build(work, settings)
     counts = manifest.counts
     if not work.done and counts["passages"] >= WORTH_A_TWIN and "retriever" in manifest.inputs:
         _keep_twin(manifest.inputs["retriever"].path, run)
@@ -52,6 +53,28 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     return IndexReport(
         counts["type"], counts["passages"], counts.get("dim", 0), [str(directory)], notes
     )
+
+
+def _searched_as(work: Draft, settings: IndexSettings) -> Manifest:
+    """The manifest of an index that is up to date, with the depths that are wanted now.
+
+    How far a search looks changes no file of the index, so nothing is built for it.
+    """
+    from dprkit.retrieval.faiss_types import depths, depths_of
+
+    assert work.done
+    before = work.done
+    if not depths_of(before.counts):
+        return before
+    counts = {**before.counts, **depths(settings, before.counts["lists"])}
+    if depths_of(counts) == depths_of(before.counts):
+        return before
+    manifest = msgspec.structs.replace(before, counts=counts, settings=record_of(settings))
+    with lock(work.directory):
+        write_manifest(work.directory, manifest)
+    told = ", ".join(f"{name} {value}" for name, value in depths_of(counts).items())
+    work.run.progress.note(f"{work.directory}: searched with {told} from now on")
+    return manifest
 
 
 def plan(settings: IndexSettings) -> Plan:

@@ -99,17 +99,32 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_recall: Annotated[
         float,
         Meta(gt=0, le=1),
-        about("For auto: share of the exact top passages that should be found; 1 is exact."),
+        about(
+            "Share of the exact top passages that should be found: auto chooses a type by it, ivf "
+            "and hnsw how far a search looks; 1 is exact.",
+            only_for=("auto",),
+        ),
     ] = 0.95
     train_sample: Annotated[
         Count,
-        about("Vectors, spread over the corpus, that lists and codes are trained on (0: enough)."),
+        about(
+            "Vectors, spread over the corpus, that lists and codes are trained on (0: enough).",
+            only_for=("ivf*", "pq", "sq8", "hnswsq8", "auto", "[A-Z]*"),
+        ),
     ] = 0
     nprobe: Annotated[
-        Count, about("For ivf: lists to look into for a question (0: by --target-recall).")
+        Count,
+        about(
+            "For ivf: lists to look into for a question (0: by --target-recall); builds nothing.",
+            harmless=True,
+        ),
     ] = 0
     ef_search: Annotated[
-        Count, about("For hnsw: candidates to keep for a question (0: by --target-recall).")
+        Count,
+        about(
+            "For hnsw: candidates to keep for a question (0: by --target-recall); builds nothing.",
+            harmless=True,
+        ),
     ] = 0
     k1: Annotated[
         AtLeast0,
