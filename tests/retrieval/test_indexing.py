@@ -84,7 +84,7 @@ def test_a_depth_of_search_builds_nothing_and_counts_for_what_is_measured(
     assert read_manifest(folder).counts["nprobe"] == 1
     notes.clear()
     recall(type="IVF16,Flat", nprobe=1)
-    assert [note.rpartition(": ")[2] for note in notes] == ["up to date", "up to date"]
+    assert len([note for note in notes if note.endswith(": up to date")]) == 2
 
 
 def test_settings_of_another_type_rebuild_no_index(tmp_path, small_index):
