@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 from dprkit import __version__
+from dprkit.cores import settle
 
 
 def main() -> None:
     """Run the command line."""
+    settle()
     try:
         _run()
     except SystemExit as end:

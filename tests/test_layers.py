@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
-    {"errors", "records", "progress", "interrupts", "version"},
+    {"errors", "records", "progress", "interrupts", "version", "cores"},
     {"settings", "files", "memory", "figures"},
     {"manifests", "leases"},
     {"artifacts", "plans", "recipes"},
@@ -32,6 +32,7 @@ SINGLE = {
     "records",
     "progress",
     "interrupts",
+    "cores",
     "files",
     "memory",
     "figures",

@@ -14,7 +14,6 @@ can open and search it too:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -26,6 +25,7 @@ import msgspec
 import numpy as np
 
 from dprkit.artifacts import Draft
+from dprkit.cores import thread_count
 from dprkit.errors import InputError, writing
 from dprkit.manifests import read_manifest
 from dprkit.records import Passage
@@ -136,7 +136,7 @@ class Bm25Index:
     """A BM25 index on disk, memory-mapped. Rows are the corpus's rows."""
 
     def __init__(self, directory: Path | str, threads: int | None = None) -> None:
-        """`threads`: how many search at once; as many as there are processors where it is not said.
+        """`threads`: how many search at once; None is as many as `cores.thread_count` says.
 
         Raises InputError for an index that is unfinished, cut short or not of BM25.
         """
@@ -145,7 +145,7 @@ class Bm25Index:
         self.count = self.parameters.num_docs
         """Passages in it."""
         self.analyzer = msgspec.json.decode((folder / ANALYZER).read_bytes(), type=Analyzer)
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or thread_count()
         self._vocabulary = Vocabulary(folder / VOCABULARY)
         self._scores, self._rows, self._starts = (
             _mapped(folder / name) for name in (SCORES, ROWS, STARTS)

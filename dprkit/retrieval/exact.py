@@ -9,7 +9,6 @@ questions a sketch of the corpus tells sooner what to lay aside (dprkit.retrieva
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from dprkit.cores import thread_count
 from dprkit.errors import InputError
 from dprkit.retrieval.blas import one_thread_each
 from dprkit.retrieval.blocks import Block, Blocks, Reader
@@ -66,12 +66,12 @@ class ExactIndex:
         threads: int | None = None,
         sketch: Sketch | None = None,
     ) -> None:
-        """`threads`: None is one a core that this process may use. `sketch`: of these embeddings;
+        """`threads`: None is as many as `cores.thread_count` says. `sketch`: of these embeddings;
         with it a few questions are answered sooner. Raises InputError as Embeddings does."""
         self.directory, self.manifest = embeddings.directory, embeddings.manifest
         self.count = embeddings.count
         self.dim = embeddings.dim
-        self.threads = threads or _cores()
+        self.threads = threads or thread_count()
         self.sketch = sketch
         self._blocks = Blocks(embeddings, resident_bytes)
         self._norms: dict[Block, float] = {}
@@ -346,10 +346,3 @@ def _largest_norm(vectors: np.ndarray) -> float:
     return (
         norm if norm < np.inf else float(np.linalg.norm(vectors.astype(np.float64), axis=1).max())
     )
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dprkit.cores import shared_among, thread_count
 from dprkit.errors import DprkitError
 from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 
@@ -23,9 +23,10 @@ def helpers(work: Callable[[], object], size: int) -> Iterator[None]:
         context.Process(target=_help, args=(work, rank, size), daemon=True)
         for rank in range(1, size)
     ]
-    for process in others:
-        process.start()
-    _divide(0, size)
+    with shared_among(size) as threads:
+        for process in others:
+            process.start()
+    _divide(0, size, threads)
     try:
         yield
     finally:
@@ -37,14 +38,14 @@ def helpers(work: Callable[[], object], size: int) -> Iterator[None]:
 def _help(work: Callable[[], object], rank: int, size: int) -> None:
     die_with_parent()
     leave_signals_to_parent()  # it ends this process
-    _divide(rank, size)
+    _divide(rank, size, thread_count())
     try:
         work()
     except DprkitError as error:
         sys.stderr.write(f"process {rank + 1} of {size}: {error}\n")
 
 
-def _divide(rank: int, size: int) -> None:
+def _divide(rank: int, size: int, threads: int) -> None:
     """Share the host's GPUs or cores out among `size` processes."""
     if size == 1:
         return
@@ -52,5 +53,4 @@ def _divide(rank: int, size: int) -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(rank % torch.cuda.device_count())
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    torch.set_num_threads(threads)

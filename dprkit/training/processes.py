@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
+from dprkit.cores import shared_among
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
 from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 from dprkit.progress import SILENT, Progress, Run
@@ -195,8 +196,9 @@ def launch(stage: Callable[[Any, Run], T], settings: Any, run: Run, size: int) -
         for rank in range(size)
     ]
     try:
-        for process in ranks:
-            process.start()
+        with shared_among(size):
+            for process in ranks:
+                process.start()
         far.close()
         return cast(T, _attend(ranks, pipe, run.progress))
     except BaseException:
@@ -319,10 +321,6 @@ def _take_part(
     signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _terminated)
     if rank:
         pipe.close()
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
     if rank == 0:
         run = replace(run, progress=Messenger(pipe))
     try:

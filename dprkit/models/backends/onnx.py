@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from dprkit.cores import thread_count
 from dprkit.errors import InputError, MissingExtra
 from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids
@@ -25,7 +25,8 @@ class OnnxEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads()
+        # Left to itself it ties each thread to a core, and so do other processes: to the same ones.
+        options.intra_op_num_threads = thread_count()
         options.enable_mem_pattern = False  # it keeps a plan for every shape that ever came
         options.log_severity_level = 3
         try:
@@ -69,13 +70,3 @@ def need(*modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:
             raise MissingExtra(module, "onnx")
-
-
-def threads() -> int:
-    """As many as torch would take: OMP_NUM_THREADS, else one for each processor it may use.
-
-    Left to itself onnxruntime ties each thread to a processor, and so do other processes: all of
-    them to the same ones.
-    """
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))

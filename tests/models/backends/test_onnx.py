@@ -2,7 +2,7 @@ import pytest
 
 from dprkit.errors import InputError
 from dprkit.models.backends.graphs import find_graph
-from dprkit.models.backends.onnx import OnnxEncoder, threads
+from dprkit.models.backends.onnx import OnnxEncoder
 
 
 def test_a_text_of_each_length_is_padded_with_what_padding_is(retriever):
@@ -18,15 +18,3 @@ def test_a_graph_that_is_none_is_told_in_one_line(retriever, tmp_path):
     with pytest.raises(InputError, match=r"model\.onnx: onnxruntime cannot read it") as told:
         OnnxEncoder(tmp_path / "model.onnx", 0)
     assert "\n" not in str(told.value)
-
-
-@pytest.mark.parametrize(("given", "taken"), [("3", 3), ("2,1", 2)])
-def test_threads_are_as_many_as_torch_is_told_to_take(monkeypatch, given, taken):
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert threads() == taken
-
-
-@pytest.mark.parametrize("given", ["", "0", "many"])
-def test_threads_are_as_many_as_the_processors_where_nothing_is_told(monkeypatch, given):
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert threads() >= 1
