@@ -33,6 +33,7 @@ bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md.
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/exact.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/busy.py
 
 bench-train: $(VENV)/.installed-dev  ## A training step beside sentence-transformers': MODEL=... EXAMPLES=...
 	$(BIN)/python benchmarks/train_step.py $(MODEL) $(EXAMPLES) --large 256

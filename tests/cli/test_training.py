@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from dprkit.manifests import read_manifest
-from tests.conftest import DPRKIT, environment, shell
+from tests.conftest import DPRKIT, call, environment, shell
 
 TINY = (
     *("--set", "train.scratch_hidden_size=16", "--set", "train.scratch_vocab_size=400"),
@@ -181,3 +181,127 @@ def test_torchrun_starts_it_as_well(place):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 8
     assert os.path.isfile(place / "torchrun/manifest.json")
+
+
+# --- what is in a batch ---------------------------------------------------------------------------
+
+
+def asking(question, *positives, hard=()):
+    """A training row."""
+    return {
+        "question": question,
+        "answers": ["it"],
+        "positive_ctxs": [{"title": "", "text": text} for text in positives],
+        "hard_negative_ctxs": [{"title": "", "text": text} for text in hard],
+    }
+
+
+def saved(folder, name, rows):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+SMALLER = ("--set", "train.scratch_hidden_size=16", "--set", "train.scratch_vocab_size=400")
+SMALLER += ("--projection", 8)
+SHAPE = (*SMALLER, "--max-epochs", 0)
+
+
+def trained(folder, output, files, *more):
+    """Train a small model in this process; the command's result, and the lines of its steps."""
+    names = [word for file in files for word in ("--train-file", file)]
+    result = call("train", *names, *SMALLER, "--output-dir", folder / output, *more)
+    assert result.exit_code == 0, result.stderr
+    lines = (folder / output / "metrics.jsonl").read_text().splitlines()
+    steps = [line for line in map(json.loads, lines) if "lr" in line]
+    return result, steps
+
+
+LONELY = "2 of 2 questions have no negative: raise --batch-size or give negatives"
+
+
+@pytest.mark.parametrize("more", [(), ("--symmetric",), ("--mask-answers",)])
+def test_rows_of_the_same_question_are_not_each_others_negatives(tmp_path, more):
+    rows = [asking("Who wrote  it", "one wrote that"), asking("who wrote it", "two did")]
+    file = saved(tmp_path, "t.jsonl", rows)
+    result, steps = trained(
+        tmp_path, "m", [file], "--batch-size", 2, "--max-epochs", 2, "-q", *more
+    )
+    assert [step["loss"] for step in steps] == [0.0, 0.0]
+    assert result.stderr.count(LONELY) == 1
+    other = saved(tmp_path, "o.jsonl", [rows[0], asking("who wrote that", "two did")])
+    result, steps = trained(
+        tmp_path, "n", [other], "--batch-size", 2, "--max-epochs", 1, "-q", *more
+    )
+    assert steps[0]["loss"] > 0.1
+    assert "no negative" not in result.stderr
+
+
+def test_a_hard_negative_that_is_a_positive_in_another_file_is_none(tmp_path):
+    """b.jsonl's row of the question is in no batch of a.jsonl's rows."""
+    one = saved(tmp_path, "a.jsonl", [asking("who wrote it", "one did", hard=["two did"])])
+    two = saved(tmp_path, "b.jsonl", [asking("WHO wrote it", "two did", hard=["three did"])])
+    words = ("--mix", "one-file", "--loss-weights", "1,2", "--max-epochs", 1, "-q")
+    result, steps = trained(tmp_path, "m", [one, two], *words)
+    assert sorted(step["loss"] > 0 for step in steps) == [False, True]
+    assert "1 of 2 questions have no negative" in result.stderr
+    _, steps = trained(tmp_path, "n", [one], "--max-epochs", 1)
+    assert steps[0]["loss"] > 0
+
+
+def test_no_question_is_left_alone_in_the_last_batch(tmp_path):
+    rows = [asking(f"question {n}", f"passage number {n}") for n in range(9)]
+    file = saved(tmp_path, "t.jsonl", rows)
+    result, steps = trained(tmp_path, "m", [file], "--batch-size", 8, "--max-epochs", 1, "-q")
+    assert [
+        round(step["accuracy"] * size, 6) % 1 for step, size in zip(steps, (5, 4), strict=True)
+    ] == [0, 0]
+    assert len(steps) == 2 and all(step["loss"] > 0 for step in steps)
+    assert "negative" not in result.stderr
+    result, steps = trained(tmp_path, "n", [file], "--batch-size", 1, "--max-epochs", 1, "--json")
+    told = "9 of 9 questions have no negative: raise --batch-size or give negatives"
+    assert told in result.stderr
+    assert json.loads(result.stdout)["notes"] == [told]
+    assert told in (tmp_path / "n" / "README.md").read_text()
+
+
+def test_a_run_that_keeps_the_untrained_weights_says_so(tmp_path):
+    rows = [asking(f"question {n}", f"passage number {n}") for n in range(4)]
+    file = saved(tmp_path, "train.jsonl", rows)
+    saved(tmp_path, "valid.jsonl", [asking(f"valid {n}", f"number {n} passage") for n in range(3)])
+    words = ("--max-steps", 1, "--lr", "1e-12")
+    result, _ = trained(tmp_path, "m", [file], *words, "--json", "-q")
+    told = "the weights that are kept are the untrained ones"
+    assert told in result.stderr
+    report = json.loads(result.stdout)
+    assert (report["untrained"], report["best_step"]) == (True, 0)
+    assert told in report["notes"][0] and told in (tmp_path / "m" / "README.md").read_text()
+    start = call("train", "--train-file", file, "--output-dir", tmp_path / "start", *SHAPE)
+    assert start.exit_code == 0, start.stderr
+    for tower in ("question_encoder", "passage_encoder"):
+        kept, began = (tmp_path / one / tower / "model.safetensors" for one in ("m", "start"))
+        assert kept.read_bytes() == began.read_bytes()
+    again = call("train", "--train-file", file, "--output-dir", tmp_path / "m", *words, *SMALLER)
+    assert "up to date" in again.stderr and "untrained" in again.stderr
+    result, _ = trained(
+        tmp_path, "n", [file], "--max-epochs", 5, "--json", "--valid-every", "never"
+    )
+    assert json.loads(result.stdout)["untrained"] is False
+
+
+def test_the_highest_rate_of_a_short_run_is_the_one_asked_for(tmp_path):
+    file = saved(tmp_path, "t.jsonl", [asking(f"q {n}", f"passage {n}") for n in range(4)])
+    for more in ((), ("--warmup", 10), ("--schedule", "cosine"), ("--warmup", "0.5")):
+        _, steps = trained(
+            tmp_path, "m", [file], "--max-steps", 3, "--lr", "2e-5", "--restart", *more
+        )
+        assert max(step["lr"] for step in steps) == 2e-5
+
+
+@pytest.mark.slow
+def test_what_two_processes_have_to_say_is_told(tmp_path):
+    rows = [asking("who wrote it", "one wrote that"), asking("who wrote it", "two did")]
+    saved(tmp_path, "t.jsonl", rows)
+    words = ("--max-epochs", 1, "--num-processes", 2, *SMALLER)
+    result = run(tmp_path, "train", "--train-file", "t.jsonl", "--output-dir", "m", *words, "-q")
+    assert result.stderr.count(LONELY) == 1
