@@ -3,7 +3,8 @@
     DprkitError            1
     ├── SettingsError      an option, a --set or a recipe asks for something impossible
     ├── InputError         a file or folder is missing or cannot be read
-    │   └── FormatError    a file does not hold what its format promises (path:line)
+    │   ├── FormatError    a file does not hold what its format promises (path:line)
+    │   └── DamagedError   an artifact is not what its manifest says, or its manifest is none
     ├── OutputError        a result cannot be written: no space, no permission
     ├── MismatchError      things that do not belong together: another retriever, another corpus
     ├── EmptyAnswer        an answer without a token, which would match every passage
@@ -69,6 +70,10 @@ class FormatError(InputError):
     def __init__(self, path: Path | str, where: int | str, problem: str) -> None:
         self.path, self.where, self.problem = str(path), where, problem
         super().__init__(f"{path}:{where}: {problem}")
+
+
+class DamagedError(InputError):
+    pass
 
 
 class OutputError(DprkitError):

@@ -149,8 +149,11 @@ def check_readable(folder: Path | str) -> None:
 def cache_folder() -> Path:
     """Where lies what can be made again and has no place beside its source.
 
-    A user without a home has /, as in a container, which is seldom writable.
+    $DPRKIT_CACHE, else $XDG_CACHE_HOME/dprkit, else ~/.cache/dprkit. A user without a home has /,
+    as in a container, which is seldom writable.
     """
+    if given := os.environ.get("DPRKIT_CACHE"):
+        return Path(given)
     home = os.path.expanduser("~")
     cache = os.environ.get("XDG_CACHE_HOME") or Path("/" if home == "~" else home) / ".cache"
     return Path(cache) / "dprkit"

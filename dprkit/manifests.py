@@ -1,6 +1,7 @@
 """What an artifact says of itself: manifest.json when it is whole, progress.json until then.
 
-An artifact's identity comes from the bytes of its files, never from its path.
+An artifact's identity comes from the bytes of its files, never from its path. Whether the files
+are still what a manifest says is the business of dprkit.integrity.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import msgspec
 
-from dprkit.errors import InputError, reading
+from dprkit import __version__
+from dprkit.errors import DamagedError, InputError, reading
 from dprkit.files import appearing
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+PREVIOUS = ".previous"
+"""The folder in an artifact that holds the finished one before it, while it is made anew."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -31,20 +35,17 @@ class FileRecord(msgspec.Struct, frozen=True):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """What a stage read, by what it holds.
-
-    `path` and `mtime_ns` only spare reading a file again to see that it is the same; two inputs
-    are the same when their identities are.
-    """
+    """What a stage read, by what it holds: two inputs are the same when their identities are."""
 
     path: str
+    """Where it lay, absolute."""
     identity: str
-    bytes: int = 0
-    mtime_ns: int = 0
+    near: str = ""
+    """The way to it from the folder of what was made: it holds when a workspace is moved."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What an artifact is and where it came from."""
+    """What an artifact is and where it came from. Nothing in it depends on the disk."""
 
     kind: str
     schema: int
@@ -55,6 +56,8 @@ class Manifest(msgspec.Struct, frozen=True):
     counts: dict[str, Any]
     files: dict[str, FileRecord]
     identity: str
+    checksum: str = ""
+    """Of all the above (see `sealed`). Absent in manifests of early versions."""
 
 
 class ProgressRecord(msgspec.Struct):
@@ -70,6 +73,21 @@ class ProgressRecord(msgspec.Struct):
     """Files and folders that are the run's own, whole or not: noted before they appear."""
     run: str = ""
     """Another one each time the making begins anew."""
+    aside: str = ""
+    """The folder in the artifact that takes what is in the way, where --restart was given for an
+    artifact that cannot be read. Nobody knows who made those files, so they are never deleted."""
+    schema: int = SCHEMA
+    checksum: str = ""
+
+
+Record = TypeVar("Record", Manifest, ProgressRecord)
+
+
+def sealed(record: Record) -> Record:
+    """The record with its checksum, which tells a record that was changed by hand or by a disk."""
+    bare = msgspec.structs.replace(record, checksum="")
+    digest = hashlib.sha256(msgspec.json.encode(bare)).hexdigest()
+    return msgspec.structs.replace(bare, checksum=digest)
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -78,15 +96,15 @@ class ProgressRecord(msgspec.Struct):
 def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     """The manifest of the artifact at `directory`, which must be of `kind` if that is given.
 
-    Raises InputError where there is none, it is unfinished, newer than this dprkit, or of
-    another kind.
+    Raises InputError where there is none, it is unfinished or of another kind, and DamagedError
+    where it is damaged or has another schema.
     """
     directory = Path(directory)
     with reading(directory), suppress(FileNotFoundError, NotADirectoryError):
         os.stat(directory / MANIFEST)  # what may not be looked into is not called missing
     wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
     if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
-        before = directory / ".previous"
+        before = directory / PREVIOUS
         way_out = f", or use the one before it, {before}" if is_artifact(before) else ""
         raise InputError(f"{directory}: unfinished; run the command that makes it again{way_out}")
     if not os.path.isdir(directory):
@@ -97,17 +115,9 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
         raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
     if not is_artifact(directory):
         raise InputError(f"{directory}: has no {MANIFEST}; name the folder of {wanted}")
-    try:
-        with reading(directory / MANIFEST):
-            manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            f"{directory / MANIFEST}: damaged ({error}); move the folder away and make it again"
-        ) from None
-    if manifest.schema > SCHEMA:
-        raise InputError(
-            f"{directory}: made by dprkit {manifest.dprkit}, which is newer; upgrade dprkit"
-        )
+    manifest = _decoded(directory / MANIFEST, Manifest)
+    if manifest.identity != identity_of(manifest.kind, manifest.files):
+        raise _damaged(directory / MANIFEST, "its identity is not that of its files")
     if kind and manifest.kind != kind:
         raise InputError(f"{directory}: holds {manifest.kind}, not {kind}; name another folder")
     return manifest
@@ -118,65 +128,62 @@ def read_progress(directory: Path | str) -> ProgressRecord | None:
     path = Path(directory) / PROGRESS
     if is_artifact(directory) or not path.is_file():
         return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ProgressRecord)
-    except msgspec.MsgspecError as error:
-        raise InputError(
-            f"{path}: damaged ({error}); move the folder away and make it again"
-        ) from None
+    return _decoded(path, ProgressRecord)
 
 
 def write_manifest(directory: Path | str, manifest: Manifest) -> None:
     """Put `manifest` in the place of the one that is there."""
     with appearing(Path(directory) / MANIFEST) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        file.write(msgspec.json.format(msgspec.json.encode(sealed(manifest)), indent=2) + b"\n")
 
 
 def is_artifact(directory: Path | str) -> bool:
     return os.path.isfile(Path(directory) / MANIFEST)
 
 
-def identify(path: Path | str, known: Input | None = None) -> Input:
-    """What `path` holds: an artifact, a file, or a folder such as a Hugging Face model.
+class _Version(msgspec.Struct):
+    schema: int = SCHEMA
+    dprkit: str = ""
 
-    Where `known` has the file's path, size and time of change, its identity is taken from there
-    instead of reading the file again.
-    """
-    path = Path(path)
-    here = _real(path)
+
+def _decoded(path: Path, form: type[Record]) -> Record:
+    """The record in a file. Raises DamagedError where it is not what dprkit wrote."""
     with reading(path):
-        if str(path) == "-" or path.is_fifo():
-            raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
-        if is_artifact(path):
-            return Input(here, read_manifest(path).identity)
-        status = path.stat()
-    if path.is_dir():
-        return Input(here, _folder_identity(path))
-    now = Input(here, known.identity if known else "", status.st_size, status.st_mtime_ns)
-    if known == now:
-        return now
-    with reading(path), path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Input(here, f"sha256:{digest}", status.st_size, status.st_mtime_ns)
-
-
-def _real(path: Path) -> str:
-    """Where `path` is. Raises InputError where that cannot be written into a manifest."""
-    here = os.path.realpath(path)
+        raw = path.read_bytes()
     try:
-        here.encode()
-    except UnicodeEncodeError:
-        shown = here.encode(errors="backslashreplace").decode()
-        problem = f"its folder has a name that is not UTF-8 ({shown}); rename that folder"
-        raise InputError(f"{path}: {problem}") from None
-    return here
+        version = msgspec.json.decode(raw, type=_Version)
+        if version.schema != SCHEMA:
+            raise _another_schema(path, version)
+        record: Record = msgspec.json.decode(raw, type=form)
+        if record.checksum and record != sealed(record):
+            raise _damaged(path, "it was changed since it was written")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error) if raw.strip() else "it is empty") from None
+    names = [*record.files, *getattr(record, "claimed", ())]
+    if odd := [name for name in names if not _is_inside(name)]:
+        raise _damaged(path, f"{odd[0]!r} is no name of a file in the folder")
+    return record
 
 
-def _folder_identity(directory: Path) -> str:
-    names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
-    with reading(directory):
-        files = {str(name): record_file(p) for p, name in names.items() if ".git" not in name.parts}
-    return identity_of("folder", files)
+def _damaged(path: Path, problem: str) -> DamagedError:
+    return DamagedError(
+        f"{path}: damaged ({problem}); move the folder away, or make it again with --restart"
+    )
+
+
+def _another_schema(path: Path, found: _Version) -> DamagedError:
+    by = f" (made by dprkit {found.dprkit})" if found.dprkit not in ("", __version__) else ""
+    upgrade = "upgrade dprkit, or " if found.schema > SCHEMA else ""
+    return DamagedError(
+        f"{path}: has schema {found.schema}{by}, and this dprkit reads schema {SCHEMA}; "
+        f"{upgrade}make it again with --restart"
+    )
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name leads to something below a folder: what it names may be moved or deleted."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
 
 
 def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
@@ -185,19 +192,3 @@ def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
         f"{name} {record.sha256}\n" for name, record in sorted(files.items()) if record.content
     ]
     return f"{kind}:{hashlib.sha256(''.join(lines).encode(errors='surrogateescape')).hexdigest()}"
-
-
-def is_whole(directory: Path, manifest: Manifest, name: str) -> bool:
-    """Whether the file `name` of an artifact holds, bit for bit, what its manifest says."""
-    path, record = directory / name, manifest.files[name]
-    return (
-        path.is_file()
-        and path.stat().st_size == record.bytes
-        and record_file(path).sha256 == record.sha256
-    )
-
-
-def record_file(path: Path, content: bool = True) -> FileRecord:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(path.stat().st_size, digest, content)

@@ -19,16 +19,17 @@ from uuid import uuid4
 import msgspec
 
 from dprkit import leases
-from dprkit.artifacts import PIECES, SHARED_PATIENCE, Draft, begin
+from dprkit.artifacts import PIECES, SHARED_PATIENCE, begin
+from dprkit.drafts import Draft
 from dprkit.errors import LockedError, writing
 from dprkit.files import appearing, lock
+from dprkit.integrity import record_file
 from dprkit.manifests import (
     FileRecord,
     Manifest,
     is_artifact,
     read_manifest,
     read_progress,
-    record_file,
 )
 
 POLL = 0.5

@@ -9,10 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -37,6 +39,10 @@ for _number, _handler in (
 ):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _handler)
+# What dprkit remembers of files is nothing for the user's own folders.
+CACHE = tempfile.TemporaryDirectory(prefix="dprkit-tests-")
+os.environ["XDG_CACHE_HOME"] = CACHE.name
+os.environ.pop("DPRKIT_CACHE", None)
 
 # How slow a busy machine is says nothing of the code.
 hypothesis_settings.register_profile(
@@ -75,6 +81,21 @@ def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Pat
         )
     )
     return folder
+
+
+def remade(directory: Path) -> Path:
+    """Write a manifest for the files of an artifact as they are now: one that was made so."""
+    from dprkit.integrity import record_file
+    from dprkit.manifests import MANIFEST, identity_of, read_manifest, sealed
+
+    made = read_manifest(directory)
+    files = {
+        name: record_file(directory / name, record.content) for name, record in made.files.items()
+    }
+    identity = identity_of(made.kind, files)
+    now = sealed(msgspec.structs.replace(made, files=files, identity=identity))
+    (directory / MANIFEST).write_bytes(msgspec.json.encode(now))
+    return directory
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.artifacts import PREVIOUS, draft
-from dprkit.errors import InputError, LockedError, MismatchError, OutputError
+from dprkit import __version__
+from dprkit.artifacts import draft
+from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError
 from dprkit.files import LOCK, lock
+from dprkit.integrity import identify
 from dprkit.manifests import (
     MANIFEST,
+    PREVIOUS,
     PROGRESS,
     Input,
-    identify,
     is_artifact,
     read_manifest,
     read_progress,
@@ -583,8 +585,8 @@ def test_a_damaged_manifest_is_told_and_nothing_is_lost(out, source, damage):
     before = tree(out)
     with pytest.raises(InputError, match=r"manifest.json: damaged \(.+\); move the folder away"):
         read_manifest(out)
-    with pytest.raises(InputError, match="move the folder away"):
-        make(out, source, run=Run(restart=True))
+    with pytest.raises(DamagedError, match="move the folder away, or make it again with --restart"):
+        make(out, source)
     assert tree(out) == before
 
 
@@ -595,18 +597,26 @@ def test_damaged_progress_is_told_and_nothing_is_lost(out, source, damage):
     before = tree(out)
     with pytest.raises(InputError, match=r"progress.json: damaged \(.+\); move the folder away"):
         read_progress(out)
-    with pytest.raises(InputError, match="move the folder away"):
-        make(out, source, run=Run(restart=True))
+    with pytest.raises(DamagedError, match="move the folder away, or make it again with --restart"):
+        make(out, source)
     assert tree(out) == before
 
 
-def test_an_artifact_of_a_newer_dprkit_is_left_to_it(out, source):
+@pytest.mark.parametrize(
+    ("schema", "version", "words"),
+    [
+        (2, "9.1", r"schema 2 \(made by dprkit 9.1\), and this dprkit reads schema 1; upgrade"),
+        (2, __version__, r"schema 2, and this dprkit reads schema 1; upgrade dprkit, or make"),
+        (0, "0.0.1", r"schema 0 \(made by dprkit 0.0.1\), .+ reads schema 1; make it again"),
+    ],
+)
+def test_an_artifact_of_another_schema_is_left_alone(out, source, schema, version, words):
     make(out, source)
-    manifest = json.loads((out / MANIFEST).read_bytes()) | {"schema": 2, "dprkit": "9.1"}
+    manifest = json.loads((out / MANIFEST).read_bytes()) | {"schema": schema, "dprkit": version}
     (out / MANIFEST).write_text(json.dumps(manifest))
     before = tree(out)
     for ask in (read_manifest, lambda path: make(path, source, width=4)):
-        with pytest.raises(InputError, match=r"made by dprkit 9.1, which is newer; upgrade"):
+        with pytest.raises(DamagedError, match=words):
             ask(out)
     assert tree(out) == before
 

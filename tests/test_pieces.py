@@ -6,7 +6,8 @@ import pytest
 from dprkit import pieces as pieces_module
 from dprkit.artifacts import PIECES, draft
 from dprkit.errors import LockedError, MismatchError
-from dprkit.manifests import is_whole, read_manifest
+from dprkit.integrity import is_whole
+from dprkit.manifests import read_manifest
 from dprkit.pieces import Pieces
 from dprkit.progress import Run
 

@@ -276,7 +276,12 @@ def _commented_setting(
 def info(
     path: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
     check: Annotated[
-        bool, typer.Option("--check", help="Encode a retriever's probe texts again, and compare.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Read all files again, and encode a retriever's probe texts; compare both with "
+            "what was saved.",
+        ),
     ] = False,
     source: Annotated[
         list[Path] | None,
@@ -289,7 +294,8 @@ def info(
 ) -> None:
     """Tell what an artifact is, what made it, and what it was made from.
 
-    With --check, a retriever whose vectors are no longer those it was saved with is refused.
+    With --check, an artifact with a file that was changed is refused (exit code 3), and so is a
+    retriever whose vectors are no longer those it was saved with.
 
     Example: dprkit info runs/tiny/index
     """
@@ -311,28 +317,48 @@ def info(
 
 
 def _check(path: Path, source: list[Path] | None, as_json: bool, end: Ending) -> None:
+    from dprkit.integrity import damage
     from dprkit.manifests import read_manifest
+
+    manifest = read_manifest(path, "retriever" if source else None)
+    damaged = damage(path, manifest)
+    size = sum(record.bytes for record in manifest.files.values())
+    end.report = {"files": len(manifest.files), "bytes": size, "damaged": damaged, "outputs": []}
+    if not as_json:
+        for line in damaged:
+            sys.stdout.write(line + "\n")
+        sys.stdout.write(f"{len(manifest.files)} files of {size:,} bytes were read\n")
+    if damaged:
+        raise GateError(f"{path}: {len(damaged)} files are damaged: {damaged[0]}")
+    if manifest.kind == "retriever":
+        _check_probes(path, as_json, end)
+    if source:
+        _check_source(path, source, as_json, end)
+    if as_json:
+        render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
+
+
+def _check_probes(path: Path, as_json: bool, end: Ending) -> None:
     from dprkit.models.checkpoints import PROBE_TOLERANCE, probe_difference
 
-    read_manifest(path, "retriever")
     difference = probe_difference(path)
-    end.report = {"largest_difference": difference, "allowed": PROBE_TOLERANCE, "outputs": []}
+    end.report |= {"largest_difference": difference, "allowed": PROBE_TOLERANCE}
     if not as_json:
         sys.stdout.write(f"largest difference of its probes' vectors: {difference:.3g}\n")
     if not difference <= PROBE_TOLERANCE:
         raise GateError(
             f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
-            f"with ({PROBE_TOLERANCE:g} is allowed); its files or a library have changed"
+            f"with ({PROBE_TOLERANCE:g} is allowed); a library has changed"
         )
-    if source:
-        from dprkit.models.interop.compare import against_source
 
-        theirs = against_source(path, source)
-        end.report["difference_from_source"] = theirs
-        if not as_json:
-            sys.stdout.write(f"largest difference from the source: {theirs:.3g}\n")
-    if as_json:
-        render.as_json(render.json_of(end.report, time.perf_counter() - end.begin))
+
+def _check_source(path: Path, source: list[Path], as_json: bool, end: Ending) -> None:
+    from dprkit.models.interop.compare import against_source
+
+    theirs = against_source(path, source)
+    end.report["difference_from_source"] = theirs
+    if not as_json:
+        sys.stdout.write(f"largest difference from the source: {theirs:.3g}\n")
 
 
 def _described(manifest: Any) -> Iterator[str]:

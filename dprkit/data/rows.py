@@ -8,11 +8,15 @@ The index is made in one pass, which checks every row, and kept beside the data:
                             one for passages, two for examples
     train.jsonl.gz.rows-data   a compressed file cannot be read at random: its bytes, unpacked once
 
-Where the folder cannot be written, both lie in $XDG_CACHE_HOME/dprkit (~/.cache/dprkit) under a
-hash of the file's real path. Files below WORTH bytes are indexed anew each time, in milliseconds.
-An index counts if its file has the same size and time of change; if only the time differs, the
-hash of the content decides. zstandard can be written in frames that are unpacked apart, but its
-own tool and everybody's files have one frame, so they are unpacked as gzip files are.
+They lie beside the data where its folder is the user's own. Where it is somebody else's, such as a
+folder that many share, or cannot be written, they lie in the cache folder under a hash of the
+file's real path: $XDG_CACHE_HOME/dprkit (~/.cache/dprkit). $DPRKIT_CACHE names a folder for all of
+them. Wherever one lies already, it is used.
+
+Files below WORTH bytes are indexed anew each time, in milliseconds. An index counts if its file has
+the same inode, size and times (dprkit.checksums); else the hash of the content decides. zstandard
+can be written in frames that are unpacked apart, but its own tool and everybody's files have one
+frame, so they are unpacked as gzip files are.
 
 Neither making an index nor using it holds the table in memory, and files are read with pread, not
 by memory maps: the pages of a map that were touched count as resident memory.
@@ -36,6 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from dprkit.checksums import Stamp, remember, sha256, stamp, stamp_of
 from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.files import CACHE_ADVICE, appearing, cache_folder
@@ -48,10 +53,17 @@ WORTH = 1 << 20
 INDEX, DATA = ".rows", ".rows-data"
 BLOCK = 1 << 16
 """Rows of a table that are in memory together."""
-_VERSION = 5
+_VERSION = 6
 Fields = list[tuple[str, str]]
 FIELDS: Fields = [("start", "<u8"), ("length", "<u4"), ("line", "<u4"), ("key", "<u8")]
 _LARGE = 1 << 30
+
+
+class _Unpacked(msgspec.Struct, frozen=True):
+    """The bytes of a compressed file, in a file of their own."""
+
+    stamp: Stamp
+    sha256: str
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -60,12 +72,12 @@ class _Header(msgspec.Struct, frozen=True):
     version: int
     holds: str
     """What the rows are, as `Rows.name` has it; they were checked to be it."""
-    size: int
-    mtime_ns: int
+    stamp: Stamp | None
+    """Of the file; None: it was changed so shortly before that its stamp proves nothing."""
     sha256: str
     rows: int
-    unpacked: int | None
-    """Bytes of the unpacked data; None: the file is not compressed."""
+    unpacked: _Unpacked | None
+    """None: the file is not compressed."""
     traits: dict[str, bool] = {}
     """Those of `Source.traits` when all was read."""
 
@@ -153,15 +165,15 @@ class IndexedFile:
         with reading(index.data):
             self._handle = os.open(index.data, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
-        self._stamp = _stamp(os.fstat(self._handle))
-        header = index.header
-        if self._stamp[0] != (header.size if header.unpacked is None else header.unpacked):
+        self._state = _state(self._handle)
+        known = index.header.unpacked.stamp if index.header.unpacked else index.header.stamp
+        if known and known.size != self._state[1]:
             raise changed(self.path)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes of the unpacked file. Raises InputError where it is not what was indexed."""
         raw = os.pread(self._handle, length, start)
-        if len(raw) != length or _stamp(os.fstat(self._handle)) != self._stamp:
+        if len(raw) != length or _state(self._handle) != self._state:
             raise changed(self.path)
         return raw
 
@@ -171,8 +183,9 @@ def changed(path: Path | str) -> InputError:
     return InputError(f"{path}: changed while it was read; run again")
 
 
-def _stamp(info: os.stat_result) -> tuple[int, int]:
-    return info.st_size, info.st_mtime_ns
+def _state(handle: int) -> tuple[int, int, int]:
+    """What changes when an open file is written to, but not when another one takes its name."""
+    return stamp(handle)[:3]
 
 
 # --- finding an index -----------------------------------------------------------------------------
@@ -183,38 +196,50 @@ def _index(path: Path, rows: Rows, note: Note) -> _Index:
         info = os.stat(path) if str(path) != STDIN else None
     if info is None or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
         raise InputError(f"{path}: rows are read at random; save the stream to a file first")
-    bases = [path, _cached(path)]
-    if not os.access(path.absolute().parent, os.W_OK):
-        note(f"{path}: its folder cannot be written, so its index is {bases[1]}{INDEX}")
-        bases.reverse()
-    found = (_load(base, path, rows, info) for base in bases)
-    try:
-        return next(filter(None, found), None) or _build(bases[0], path, rows, note)
-    except OutputError as error:
-        if bases[0] == path:
-            raise
-        problem = str(error).partition(";")[0]
-        raise OutputError(f"{path}: no place for its rows ({problem}); {CACHE_ADVICE}") from None
+    bases = _bases(path)
+    found = (_load(base, path, rows, stamp_of(info)) for base in bases)
+    return next(filter(None, found), None) or _built(bases, path, rows, note)
 
 
-def _cached(path: Path) -> Path:
-    """Where the index lies (but for its suffix) if it cannot lie beside `path`."""
+def _bases(path: Path) -> list[Path]:
+    """Where the index may lie (but for its suffix), the best place first."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
-    return cache_folder() / name
+    cached = cache_folder() / name
+    elsewhere = os.environ.get("DPRKIT_CACHE") or not _is_own(path.absolute().parent)
+    return [cached, path] if elsewhere else [path, cached]
+
+
+def _is_own(folder: Path) -> bool:
+    with reading(folder):
+        return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK)
+
+
+def _built(bases: list[Path], path: Path, rows: Rows, note: Note) -> _Index:
+    """Make the index at the first of the `bases` that can be written."""
+    if bases[0] != path and not os.environ.get("DPRKIT_CACHE"):
+        note(
+            f"{path}: its folder is not yours or cannot be written, "
+            f"so the index of its rows is {bases[0]}{INDEX}"
+        )
+    problems = []
+    for base in bases:
+        try:
+            return _build(base, path, rows, note)
+        except OutputError as error:
+            problems.append(str(error).partition(";")[0])
+    raise OutputError(f"{path}: no place for its rows ({', '.join(problems)}); {CACHE_ADVICE}")
 
 
 def _beside(base: Path, suffix: str) -> Path:
     return base.with_name(base.name + suffix)
 
 
-def _load(base: Path, path: Path, rows: Rows, info: os.stat_result) -> _Index | None:
+def _load(base: Path, path: Path, rows: Rows, now: Stamp) -> _Index | None:
     """The index at `base` if it is whole and that of `path` as it is."""
     index = _opened(base, path, rows)
-    if index is None or index.header.size != info.st_size:
+    if index is None:
         return None
-    if index.header.mtime_ns != info.st_mtime_ns:
-        return _renewed(index, base, path, info)
-    return index
+    return index if index.header.stamp == now else _renewed(index, base, path)
 
 
 def _opened(base: Path, path: Path, rows: Rows) -> _Index | None:
@@ -225,7 +250,7 @@ def _opened(base: Path, path: Path, rows: Rows) -> _Index | None:
             begin, size = file.tell(), os.fstat(file.fileno()).st_size
             table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows, rows.fields)
         data = path if header.unpacked is None else _beside(base, DATA)
-        whole = header.unpacked in (None, data.stat().st_size)
+        whole = header.unpacked is None or _is_same(data, header.unpacked)
     except (OSError, msgspec.DecodeError):
         return None
     if not whole or (header.version, header.holds) != (_VERSION, rows.name):
@@ -235,15 +260,23 @@ def _opened(base: Path, path: Path, rows: Rows) -> _Index | None:
     return _Index(header, data, table)
 
 
-def _renewed(index: _Index, base: Path, path: Path, info: os.stat_result) -> _Index | None:
-    """The index with the time of `path`, if the content of `path` is what it was."""
-    with reading(path), open(path, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != index.header.sha256:
+def _is_same(data: Path, known: _Unpacked) -> bool:
+    now = stamp(data)
+    return now == known.stamp or (
+        now.size == known.stamp.size and sha256(data) == known.sha256
+    )  # a copy
+
+
+def _renewed(index: _Index, base: Path, path: Path) -> _Index | None:
+    """The index with the present stamp of `path`, if the content of `path` is what it was."""
+    with reading(path):
+        now = stamp(path)
+        if sha256(path) != index.header.sha256:
             return None
-    header = msgspec.structs.replace(index.header, mtime_ns=info.st_mtime_ns)
-    index = index._replace(header=header)
-    with suppress(OutputError):
-        _save(index, base)
+    if now.settled():
+        index = index._replace(header=msgspec.structs.replace(index.header, stamp=now))
+        with suppress(OutputError):
+            _save(index, base)
     return index
 
 
@@ -275,25 +308,25 @@ class _Hashed(io.RawIOBase):
 def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
     """Make the index of `path` in one pass and save it, with the unpacked data, at `base`."""
     with reading(path), open(path, "rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
+        before = stamp(file.fileno())
         hashed = _Hashed(file)
         with io.BufferedReader(hashed, CHUNK) as reader:
             data = _beside(base, DATA) if is_compressed(reader) else path
-            _announce(path, data, before.st_size, note)
+            _announce(path, data, before.size, note)
             source = source_of(reader, path)
             with nullcontext(source) if data == path else _unpacked(source, data) as source:
                 table = _table(rows, source, base.parent)
                 if rows.check:
                     rows.check(path, table, base.parent)
-                if _stamp(os.fstat(file.fileno())) != _stamp(before):
+                if stamp(file.fileno()) != before:
                     raise changed(path)
-    unpacked = None if data == path else data.stat().st_size
-    digest = hashed.digest.hexdigest()
-    header = _Header(
-        _VERSION, rows.name, *_stamp(before), digest, len(table), unpacked, source.traits
-    )
+    digest, settled = hashed.digest.hexdigest(), before if before.settled() else None
+    if settled:
+        remember(path, settled, digest)
+    unpacked = None if data == path else _Unpacked(stamp(data), sha256(data))
+    header = _Header(_VERSION, rows.name, settled, digest, len(table), unpacked, source.traits)
     index = _Index(header, data, table)
-    if before.st_size < WORTH and unpacked is None:
+    if before.size < WORTH and unpacked is None:
         return index
     try:
         _save(index, base)

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
 from dprkit.data.answers import answer_flags, has_token, invalid_patterns
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import read_results, write_ranking
 from dprkit.data.trec import write_trec
+from dprkit.drafts import Draft
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.evaluation.metrics import (
     MRR_DEPTH,
@@ -24,11 +25,13 @@ from dprkit.evaluation.metrics import (
     reciprocal_ranks,
     wilson_interval,
 )
+from dprkit.integrity import Check
 from dprkit.manifests import Manifest, is_artifact, read_manifest
 from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
 from dprkit.retrieval.faiss_types import depths_of
+from dprkit.retrieval.lineage import check_index, places
 from dprkit.settings import EvaluateSettings, required
 
 Table = dict[str, dict[str, Any]]
@@ -60,6 +63,9 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     if settings.output_dir is None or "-" in inputs.values():
         return _measured(_rankings(settings, run), settings, run, Outputs(None))
     directory = Path(settings.output_dir)
+    if settings.index is not None:
+        check = Check(run.progress.note)
+        check_index(settings.index, check, settings.retriever, settings.passages)
     more = _looked(settings.index) if settings.index else {}
     with draft(directory, "results", settings, inputs, run, more) as work:
         manifest = work.done or _evaluate(work, settings, run)
@@ -72,12 +78,12 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     return report
 
 
-def _looked(index: str) -> dict[str, int]:
+def _looked(index: str | Path) -> dict[str, int]:
     """How far a search of the index looks: its bytes do not tell, and its figures depend on it."""
     manifest = read_manifest(index, "index")
     if manifest.counts["type"] == "updated":
-        base = manifest.inputs["index"].path
-        return _looked(base) if is_artifact(base) else {}
+        below = filter(is_artifact, places(index, manifest.inputs["index"]))
+        return next(map(_looked, below), {})
     return depths_of(manifest.counts)
 
 

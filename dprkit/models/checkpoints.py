@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, loading, reading
 from dprkit.files import check_readable
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device

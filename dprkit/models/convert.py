@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION

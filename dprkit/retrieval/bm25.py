@@ -24,8 +24,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from dprkit.artifacts import Draft
 from dprkit.cores import thread_count
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, writing
 from dprkit.manifests import read_manifest
 from dprkit.records import Passage

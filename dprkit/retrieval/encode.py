@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
+from dprkit.drafts import Draft
 from dprkit.errors import FormatError, SettingsError
-from dprkit.manifests import read_manifest
+from dprkit.integrity import Check
 from dprkit.memory import peak_bytes
 from dprkit.pieces import Pieces
 from dprkit.plans import Plan, need_extra
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from dprkit.models.encoders import Encoders
     from dprkit.models.tokens import Ids
+    from dprkit.retrieval.reuse import Former
 
 WINDOW = 1024
 """Passages that are ordered by length together: it bounds memory and leaves little padding."""
@@ -89,7 +91,7 @@ def encode_corpus(
     plan(settings)
     directory = Path(str(settings.output_dir))
     retriever, passages = str(settings.retriever), str(settings.passages)
-    read_manifest(retriever, "retriever")
+    Check(run.progress.note).artifact(retriever, "retriever")
     part = _part(shard)
     if dry_run:
         return _estimate(settings, run)
@@ -167,6 +169,8 @@ class _Encoding:
         self.settings, self.run, self.append = settings, run, append
         self.corpus = PassageFile(str(settings.passages), run.progress.note)
         self.total = -(-len(self.corpus) // settings.shard_size)
+        self.former: Former | None = None
+        """What was there before, where its vectors may be taken over."""
         self.reused = self.tokens = 0
         self.begin = time.perf_counter()
 
@@ -275,19 +279,20 @@ class _Encoding:
         from dprkit.retrieval import reuse
 
         rows, dim = self._rows(number), self.retriever.dim
-        former = reuse.former(work, number) if self.append else None
+        if self.append and self.former is None:
+            self.former = reuse.former(work)
         passages = self.corpus.passages(rows.start, rows.stop)
-        done = 0
+        first = rows.start
         while window := list(islice(passages, WINDOW)):
             digests = reuse.digests(window)
             vectors: np.ndarray = np.zeros((len(window), dim), self.settings.dtype)
             known: np.ndarray = np.zeros(len(window), bool)
-            if former:
-                known = former.fill(vectors, digests, done)
+            if self.former:
+                known = self.former.fill(vectors, digests)
             new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
             ids = self.retriever.tokens.passages(new)
-            yield _Window(rows.start + done, window, digests, known, vectors, ids)
-            done += len(window)
+            yield _Window(first, window, digests, known, vectors, ids)
+            first += len(window)
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, SettingsError, reading
 from dprkit.manifests import read_manifest
 from dprkit.settings import IndexSettings

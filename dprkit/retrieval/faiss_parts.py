@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.retrieval.vectors import Embeddings
 
 INDEX, TRAINED, GROWING = "index.faiss", "trained.faiss", "growing.faiss"

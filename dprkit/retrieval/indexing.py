@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
+from dprkit.drafts import Draft
 from dprkit.errors import DprkitError, InputError, MismatchError
 from dprkit.files import lock
 from dprkit.manifests import Input, Manifest, is_artifact, read_manifest, write_manifest
 from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
+from dprkit.retrieval.lineage import here_now, input_path
 from dprkit.settings import IndexSettings, record_of, required
 
 if TYPE_CHECKING:
@@ -111,9 +113,9 @@ def _inputs(settings: IndexSettings) -> dict[str, str | Input]:
     if settings.type == "bm25" and settings.passages:
         return {"passages": settings.passages}
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    made_from = read_manifest(embeddings, "embeddings").inputs
+    made_from = here_now(embeddings, read_manifest(embeddings, "embeddings").inputs)
     if settings.type == "bm25":
-        return {"passages": made_from["passages"]}
+        return {"passages": str(input_path(embeddings, made_from["passages"], None, "--passages"))}
     return {"embeddings": embeddings, **made_from}
 
 
@@ -131,8 +133,6 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
     embeddings = Embeddings(str(settings.embeddings))
     if not embeddings.count:
         raise InputError(f"{settings.embeddings}: holds no vector; there is nothing to index")
-    for number in range(embeddings.shards):
-        embeddings.check(number)
     match settings.type:
         case "exact":  # a search reads the embeddings that the manifest names
             from dprkit.retrieval import sketch

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from dprkit.artifacts import PREVIOUS, Draft
+from dprkit.drafts import Draft
 from dprkit.errors import (
     InputError,
     LockedError,
@@ -36,7 +36,7 @@ from dprkit.errors import (
     reading,
 )
 from dprkit.files import delete
-from dprkit.manifests import Manifest, read_manifest
+from dprkit.manifests import PREVIOUS, Manifest, read_manifest
 from dprkit.retrieval.found import Found, best
 from dprkit.settings import IndexSettings
 

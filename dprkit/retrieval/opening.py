@@ -7,24 +7,17 @@ open_corpus    the passages that an index finds
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dprkit.data.passage_file import PassageFile
 from dprkit.errors import InputError, MismatchError
-from dprkit.manifests import (
-    Input,
-    Manifest,
-    identify,
-    is_artifact,
-    is_whole,
-    read_manifest,
-)
+from dprkit.integrity import SEARCH_LIMIT, Check, is_whole
+from dprkit.manifests import Input, Manifest, is_artifact, read_manifest
 from dprkit.progress import Note, silent
 from dprkit.retrieval.corpus import NO_ROWS, Corpus
+from dprkit.retrieval.lineage import check_index, input_path, places
 from dprkit.retrieval.searcher import Dense, Engine, Hybrid, Searcher
 
 if TYPE_CHECKING:
@@ -51,37 +44,48 @@ def open_index(
     of the same corpus, whose findings are fused with those of the first, by their scores.
     `nprobe` and `ef_search`: how thoroughly a FAISS index looks. `note` is told what takes long.
 
-    Raises InputError where one is missing and MismatchError where it is not the one the index was
-    made from.
+    Raises InputError where one is missing, MismatchError where it is not the one the index was
+    made from, and DamagedError where it was changed. To see that nothing was, it reads at most
+    SEARCH_LIMIT bytes; of what is larger and was never read, it compares the sizes and says so.
     """
-    corpus = open_corpus(index, passages, note)
-    engine: Engine = _engine(index, retriever, nprobe, ef_search)
+    check = Check(note, SEARCH_LIMIT)
+    for one in (index, hybrid):
+        if one is not None:
+            check_index(one, check, retriever, passages)
+    corpus = open_corpus(index, passages, note, check)
+    engine: Engine = _engine(index, retriever, nprobe, ef_search, check)
     if hybrid is not None:
         from dprkit.retrieval.fusion import Fusion
 
         ours, theirs = parts_of(index), parts_of(hybrid)
-        same = [part.identity for part in ours.files] == [part.identity for part in theirs.files]
+        same = ours.identities == theirs.identities
         if not same or ours.removed.tolist() != theirs.removed.tolist():
             raise MismatchError(
                 f"{hybrid}: is an index of {theirs}, but {index} is one of {ours}; "
                 "only indexes of the same corpus can be put together"
             )
         engine = Hybrid(
-            [engine, _engine(hybrid, retriever, nprobe, ef_search)], Fusion(method="weighted")
+            [engine, _engine(hybrid, retriever, nprobe, ef_search, check)],
+            Fusion(method="weighted"),
         )
+    check.tell()
     return Searcher(engine, corpus)
 
 
 def _engine(
-    index: Path | str, retriever: Path | str | None, nprobe: int | None, ef_search: int | None
+    index: Path | str,
+    retriever: Path | str | None,
+    nprobe: int | None,
+    ef_search: int | None,
+    check: Check,
 ) -> Engine:
     manifest = read_manifest(index, "index")
     if manifest.counts["type"] == "bm25":
         from dprkit.retrieval.bm25 import Bm25Index
 
         return Bm25Index(index)
-    found = input_path(index, manifest.inputs["retriever"], retriever, "--retriever")
-    return Dense(open_dense(index, nprobe, ef_search), found)
+    found = input_path(index, manifest.inputs["retriever"], retriever, "--retriever", check)
+    return Dense(open_dense(index, nprobe, ef_search), found, check)
 
 
 def open_dense(
@@ -119,14 +123,14 @@ def _open_updated(
     from dprkit.retrieval.exact import ExactIndex
     from dprkit.retrieval.updated_index import UpdatedIndex
 
-    base = _base_manifest(directory, manifest)
+    path, base = _base_of(directory, manifest)
     added = exact_base = None
     removed = _removed_rows(directory, manifest)
-    opened = open_dense(manifest.inputs["index"].path, nprobe, ef_search)
+    opened = open_dense(path, nprobe, ef_search)
     if "added" in manifest.inputs:
         added = ExactIndex(_named_embeddings(directory, manifest.inputs["added"]))
         if "PQ" in base.counts.get("factory", ""):
-            exact_base = _named_embeddings(directory, base.inputs["embeddings"])
+            exact_base = _named_embeddings(path, base.inputs["embeddings"])
     return UpdatedIndex(opened, row_count(base), removed, added, exact_base)
 
 
@@ -134,13 +138,15 @@ def _named_embeddings(directory: Path | str, wanted: Input) -> Embeddings:
     """Embeddings that the index in `directory` names, which must hold what they held."""
     from dprkit.retrieval.vectors import Embeddings
 
-    found = Embeddings(wanted.path)
-    if found.manifest.identity != wanted.identity:
-        raise MismatchError(
-            f"{directory}: was made of the embeddings {wanted.identity[:23]}, but {wanted.path} "
-            f"holds {found.manifest.identity[:23]}; make the index again"
-        )
-    return found
+    there = list(places(directory, wanted)) or [Path(wanted.path)]
+    for here in there:
+        found = Embeddings(here)
+        if found.manifest.identity == wanted.identity:
+            return found
+    raise MismatchError(
+        f"{directory}: was made of the embeddings {wanted.identity[:23]}, but {there[-1]} "
+        f"holds {found.manifest.identity[:23]}; make the index again"
+    )
 
 
 def row_count(index: Manifest) -> int:
@@ -151,17 +157,29 @@ def row_count(index: Manifest) -> int:
 # --- the passages of an index ---------------------------------------------------------------------
 
 
+class Part(NamedTuple):
+    """A corpus, and the index that names it."""
+
+    home: Path | str
+    file: Input
+
+
 class Parts(NamedTuple):
     """What makes up the passages of an index."""
 
-    files: list[Input]
+    files: list[Part]
     """The corpora, one after the other."""
     removed: np.ndarray
     """(R,) int64 rows that count no more, ascending."""
 
+    @property
+    def identities(self) -> list[str]:
+        """Of the corpora."""
+        return [part.file.identity for part in self.files]
+
     def __str__(self) -> str:
         less = f" less {len(self.removed):,} passages" if len(self.removed) else ""
-        return " and ".join(part.path for part in self.files) + less
+        return " and ".join(part.file.path for part in self.files) + less
 
 
 def parts_of(index: Path | str) -> Parts:
@@ -171,31 +189,32 @@ def parts_of(index: Path | str) -> Parts:
     """
     manifest = read_manifest(index, "index")
     if "index" not in manifest.inputs:
-        return Parts([manifest.inputs["passages"]], NO_ROWS)
-    _base_manifest(index, manifest)
-    files, removed = parts_of(manifest.inputs["index"].path)
+        return Parts([Part(index, manifest.inputs["passages"])], NO_ROWS)
+    files, removed = parts_of(_base_of(index, manifest)[0])
     if "added" in manifest.inputs:
-        files = [*files, manifest.inputs["added_passages"]]
+        files = [*files, Part(index, manifest.inputs["added_passages"])]
     return Parts(files, np.union1d(removed, _removed_rows(index, manifest)))
 
 
-def _base_manifest(index: Path | str, manifest: Manifest) -> Manifest:
-    """The manifest of the index that an updated one stands on.
+def _base_of(index: Path | str, manifest: Manifest) -> tuple[Path, Manifest]:
+    """The index that an updated one stands on, and its manifest.
 
     Raises InputError where that is gone and MismatchError where it was made anew.
     """
     known = manifest.inputs["index"]
-    if not is_artifact(known.path):
+    there = [here for here in places(index, known) if is_artifact(here)]
+    if not there:
         raise InputError(
             f"{index}: stands on {known.path}, which is gone; put it back, or say where it lies: "
             "dprkit update-index --index"
         )
-    found = read_manifest(known.path, "index")
-    if found.identity != known.identity:
-        raise MismatchError(
-            f"{index}: stands on {known.path}, which was made anew; run dprkit update-index again"
-        )
-    return found
+    for here in there:
+        found = read_manifest(here, "index")
+        if found.identity == known.identity:
+            return here, found
+    raise MismatchError(
+        f"{index}: stands on {known.path}, which was made anew; run dprkit update-index again"
+    )
 
 
 def _removed_rows(index: Path | str, manifest: Manifest) -> np.ndarray:
@@ -209,43 +228,16 @@ def _removed_rows(index: Path | str, manifest: Manifest) -> np.ndarray:
 
 
 def open_corpus(
-    index: Path | str, passages: Path | str | None = None, note: Note = silent
+    index: Path | str,
+    passages: Path | str | None = None,
+    note: Note = silent,
+    check: Check | None = None,
 ) -> Corpus:
     """The passages that an index finds; `passages` says where its (first) corpus lies now.
 
     Raises InputError where a file is missing, MismatchError where it is another.
     """
     (first, *added), removed = parts_of(index)
-    paths = [input_path(index, first, passages, "--passages")]
-    paths += [input_path(index, part, None) for part in added]
+    paths = [input_path(first.home, first.file, passages, "--passages", check)]
+    paths += [input_path(part.home, part.file, None, None, check) for part in added]
     return Corpus(paths, removed, note)
-
-
-def input_path(
-    index: Path | str, wanted: Input, path: Path | str | None, flag: str | None = None
-) -> Path:
-    """The path of an input of an index or of embeddings, which must hold what it held then.
-
-    `flag`: where the user can say that it was moved.
-    """
-    here = Path(path or wanted.path)
-    what = flag.removeprefix("--") if flag else "corpus"
-    way_out = f"say where it lies with {flag}" if flag else "put it back, or update the index again"
-    if not here.exists():
-        raise InputError(f"{index}: its {what} {here} is gone; {way_out}")
-    if wanted.identity.startswith("retriever:") and not is_artifact(here):
-        read_manifest(here, "retriever")
-    found = _identity(here, wanted)
-    if found != wanted.identity:
-        raise MismatchError(
-            f"{index}: was made with the {what} {wanted.path} ({wanted.identity[:23]}), "
-            f"but {here} holds {found[:23]}; make the embeddings and the index again"
-        )
-    return here
-
-
-def _identity(here: Path, wanted: Input) -> str:
-    """The identity of what lies there. A corpus that was moved is hashed once, for its index."""
-    if wanted.identity.startswith("sha256:") and os.path.realpath(here) != wanted.path:
-        return f"sha256:{PassageFile(here).sha256}"
-    return identify(here, wanted).identity

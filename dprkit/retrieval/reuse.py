@@ -10,20 +10,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from dprkit.artifacts import PIECES, PREVIOUS, Draft, differs
+from dprkit.artifacts import PIECES, differs
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, MismatchError
-from dprkit.files import appearing, delete, lock
+from dprkit.files import delete, lock
+from dprkit.integrity import identify, is_whole
 from dprkit.manifests import (
     MANIFEST,
-    PROGRESS,
+    PREVIOUS,
     Input,
     ProgressRecord,
-    identify,
     is_artifact,
-    is_whole,
     read_manifest,
 )
 from dprkit.pieces import record_piece
@@ -43,40 +42,65 @@ def digests(passages: Sequence[Passage]) -> np.ndarray:
 
 
 class Former:
-    """A shard of the artifact that was there before."""
+    """The vectors of the artifact that was there before `work`, found by their passages.
 
-    def __init__(self, directory: Path, number: int) -> None:
-        vectors, _, digests = (directory / name for name in shard_names(number))
-        self.vectors = np.load(vectors, mmap_mode="r", allow_pickle=False)
-        self.digests = np.load(digests, allow_pickle=False)
+    Memory: 16 bytes a passage of it.
+    """
 
-    def fill(self, vectors: np.ndarray, wanted: np.ndarray, begin: int) -> np.ndarray:
-        """Fill in the (N, D) `vectors` of passages with digests `wanted` (N,), from row `begin`.
+    def __init__(self, work: Draft) -> None:
+        self.directory, self.note = work.directory / PREVIOUS, work.run.progress.note
+        self.manifest = read_manifest(self.directory, KIND)
+        self._good: dict[str, bool] = {}
+        """Which files were looked at, and are whole."""
+        numbers = range(self.manifest.counts["shards"])
+        self._digests, self._places = _sorted([self._digests_of(number) for number in numbers])
 
-        Returns (N,) bool: where the passage is the one that was there.
+    def fill(self, vectors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Fill in the (N, D) `vectors` of passages with digests `wanted` (N,).
+
+        Returns (N,) bool: where the passage is one that was there.
         """
-        there = self.digests[begin : begin + len(wanted)]
-        same = np.zeros(len(wanted), bool)
-        same[: len(there)] = there == wanted[: len(there)]
-        rows = np.flatnonzero(same)
-        vectors[rows] = self.vectors[begin + rows]
-        return same
+        known: np.ndarray = np.zeros(len(wanted), bool)
+        at = np.searchsorted(self._digests, wanted)
+        at[at == len(self._digests)] = 0
+        same = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
+        places = self._places[at[same]]
+        shards, rows = places >> 32, places & 0xFFFFFFFF
+        for number in np.unique(shards).tolist():
+            name, own = shard_names(number)[0], shards == number
+            if self._is_good(name):
+                former: np.ndarray = np.load(self.directory / name, "r", allow_pickle=False)
+                vectors[same[own]] = former[rows[own]]
+                known[same[own]] = True
+        return known
+
+    def _digests_of(self, number: int) -> np.ndarray:
+        """(N,) uint64 of a shard; (0,) where they are damaged."""
+        name = shard_names(number)[2]
+        if not self._is_good(name):
+            return np.empty(0, "<u8")
+        digests: np.ndarray = np.load(self.directory / name, allow_pickle=False)
+        return digests
+
+    def _is_good(self, name: str) -> bool:
+        if name not in self._good:
+            self._good[name] = is_whole(self.directory, self.manifest, name)
+            if not self._good[name]:
+                self.note(f"{self.directory / name}: damaged; its passages are encoded again")
+        return self._good[name]
 
 
-def former(work: Draft, number: int) -> Former | None:
-    """Shard `number` of the artifact that was there before `work`, if it had one that is whole."""
-    before = work.directory / PREVIOUS
-    if not is_artifact(before):
-        return None
-    found = read_manifest(before, KIND)
-    if number >= found.counts["shards"]:
-        return None
-    vectors, _, digests = shard_names(number)
-    for name in (vectors, digests):
-        if not is_whole(before, found, name):
-            work.run.progress.note(f"{before / name}: damaged; its passages are encoded again")
-            return None
-    return Former(before, number)
+def _sorted(shards: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The (N,) digests of all shards in order; of each its place: shard << 32 | row, int64."""
+    places = [np.arange(len(shard)) + (number << 32) for number, shard in enumerate(shards)]
+    digests = np.concatenate([np.empty(0, "<u8"), *shards])
+    order = np.argsort(digests)
+    return digests[order], np.concatenate([np.empty(0, np.int64), *places])[order]
+
+
+def former(work: Draft) -> Former | None:
+    """The artifact that was there before `work`, if there was one."""
+    return Former(work) if is_artifact(work.directory / PREVIOUS) else None
 
 
 def check(directory: Path, settings: EncodeSettings) -> None:
@@ -85,14 +109,13 @@ def check(directory: Path, settings: EncodeSettings) -> None:
     if not is_artifact(before):
         return
     found = read_manifest(before, KIND)
-    now = identify(str(settings.retriever), found.inputs["retriever"]).identity
+    now = identify(str(settings.retriever)).identity
     for name, was, wanted in (
         ("retriever", found.inputs["retriever"].identity, now),
         ("dtype", found.settings.get("dtype"), settings.dtype),
         ("precision", found.settings.get("precision", "fp32"), settings.precision),
         ("backend", found.settings.get("backend", "torch"), settings.backend),
         ("int8", found.settings.get("int8", False), settings.int8),
-        ("shard size", found.settings.get("shard_size"), settings.shard_size),
     ):
         if was != wanted:
             raise MismatchError(
@@ -123,7 +146,7 @@ def repair(
         )
     with lock(directory):
         found = read_manifest(directory, KIND)
-        bad = {name for name in found.files if not is_whole(directory, found, name)}
+        bad = {name for name in found.files if not is_whole(directory, found, name, again=True)}
         if not bad:
             return run.progress.note(f"{directory}: all {len(found.files)} files are whole")
         for name in sorted(bad):
@@ -132,8 +155,7 @@ def repair(
         claimed = [PIECES, *found.files]
         state = {"pieces": found.counts["shards"]}
         record = ProgressRecord(KIND, found.settings, found.inputs, {}, state, claimed)
-        with appearing(directory / PROGRESS) as file:
-            file.write(msgspec.json.encode(record))
+        Draft(directory, record, run).save()
         for number in range(found.counts["shards"]):
             names = [name for name in shard_names(number) if name in found.files]
             if not bad.intersection(names):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dprkit.errors import InputError, SettingsError
+from dprkit.integrity import Check
 from dprkit.records import Hit, Question, Ranking
 from dprkit.retrieval.corpus import Corpus
 
@@ -40,16 +41,19 @@ class Engine(Protocol):
 class Dense:
     """An index of vectors with the retriever that makes a question one."""
 
-    def __init__(self, index: DenseIndex, retriever: Path) -> None:
+    def __init__(self, index: DenseIndex, retriever: Path, check: Check) -> None:
+        """`check`: reads what a search may read to see that the ONNX twin was not changed."""
         self.index, self.count = index, index.count
-        self.retriever_path = retriever
+        self.retriever_path, self.check = retriever, check
 
     @cached_property
     def retriever(self) -> Encoders:
         """The retriever, loaded when the first question comes."""
         from dprkit.models.backends.load import load_question_encoder
 
-        return load_question_encoder(self.retriever_path)
+        encoders = load_question_encoder(self.retriever_path, self.check)
+        self.check.tell()
+        return encoders
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, reading
-from dprkit.manifests import Manifest, is_whole
+from dprkit.integrity import is_whole
+from dprkit.manifests import Manifest
 from dprkit.retrieval.found import Found
 
 if TYPE_CHECKING:

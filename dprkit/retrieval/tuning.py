@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dprkit import figures
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
 from dprkit.data.questions import read_questions
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, ProcessError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.memory import status_bytes
 from dprkit.progress import Run
 from dprkit.retrieval.faiss_types import NAMED, make, size_of
 from dprkit.retrieval.indexing import index
-from dprkit.retrieval.opening import input_path
+from dprkit.retrieval.lineage import input_path
 from dprkit.settings import IndexSettings, required
 from dprkit.settings.tuning import TuneSettings
 

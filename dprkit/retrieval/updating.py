@@ -17,13 +17,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
 from dprkit.data.ids import read_ids
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.manifests import Input, Manifest, read_manifest
 from dprkit.progress import Run
 from dprkit.retrieval.corpus import Corpus
 from dprkit.retrieval.indexing import tell_ground
+from dprkit.retrieval.lineage import here_now
 from dprkit.retrieval.opening import REMOVED, open_corpus, row_count
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import UpdateSettings, required
@@ -57,7 +59,9 @@ def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
     base = read_manifest(path, "index")
     inputs = _inputs(settings, path, base)
     # It stands on these places, so the same bytes at other ones make another index.
-    places = {"places": [os.path.realpath(given) for given in (path, settings.add) if given]}
+    here = os.path.realpath(directory)
+    given = [os.path.realpath(one) for one in (path, settings.add) if one]
+    places = {"places": [os.path.relpath(one, here) for one in given]}
     with draft(directory, "index", settings, inputs, run, more=places) as work:
         counts = (work.done or _make(work, settings, base)).counts
     notes = []
@@ -81,7 +85,8 @@ def _inputs(settings: UpdateSettings, path: str, base: Manifest) -> dict[str, st
             f"--index: {path} is of bm25, which weighs every word over the whole corpus; "
             "make it again with dprkit index --type bm25"
         )
-    inputs: dict[str, str | Input] = {n: i for n, i in base.inputs.items() if n not in OWN}
+    carried = {name: known for name, known in base.inputs.items() if name not in OWN}
+    inputs: dict[str, str | Input] = {**here_now(path, carried)}
     inputs["index"] = path
     if settings.add:
         added = read_manifest(settings.add, "embeddings")
@@ -94,7 +99,8 @@ def _inputs(settings: UpdateSettings, path: str, base: Manifest) -> dict[str, st
                     f"{settings.add}: was not made with the {what} of {path}; "
                     "encode the new passages with the retriever of the index"
                 )
-        inputs |= {"added": settings.add, "added_passages": added.inputs["passages"]}
+        passages = here_now(settings.add, {"added_passages": added.inputs["passages"]})
+        inputs |= {"added": settings.add, **passages}
     if settings.remove:
         inputs["remove"] = settings.remove
     return inputs
@@ -137,6 +143,5 @@ def _replaced(path: str, corpus: Corpus, gone: dict[str, int]) -> int:
     """Put the rows of passages that come anew among those `gone`; how many come."""
     embeddings = Embeddings(path)
     for number in range(embeddings.shards):
-        embeddings.check(number)
         gone |= corpus.rows_of(embeddings.ids_of(number))
     return embeddings.count

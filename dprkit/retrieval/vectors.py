@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.errors import InputError, reading
-from dprkit.manifests import Manifest, is_whole, read_manifest
+from dprkit.manifests import Manifest, read_manifest
 
 KIND = "embeddings"
 
@@ -90,15 +90,6 @@ class Embeddings:
         self.count = int(self.manifest.counts["passages"])
         self.dim = int(self.manifest.counts["dim"])
         self.shards = int(self.manifest.counts["shards"])
-
-    def check(self, number: int) -> None:
-        """Raises InputError where the vectors of shard `number` are not those that were made."""
-        name = shard_names(number)[0]
-        if not is_whole(self.directory, self.manifest, name):
-            raise InputError(
-                f"{self.directory / name}: damaged; make it again: dprkit encode-corpus --repair, "
-                "or import-embeddings --restart for imported vectors"
-            )
 
     def vectors(self) -> Iterator[np.ndarray]:
         """The vectors (N, D) of each shard, read as they are touched.

@@ -19,7 +19,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.checkpoints import save_retriever
 from dprkit.models.tokens import Tokens

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dprkit import plans
-from dprkit.artifacts import Draft, draft, look
+from dprkit.artifacts import draft, look
+from dprkit.drafts import Draft
 from dprkit.errors import MemoryShortage, SettingsError
 from dprkit.manifests import Manifest
 from dprkit.memory import ran_out

@@ -602,7 +602,9 @@ def test_an_index_that_was_cut_short_is_refused(work):
     path = Path("runs/dprkit/index/index.faiss")
     path.write_bytes(path.read_bytes()[:-1])
     for words in SEARCHES:
-        assert "missing or cut short; run dprkit index again" in refused(*words)
+        assert "index.faiss: damaged (it has 9,068 bytes where 9,069 were written)" in refused(
+            *words
+        )
     assert "was changed since it was made" in refused("index")
     assert call("index", "--restart").exit_code == 0
     assert call(*SEARCHES[0]).exit_code == 0
@@ -611,9 +613,9 @@ def test_an_index_that_was_cut_short_is_refused(work):
 def test_vectors_that_were_cut_short_are_refused(work):
     path = Path("runs/dprkit/embeddings/vectors-00001.npy")
     path.write_bytes(path.read_bytes()[:-4])
-    assert "damaged; make it again: dprkit encode-corpus --repair" in refused(
-        "index", "--output-dir", "new"
-    )
+    problem = refused("index", "--output-dir", "new")
+    assert "vectors-00001.npy: damaged (it has 3,324 bytes where 3,328 were written)" in problem
+    assert "; make it again: dprkit encode-corpus --repair" in problem
 
 
 def test_weights_that_are_gone_are_told(work):

@@ -16,7 +16,7 @@ from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.settings import TrainSettings
 from dprkit.training.train import train
-from tests.conftest import SMALL, call, environment
+from tests.conftest import SMALL, call, environment, remade
 from tests.models.foreign import QUESTIONS, convert, save_bert, save_dpr_pair
 
 
@@ -206,11 +206,14 @@ def test_info_check_encodes_the_probes_again(tmp_path, source):
     os.remove(weights)
     save_file(changed, weights, {"format": "pt"})
     ran = call("info", "--check", out)
+    assert (ran.exit_code, f"{weights}: it was changed" in ran.stderr) == (3, True)
+    remade(out)
+    ran = call("info", "--check", out)
     assert ran.exit_code == 3
     assert "its probes' vectors differ by" in ran.stderr
     assert call("info", "--check", source).exit_code == 1
     (out / "probes.safetensors").unlink()
-    assert "probes.safetensors: no such file" in call("info", "--check", out).stderr
+    assert "probes.safetensors: it is gone" in call("info", "--check", out).stderr
 
 
 def test_a_converted_retriever_encodes_and_searches(tmp_path, source, tiny_passages):

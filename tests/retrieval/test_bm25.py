@@ -282,6 +282,7 @@ def test_a_build_that_an_older_dprkit_began_keeps_its_rules(tmp_path, small_part
         make(tmp_path / "index", dying(passages, 15))
     progress = tmp_path / "index" / "progress.json"
     begun = json.loads(progress.read_bytes())
+    del begun["checksum"]
     assert begun["state"].pop("analyzer") == 2
     progress.write_text(json.dumps(begun))
     index = Bm25Index(make(tmp_path / "index", passages))

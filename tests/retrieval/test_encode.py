@@ -18,6 +18,7 @@ from dprkit.progress import Progress, Run
 from dprkit.retrieval.encode import encode_corpus
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import EncodeSettings
+from tests.conftest import remade
 
 
 def settings(retriever, passages, output, **more):
@@ -57,7 +58,7 @@ def with_bias(retriever, folder, value):
     tensors = load_file(weights)
     tensors["bias"][0] = value
     save_file(tensors, weights)
-    return folder
+    return remade(folder)
 
 
 @pytest.mark.parametrize(

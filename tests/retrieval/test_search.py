@@ -131,5 +131,7 @@ def test_an_index_that_was_cut_is_refused(small_index, tmp_path):
     cut = tmp_path / "index"
     shutil.copytree(small_index, cut)
     (cut / "index.faiss").write_bytes((cut / "index.faiss").read_bytes()[:100])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(
+        InputError, match=r"index.faiss: damaged \(it has 100 bytes where [\d,]+ were written\)"
+    ):
         open_index(cut)

@@ -173,7 +173,9 @@ def test_a_flipped_bit_in_a_shard_is_found_before_it_is_indexed(small_index, tmp
     raw = bytearray(shard.read_bytes())
     raw[-2] ^= 1
     shard.write_bytes(raw)
-    with pytest.raises(InputError, match=r"vectors-00001.npy: damaged; .* --repair"):
+    with pytest.raises(
+        InputError, match=r"vectors-00001.npy: damaged \(it was changed.*\); .* --repair"
+    ):
         index(IndexSettings(embeddings=str(embeddings), output_dir=str(tmp_path / "i")))
 
 

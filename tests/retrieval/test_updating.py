@@ -194,7 +194,7 @@ def test_a_damaged_list_of_removed_rows_is_named(corpora, tmp_path):
     up = updated(built(tmp_path, corpora["old"], "flat"), tmp_path / "up", remove=corpora["gone"])
     (Path(up) / "removed.npy").write_bytes(b"\x93NUMPY")
     for use in (open_index, open_dense):
-        with pytest.raises(InputError, match=r"removed\.npy: missing or damaged"):
+        with pytest.raises(InputError, match=r"removed\.npy: (missing or )?damaged"):
             use(up)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from dprkit.artifacts import draft
 from dprkit.errors import GateError, InputError, LockedError, OutputError
 from dprkit.files import CACHE_ADVICE, cache_folder
+from dprkit.integrity import Check
 from dprkit.manifests import Input, is_artifact, read_manifest
 from dprkit.models.backends.onnx import OnnxEncoder, need
 from dprkit.models.config import load_config
@@ -80,20 +81,21 @@ def _wanted(retriever: Path | str, side: Side, int8: bool) -> _Wanted:
     return _Wanted(Path(retriever), identity, ("question", "passage") if one else (side,), int8)
 
 
-def find_graph(retriever: Path | str, side: Side, int8: bool = False) -> Graph | None:
+def find_graph(
+    retriever: Path | str, side: Side, int8: bool = False, check: Check | None = None
+) -> Graph | None:
     """The graph of an encoder, if it is there and was made from this retriever as it is."""
-    return _found(_wanted(retriever, side, int8)) if is_artifact(retriever) else None
+    return _found(_wanted(retriever, side, int8), check) if is_artifact(retriever) else None
 
 
-def _found(wanted: _Wanted) -> Graph | None:
+def _found(wanted: _Wanted, check: Check | None = None) -> Graph | None:
     for place in wanted.places:
         with suppress(InputError):
-            manifest = read_manifest(place, KIND)
+            manifest = (check or Check()).artifact(place, KIND)
             same = manifest.inputs["retriever"].identity == wanted.identity
-            path, size = place / GRAPH, manifest.files[GRAPH].bytes
-            whole = path.is_file() and path.stat().st_size == size
-            if same and whole and manifest.settings["form"] == FORM:
-                return Graph(path, manifest.counts["padding"], manifest.counts["agreement"])
+            if same and manifest.settings["form"] == FORM:
+                counts = manifest.counts
+                return Graph(place / GRAPH, counts["padding"], counts["agreement"])
     return None
 
 
@@ -127,6 +129,7 @@ def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run =
 
 def _make(wanted: _Wanted, place: Path, run: Run) -> None:
     need("onnxruntime", "onnx", "onnxscript")
+    Check(run.progress.note).artifact(wanted.retriever)
     settings = {"sides": wanted.sides, "int8": wanted.int8, "form": FORM}
     inputs = {"retriever": Input(os.path.realpath(wanted.retriever), wanted.identity)}
     # Begun anew: what lies there was found not to be what is wanted.

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dprkit.errors import SettingsError
+from dprkit.integrity import Check
 from dprkit.models.backends.graphs import find_graph, keep_graph
 from dprkit.models.backends.onnx import OnnxEncoder, need
 from dprkit.models.config import load_config
@@ -54,13 +55,13 @@ def check_backend(backend: Backend, int8: bool, precision: str) -> None:
         need("onnxruntime")
 
 
-def load_question_encoder(retriever: Path | str) -> Encoders:
+def load_question_encoder(retriever: Path | str, check: Check | None = None) -> Encoders:
     """The encoders of a retriever by whatever is ready soonest for a question.
 
     That is the ONNX graph of its question encoder, if it is there: neither torch nor transformers
-    is imported then. Else it is torch.
+    is imported then. Else it is torch. `check` sees that the graph was not changed.
     """
-    if find_spec("onnxruntime") and find_graph(retriever, "question"):
+    if find_spec("onnxruntime") and find_graph(retriever, "question", check=check):
         return OnnxEncoders(retriever)
     return load_encoders(retriever)
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dprkit.artifacts import Draft
+from dprkit.drafts import Draft
 from dprkit.files import TEMPORARY
 from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.interop import hf_dpr, onnx, sentence_transformers

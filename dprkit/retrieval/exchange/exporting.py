@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
+from dprkit.drafts import Draft
 from dprkit.errors import MissingExtra
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run

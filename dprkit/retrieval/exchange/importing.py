@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.artifacts import Draft, draft
+from dprkit.artifacts import draft
+from dprkit.drafts import Draft
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from dprkit.artifacts import Draft
 from dprkit.data.decoding import DPR_WIKI_PREFIX
 from dprkit.data.passages import read_passages
+from dprkit.drafts import Draft
 from dprkit.errors import FormatError, writing
 from dprkit.files import TEMPORARY
 from dprkit.records import Passage

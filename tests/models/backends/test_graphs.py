@@ -10,10 +10,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dprkit.errors import GateError, MissingExtra
-from dprkit.manifests import identify, read_manifest
+from dprkit.integrity import identify
+from dprkit.manifests import read_manifest
 from dprkit.models.backends import graphs, onnx
 from dprkit.models.backends.graphs import GRAPH, find_graph, keep_graph
 from dprkit.models.interop import onnx as export
+from tests.conftest import remade
 from tests.models.foreign import convert, save_bert
 
 
@@ -108,7 +110,7 @@ def test_of_two_that_ask_at_once_one_makes_it_and_the_other_waits(retriever, mon
     assert found[0] == found[1] == find_graph(retriever, "question")
 
 
-def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch):
+def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch, exports):
     path, noise = retriever / "probes.safetensors", np.random.default_rng(0)
     with safe_open(path, "np") as probes:
         texts = probes.metadata()
@@ -118,7 +120,9 @@ def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch):
         path,
         texts,
     )
-    shutil.rmtree(retriever / ".backends/question-int8")
+    shutil.rmtree(retriever / ".backends")
+    remade(retriever)
+    monkeypatch.setattr(graphs, "CLOSE", np.inf)
     with pytest.raises(GateError, match="leave --int8 out"):
         keep_graph(retriever, "question", int8=True)
     assert not (retriever / ".backends/question-int8").exists()

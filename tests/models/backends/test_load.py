@@ -14,7 +14,7 @@ from dprkit.models.backends import load
 from dprkit.models.backends.load import OnnxEncoders, load_encoders, load_question_encoder
 from dprkit.models.config import CONFIG
 from dprkit.models.retriever import Retriever, load_retriever
-from tests.conftest import call, environment
+from tests.conftest import call, environment, remade
 from tests.models.foreign import PASSAGES, QUESTIONS
 from tests.models.test_interop_export import heads, shared, towers
 
@@ -27,7 +27,7 @@ def roberta(tmp_path):
     model = shared(tmp_path, "roberta", pooling="mean", question_prefix="query: ")
     text = (model / CONFIG).read_text()
     (model / CONFIG).write_text(text.replace("apostrophe: false", "apostrophe: true"))
-    return model
+    return remade(model)
 
 
 @pytest.mark.skipif(not find_spec("onnxscript"), reason="the extra onnx is not installed")
