@@ -68,6 +68,8 @@ def run(
             )
         made = _plans(found, as_json)
         plans.check(made)
+        for _, name, path in _given(made):
+            _try_to_read(name, path)
         around = Run(display(quiet), tuple(sys.argv), restart)
         around.progress.note(f"recipe {found.name}: {found.source}")
         if mixed := _beside_the_example(made):
@@ -100,17 +102,34 @@ def _plans(recipe: Recipe, as_json: bool) -> dict[str, plans.Plan]:
     return made
 
 
+def _given(made: Mapping[str, plans.Plan]) -> Iterator[tuple[str, str, str]]:
+    """(stage, setting, path) of each data file that is read and that no stage of the run writes."""
+    written = {os.path.abspath(path) for plan in made.values() for path in plan.files}
+    for stage, plan in made.items():
+        for name in DATA & set(plan.reads):
+            for path in plan.reads[name]:
+                if os.path.isfile(path) and os.path.abspath(path) not in written:
+                    yield stage, name, path
+
+
+def _try_to_read(name: str, path: str) -> None:
+    """Read the first row of a file of passages or questions; training reads its own at once."""
+    from dprkit.data.passages import read_passages
+    from dprkit.data.questions import read_questions
+
+    if name == "passages":
+        next(read_passages(path), None)
+    elif name == "questions":
+        next(read_questions(path), None)
+
+
 def _beside_the_example(made: Mapping[str, plans.Plan]) -> str:
     """What to say where a run reads the bundled example in one place and other data in another."""
-    written = {os.path.abspath(path) for plan in made.values() for path in plan.files}
     example: list[str] = []
     own: list[str] = []
-    for stage, plan in made.items():
-        for name in set(plan.reads) & DATA:
-            for path in plan.reads[name]:
-                is_example = Path(path).is_relative_to(bundled("tiny"))
-                if is_example or os.path.abspath(path) not in written:
-                    (example if is_example else own).append(f"{stage}.{name}")
+    for stage, name, path in _given(made):
+        is_example = Path(path).is_relative_to(bundled("tiny"))
+        (example if is_example else own).append(f"{stage}.{name}")
     if not (example and own):
         return ""
     return f"{', '.join(example)}: the bundled example, while {', '.join(own)} is data of your own"

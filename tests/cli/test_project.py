@@ -194,6 +194,7 @@ FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16,
             "train: {output_dir: out}\nevaluate: {output_dir: out, results: bad.yaml}",
             "out: train and evaluate would both write it; give each its own output",
         ),
+        ("evaluate: {index: '.', questions: bad.csv}", "has no manifest.json"),
         ("train: {output_dir: bad.yaml}", "bad.yaml: is a file; an output folder is needed"),
         ("train: {output_dir: bad.yaml/x}", "bad.yaml/x: a part of this path is a file"),
         ("train: {train_file: runs/bad/data/other.jsonl}", "select-data writes train.jsonl, valid"),
@@ -218,6 +219,25 @@ def test_questions_that_no_stage_makes_are_found_before_anything_is_trained(work
         "evaluate.questions: runs/dprkit/data/test.jsonl: is not there; "
         "select-data writes train.jsonl, valid.jsonl there" in result.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "content"),
+    [
+        ("evaluate.questions", b""),
+        ("evaluate.questions", b'{"question": 3}\n'),
+        ("evaluate.questions", b"\xff\xfe\x00"),
+        ("encode-corpus.passages", b'{"id": "1"}\n'),
+        ("encode-corpus.passages", b""),
+    ],
+)
+def test_a_data_file_that_no_stage_can_read_is_found_before_the_first_one(work, setting, content):
+    shutil.rmtree("runs")
+    Path("bad.txt").write_bytes(content)
+    result = call("run", "--set", f"{setting}=bad.txt")
+    assert (result.exit_code, sorted(os.listdir())) == (1, ["bad.txt", "dprkit.yaml"])
+    assert "bad.txt" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("extra", ["onnxruntime", "ray", "pymilvus"])
