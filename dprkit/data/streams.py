@@ -268,7 +268,7 @@ def decode(raw: bytes, path: Path | str, where: int | str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        byte = raw[error.start]
-        raise FormatError(
-            path, where, f"not UTF-8 (byte 0x{byte:02x}); convert it: iconv -f latin1 -t utf-8"
-        ) from None
+        problem = f"not UTF-8 (byte 0x{raw[error.start]:02x}); convert it: iconv -f latin1 -t utf-8"
+        if b"\0" in raw:
+            problem = "a binary file; text is needed"
+        raise FormatError(path, where, problem) from None

@@ -22,6 +22,7 @@ from dprkit.data.streams import Place, Row, Source, decode, read_all_lines
 from dprkit.errors import FormatError
 
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
+csv.field_size_limit(sys.maxsize)
 AHEAD = 10_000
 """Lines that a quoted cell may span before any other cell was seen to be quoted."""
 
@@ -86,7 +87,8 @@ class Table:
             next(csv.reader(self.pull(pulled, AHEAD), delimiter=self.form.delimiter, strict=True))
             closed = not self._swallows(pulled, before)
         except (csv.Error, FormatError):
-            closed = False
+            lines = sum(not more.raw.isspace() for more in pulled)
+            closed = not before and lines == 1 and not next(self._appended(pulled), None)
         return pulled, closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
 
     def pull(self, pulled: list[Row], most: int = sys.maxsize) -> Iterator[str]:
@@ -106,7 +108,6 @@ class Table:
 
     def _quoted_rows(self) -> Iterator[tuple[Place, list[str]]]:
         """csv's rows: a quoted cell may span lines."""
-        csv.field_size_limit(sys.maxsize)
         path, before = self.source.path, ""
         pulled: list[Row] = []  # the lines that the row at hand is made of
 

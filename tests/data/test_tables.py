@@ -115,6 +115,7 @@ def test_our_own_file_of_one_passage_that_looks_like_rows_is_read_back(tmp_path:
         ('1\t"a"\n2\t"b\n3\tzebra\n4\tc"\n5\td\n', 2, "goes on for 3 lines that look like rows"),
         ('1\ta\tT\n2\t"b\tc"\tT\n3\td\t"T\n4\te\tU"\n', 3, "goes on for 2 lines that look like"),
         ('1\t"a ""b"""\tT\n2\t"c" d\tT\n', 2, "broken quotes: '\t' expected after"),
+        ('1\t"the end of the file is lost', 1, "broken quotes: unexpected end of data"),
         ('1\t"a" b\tT\n2\t"c ""d"""\tT\n', 2, "a cell in csv quotes in a file in which"),
         ('1\t"a" b\tT\n2\t"c"\tT\n3\t"d"\tT\n', 3, "a cell in csv quotes in a file in which"),
     ],
@@ -128,6 +129,14 @@ def test_quotes_that_contradict_each_other_are_refused_with_a_way_out(
     assert problem in error.problem
     way_out = error.problem[error.problem.index("sed 's") :]
     assert way_out == r"""sed 's/"/""/g; s/[^\t]*/"&"/g' FILE > quoted.tsv"""
+
+
+def test_a_quoted_text_may_be_long(tmp_path: Path) -> None:
+    text = 'a "b" and more of it\n' * 8_000  # more than csv's own limit of 131,072 characters
+    for passages in ([Passage("1", text, "T")], [Passage("0", "x"), Passage("1", text, "T")]):
+        file = io.StringIO(newline="")
+        csv.writer(file, delimiter="\t").writerows([p.id, p.text, p.title] for p in passages)
+        assert read(save(tmp_path, file.getvalue())) == passages
 
 
 def test_the_way_out_makes_characters_of_quotes(tmp_path: Path) -> None:
