@@ -17,7 +17,6 @@ from dprkit.artifacts import draft
 from dprkit.drafts import Draft
 from dprkit.errors import FormatError, SettingsError
 from dprkit.integrity import Check
-from dprkit.memory import peak_bytes
 from dprkit.pieces import Pieces
 from dprkit.plans import Plan, need_extra
 from dprkit.progress import Run
@@ -29,12 +28,11 @@ if TYPE_CHECKING:
 
     from dprkit.models.encoders import Encoders
     from dprkit.models.tokens import Ids
+    from dprkit.retrieval.estimate import EncodeEstimate
     from dprkit.retrieval.reuse import Former
 
 WINDOW = 1024
 """Passages that are ordered by length together: it bounds memory and leaves little padding."""
-SAMPLE = 256
-"""Passages that a dry run encodes."""
 T = TypeVar("T")
 
 
@@ -51,20 +49,6 @@ class EncodeReport(msgspec.Struct):
     reused: int
     outputs: list[str]
     notes: list[str] = []
-
-
-class EncodeEstimate(msgspec.Struct):
-    """What encoding a corpus takes, by a sample of it."""
-
-    passages: int
-    dim: int
-    sample: int
-    passages_per_second: float
-    tokens_per_second: float
-    whole_seconds: float
-    disk_bytes: int
-    memory_bytes: int
-    outputs: list[str] = []
 
 
 def encode_corpus(
@@ -94,7 +78,9 @@ def encode_corpus(
     Check(run.progress.note).artifact(retriever, "retriever")
     part = _part(shard)
     if dry_run:
-        return _estimate(settings, run)
+        from dprkit.retrieval.estimate import estimate
+
+        return estimate(settings, run)
     inputs = {"retriever": retriever, "passages": passages}
     if repair or append:
         from dprkit.retrieval import reuse
@@ -199,7 +185,7 @@ class _Encoding:
 
                 on_ray(self._alone(part), size, self.run)
                 size = 1  # there is nothing left to help with
-            with helpers(self._alone(part), size):
+            with helpers(self._alone(part), size, progress.warn):
                 for number, mine in pieces.shared_out(wanted):
                     if mine:
                         self._make(work, number)
@@ -302,28 +288,3 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not None:
             coming = thread.submit(next, items, None)
             yield item
-
-
-def _estimate(settings: EncodeSettings, run: Run) -> EncodeEstimate:
-    """Encode passages from all over the corpus, and reckon what all of it takes."""
-    encoding = _Encoding(settings, run, append=False)
-    corpus, retriever = encoding.corpus, encoding.retriever
-    total = len(corpus)
-    sample = corpus.at(sorted({total * i // SAMPLE for i in range(SAMPLE)}))
-    ids = retriever.tokens.passages(sample)
-    retriever.vectors("passage", ids[:8], settings.batch_tokens)  # the first pass is slower
-    begin = time.perf_counter()
-    retriever.vectors("passage", ids, settings.batch_tokens)
-    rate = len(sample) / (time.perf_counter() - begin) * settings.num_processes
-    width = 2 if settings.dtype == "float16" else 4
-    id_bytes = sum(len(p.id.encode()) + 1 for p in sample) / len(sample)
-    return EncodeEstimate(
-        passages=total,
-        dim=retriever.dim,
-        sample=len(sample),
-        passages_per_second=rate,
-        tokens_per_second=rate * sum(map(len, ids)) / len(ids),
-        whole_seconds=total / rate,
-        disk_bytes=round(total * (retriever.dim * width + id_bytes + 8)),
-        memory_bytes=peak_bytes(),
-    )

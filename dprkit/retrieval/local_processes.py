@@ -3,46 +3,118 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 from dprkit.cores import shared_among, thread_count
-from dprkit.errors import DprkitError
+from dprkit.errors import DprkitError, ProcessError
 from dprkit.interrupts import die_with_parent, leave_signals_to_parent
+from dprkit.progress import Note
+
+T = TypeVar("T")
+Ready = Callable[[], object]
+"""Called when a process is ready; it returns when all are."""
 
 
 @contextmanager
-def helpers(work: Callable[[], object], size: int) -> Iterator[None]:
+def helpers(work: Callable[[], object], size: int, warn: Note) -> Iterator[None]:
     """`size` - 1 processes that do `work` beside this one, until the block ends.
 
     The work must be shared out by leases: one that dies then costs what it had begun, no more.
+    `warn` is told of each that failed or died.
     """
-    context = multiprocessing.get_context("spawn")
-    others = [
-        context.Process(target=_help, args=(work, rank, size), daemon=True)
-        for rank in range(1, size)
-    ]
-    with shared_among(size) as threads:
-        for process in others:
-            process.start()
+    others, threads = _started(partial(_alone, work), size)
     _divide(0, size, threads)
     try:
         yield
+        for other in others:
+            if other.pipe.poll():  # it has ended
+                try:
+                    other.hear()
+                except ProcessError as error:
+                    warn(f"{error}; the other processes did its share")
     finally:
-        for process in others:
-            process.kill()
-            process.join()
+        for other in others:
+            other.end()
 
 
-def _help(work: Callable[[], object], rank: int, size: int) -> None:
+def together(work: Callable[[Ready], T], size: int) -> list[T]:
+    """What `work` gives in each of `size` processes, of which this is one.
+
+    Raises ProcessError where another one fails or dies.
+    """
+    others, threads = _started(work, size)
+    _divide(0, size, threads)
+
+    def ready() -> None:
+        for other in others:
+            other.hear()
+        for other in others:
+            other.pipe.send("go")
+
+    try:
+        return [work(ready), *(other.hear() for other in others)]
+    finally:
+        for other in others:
+            other.end()
+
+
+def _started(work: Callable[[Ready], object], size: int) -> tuple[list[_Other], int]:
+    """The other processes, and the threads that each has."""
+    with shared_among(size) as threads:
+        return [_Other(work, rank, size) for rank in range(1, size)], threads
+
+
+class _Other:
+    """Another process, and a pipe on which it says (whether all is well, what)."""
+
+    def __init__(self, work: Callable[[Ready], object], rank: int, size: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = f"process {rank + 1} of {size}"
+        self.pipe, its = context.Pipe()
+        self.process = context.Process(target=_run, args=(work, rank, size, its), daemon=True)
+        self.process.start()
+        its.close()
+
+    def hear(self) -> Any:
+        """What it says next. Raises ProcessError where it failed, or is gone."""
+        try:
+            well, said = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            code = self.process.exitcode
+            how = f"was killed by signal {-code}" if code and code < 0 else f"ended with {code}"
+            raise ProcessError(f"{self.name} {how} (out of memory?)") from None
+        if not well:
+            raise ProcessError(f"{self.name}: {said}")
+        return said
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _run(work: Callable[[Ready], object], rank: int, size: int, pipe: Any) -> None:
+    """What another process does."""
     die_with_parent()
     leave_signals_to_parent()  # it ends this process
     _divide(rank, size, thread_count())
+
+    def ready() -> None:
+        pipe.send((True, None))
+        pipe.recv()
+
     try:
-        work()
+        pipe.send((True, work(ready)))
     except DprkitError as error:
-        sys.stderr.write(f"process {rank + 1} of {size}: {error}\n")
+        pipe.send((False, str(error)))
+
+
+def _alone(work: Callable[[], object], _: Ready) -> None:
+    work()
 
 
 def _divide(rank: int, size: int, threads: int) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.manifests import read_manifest
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
+from dprkit.retrieval import encode
 from dprkit.retrieval.encode import encode_corpus
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import EncodeSettings
@@ -135,12 +137,25 @@ def test_parts_of_the_shards_are_made_apart(small_retriever, tiny_passages, tmp_
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "parts")
 
 
-def test_processes_of_one_command_share_the_shards(small_retriever, tiny_passages, tmp_path):
+def test_processes_of_one_command_share_the_shards(
+    small_retriever, tiny_passages, tmp_path, monkeypatch
+):
+    """This process makes a shard only once the other one has made one more than it."""
     alone = settings(small_retriever, tiny_passages, tmp_path / "alone", shard_size=20)
     encode_corpus(alone)
-    encode_corpus(
-        settings(small_retriever, tiny_passages, tmp_path / "two", shard_size=20, num_processes=2)
-    )
+    make, own, folder = encode._Encoding._make, [], tmp_path / "two"
+
+    def patient(self, work, number):
+        deadline = time.monotonic() + 100
+        while len(list(folder.glob("vectors-*.npy"))) <= len(own):
+            assert time.monotonic() < deadline, "no other process makes a shard"
+            time.sleep(0.02)
+        make(self, work, number)
+        own.append(number)
+
+    monkeypatch.setattr(encode._Encoding, "_make", patient)
+    encode_corpus(settings(small_retriever, tiny_passages, folder, shard_size=20, num_processes=2))
+    assert len(own) < 15
     one, two = (np.concatenate(list(Embeddings(tmp_path / n).vectors())) for n in ("alone", "two"))
     np.testing.assert_allclose(one, two, atol=1e-6)
 
@@ -216,6 +231,29 @@ def test_a_dry_run_writes_nothing_and_tells_the_disk(small_retriever, tiny_passa
     files = files_of(tmp_path / "e")
     assert estimate.disk_bytes == pytest.approx(sum(map(len, files.values())), rel=0.05)
     assert estimate.whole_seconds == pytest.approx(282 / estimate.passages_per_second)
+
+
+@pytest.mark.slow
+def test_the_rate_of_a_dry_run_is_measured_with_all_its_processes(
+    small_retriever, tiny_passages, tmp_path
+):
+    """Two processes on one core are no faster than one."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        alone, two, idle = (
+            encode_corpus(
+                settings(
+                    small_retriever, tiny_passages, tmp_path, shard_size=size, num_processes=n
+                ),
+                dry_run=True,
+            )
+            for n, size in ((1, 100), (2, 100), (9, 1000))  # one shard keeps one process busy
+        )
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert two.passages_per_second < 1.6 * alone.passages_per_second
+    assert idle.passages_per_second < 1.6 * alone.passages_per_second
 
 
 @pytest.mark.slow
