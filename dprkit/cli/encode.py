@@ -10,7 +10,9 @@ ENCODE_OPTIONS: dict[str, tuple[Any, Any]] = {
     "shard": (
         Annotated[
             Optional[str],  # noqa: UP045
-            typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the shards."),
+            typer.Option(
+                metavar="I/N", help="Encode only the I-th of N equal parts of the shards."
+            ),
         ],
         None,
     ),
@@ -21,12 +23,18 @@ ENCODE_OPTIONS: dict[str, tuple[Any, Any]] = {
         False,
     ),
     "repair": (
-        Annotated[bool, typer.Option("--repair", help="Make damaged shards again, and no others.")],
+        Annotated[
+            bool, typer.Option("--repair", help="Encode damaged shards again, and no others.")
+        ],
         False,
     ),
     "dry_run": (
         Annotated[
-            bool, typer.Option("--dry-run", help="Encode a sample and tell what all would take.")
+            bool,
+            typer.Option(
+                "--dry-run",
+                help="Encode a sample and estimate the time, disk and memory that all would take.",
+            ),
         ],
         False,
     ),

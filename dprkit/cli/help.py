@@ -63,7 +63,7 @@ def shown(parameter: Any) -> tuple[str, str]:
         name = parameter.name.upper()
         return str(parameter.metavar or (name if parameter.required else f"[{name}]")), sentence
     names = ", ".join([*sorted(parameter.opts, key=len), *parameter.secondary_opts])
-    takes = "" if parameter.is_flag else str(parameter.metavar or "[SHELL]")
+    takes = "" if parameter.is_flag else str(parameter.metavar or "VALUE")
     if "|" in takes and len(takes) > LONGEST_CHOICE:
         body, note, default = sentence.partition(" [default:")
         sentence = f"{body} One of {', '.join(takes.split('|'))}.{note}{default}"

@@ -54,9 +54,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run all stages of a recipe, passing over what is up to date.
-
-    The stages are those that the recipe mentions.
+    """Run the stages that a recipe mentions, and skip those whose output is up to date.
 
     Example: dprkit run --recipe tiny
     """
@@ -156,7 +154,7 @@ def _goes_on(recipe: Recipe, stage: str, end: Ending) -> bool:
 
 # --- config show ----------------------------------------------------------------------------------
 
-config = typer.Typer(cls=Group, help="Look at the recipe in force.", no_args_is_help=True)
+config = typer.Typer(cls=Group, help="Show the recipe in force.", no_args_is_help=True)
 
 
 @config.callback()
@@ -305,13 +303,14 @@ def info(
     source: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="FOLDER",
             help="With --check: compare a retriever with the folder it was converted from (two of "
-            "a pair: questions first), read by its own library."
+            "a pair: questions first), read by its own library.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what an artifact is, what made it, and what it was made from.
+    """Show what an artifact is, which command made it, and from which inputs.
 
     With --check, an artifact with a file that was changed is refused (exit code 3), and so is a
     retriever whose vectors are no longer those it was saved with.

@@ -68,11 +68,15 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Tell the settings used.", rich_help_panel=SHARED),
+    typer.Option("--verbose", "-v", help="Print the settings in force.", rich_help_panel=SHARED),
 ]
 Restart = Annotated[
     bool,
-    typer.Option("--restart", help="Throw away what an earlier run left.", rich_help_panel=SHARED),
+    typer.Option(
+        "--restart",
+        help="Throw away what an earlier run left in the output.",
+        rich_help_panel=SHARED,
+    ),
 ]
 
 COMMON: dict[str, tuple[Any, Any]] = {

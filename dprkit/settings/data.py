@@ -14,35 +14,38 @@ Part = Annotated[str, Meta(pattern=r"^(rest|[0-9]+([.][0-9]+)?%)$")]
 
 
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Fetch data sets and checkpoints that the catalog names.
+    """Download data sets and checkpoints.
 
-    Downloads resume across runs and are checked by length and sha256.
+    A stopped download goes on where it was. A file is checked by its length, and by its sha256
+    where the catalog or an earlier download has one.
 
     Example: dprkit download data.retriever.nq-dev
     """
 
     names: Annotated[
         tuple[str, ...],
-        about("Resources to fetch, or the first segments of their names.", flag="argument"),
+        about("Resources to download, or the first segments of their names.", flag="argument"),
     ] = ()
     output_dir: Annotated[str, about("Folder to put the files in.", output=True)] = "downloads"
     catalog: Annotated[
-        str | None, about("A catalog of your own, added to the built-in one.", path=True)
+        str | None, about("YAML file of more resources, added to the built-in catalog.", path=True)
     ] = None
     mirror: Annotated[
-        str | None, about("Fetch from this base URL instead of the servers the catalog names.")
+        str | None, about("Base URL to fetch from, instead of the servers that the catalog names.")
     ] = None
-    decompress: Annotated[bool, about("Unpack .gz files; they are kept as they are otherwise.")] = (
-        False
-    )
-    retries: Annotated[Count, about("Tries after a failed request, with growing pauses.")] = 5
-    timeout: Annotated[Above0, about("Seconds without a byte after which a try has failed.")] = 30.0
+    decompress: Annotated[bool, about("Unpack .gz files, instead of keeping them packed.")] = False
+    retries: Annotated[
+        Count, about("How often to repeat a failed request, with growing pauses.")
+    ] = 5
+    timeout: Annotated[
+        Above0, about("Seconds without a byte after which a request has failed.")
+    ] = 30.0
 
 
 class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Select training examples from DPR files.
 
-    Reads a row at a time and stops as soon as it can.
+    The files are read row by row, and no further than needed.
 
     Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
     """
@@ -77,14 +80,14 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
             metavar="train=80%,valid=500,test=rest",
         ),
     ] = None
-    offset: Annotated[Count, about("Pass over this many rows that qualify first.")] = 0
+    offset: Annotated[Count, about("Skip the first so many rows that qualify.")] = 0
     shuffle: Annotated[
         bool, about("Draw the rows uniformly from the whole source instead of taking the first.")
     ] = False
     seed: Annotated[int, about("Seed of --shuffle.")] = 0
     require: Annotated[
         tuple[Pool, ...],
-        about("Pools of passages a row must have.", metavar="positive,hard_negative"),
+        about("Kinds of passages that a row must have.", metavar="positive,hard_negative"),
     ] = ("positive", "negative", "hard_negative")
     min_positives: Annotated[Count, about("Drop rows with fewer positives.")] = 0
     min_hard_negatives: Annotated[Count, about("Drop rows with fewer hard negatives.")] = 0
@@ -96,7 +99,7 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count | None, about("Keep only the first so many random negatives of a row.")
     ] = None
     dedupe: Annotated[
-        bool, about("Drop rows whose question, but for case and punctuation, came before.")
+        bool, about("Drop a row whose question came before; case and punctuation do not count.")
     ] = False
     exclude: Annotated[
         tuple[str, ...], about("Drop rows whose question occurs in this file.", path=True)

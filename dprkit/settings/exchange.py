@@ -10,11 +10,11 @@ from dprkit.settings.fields import Positive, about
 
 
 class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Take over vectors that another system made of the corpus.
+    """Import vectors that another system made of the corpus.
 
-    Reads DPR's, Tevatron's, contriever's and dpr-scale's pickles, of which nothing is run, and npy
-    files with ids beside them. The files may be in any order; each passage of the corpus needs one
-    vector.
+    It reads the pickles of DPR, Tevatron, contriever and dpr-scale, without running anything in
+    them, and npy files with ids beside them. The files may be in any order; each passage of the
+    corpus needs one vector.
 
     Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
     """
@@ -39,7 +39,7 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     kind: Annotated[
         Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
-        about("What the files must be; auto takes each for what it is."),
+        about("Format of the files; auto finds the format of each file."),
     ] = "auto"
     ids: Annotated[
         tuple[str, ...],
@@ -49,24 +49,30 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     in_order: Annotated[
         bool,
-        about("The npy files have no ids: their rows, file after file, are the corpus's."),
+        about(
+            "The npy files have no ids: their rows, file after file, are the passages of the "
+            "corpus in order."
+        ),
     ] = False
     check: Annotated[
         bool,
         about(
-            "Encode a few passages and refuse vectors that the retriever does not give.",
+            "Encode a few passages and refuse vectors that differ from the retriever's.",
             harmless=True,
         ),
     ] = True
     shard_size: Annotated[Positive, about("Passages in a shard.")] = 50_000
-    dtype: Annotated[Literal["float32", "float16"], about("Numbers on disk.")] = "float32"
+    dtype: Annotated[
+        Literal["float32", "float16"], about("Number type of the vectors on disk.")
+    ] = "float32"
 
 
 class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Write an encoded corpus for another system.
 
-    npy: vectors.npy and ids.txt. parquet: a file a shard, columns id and vector. pyserini: a
-    folder for FaissSearcher. dpr: a pickle a shard, for DPR's dense_retriever.py.
+    --to npy writes vectors.npy and ids.txt; parquet writes a file per shard, with the columns id
+    and vector; pyserini writes a folder for FaissSearcher; dpr writes a pickle per shard, for DPR's
+    dense_retriever.py.
 
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
     """
@@ -74,5 +80,5 @@ class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: Annotated[
         str | None, about("The encoded corpus.", follows=("index.embeddings",))
     ] = None
-    to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("The form to write.")] = "npy"
-    output_dir: Annotated[str | None, about("Folder of what is written.", output=True)] = None
+    to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("Format to write.")] = "npy"
+    output_dir: Annotated[str | None, about("Folder to write to.", output=True)] = None

@@ -12,9 +12,9 @@ Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-r
 
 
 class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Convert a foreign retriever to a retriever, or one to a foreign form.
+    """Convert a foreign retriever to dprkit's form, or a retriever to a foreign form.
 
-    Reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
+    It reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
     transformers and fz-openqa's QaRetriever. Nothing in a source is run.
 
     Example: dprkit convert all-MiniLM-L6-v2 --output-dir model
@@ -23,34 +23,44 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     source: Annotated[
         str | None,
         about(
-            "What to convert: a model's folder or hub name, or a checkpoint file; with --to, a "
-            "retriever.",
+            "Model to convert: a folder, a hub name or a checkpoint file; with --to, a retriever.",
             flag="argument",
             path=True,
             hub=True,
         ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder of what is made; a twin is kept with its retriever.", output=True)
+        str | None,
+        about("Folder to write to; a twin is kept with its retriever instead.", output=True),
     ] = None
     to: Annotated[
         Literal["hf-dpr", "sentence-transformers", "onnx", "twin"] | None,
         about(
-            "Convert a retriever to this form (default: a source to a retriever). twin: the ONNX "
-            "graph of its question encoder, by which search starts without torch."
+            "Form to convert a retriever to; twin is an ONNX copy of its question encoder, with "
+            "which a search starts without torch (default: convert a source to a retriever)."
         ),
     ] = None
 
     kind: Annotated[
-        Kind | None, about("What the source is (default: told from its files).", panel="Source")
+        Kind | None, about("Kind of the source (default: found from its files).", panel="Source")
     ] = None
     question_encoder: Annotated[
         str | None,
-        about("The question's half of a pair of folders.", panel="Source", path=True, hub=True),
+        about(
+            "Question encoder, where the source is a pair of folders.",
+            panel="Source",
+            path=True,
+            hub=True,
+        ),
     ] = None
     passage_encoder: Annotated[
         str | None,
-        about("The passage's half of a pair of folders.", panel="Source", path=True, hub=True),
+        about(
+            "Passage encoder, where the source is a pair of folders.",
+            panel="Source",
+            path=True,
+            hub=True,
+        ),
     ] = None
     backbone: Annotated[
         str | None,

@@ -13,8 +13,8 @@ from dprkit.settings.fields import AtLeast0, Count, Positive, about
 class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Encode the passages of a corpus into shards of vectors.
 
-    Run the same command in as many processes and on as many hosts as you like, on one shared disk:
-    they share the shards out. A run that was stopped goes on after its last whole shard.
+    The same command may run in many processes, and on many hosts that share a disk: each takes some
+    of the shards. A stopped run goes on after its last whole shard.
 
     Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
     """
@@ -32,20 +32,25 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[
         str | None, about("Folder of the embeddings.", workspace="embeddings")
     ] = None
-    shard_size: Annotated[Positive, about("Passages in a shard, the unit of resuming.")] = 50_000
-    dtype: Annotated[Literal["float32", "float16"], about("Numbers on disk.")] = "float32"
+    shard_size: Annotated[
+        Positive, about("Passages in a shard; a stopped run loses at most one shard.")
+    ] = 50_000
+    dtype: Annotated[
+        Literal["float32", "float16"], about("Number type of the vectors on disk.")
+    ] = "float32"
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], about("Numbers of the encoder's products.")
+        Literal["fp32", "bf16", "fp16"], about("Number type of the encoder's matrix products.")
     ] = "fp32"
     backend: Annotated[
-        Literal["torch", "onnx"], about("What runs the encoder: onnx is for a CPU (extra: onnx).")
+        Literal["torch", "onnx"],
+        about("Library that runs the encoder; onnx is for a CPU (extra: onnx)."),
     ] = "torch"
     int8: Annotated[
-        bool, about("With onnx, products in 8 bits: faster, not quite the same vectors.")
+        bool, about("With onnx: 8-bit products, which are faster and change the vectors a little.")
     ] = False
     batch_tokens: Annotated[
         Positive | None,
-        about("Tokens in a forward pass (default: as many as suit the machine).", harmless=True),
+        about("Tokens in a forward pass (default: chosen for the machine).", harmless=True),
     ] = None
     num_processes: Annotated[
         Positive,
@@ -54,7 +59,8 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine: Annotated[
         Literal["local", "ray"],
         about(
-            "Where the work is done: here, or on the Ray cluster of RAY_ADDRESS (extra: ray).",
+            "Where the shards are encoded: on this host, or on the Ray cluster of RAY_ADDRESS "
+            "(extra: ray).",
             harmless=True,
         ),
     ] = "local"
@@ -63,8 +69,8 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Build an index of an encoded corpus.
 
-    A run that was stopped goes on where it was. All but the graphs (hnsw) are built in a memory
-    that does not grow with the corpus, and are mapped from the disk when they are searched.
+    A stopped run goes on where it was. Every type but the graphs (hnsw) is built in memory that
+    does not grow with the corpus, and a search reads it from the disk.
 
     Example: dprkit index --embeddings emb --type ivf --output-dir index
     """
@@ -80,9 +86,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     type: Annotated[
         str,
         about(
-            "Kind of index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq, exact "
-            "(the embeddings as they lie), bm25, milvus, a FAISS factory string such as "
-            "IVF1024,SQ8, or auto.",
+            "Type of the index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq, "
+            "exact (searches the embeddings themselves), bm25, milvus, a FAISS factory string "
+            "such as IVF1024,SQ8, or auto.",
         ),
     ] = "flat"
     passages: Annotated[
@@ -91,7 +97,7 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_ram: Annotated[
         str | None,
         about(
-            "For auto: memory that searching may take (default: half of the machine's).",
+            "For auto: memory that a search may take (default: half of the machine's).",
             metavar="8GB",
             only_for=("auto",),
         ),
@@ -100,42 +106,48 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=1),
         about(
-            "Share of the exact top passages that should be found: auto chooses a type by it, ivf "
-            "and hnsw how far a search looks; 1 is exact.",
+            "Share of the exact top passages that a search should find: auto chooses a type by "
+            "it, ivf and hnsw how far a search looks; 1 is exact.",
             only_for=("auto",),
         ),
     ] = 0.95
     train_sample: Annotated[
         Count,
         about(
-            "Vectors, spread over the corpus, that lists and codes are trained on (0: enough).",
+            "Vectors, spread over the corpus, on which lists and codes are trained; 0 takes "
+            "enough.",
             only_for=("ivf*", "pq", "sq8", "hnswsq8", "auto", "[A-Z]*"),
         ),
     ] = 0
     nprobe: Annotated[
         Count,
         about(
-            "For ivf: lists to look into for a question (0: by --target-recall); builds nothing.",
+            "For ivf: lists to search for a question; 0 chooses by --target-recall. "
+            "A change builds nothing anew.",
             harmless=True,
         ),
     ] = 0
     ef_search: Annotated[
         Count,
         about(
-            "For hnsw: candidates to keep for a question (0: by --target-recall); builds nothing.",
+            "For hnsw: candidates to keep for a question; 0 chooses by --target-recall. "
+            "A change builds nothing anew.",
             harmless=True,
         ),
     ] = 0
     k1: Annotated[
         AtLeast0,
         about(
-            "For bm25: how slowly a word's weight stops growing with repetition.",
+            "For bm25: how much a repeated word counts; 0 counts it once.",
             only_for=("bm25",),
         ),
     ] = 0.9
     b: Annotated[
         Annotated[float, Meta(ge=0, le=1)],
-        about("For bm25: how much long passages are held back, 0 to 1.", only_for=("bm25",)),
+        about(
+            "For bm25: how much a passage is marked down for its length, 0 to 1.",
+            only_for=("bm25",),
+        ),
     ] = 0.4
     stemmer: Annotated[
         str,
@@ -147,14 +159,16 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     uri: Annotated[
         str | None,
         about(
-            "For milvus: a server, such as http://host:19530; else one inside the index's folder.",
+            "For milvus: URL of a server, such as http://host:19530 (default: a database in the "
+            "index's folder).",
             only_for=("milvus",),
         ),
     ] = None
     collection: Annotated[
         str | None,
         about(
-            "For milvus: its collection; else one named after the embeddings.", only_for=("milvus",)
+            "For milvus: name of the collection (default: named after the embeddings).",
+            only_for=("milvus",),
         ),
     ] = None
     token_file: Annotated[
@@ -170,8 +184,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
 class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Add passages to an index, replace and remove them, without building it again.
 
-    The new index stands on the old one, which must stay where it is, and searches what was added
-    passage by passage. Build it anew once that is much.
+    The new index refers to the old one, which must stay where it is. A search compares its question
+    with each added passage in turn, so build a new index when many were added.
 
     Example: dprkit update-index --index index --add new-emb --remove ids.txt --output-dir index-2
     """
@@ -182,15 +196,17 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
     add: Annotated[
         str | None,
         about(
-            "Encoded passages to add, by the same retriever; an id that is there is replaced.",
+            "Embeddings of passages to add, made by the same retriever; they replace passages "
+            "of the same ids.",
             path=True,
         ),
     ] = None
     remove: Annotated[
-        str | None, about("File of the ids, one a line, to remove first.", path=True)
+        str | None,
+        about("File of ids, one a line, to remove before passages are added.", path=True),
     ] = None
     passages: Annotated[
-        str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
+        str | None, about("File of the index's corpus, if it was moved.", path=True)
     ] = None
     output_dir: Annotated[
         str | None, about("Folder of the updated index.", workspace="index-updated")
@@ -199,6 +215,8 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Retrieve passages for questions.
+
+    At a terminal, without --questions, it asks for questions and shows the best passages.
 
     Example: echo "who wrote hamlet" | dprkit search --index index --questions -
     """
@@ -217,32 +235,33 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, about("File to write rankings to; - is stdout.", flag="-o", output=True)
     ] = "-"
     retriever: Annotated[
-        str | None, about("Where the index's retriever lies now, if it was moved.", path=True)
+        str | None, about("Folder of the index's retriever, if it was moved.", path=True)
     ] = None
     passages: Annotated[
-        str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
+        str | None, about("File of the index's corpus, if it was moved.", path=True)
     ] = None
     topk: Annotated[Positive, about("Passages to retrieve for each question.")] = 100
     hybrid: Annotated[
         str | None,
-        about("Another index of the same corpus, such as one of bm25, to fuse with.", path=True),
+        about("Another index of the same corpus to combine with, such as a bm25 index.", path=True),
     ] = None
     fusion: Annotated[
         Literal["weighted", "rrf"],
-        about("How to fuse: by scores stretched to 0 to 1, or by reciprocal ranks."),
+        about("How two rankings are combined: by scores scaled to 0 to 1, or by reciprocal ranks."),
     ] = "weighted"
     weights: Annotated[
-        tuple[AtLeast0, ...], about("Weight of each index (default: the same).", metavar="0.6,0.4")
+        tuple[AtLeast0, ...], about("Weight of each index (default: equal).", metavar="0.6,0.4")
     ] = ()
     tune_on: Annotated[
         str | None,
-        about("Choose fusion and weights by these questions, which name gold passages.", path=True),
+        about("Questions with gold passages, by which fusion and weights are chosen.", path=True),
     ] = None
     only_ids: Annotated[
-        str | None, about("File of the ids, one a line, to look among.", path=True)
+        str | None,
+        about("File of passage ids, one a line; no other passage is searched.", path=True),
     ] = None
     nprobe: Annotated[
-        Positive | None, about("For ivf: lists to look into (default: as the index has it).")
+        Positive | None, about("For ivf: lists to search (default: as the index has it).")
     ] = None
     ef_search: Annotated[
         Positive | None, about("For hnsw: candidates to keep (default: as the index has it).")
@@ -252,7 +271,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         about("Questions searched together; with 1 each line of a pipe is answered as it comes."),
     ] = 256
     format: Annotated[
-        Literal["results", "trec"], about("Lines of results.jsonl, or a TREC run.")
+        Literal["results", "trec"], about("Write lines of results.jsonl, or a TREC run.")
     ] = "results"
     texts: Annotated[
         bool, about("Write the passages' texts too; without them the file is ten times smaller.")
@@ -262,7 +281,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Measure how often an answer is among the best k passages.
 
-    Searches an index, or takes a results file as it is.
+    It searches an index, or reads rankings from a file.
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
     """
@@ -284,18 +303,18 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     output_dir: Annotated[str | None, about("Folder of the results.", workspace="results")] = None
     retriever: Annotated[
-        str | None, about("Where the index's retriever lies now, if it was moved.", path=True)
+        str | None, about("Folder of the index's retriever, if it was moved.", path=True)
     ] = None
     passages: Annotated[
-        str | None, about("Where the index's corpus lies now, if it was moved.", path=True)
+        str | None, about("File of the index's corpus, if it was moved.", path=True)
     ] = None
     topk: Annotated[
         tuple[Positive, ...],
         Meta(min_length=1),
-        about("Depths to report.", metavar="1,5,20,100"),
+        about("Depths k to report.", metavar="1,5,20,100"),
     ] = (1, 5, 20, 100)
     match: Annotated[
-        Literal["string", "regex"], about("How an answer is looked for in a passage.")
+        Literal["string", "regex"], about("How an answer is compared with a passage.")
     ] = "string"
     texts: Annotated[
         bool,

@@ -18,7 +18,7 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Train a bi-encoder and write it as a retriever.
 
-    An interrupted run goes on where it was saved, and ends with the same bytes.
+    A stopped run goes on where it was saved, and ends with the same bytes.
 
     Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
     """
@@ -26,7 +26,8 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     train_file: Annotated[
         tuple[str, ...],
         about(
-            "Training examples; a file may be given a weight, as in b.jsonl:2, and be given again.",
+            "File of training examples; give the option again for more files. b.jsonl:2 uses "
+            "each row of b.jsonl twice an epoch.",
             follows=("select-data.output", "select-data.output_dir/train.jsonl"),
         ),
     ] = ()
@@ -59,7 +60,10 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     separate_heads: Annotated[
         bool | None,
-        about("One transformer, and a projection each for questions and passages.", panel="Model"),
+        about(
+            "Share the transformer, with one projection for questions and another for passages.",
+            panel="Model",
+        ),
     ] = None
     pooling: Annotated[
         Literal["cls", "mean"] | None,
@@ -130,7 +134,8 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     lora_rank: Annotated[
         Count,
         about(
-            "Train low-rank adapters of this rank instead of all weights (extra: lora).",
+            "Train low-rank adapters of this rank instead of all weights; 0 trains all weights "
+            "(extra: lora).",
             panel="Model",
         ),
     ] = 0
@@ -146,7 +151,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 8000
     scratch_hidden_size: Annotated[
-        Positive, about("From scratch: width.", panel="From scratch")
+        Positive, about("From scratch: width of the encoder.", panel="From scratch")
     ] = 200
     scratch_layers: Annotated[
         Positive, about("From scratch: number of layers.", panel="From scratch")
@@ -177,19 +182,22 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     gradient_accumulation_steps: Annotated[
         Positive,
         about(
-            "Refused: it would not enlarge the pool of negatives; see --chunk-size.",
+            "Refused above 1, since it would not enlarge the pool of negatives; see --chunk-size.",
             panel="Batches",
         ),
     ] = 1
     mix: Annotated[
         Literal["mixed", "one-file"],
-        about("With several training files: where a batch comes from.", panel="Batches"),
+        about(
+            "With several training files: draw a batch from all of them, or from one file.",
+            panel="Batches",
+        ),
     ] = "mixed"
     same_title: Annotated[
         Positive,
         about(
-            "Questions of a batch whose positives have one title: their passages are hard "
-            "negatives of each other (1: drawn at random).",
+            "Questions of a batch whose positives share a title, so that their passages are "
+            "hard negatives of each other; 1 draws at random.",
             panel="Batches",
         ),
     ] = 1
@@ -208,11 +216,17 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     hard_negatives_top: Annotated[
         Positive | None,
-        about("Draw among the first so many hard negatives (default: all).", panel="Batches"),
+        about(
+            "Draw hard negatives among the first so many of a row (default: all).", panel="Batches"
+        ),
     ] = None
     hard_negatives_by: Annotated[
         Literal["uniform", "score", "first"],
-        about("Draw evenly, in proportion to the scores, or take the first.", panel="Batches"),
+        about(
+            "How hard negatives are drawn: evenly, in proportion to their scores, or the first "
+            "ones.",
+            panel="Batches",
+        ),
     ] = "uniform"
     fresh_negatives: Annotated[bool, about("Draw negatives anew each epoch.", panel="Batches")] = (
         True
@@ -220,7 +234,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     mask_answers: Annotated[
         bool,
         about(
-            "Leave passages that hold an answer of a question out of its negatives.",
+            "Do not use a passage as a negative of a question whose answer it holds.",
             panel="Batches",
         ),
     ] = False
@@ -230,7 +244,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     num_workers: Annotated[
         Count,
         about(
-            "Processes that tokenise ahead; 0 is a thread of the trainer.",
+            "Processes that tokenise ahead; 0 uses a thread of the trainer.",
             panel="Machine",
             harmless=True,
         ),
@@ -267,38 +281,46 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     layer_decay: Annotated[
         Fraction,
         about(
-            "Each layer learns at this share of the rate of the one above.", panel="Optimisation"
+            "Each layer learns at this share of the rate of the layer above it.",
+            panel="Optimisation",
         ),
     ] = 1.0
     weight_decay: Annotated[
         AtLeast0, about("AdamW's decay; biases and norms never decay.", panel="Optimisation")
     ] = 0.0
     max_grad_norm: Annotated[
-        AtLeast0, about("Clip the gradient to this norm (0: never).", panel="Optimisation")
+        AtLeast0, about("Clip the gradient to this norm; 0 does not clip.", panel="Optimisation")
     ] = 2.0
     symmetric: Annotated[
         bool,
-        about("Also find the question of each positive among the batch's.", panel="Optimisation"),
+        about(
+            "Also train to find the question of each positive among the questions of the batch.",
+            panel="Optimisation",
+        ),
     ] = False
 
     num_processes: Annotated[
         Positive,
         about(
-            "Processes that share each batch; under torchrun or accelerate launch, theirs.",
+            "Processes of this host that share each batch; torchrun and accelerate launch start "
+            "their own.",
             panel="Machine",
             harmless=True,
         ),
     ] = 1
     precision: Annotated[
         Literal["fp32", "tf32", "bf16", "fp16"],
-        about("Numbers of the encoder's products; weights stay fp32.", panel="Machine"),
+        about("Number type of the encoder's matrix products; weights stay fp32.", panel="Machine"),
     ] = "fp32"
     compile: Annotated[bool, about("Compile the encoder with torch.compile.", panel="Machine")] = (
         False
     )
     activation_checkpointing: Annotated[
         bool,
-        about("Keep only each layer's input and compute the rest again.", panel="Machine"),
+        about(
+            "Keep only the input of each layer and compute the rest again, which saves memory.",
+            panel="Machine",
+        ),
     ] = False
 
     valid_every: Annotated[
@@ -332,11 +354,13 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             "accuracy@20",
             "accuracy@100",
         ],
-        about("Figure of the validation that picks the weights that are kept.", panel="Validation"),
+        about(
+            "Figure of the validation by which the weights to keep are chosen.", panel="Validation"
+        ),
     ] = "average_rank"
     patience: Annotated[
         Positive | None,
-        about("Stop after this many validations without a better one.", panel="Validation"),
+        about("Stop after this many validations without an improvement.", panel="Validation"),
     ] = None
 
     checkpoint_every: Annotated[
@@ -349,7 +373,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "10m"
     keep_checkpoints: Annotated[
         Positive,
-        about("States kept while training.", panel="Checkpoints", harmless=True),
+        about("Checkpoints to keep while training.", panel="Checkpoints", harmless=True),
     ] = 1
     tensorboard: Annotated[
         bool,

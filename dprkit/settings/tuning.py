@@ -11,7 +11,7 @@ from dprkit.settings.fields import AtLeast0, Count, Positive, about
 
 
 class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Try several kinds of index on your own questions and recommend one.
+    """Try several types of index on your own questions and recommend one.
 
     Recall is the share of the exact top passages that an index finds.
 
@@ -29,24 +29,26 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about("Folder of the figures and the plot.", workspace="tuning")
     ] = None
     retriever: Annotated[
-        str | None, about("Where the embeddings' retriever lies now, if it was moved.", path=True)
+        str | None, about("Folder of the embeddings' retriever, if it was moved.", path=True)
     ] = None
     types: Annotated[
         tuple[str, ...],
         Meta(min_length=1),
-        about("Kinds of index to try, named as by index --type.", metavar="flat,hnsw,ivf"),
+        about("Types of index to try, named as in index --type.", metavar="flat,hnsw,ivf"),
     ] = ("flat", "sq8", "ivf", "ivfsq8", "ivfpq", "hnsw")
-    sample: Annotated[
-        Count, about("Try on so many passages, spread over the corpus (0: on all).")
-    ] = 0
-    num_questions: Annotated[Positive, about("Questions to use at most.")] = 1000
+    sample: Annotated[Count, about("Passages to try on, spread over the corpus; 0 takes all.")] = 0
+    num_questions: Annotated[Positive, about("Use at most this many questions.")] = 1000
     topk: Annotated[Positive, about("Passages that an index should find.")] = 20
     max_ram: Annotated[
-        str | None, about("Recommend none that takes more memory.", metavar="8GB")
+        str | None, about("Recommend no index that takes more memory than this.", metavar="8GB")
     ] = None
-    target_recall: Annotated[float, Meta(gt=0, le=1), about("Recommend none that finds less.")] = (
-        0.99
-    )
+    target_recall: Annotated[
+        float, Meta(gt=0, le=1), about("Recommend no index that finds a smaller share than this.")
+    ] = 0.99
     max_latency: Annotated[
-        AtLeast0, about("Recommend none whose p95 is longer, in milliseconds (0: any).")
+        AtLeast0,
+        about(
+            "Recommend no index whose 95th percentile of latency is longer than this, in "
+            "milliseconds; 0 sets no limit."
+        ),
     ] = 0.0
