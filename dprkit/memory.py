@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import threading
@@ -12,6 +11,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from dprkit.cores import thread_count
 from dprkit.errors import MemoryShortage
 
 _SHORT = (
@@ -81,17 +81,11 @@ class _Room(MetaPathFinder):
                 f"the limit on this process's memory is {limit >> 20} MB (ulimit -v), too low for "
                 f"{name}; raise it to 2,000 MB or more"
             )
-        if not _can_start(_threads()):
+        if not _can_start(thread_count() - 1):  # this one is there already
             raise MemoryShortage(
                 f"the system lets this process start no more threads, which {name} needs; raise "
                 "the limit (ulimit -u) or set OMP_NUM_THREADS=1"
             )
-
-
-def _threads() -> int:
-    """How many threads a library starts: OMP_NUM_THREADS less this one, or one a processor."""
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return (int(given) if given.isdigit() else len(os.sched_getaffinity(0))) - 1
 
 
 def _can_start(count: int) -> bool:
