@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from dprkit.data import example_file, rows
 from dprkit.data.example_file import RowFile
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.streams import open_source
-from dprkit.errors import FormatError, InputError
+from dprkit.errors import FormatError, InputError, OutputError
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +204,89 @@ def test_where_the_folder_cannot_be_written_the_index_goes_to_the_cache(
     assert os.listdir(folder) == [path.name]
     assert sorted(p.suffix for p in cache.iterdir()) == [".rows", ".rows-data"]
     assert "cannot be written" in notes[0]
+
+
+def test_in_a_folder_of_somebody_else_the_index_goes_to_the_cache(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that many share may be writable, and is no place for everybody's files."""
+    path = save(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    notes: list[str] = []
+    builds = count_builds(monkeypatch)
+    for _ in range(2):
+        assert len(RowFile(path, notes.append)) == 4
+    assert not list(tmp_path.glob("*.rows"))
+    assert [p.suffix for p in cache.iterdir() if p.is_file()] == [".rows"]
+    assert len(builds) == len(notes) == 1 and "is not yours" in notes[0]
+
+
+def test_an_index_that_lies_beside_is_used_by_everybody(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path)
+    RowFile(path)
+    builds = count_builds(monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    assert len(RowFile(path)) == 4
+    assert builds == []
+
+
+def test_the_user_says_where_indexes_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPRKIT_CACHE", str(tmp_path / "mine"))
+    path = save(tmp_path, gzip.compress(LINES))
+    assert len(RowFile(path)) == 4
+    suffixes = sorted(p.suffix for p in (tmp_path / "mine").iterdir() if p.is_file())
+    assert suffixes == [".rows", ".rows-data"]
+    assert not list(tmp_path.glob("train*rows*"))
+
+
+def test_where_nothing_can_be_written_both_places_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, gzip.compress(LINES))
+    (tmp_path / "train.json.rows-data").mkdir()
+    (tmp_path / "cache").write_text("in the way")
+    places = rf"train.json.rows-data: .+, {tmp_path}/cache.+"
+    with pytest.raises(OutputError, match=rf"{places}; set XDG_CACHE_HOME to a folder"):
+        RowFile(path)
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_other_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path, pack: str) -> None:
+    """As tar, rsync -t and docker layers leave them: another ctime tells, or another inode."""
+    path = save(tmp_path, PACKS[pack](LINES))
+    before = RowFile(path)
+    times = path.stat()
+    words = (bytes([a, b, c]) for a in b"aest" for b in b"aio" for c in b"nx")
+    packed = (PACKS[pack](LINES.replace(b"one", word)) for word in words)
+    path.write_bytes(next(data for data in packed if len(data) == times.st_size))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = RowFile(path)
+    assert after.row(0).raw == next(read_json_rows(open_source(path))).raw
+    assert before.sha256 != after.sha256
+
+
+def test_unpacked_data_that_was_changed_is_unpacked_again(tmp_path: Path) -> None:
+    path = save(tmp_path, gzip.compress(LINES))
+    RowFile(path)
+    data = tmp_path / "train.json.rows-data"
+    times = data.stat()
+    data.write_bytes(LINES.replace(b"one", b"six"))
+    os.utime(data, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert b"one" in RowFile(path).row(0).raw
+    assert data.read_bytes() == LINES
+
+
+def test_a_copy_of_data_and_index_is_as_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    RowFile(save(tmp_path / "here", gzip.compress(LINES)))
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    builds = count_builds(monkeypatch)
+    assert len(RowFile(tmp_path / "there/train.json")) == 4
+    assert builds == []
 
 
 def test_an_index_that_cannot_be_kept_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dprkit.retrieval import encode
 from dprkit.retrieval.encode import encode_corpus
 from dprkit.retrieval.vectors import Embeddings
 from dprkit.settings import EncodeSettings
-from tests.conftest import remade
+from tests.conftest import call, remade
 
 
 def settings(retriever, passages, output, **more):
@@ -198,6 +198,56 @@ def test_a_stopped_append_goes_on_with_what_it_may_reuse(small_retriever, tiny_p
         encode_corpus(now, Run(StopAfter(120)), append=True)
     report = encode_corpus(now, append=True)
     assert report.reused == 130  # the first two shards were whole
+
+
+@pytest.mark.parametrize("how", ["inserted", "removed", "turned round", "in other shards"])
+def test_passages_that_were_there_are_found_wherever_they_lie_now(
+    small_retriever, tiny_passages, tmp_path, how
+):
+    """By their content: two that are inserted near the top are the only ones that are encoded."""
+    passages = list(read_passages(tiny_passages))
+    corpus = corpus_of(passages[:200], tmp_path / "p.jsonl")
+    encode_corpus(settings(small_retriever, corpus, tmp_path / "e", shard_size=30))
+    wanted = {
+        "inserted": [*passages[:5], *passages[200:202], *passages[5:200]],
+        "removed": [*passages[3:90], *passages[91:200]],
+        "turned round": passages[:200][::-1],
+        "in other shards": passages[:200],
+    }[how]
+    corpus_of(wanted, corpus)
+    size = 70 if how == "in other shards" else 30
+    appended, fresh = (
+        settings(small_retriever, corpus, tmp_path / name, shard_size=size)
+        for name in ("e", "fresh")
+    )
+    report = encode_corpus(appended, append=True)
+    encode_corpus(fresh)
+    assert (report.passages, report.reused) == (len(wanted), len(wanted) - 2 * (how == "inserted"))
+    assert Embeddings(tmp_path / "e").ids() == [p.id for p in wanted]
+    one, other = files_of(tmp_path / "e"), files_of(tmp_path / "fresh")
+    assert one.keys() == other.keys()
+    for name in one:
+        if name.startswith("vectors"):
+            vectors = (np.load(tmp_path / folder / name) for folder in ("e", "fresh"))
+            np.testing.assert_allclose(*vectors, atol=1e-6)
+        else:
+            assert one[name] == other[name]
+
+
+def test_append_at_the_command_line_says_how_many_were_there(
+    small_retriever, tiny_passages, tmp_path
+):
+    passages = list(read_passages(tiny_passages))
+    corpus = corpus_of(passages[2:], tmp_path / "p.jsonl")
+    words = ("encode-corpus", "--retriever", small_retriever, "--passages", corpus)
+    words = (*words, "--output-dir", tmp_path / "e", "--json")
+    assert call(*words).exit_code == 0
+    corpus_of([passages[2], *passages[:2], *passages[3:]], corpus)
+    report = json.loads(call(*words, "--append").stdout)
+    assert (report["passages"], report["reused"]) == (282, 280)
+    index = ("index", "--embeddings", tmp_path / "e", "--output-dir", tmp_path / "i")
+    assert call(*index).exit_code == 0
+    assert call("info", "--check", tmp_path / "e").exit_code == 0
 
 
 def test_vectors_of_another_retriever_are_not_appended_to(small_retriever, tiny_passages, tmp_path):
