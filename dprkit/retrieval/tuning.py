@@ -296,9 +296,23 @@ def draw(points: list[Point], target: float) -> bytes:
         own = [point for point in points if point.type == name]
         left.plot([p.p50_ms for p in own], [p.recall for p in own], marker="o", label=name)
     left.axhline(target, linestyle=":", color="grey")
-    left.set(xscale="log", xlabel="median latency of one question (ms)", ylabel="recall")
+    left.set(xlabel="median latency of one question (ms)", ylabel="recall")
+    _few_labels(left, [point.p50_ms for point in points])
     left.legend()
     left.grid(alpha=0.3)
     right.barh(names, [_shown(points, name, target).bytes / 1e6 for name in names])
-    right.set(xscale="log", xlabel="size on disk (MB)")
+    right.set(xlabel="size on disk (MB)")
     return figures.svg(figure)
+
+
+def _few_labels(axis: Any, values: list[float]) -> None:
+    """Scale the x axis for `values`, with labels that leave room between them."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    spread = max(values) / max(min(values), 1e-9)
+    if spread < 10:
+        return  # as it is, from one end to the other
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if spread < 1000 else (1,)))
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -22,6 +22,8 @@ def draw_curves(metrics: Path) -> bytes:
     steps = [line for line in lines if "loss" in line]
     valid = [line for line in lines if "valid" in line]
     figure = figures.blank(10, 7)
+    from matplotlib.ticker import MaxNLocator
+
     axes: Any = figure.subplots(2, 2).flat
     where = [line["step"] for line in steps]
     losses = [line["loss"] for line in steps]
@@ -39,6 +41,7 @@ def draw_curves(metrics: Path) -> bytes:
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title)
         axis.set_xlabel("optimizer steps")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1]:
             axis.legend()

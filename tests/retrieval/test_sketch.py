@@ -83,7 +83,7 @@ def test_what_the_sketch_cannot_settle_is_searched_whole(tmp_path, settled):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_vectors_of_very_different_size_are_ranked_exactly(tmp_path, seed):
+def test_vectors_of_very_different_size_are_ranked_exactly(tmp_path, settled, seed):
     """Lengths from 0.001 to 1e6, dimensions that outweigh the others, sums that cancel out."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((2500, 12), dtype=np.float32)
@@ -92,10 +92,11 @@ def test_vectors_of_very_different_size_are_ranked_exactly(tmp_path, seed):
     questions = np.ones((2, 12), np.float32) + rng.standard_normal((2, 12)).astype("f4") * 1e-6
     exact = sketched(tmp_path, [vectors[:1000], vectors[1000:]])
     assert_same(exact.search(questions, 30), brute_force(vectors, questions, 30))
+    assert len(settled) == 1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-def test_numbers_that_have_no_codes_are_compared_as_they_are(tmp_path):
+def test_numbers_that_have_no_codes_are_compared_as_they_are(tmp_path, settled):
     rng = np.random.default_rng(0)
     vectors = rng.uniform(-3e38, 3e38, (1000, 12)).astype(np.float32)
     vectors[600:] = rng.standard_normal((400, 12))
@@ -105,6 +106,7 @@ def test_numbers_that_have_no_codes_are_compared_as_they_are(tmp_path):
     exact = open_dense(tmp_path / "i")
     for question in (np.full((1, 12), 1e-3, np.float32), np.zeros((1, 12), np.float32)):
         assert_same(exact.search(question, 10), brute_force(vectors, question, 10))
+    assert len(settled) == 2
 
 
 def test_the_error_of_a_piece_is_what_its_worst_vector_has(tmp_path):
@@ -125,7 +127,7 @@ def test_the_error_of_a_piece_is_what_its_worst_vector_has(tmp_path):
             assert 0.95 < share <= 1
 
 
-def test_float32_is_reckoned_with_where_the_codes_are_exact(tmp_path):
+def test_float32_is_reckoned_with_where_the_codes_are_exact(tmp_path, settled):
     """Vectors far from 0 that differ in their last bits: only what is rounded is off."""
     rng = np.random.default_rng(7)
     vectors = np.float32(1000) + rng.integers(0, 2, (2000, 12)).astype(np.float32) * 2.0**-13
@@ -135,6 +137,7 @@ def test_float32_is_reckoned_with_where_the_codes_are_exact(tmp_path):
     exact = sketched(tmp_path, [vectors])
     for question in questions:
         assert_same(exact.search(question[None], 60), brute_force(vectors, question[None], 60))
+    assert len(settled) == 3
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -151,7 +154,10 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
     expected = brute_force(vectors, question, topk)
     true = vectors.astype(np.float64) @ question[0].astype(np.float64)
 
+    asked = []
+
     def near(self, piece, questions, topk):
+        asked.append(piece)
         rows = np.arange(piece.start, piece.stop)
         away = np.where(np.isin(rows, expected[0][0]), -0.999, 0.999) * piece.error
         scores = (true[rows] + away * np.linalg.norm(question)).astype(np.float32)
@@ -160,6 +166,7 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
 
     monkeypatch.setattr(Lens, "near", near)
     assert_same(exact.search(question, topk), expected)
+    assert set(asked) == set(exact.sketch.pieces)
 
 
 def test_it_is_settled_only_beyond_twice_the_error(tmp_path):

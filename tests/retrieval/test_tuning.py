@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import shutil
 
@@ -6,7 +7,7 @@ import pytest
 
 from dprkit.errors import InputError, SettingsError
 from dprkit.manifests import read_manifest
-from dprkit.retrieval.tuning import Point, recommend, tune_index
+from dprkit.retrieval.tuning import Point, draw, recommend, tune_index
 from dprkit.settings import TuneSettings
 from tests.conftest import shell
 
@@ -34,6 +35,24 @@ def test_the_quickest_that_keeps_to_the_limits_is_recommended(limits, chosen):
     ]
     found = recommend(points, TuneSettings(**limits))
     assert (found.type if found else None) == chosen
+
+
+def labels_of(svg):
+    """The labels of the x axes, as matplotlib writes them into comments."""
+    label = r"<!-- (.*?) -->"
+    ticks = re.split(r'id="xtick_\d+">', svg.partition('id="xtick_1"')[2])
+    firsts = (re.search(label, tick.partition('id="ytick_')[0]) for tick in ticks)
+    found = [first[1] for first in firsts if first]
+    return [float(one) for one in found if one[0].isdecimal()]
+
+
+@pytest.mark.parametrize("latencies", [(0.011, 0.014), (0.02, 3.0), (0.01, 900.0)])
+def test_the_plot_has_few_labels_and_bars_that_begin_at_0(latencies):
+    points = [point(f"t{n}", 0.9, p50) for n, p50 in enumerate(latencies)]
+    labels = labels_of(draw(points, 0.95).decode())
+    cut = labels.index(0)  # where the sizes begin
+    assert 2 <= cut <= 8 and 2 <= len(labels[cut:]) <= 8
+    assert labels[:cut] == sorted(set(labels[:cut]))
 
 
 @pytest.fixture
