@@ -101,9 +101,11 @@ def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
 
 
 IDLE = re.compile(
-    r"(^|\.)(cls|lm_head|mlm_head|pooler|classifier|pre_classifier|qa_outputs|score|head"
-    r"|predictions|discriminator_predictions|generator_predictions|generator_lm_head"
-    r"|vocab_transform|vocab_layer_norm|vocab_projector|seq_relationship|sop_classifier)\."
+    r"^(cls|lm_head|mlm_head|lm_loss|pooler|classifier|pre_classifier|score|head|regressor"
+    r"|qa_outputs|qa_classifier|start_logits|end_logits|answer_class|sequence_summary"
+    r"|predictions|lm_predictions|mask_predictions|discriminator_predictions"
+    r"|generator_predictions|generator_lm_head|vocab_transform|vocab_layer_norm"
+    r"|vocab_projector|seq_relationship|sop_classifier|logits_proj)\."
     r"|(^|\.)(position_ids|token_type_ids|inv_freq)$|^decoder\.(weight|bias)$"
 )
 """Weights of heads that stand behind the last states, and buffers: without them it is the same."""
@@ -123,7 +125,8 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
             f"{where}: its weights do not fit its config: {other[0]} has another shape"
         )
     left = sorted(info["unexpected_keys"])
-    if strange := [key for key in left if not IDLE.search(key)]:
+    base = f"{model.base_model_prefix}."
+    if strange := [key for key in left if not IDLE.search(key.removeprefix(base))]:
         raise InputError(
             f"{where}: its weights have {', '.join(strange[:3])}, which transformers' "
             f"{type(model).__name__} does not use; it is another kind of model"

@@ -156,8 +156,38 @@ def backbone_in(folder: Path) -> tuple[nn.Module, list[str]]:
     """
     config = config_in(folder)
     if any(folder.glob(f"{SAFETENSORS}*")):
+        check_shapes(folder, config)
         return load_transformer(folder)
     return built(config, read_weights(folder), folder)
+
+
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+
+
+def check_shapes(folder: Path, config: Any) -> None:
+    """Refuse weights that do not fit the config before memory is taken for what it says."""
+    from safetensors import safe_open
+    from transformers import AutoModel
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with reading(path), loading(path, "damaged"), safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                shapes[name] = tuple(file.get_slice(name).get_shape())
+    said = max(int(getattr(config, name, None) or 0) for name in LAYERS)
+    if said > max(len(shapes), 100):
+        raise InputError(f"{folder}: its {CONFIG} says {said} layers; its weights have fewer")
+    hush()
+    with loading(folder, "no model could be made of its config"), torch.device("meta"):
+        auto: Any = AutoModel
+        model = auto.from_config(config, trust_remote_code=False)
+    for name, wanted in model.state_dict().items():
+        found = shapes.get(name, shapes.get(f"{model.base_model_prefix}.{name}"))
+        if found is not None and found != tuple(wanted.shape):
+            raise InputError(
+                f"{folder}: its weights do not fit its config: {name} has another shape "
+                f"({found}, not {tuple(wanted.shape)})"
+            )
 
 
 def built(

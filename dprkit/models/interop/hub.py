@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 from dprkit.errors import InputError, loading
 from dprkit.models.checkpoints import hush
@@ -51,8 +52,16 @@ def _silence(where: str) -> str:
     """Why the hub does not answer, or `""`."""
     import httpx
 
-    try:
-        httpx.head(where, timeout=SECONDS, follow_redirects=False)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return str(error) or type(error).__name__
-    return ""
+    answers = [f"no answer in {SECONDS:g} seconds"]
+
+    def ask() -> None:
+        try:
+            httpx.head(where, timeout=SECONDS)
+            answers.append("")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            answers.append(str(error) or type(error).__name__)
+
+    asking = Thread(target=ask, daemon=True)  # looking up a name may take longer than any limit
+    asking.start()
+    asking.join(SECONDS)
+    return answers[-1]

@@ -86,10 +86,10 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
 
 def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:
     name = said.similarity_fn_name or "cosine"  # the library's own default
-    if row.unit_length:
-        return "cosine", "Normalize is cosine similarity"
     if name not in ("cosine", "dot"):
         raise InputError(f"{folder}: compares by {name}; only dot and cosine are supported")
+    if row.unit_length:
+        return "cosine", "Normalize is cosine similarity"
     note = "; its own vectors have any length" if name == "cosine" else ""
     return name, f"the similarity is {name}, as the folder says or by default{note}"
 
