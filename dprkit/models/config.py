@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from dprkit.errors import InputError, reading
+from dprkit.errors import InputError, loading, reading
 
 CONFIG = "retriever.yaml"
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
@@ -71,8 +71,6 @@ def load_config(directory: Path | str) -> RetrieverConfig:
             f"{directory}: has no {CONFIG}; name a folder that dprkit train or convert made"
         )
     with reading(path):
-        text = path.read_text()
-    try:
-        return msgspec.convert(yaml.safe_load(text), RetrieverConfig)
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+        data = path.read_bytes()
+    with loading(path, "not the settings of a retriever"):
+        return msgspec.convert(yaml.safe_load(data), RetrieverConfig)

@@ -84,6 +84,14 @@ def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"", b"[" * 5000, b"{1: 2}", b"pooling: [", b"- a"])
+def test_a_damaged_retriever_yaml_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "retriever.yaml").write_bytes(text)
+    with pytest.raises(InputError, match=r"retriever\.yaml: ") as refused:
+        load_config(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_an_unknown_key_in_retriever_yaml_is_refused(tmp_path):
     (tmp_path / "retriever.yaml").write_text("kind: bi-encoder\npoling: mean\n")
     with pytest.raises(InputError, match="poling"):

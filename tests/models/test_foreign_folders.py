@@ -69,6 +69,8 @@ def refused(source, message, tmp_path):
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"position_embedding_type": "alibi"}, "position_embedding_type 'alibi'"),
         ({"hidden_act": "nope"}, "'nope' is unknown"),
+        ({"vocab_size": 10**9}, r"do not fit its config: .* has another shape"),
+        ({"num_hidden_layers": 10**6}, "says 1000000 layers; its weights have fewer"),
         ({"hidden_size": "x"}, "its config.json cannot be used"),
         ({"num_attention_heads": 5}, "not a multiple of the number of attention heads"),
         ({"hidden_size": 32}, "do not fit its config: .* has another shape"),
@@ -173,7 +175,7 @@ def test_numbers_that_are_not_finite_are_refused(plain, tmp_path):
 def test_a_missing_shard_and_a_cut_file_are_refused(plain, tmp_path):
     whole = (plain / "model.safetensors").read_bytes()
     (plain / "model.safetensors").write_bytes(whole[:-500])
-    refused(plain, "no model could be loaded from there: .*not fully covered", tmp_path)
+    refused(plain, "model.safetensors: damaged: .*not fully covered", tmp_path)
     (plain / "model.safetensors").unlink()
     (plain / "model-00001-of-00002.safetensors").write_bytes(whole)
     weights = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
@@ -303,6 +305,7 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
         ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "SparseEncoder"),
         ("config_sentence_transformers.json", {"new": 1}, "unknown field `new`"),
         ("config_sentence_transformers.json", {"prompts": ["a"]}, r"at `\$.prompts`"),
+        ("config_sentence_transformers.json", {"similarity_fn_name": "manhattan"}, "manhattan"),
         ("sentence_bert_config.json", {"new": 1}, "unknown field `new`"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "max_seq_length"),
         ("sentence_bert_config.json", {"max_seq_length": "a"}, "max_seq_length"),
