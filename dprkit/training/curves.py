@@ -41,6 +41,7 @@ def draw_curves(metrics: Path) -> bytes:
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title)
         axis.set_xlabel("optimizer steps")
+        axis.set_xlim(axes[0].get_xlim())  # an axis without validations has no steps of its own
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1]:
