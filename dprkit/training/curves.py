@@ -24,7 +24,7 @@ def draw_curves(metrics: Path) -> bytes:
     figure = figures.blank(10, 7)
     from matplotlib.ticker import MaxNLocator
 
-    axes: Any = figure.subplots(2, 2).flat
+    axes: Any = list(figure.subplots(2, 2).flat)
     where = [line["step"] for line in steps]
     losses = [line["loss"] for line in steps]
     axes[0].plot(where, losses, linewidth=0.6, alpha=0.4, label="train, each step")
