@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 from dprkit.errors import is_panic, reason
@@ -19,7 +20,9 @@ def foreign(error: BaseException) -> str:
             detail = (str(cause).strip() or "MemoryError").splitlines()[-1]
             return f"out of memory ({detail}); close other programs or raise the limit"
     if isinstance(error, OSError):
-        return f"{error.filename or 'output'}: {reason(error.errno) or error}"
+        if error.filename or error.errno == errno.ENOSPC:
+            return f"{error.filename or 'output'}: {reason(error.errno) or error}"
+        return error.strerror or str(error)
     if is_panic(error):
         return f"a library failed ({error}); its input may be damaged"
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
