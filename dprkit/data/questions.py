@@ -182,7 +182,7 @@ def _line_questions(path: Path | str, lines: Iterator[Row]) -> Iterator[Question
             raise FormatError(path, number, "lacks a question")
         answers = _literal(cells[1], path, number) if len(cells) == 2 else ()
         if index < ALIKE:
-            alike.append(_comma_cells(line))
+            alike.append(1 if "\t" in line else _comma_cells(line))
         if len(alike) == ALIKE and alike[0] > 1 and len(set(alike)) == 1:
             raise _comma_separated(path, number)
         yield Question(str(index), cells[0], answers)
