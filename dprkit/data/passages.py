@@ -93,7 +93,8 @@ def _table(source: Source) -> Table:
     """The table that `source` is, behind its header if it has one."""
     cells, line, lines = first_row(source)
     for delimiter in DELIMITERS:
-        names = tuple(_KNOWN.get(name, name) for name in header_names(split(line, delimiter)))
+        names = header_names(split(line, delimiter), _KNOWN)
+        names = tuple(_KNOWN.get(name, name) for name in names)
         if columns := _header(names, source.path):
             next(lines)
             quoted = True if delimiter != "\t" or line[:1] == '"' else None

@@ -63,7 +63,7 @@ def read_questions(path: Path | str) -> Iterator[Question]:
     if source.first in (b"[", b"{"):
         return _json_questions(source)
     line, lines = first_line(source)
-    if header := _header(line):
+    if header := _header(line, path):
         return _table_questions(Table(source, header, islice(lines, 1, None)))
     if _is_id_and_question(line):
         return _table_questions(Table(source, Form(("id", "question"), "question"), lines))
@@ -109,15 +109,18 @@ _NAMES = {
     "gold": ("passage_ids", "passage_id"),
 }
 """What a column is called in a header; the first of a kind that is there counts."""
+_KNOWN = {name for names in _NAMES.values() for name in names}
 
 
-def _header(line: str) -> Form | None:
+def _header(line: str, path: Path | str) -> Form | None:
     """The form of the table whose header `line` is; None: it is no header."""
     for delimiter in DELIMITERS:
-        names = header_names(split(line, delimiter))
+        names = header_names(split(line, delimiter), _KNOWN)
         kinds = [kind for kind in _NAMES if _column(names, kind) is not None]
         at = _column(names, "question")
         if at is not None and (names[at] in ("question", "query") or len(kinds) > 1):
+            if twice := next((n for n in names if n in _KNOWN and names.count(n) > 1), ""):
+                raise FormatError(path, 1, f"the header names {twice} {names.count(twice)} times")
             return Form(names, names[at], delimiter, None if delimiter == "\t" else True)
     return None
 

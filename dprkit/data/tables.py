@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -253,7 +253,12 @@ def split(line: str, delimiter: str) -> list[str]:
         return line.strip("\r\n").split(delimiter)
 
 
-def header_names(cells: list[str]) -> tuple[str, ...]:
-    """The names in a header, in small letters; () for cells that are no names or the same ones."""
+def header_names(cells: list[str], known: Container[str]) -> tuple[str, ...]:
+    """The names in a header, in small letters; () for cells that are no header.
+
+    It has two of the `known` names, or names alone, each once.
+    """
     names = tuple(cell.strip().lower() for cell in cells)
+    if sum(name in known for name in names) > 1:
+        return names
     return names if len(set(names)) == len(names) and all(map(_NAME.fullmatch, names)) else ()

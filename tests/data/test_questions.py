@@ -96,6 +96,7 @@ def test_an_id_and_a_question_without_a_header_are_ms_marcos(tmp_path: Path) -> 
     [
         ("question,answer\nwho,me\nwho,me,you\n", 3, "3 comma-separated columns where there"),
         ("question,answer\n,me\n", 2, "lacks a question"),
+        ("question,answer,question\nwho,me,what\n", 1, "the header names question 2 times"),
         ("question,answers\nwho,\"[open('x')]\"\n", 2, "the answers are no Python list"),
         ('question,answer\n"who" x,me\n', 2, "broken quotes"),
         ("a b\tc d\te f\n", 1, "need a header such as id<tab>question<tab>answers"),

@@ -183,6 +183,11 @@ def test_a_csv_with_a_header_is_read_by_its_columns(
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_header_with_id_and_text_may_have_anything_else(tmp_path: Path) -> None:
+    path = save(tmp_path, "id\ttext\tsource (%)\n1\ta\t5\n")
+    assert read(path) == [Passage("1", "a")]
+
+
 def test_columns_may_come_in_another_order_and_with_others(tmp_path: Path, delimiter: str) -> None:
     file = io.StringIO(newline="")
     writer = csv.writer(file, delimiter=delimiter)
@@ -199,6 +204,7 @@ def test_columns_may_come_in_another_order_and_with_others(tmp_path: Path, delim
         ("1,a,T\n2,b,T\n", "if it is a csv, begin it with a header such as id,text,title"),
         ("1;a;T\n2;b;T\n", "if it is a csv, begin it with a header such as id;text;title"),
         ("title,text\nT,a\n", "the header lacks id; it has to name id, text and maybe title"),
+        ("id\tt%xt\ttitle\n1\ta\tT\n", "the header lacks text; it has to name"),
         ("id\ttitle\n1\tT\n", "the header lacks text; it has to name"),
         ("id\t_id\ttext\n1\t2\ta\n", "the header has 2 columns id"),
         ("question,answer\nwho,me\n", "the header is one of questions; name the file of the"),
