@@ -689,10 +689,11 @@ def test_folders_follow_the_umask(out, source):
 
 KILLED = """
 import os, shutil, sys
+from dprkit.progress import Run
 from tests.test_artifacts import make
 
 BEFORE = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"}
-source, folder, stop = sys.argv[1], sys.argv[2], float(sys.argv[3])
+source, folder, stop, damaged = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:]
 
 
 def kill_at(number, out):
@@ -714,6 +715,9 @@ try:
     make(base, source, width=5 if stop >= 0 else 3, stop=stop)
 except KeyboardInterrupt:
     pass
+if damaged:
+    with open(f"{base}/manifest.json", "w") as file:
+        file.write("{")
 number, ended = 0, False
 while not ended:
     number += 1
@@ -722,7 +726,7 @@ while not ended:
     child = os.fork()
     if not child:
         kill_at(number, out)
-        make(out, source, width=4)
+        make(out, source, width=4, run=Run(restart=bool(damaged)))
         os._exit(0)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print(number)
@@ -751,3 +755,23 @@ def test_a_remake_that_is_killed_at_any_operation_loses_nothing(source, tmp_path
             found = {n: data for n, data in content(again).items() if ".tmp-progress" not in n}
             assert found.keys() == made.files.keys(), again
             assert found | {"log": b""} == content(tmp_path / f"of {width}") | {"log": b""}, again
+
+
+@pytest.mark.slow
+def test_a_restart_over_a_damaged_manifest_that_is_killed_at_any_operation_loses_nothing(
+    source, tmp_path
+):
+    """Each file that was there can be had, and --restart gets out of wherever it was killed."""
+    wanted = make(tmp_path / "of 4", source, width=4).identity
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, str(source), str(folder), "-1", "damaged"]
+    root = Path(__file__).parents[1]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 40
+    before = {name: data for name, data in tree(Path(f"{folder}-base")).items() if name != "log"}
+    for out in sorted(folder.iterdir(), key=lambda path: int(path.name)):
+        made = make(out, source, width=4, run=Run(restart=True))
+        assert made.identity == wanted, out
+        now = tree(out).values()
+        assert [name for name, data in before.items() if data not in now] == [], out

@@ -41,10 +41,10 @@ class Engine(Protocol):
 class Dense:
     """An index of vectors with the retriever that makes a question one."""
 
-    def __init__(self, index: DenseIndex, retriever: Path, check: Check) -> None:
+    def __init__(self, index: DenseIndex, retriever: Path, check: Check | None = None) -> None:
         """`check`: reads what a search may read to see that the ONNX twin was not changed."""
         self.index, self.count = index, index.count
-        self.retriever_path, self.check = retriever, check
+        self.retriever_path, self.check = retriever, check or Check()
 
     @cached_property
     def retriever(self) -> Encoders:
