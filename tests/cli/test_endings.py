@@ -341,6 +341,24 @@ def test_what_was_restarted_goes_on_without_restart(forked, work):
     assert "out: going on where an earlier run stopped" in said.read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_a_group_of_processes_is_told_in_one_line(work, number):
+    """A terminal sends it to all of them."""
+    words = ["train", "--num-processes", "2", "--max-epochs", "200", "--output-dir", "out", "-q"]
+    with subprocess.Popen(
+        [*DPRKIT, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        until(
+            lambda: Path("out/metrics.jsonl").exists() and Path("out/metrics.jsonl").stat().st_size
+        )
+        os.killpg(process.pid, number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.count("\n") == 1
+    assert said.endswith("; run the same command again to go on.\n")
+
+
 KILLS = {
     "a checkpoint is removed": pytest.param("shutil.rmtree", "out/checkpoint-0"),
     "the model card is written": pytest.param("open", "README.md"),
