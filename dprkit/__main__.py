@@ -82,11 +82,6 @@ def _tell_usage(error: Any) -> None:
             message += "; questions come from a file, --questions FILE, or a pipe, --questions -"
         message = f"{' '.join(message.split())} (see {path} --help)"
         sys.stderr.write(f"Error: {message}\n")
-        if "--json" in sys.argv:
-            from dprkit.cli import render
-
-            told = {"outputs": [], "error": message, "exit_code": error.exit_code}
-            render.as_json(render.json_of(told, 0.0))
     sys.exit(error.exit_code)
 
 

@@ -32,13 +32,13 @@ class Ending:
     """What the last words of a command that fails or is stopped depend on."""
 
     as_json: bool
-    """Print the error on stdout too, as one JSON object."""
+    """Print `report` with the error on stdout, as one JSON object, where something was done."""
     restart: bool
     """The command was given --restart, so the same command would not go on."""
     resumes: Callable[[], bool] = lambda: False
     """Whether a later run would go on where this one was stopped."""
     report: dict[str, Any] = field(default_factory=dict)
-    """What the JSON object of an error tells beside the error."""
+    """What was done before the error: the stages of `run`, the checks of `info`."""
     begin: float = field(default_factory=time.perf_counter)
 
 
@@ -97,10 +97,10 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
         traceback.print_exception(error)
         problem, code = "This is a bug in dprkit; please report it with the lines above.", EXIT_BUG
     say(problem)
-    if end.as_json:
+    if end.as_json and end.report:
         told = {**end.report, "error": problem.removeprefix("Error: "), "exit_code": code}
         with suppress(OSError):
-            render.as_json(render.json_of({"outputs": [], **told}, time.perf_counter() - end.begin))
+            render.as_json(render.json_of(told, time.perf_counter() - end.begin))
             sys.stdout.flush()
     sys.exit(code)
 

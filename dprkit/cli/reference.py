@@ -27,8 +27,8 @@ gate failed, 70 a bug, 75 another run holds the output, 129, 130 and 143 stopped
 
 `--json` prints one object on stdout: what was done, `outputs`, `seconds`, `peak_memory_mb` (of
 2^20 bytes), and for a stage `up_to_date`: true where its output was there already and nothing was
-made. A command that fails prints one object as well, with `error` (the line of stderr),
-`exit_code`, and what was done before that (`stages` of `run`).
+made. A command that fails prints nothing there, but for `run`: its object has the `stages` that
+were done, `error` (the line of stderr) and `exit_code`.
 """
 
 

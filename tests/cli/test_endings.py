@@ -140,9 +140,9 @@ def test_a_signal_that_is_ignored_from_the_start_stays_ignored(number):
 
 
 @pytest.mark.parametrize("error", [errors.InputError("a: no such file"), KeyboardInterrupt()])
-def test_an_error_with_json_is_one_object_too(error, capfd):
+def test_an_error_with_json_is_told_with_what_was_done(error, capfd):
     with pytest.raises(SystemExit) as end, ending(as_json=True) as command:
-        command.report = {"stages": {"train": {"steps": 3}}}
+        command.report = {"stages": {"train": {"steps": 3}}, "outputs": []}
         raise error
     out, said = capfd.readouterr()
     told = json.loads(out)
