@@ -29,6 +29,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,13 @@ class MemoryShortage(DprkitError):
 class MissingExtra(DprkitError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'dprkit[{extra}]'")
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """Raises MissingExtra for the first of the extra's modules that is not installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, extra)
 
 
 class ProcessError(DprkitError):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from dprkit.errors import InputError, MissingExtra, OutputError, SettingsError, reading
+from dprkit.errors import InputError, OutputError, SettingsError, reading
 from dprkit.manifests import read_manifest
 
 STREAM = "-"
@@ -25,13 +24,6 @@ class Plan(NamedTuple):
     """The artifact that it makes."""
     files: tuple[str, ...] = ()
     """Files that others may read one by one, in the folder or elsewhere."""
-
-
-def need_extra(extra: str, *modules: str) -> None:
-    """Raises MissingExtra for the first of the extra's modules that is not installed."""
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtra(module, extra)
 
 
 def check(plans: Mapping[str, Plan]) -> None:

@@ -15,10 +15,10 @@ import msgspec
 
 from dprkit.artifacts import draft
 from dprkit.drafts import Draft
-from dprkit.errors import FormatError, SettingsError
+from dprkit.errors import FormatError, SettingsError, need_extra
 from dprkit.integrity import Check
 from dprkit.pieces import Pieces
-from dprkit.plans import Plan, need_extra
+from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required

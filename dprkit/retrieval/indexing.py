@@ -10,10 +10,10 @@ import msgspec
 
 from dprkit.artifacts import draft
 from dprkit.drafts import Draft
-from dprkit.errors import DprkitError, InputError, MismatchError
+from dprkit.errors import DprkitError, InputError, MismatchError, need_extra
 from dprkit.files import lock
 from dprkit.manifests import Input, Manifest, is_artifact, read_manifest, write_manifest
-from dprkit.plans import Plan, need_extra
+from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.retrieval.lineage import here_now, input_path
 from dprkit.settings import IndexSettings, record_of, required

@@ -14,7 +14,7 @@ import msgspec
 from dprkit import plans
 from dprkit.artifacts import draft, look
 from dprkit.drafts import Draft
-from dprkit.errors import MemoryShortage, SettingsError
+from dprkit.errors import MemoryShortage, SettingsError, need_extra
 from dprkit.manifests import Manifest
 from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
@@ -95,9 +95,9 @@ def plan(settings: TrainSettings) -> plans.Plan:
     directory = required(settings.output_dir, "--output-dir", "output")
     settings = with_defaults(settings)
     if settings.lora_rank:
-        plans.need_extra("lora", "peft")
+        need_extra("lora", "peft")
     if settings.tensorboard:
-        plans.need_extra("tensorboard", "tensorboard")
+        need_extra("tensorboard", "tensorboard")
     names = {"valid": "valid_file", "corpus": "valid_corpus", "init": "init"}
     reads: dict[str, list[str]] = {}
     for name, path in inputs_of(settings).items():

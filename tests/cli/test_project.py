@@ -242,11 +242,9 @@ def test_a_data_file_that_no_stage_can_read_is_found_before_the_first_one(work, 
 
 @pytest.mark.parametrize("extra", ["onnxruntime", "ray", "pymilvus"])
 def test_a_missing_extra_is_found_before_the_first_stage(work, monkeypatch, extra):
-    from dprkit import plans
-    from dprkit.models.backends import onnx
+    from dprkit import errors
 
-    for module in (plans, onnx):
-        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     shutil.rmtree("runs")
     sets = {
         "onnxruntime": "encode-corpus.backend=onnx",

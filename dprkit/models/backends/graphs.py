@@ -25,11 +25,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dprkit.artifacts import draft
-from dprkit.errors import GateError, InputError, LockedError, OutputError
+from dprkit.errors import GateError, InputError, LockedError, OutputError, need_extra
 from dprkit.files import CACHE_ADVICE, cache_folder
 from dprkit.integrity import Check
 from dprkit.manifests import Input, is_artifact, read_manifest
-from dprkit.models.backends.onnx import OnnxEncoder, need
+from dprkit.models.backends.onnx import OnnxEncoder
 from dprkit.models.config import load_config
 from dprkit.models.encoders import Side
 from dprkit.progress import Run
@@ -128,7 +128,7 @@ def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run =
 
 
 def _make(wanted: _Wanted, place: Path, run: Run) -> None:
-    need("onnxruntime", "onnx", "onnxscript")
+    need_extra("onnx", "onnxruntime", "onnx", "onnxscript")
     Check(run.progress.note).artifact(wanted.retriever)
     settings = {"sides": wanted.sides, "int8": wanted.int8, "form": FORM}
     inputs = {"retriever": Input(os.path.realpath(wanted.retriever), wanted.identity)}

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from dprkit.errors import SettingsError
+from dprkit.errors import SettingsError, need_extra
 from dprkit.integrity import Check
 from dprkit.models.backends.graphs import find_graph, keep_graph
-from dprkit.models.backends.onnx import OnnxEncoder, need
+from dprkit.models.backends.onnx import OnnxEncoder
 from dprkit.models.config import load_config
 from dprkit.models.encoders import Encoders, Side
 from dprkit.models.tokens import Ids, load_tokens
@@ -52,7 +52,7 @@ def check_backend(backend: Backend, int8: bool, precision: str) -> None:
     if backend == "onnx" and precision != "fp32":
         raise SettingsError(f"--precision {precision} is for --backend torch; onnx has --int8")
     if backend == "onnx":
-        need("onnxruntime")
+        need_extra("onnx", "onnxruntime")
 
 
 def load_question_encoder(retriever: Path | str, check: Check | None = None) -> Encoders:
@@ -72,7 +72,7 @@ class OnnxEncoders(Encoders):
     batch_tokens = 512
 
     def __init__(self, retriever: Path | str, int8: bool = False, run: Run = Run()) -> None:
-        need("onnxruntime")
+        need_extra("onnx", "onnxruntime")
         self.retriever, self.int8, self.run = Path(retriever), int8, run
         self.config = load_config(retriever)
         super().__init__(load_tokens(self.retriever, self.config))

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dprkit.cores import thread_count
-from dprkit.errors import InputError, MissingExtra
+from dprkit.errors import InputError, need_extra
 from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids
+
+
+def runtime() -> Any:
+    """The module onnxruntime, without its telemetry, which writes to the home and to stderr.
+
+    Raises MissingExtra.
+    """
+    need_extra("onnx", "onnxruntime")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 class OnnxEncoder:
@@ -21,9 +34,7 @@ class OnnxEncoder:
 
         Raises MissingExtra, and InputError where onnxruntime cannot read the graph.
         """
-        need("onnxruntime")
-        import onnxruntime
-
+        onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
         # Left to itself it ties each thread to a core, and so do other processes: to the same ones.
         options.intra_op_num_threads = thread_count()
@@ -63,10 +74,3 @@ class OnnxEncoder:
             rows[row, : len(one)] = one
             mask[row, : len(one)] = 1
         return rows, mask
-
-
-def need(*modules: str) -> None:
-    """Raises MissingExtra for the first of the extra's modules that is not installed."""
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtra(module, "onnx")

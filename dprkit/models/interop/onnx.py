@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 import torch
 from torch import Tensor
 
-from dprkit.errors import MissingExtra
+from dprkit.errors import need_extra
+from dprkit.models.backends.onnx import runtime
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import hush, save_tokenizer
 from dprkit.models.interop.probes import Forward, check, sides_of
@@ -35,9 +35,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     """
     import yaml
 
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(module) is None:
-            raise MissingExtra(module, "onnx")
+    need_extra("onnx", "onnx", "onnxscript", "onnxruntime")
     worst = 0.0
     for side in sides_of(model, tokens):
         path = folder / f"{side.name}_encoder.onnx"
@@ -84,9 +82,7 @@ def write_graph(encoder: Encoder, path: Path) -> None:
 
 
 def _session(path: Path) -> Forward:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         given = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}

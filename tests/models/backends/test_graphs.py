@@ -9,10 +9,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from dprkit import errors
 from dprkit.errors import GateError, MissingExtra
 from dprkit.integrity import identify
 from dprkit.manifests import read_manifest
-from dprkit.models.backends import graphs, onnx
+from dprkit.models.backends import graphs
 from dprkit.models.backends.graphs import GRAPH, find_graph, keep_graph
 from dprkit.models.interop import onnx as export
 from tests.conftest import remade
@@ -130,7 +131,7 @@ def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch, e
 
 def test_the_extra_is_named_where_it_is_missing(retriever, monkeypatch):
     shutil.rmtree(retriever / ".backends")
-    monkeypatch.setattr(onnx, "find_spec", lambda module: None)
+    monkeypatch.setattr(errors, "find_spec", lambda module: None)
     with pytest.raises(MissingExtra, match=r"onnxruntime is not .*'dprkit\[onnx\]'"):
         keep_graph(retriever, "question")
 
