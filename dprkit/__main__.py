@@ -30,10 +30,11 @@ def _run() -> None:
     _settle_encoding()
     _settle_streams()
     stdout = sys.stdout
-    if sys.argv[1:] == ["--version"]:
-        sys.stdout.write(f"dprkit {__version__}\n")
-        return
     try:
+        if sys.argv[1:] == ["--version"]:
+            sys.stdout.write(f"dprkit {__version__}\n")
+            sys.stdout.flush()
+            return
         from dprkit.cli.app import UsageError, app
 
         _check_words()
@@ -50,6 +51,14 @@ def _run() -> None:
     except KeyboardInterrupt:  # before a command began
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)
+    except OSError as error:  # of a page of help; a command has told its own
+        from dprkit.cli.ending import let_go_of_stdout
+        from dprkit.errors import reason
+
+        let_go_of_stdout()
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"Error: output: {reason(error.errno) or error}\n")
+            sys.exit(1)
 
 
 def _settle_encoding() -> None:

@@ -11,8 +11,8 @@ a later run where to go on:
                                a half ──┘        .previous/ and progress.json, until the new one is
                                                  whole; a failure or --restart brings it back
 
-Where a manifest.json or progress.json cannot be read, nobody knows which files are dprkit's. Then
---restart moves what is in its way into a folder `aside-1`, and deletes nothing.
+Where a manifest.json or progress.json is lost or cannot be read, nobody knows which files are
+dprkit's. Then --restart moves what is in its way into a folder `aside-1`, and deletes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,7 +28,7 @@ from uuid import uuid4
 import msgspec
 
 from dprkit import leases
-from dprkit.drafts import Draft, move, remove, tidy
+from dprkit.drafts import Draft, free_name, move, remove, tidy
 from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError, writing
 from dprkit.files import TEMPORARY, appearing, lock, prune
 from dprkit.integrity import Check, identify, strangers
@@ -177,16 +176,11 @@ def _before(work: Draft) -> Manifest | ProgressRecord | None:
         except DamagedError:
             if not work.run.restart:
                 raise
-            work.record.aside = _free_name(directory)
+            work.record.aside = free_name(directory)
             return None
     if found and found.kind != kind:
         raise OutputError(f"{directory}: holds {found.kind}; choose another output for {kind}")
     return found
-
-
-def _free_name(directory: Path) -> str:
-    """The name of a folder for what is moved aside."""
-    return next(name for n in count(1) if not (directory / (name := f"aside-{n}")).exists())
 
 
 def _why_anew(work: Draft, before: Manifest) -> str:
@@ -298,7 +292,7 @@ def begin(work: Draft) -> None:
         run.progress.note(f"{directory}: made anew: {why}")
         tidy(directory, before.files)
         if strangers(directory, before):
-            work.record.aside = _free_name(directory)
+            work.record.aside = free_name(directory)
     if work.record.aside:
         _copy_aside(work)
     work.record.run = uuid4().hex
@@ -312,9 +306,7 @@ def begin(work: Draft) -> None:
 def _copy_aside(work: Draft) -> None:
     """Begin the folder of what is in the way with a copy of what could not be read."""
     directory, aside = work.directory, work.directory / work.record.aside
-    work.run.progress.warn(
-        f"{directory}: what is in the way is moved to {aside}; delete that when you do not need it"
-    )
+    work.tell_aside()
     for name in (MANIFEST, PROGRESS):
         if (directory / name).is_file():
             with appearing(aside / name) as file:
@@ -368,6 +360,6 @@ def _set_aside(directory: Path, names: list[str]) -> None:
     The manifest goes first. A run that is killed here is undone by the next one.
     """
     for name in names:
-        if (directory / name).exists():
+        if os.path.lexists(directory / name):
             move(directory, directory / PREVIOUS, name)
     prune(directory, names)

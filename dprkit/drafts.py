@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -72,21 +73,32 @@ class Draft:
         """Say which files or folders this run will make; `file` and `folder` do it themselves.
 
         Noted in progress.json, so that a later run can tell what a killed one left from what is
-        somebody else's. Raises OutputError for what is there and not this artifact's, unless the
-        record says where to put it.
+        somebody else's. What is there and not this artifact's is moved aside with --restart, and
+        else raises OutputError.
         """
         new = [name for name in names if name not in self.record.claimed]
         for name in new:
             if os.path.lexists(self.directory / name):
                 if not self.record.aside:
-                    raise OutputError(
-                        f"{self.directory / name}: already there and not made by dprkit; "
-                        "choose another output or move it away"
-                    )
+                    if not self.run.restart:
+                        raise OutputError(
+                            f"{self.directory / name}: already there and not made by dprkit; "
+                            "choose another output, or move it away, or aside with --restart"
+                        )
+                    self.record.aside = free_name(self.directory)
+                    self.tell_aside()
+                    self.save()
                 move(self.directory, self.directory / self.record.aside, name)
         if new:
             self.record.claimed.extend(new)
             self.save()
+
+    def tell_aside(self) -> None:
+        """Say where what is in the way goes."""
+        self.run.progress.warn(
+            f"{self.directory}: what is in the way is moved to "
+            f"{self.directory / self.record.aside}; delete that when you do not need it"
+        )
 
     @contextmanager
     def file(self, name: str, content: bool = True) -> Iterator[BinaryIO]:
@@ -221,6 +233,11 @@ def remove(directory: Path, names: Iterable[str]) -> None:
     for name in names:
         delete(directory / name)
         prune(directory, [name])
+
+
+def free_name(directory: Path) -> str:
+    """The name of a folder for what is moved aside."""
+    return next(name for n in count(1) if not (directory / (name := f"aside-{n}")).exists())
 
 
 def move(directory: Path, into: Path, name: str) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dprkit import checksums
@@ -154,8 +155,9 @@ def strangers(directory: Path, manifest: Manifest) -> list[Path]:
 
 
 def _files_in(folder: Path) -> Iterable[Path]:
-    with reading(folder):
+    with reading(folder), suppress(FileNotFoundError):
         return [path for path in folder.iterdir() if not path.is_dir()]
+    return []
 
 
 def is_whole(directory: Path, manifest: Manifest, name: str, again: bool = False) -> bool:

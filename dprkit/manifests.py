@@ -44,6 +44,17 @@ class Input(msgspec.Struct, frozen=True):
     """The way to it from the folder of what was made: it holds when a workspace is moved."""
 
 
+class Entries(dict[str, Any]):
+    """A part of a manifest. What it lacks, and a reader needs, is damage and no bug."""
+
+    def __init__(self, entries: Mapping[str, Any], path: Path, part: str) -> None:
+        super().__init__(entries)
+        self.path, self.part = path, part
+
+    def __missing__(self, name: str) -> Any:
+        raise _damaged(self.path, f"it has no {name!r} among its {self.part}")
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What an artifact is and where it came from. Nothing in it depends on the disk."""
 
@@ -120,7 +131,11 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
         raise _damaged(directory / MANIFEST, "its identity is not that of its files")
     if kind and manifest.kind != kind:
         raise InputError(f"{directory}: holds {manifest.kind}, not {kind}; name another folder")
-    return manifest
+    parts = {
+        part: Entries(getattr(manifest, part), directory / MANIFEST, part)
+        for part in ("settings", "inputs", "counts", "files")
+    }
+    return msgspec.structs.replace(manifest, **parts)
 
 
 def read_progress(directory: Path | str) -> ProgressRecord | None:

@@ -454,12 +454,36 @@ def test_an_artifact_is_not_made_of_itself(out, source):
 def test_a_foreign_file_in_the_way_is_refused_and_never_touched(out, source, name):
     (out / name).mkdir(parents=True)
     (out / name / "mine").write_text("mine")
-    for run in (Run(), Run(restart=True)):
-        with pytest.raises(OutputError, match=f"{name}: already there and not made by dprkit"):
-            make(out, source, run=run)
+    with pytest.raises(OutputError, match=f"{name}: already there and not made by dprkit"):
+        make(out, source)
     assert (out / name / "mine").read_text() == "mine"
     shutil.rmtree(out / name)
     make(out, source)
+
+
+@pytest.mark.parametrize("name", ["part-1", "sub/folder", "log"])
+def test_restart_moves_a_foreign_file_in_the_way_aside_and_a_failure_puts_it_back(
+    out, source, name
+):
+    (out / name).mkdir(parents=True)
+    (out / name / "mine").write_text("mine")
+    before = tree(out)
+    with (
+        pytest.raises(ZeroDivisionError),
+        draft(out, "copies", {}, {}, Run(restart=True)) as work,
+    ):
+        work.claim(name)
+        raise ZeroDivisionError
+    assert tree(out) == before
+    make(out, source, run=Run(restart=True))
+    assert (out / "aside-1" / name / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["settings", "inputs", "counts", "files"])
+def test_what_a_manifest_lacks_and_a_reader_needs_is_damage(out, source, part):
+    make(out, source)
+    with pytest.raises(DamagedError, match=f"manifest.json: damaged .*'nix' among its {part}"):
+        getattr(read_manifest(out), part)["nix"]
 
 
 def test_a_dangling_link_in_the_way_is_foreign_too(out, source, tmp_path):

@@ -110,7 +110,9 @@ class Lines(Progress):
 
 def amount(count: float, unit: str, digits: int = 0) -> str:
     """`count` with its unit: 1,234 rows, 307 MB."""
-    return size(count) if unit == "bytes" else f"{count:,.{digits}f} {unit}"
+    if unit == "bytes":
+        return size(count)
+    return f"{count:,.{digits}f} {unit.removesuffix('s') if count == 1 and not digits else unit}"
 
 
 def size(count: float) -> str:

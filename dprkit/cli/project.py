@@ -342,12 +342,13 @@ def _check(path: Path, source: list[Path] | None, as_json: bool, end: Ending) ->
     damaged = damage(path, manifest)
     size = sum(record.bytes for record in manifest.files.values())
     end.report = {"files": len(manifest.files), "bytes": size, "damaged": damaged, "outputs": []}
+    files = render.counted(len(manifest.files), "file")
     if not as_json:
         for line in damaged:
             sys.stdout.write(line + "\n")
-        sys.stdout.write(f"{len(manifest.files)} files of {size:,} bytes were read\n")
+        sys.stdout.write(f"{files} read: {size:,} bytes\n")
     if damaged:
-        raise GateError(f"{path}: {len(damaged)} files are damaged: {damaged[0]}")
+        raise GateError(f"{path}: {render.counted(len(damaged), 'damaged file')}: {damaged[0]}")
     if manifest.kind == "retriever":
         _check_probes(path, as_json, end)
     if source:

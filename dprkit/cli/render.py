@@ -62,6 +62,11 @@ def words(value: Any) -> str:
     return str(value)
 
 
+def counted(number: int, name: str) -> str:
+    """A number with what it counts, as in 1 file and 2,000 files."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
 def outputs(report: Any) -> None:
     """Say where what was made lies."""
     for path in report.outputs:
@@ -77,8 +82,7 @@ def selection(report: Any) -> None:
 def training(report: Any) -> None:
     losses = [f"{loss:.4f}" for loss in report.losses]
     course = f", loss {' -> '.join(dict.fromkeys([losses[0], losses[-1]]))}" if losses else ""
-    epochs = "1 epoch" if report.epochs == 1 else f"{report.epochs} epochs"
-    say(f"trained {epochs}, {report.steps} steps{course}")
+    say(f"trained {counted(report.epochs, 'epoch')}, {counted(report.steps, 'step')}{course}")
     if report.valid:
         before = report.valid_before or {}
         kept = f"step {report.best_step}" + ", the untrained weights" * report.untrained
@@ -89,7 +93,8 @@ def training(report: Any) -> None:
 
 
 def conversion(report: Any) -> None:
-    say(f"{report.kind} -> {report.to}, {report.dim} dimensions, {len(report.files)} files")
+    files = counted(len(report.files), "file")
+    say(f"{report.kind} -> {report.to}, {report.dim} dimensions, {files}")
     for line in report.mapped:
         say(f"  {line}")
 
@@ -97,16 +102,17 @@ def conversion(report: Any) -> None:
 def encoding(report: Any) -> None:
     if hasattr(report, "sample"):
         return _estimate(report)
-    shards = f"{report.shards} shards"
+    shards = counted(report.shards, "shard")
     if report.shards < report.of_shards:
         shards = f"{report.shards} of {report.of_shards} shards whole"
     reused = f", {report.reused:,} of them as they were" if report.reused else ""
-    say(f"{report.passages:,} passages{reused}, {report.dim} dimensions, {shards}")
+    say(f"{counted(report.passages, 'passage')}{reused}, {report.dim} dimensions, {shards}")
 
 
 def _estimate(report: Any) -> None:
     time = timedelta(seconds=round(report.whole_seconds))
-    say(f"{report.passages:,} passages, {report.dim} dimensions; by {report.sample} of them:")
+    passages = counted(report.passages, "passage")
+    say(f"{passages}, {report.dim} dimensions; by {report.sample} of them:")
     say(f"  {report.passages_per_second:,.1f} passages/s, {report.tokens_per_second:,.0f} tokens/s")
     say(f"  time    {time} on this machine alone")
     say(f"  disk    {size(report.disk_bytes)}")
@@ -114,9 +120,10 @@ def _estimate(report: Any) -> None:
 
 
 def importing(report: Any) -> None:
+    files = counted(report.files, "file")
     say(
-        f"{report.passages:,} vectors of {report.dim} dimensions from {report.files:,} files "
-        f"({', '.join(report.kinds)}), {report.shards} shards"
+        f"{report.passages:,} vectors of {report.dim} dimensions from {files} "
+        f"({', '.join(report.kinds)}), {counted(report.shards, 'shard')}"
     )
     if report.cosine is not None:
         say(f"those sampled are the retriever's: a cosine of {report.cosine:.4f} or more")
@@ -128,11 +135,13 @@ def exporting(report: Any) -> None:
 
 def indexing(report: Any) -> None:
     dimensions = f", {report.dim} dimensions" if report.dim else ""
-    say(f"{report.type} index of {report.passages:,} passages{dimensions}")
+    say(f"{report.type} index of {counted(report.passages, 'passage')}{dimensions}")
 
 
 def updating(report: Any) -> None:
-    say(f"{report.passages:,} passages: {report.added:,} added, {report.removed:,} removed")
+    say(
+        f"{counted(report.passages, 'passage')}: {report.added:,} added, {report.removed:,} removed"
+    )
 
 
 def tuning(report: Any) -> None:
@@ -155,18 +164,18 @@ def tuning(report: Any) -> None:
 
 
 def searching(report: Any) -> None:
-    found = f"{report.most:,}"
+    found = counted(report.most, "passage")
     if report.fewest < report.most:
         mean = report.passages / report.questions
-        found = f"{report.fewest:,} to {found} (on average {mean:,.1f})"
-    say(f"{report.questions:,} questions, {found} passages each")
+        found = f"{report.fewest:,} to {report.most:,} (on average {mean:,.1f}) passages"
+    say(f"{counted(report.questions, 'question')}, {found} each")
     if report.short:
         say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
 def evaluation(report: Any) -> None:
     """The table of metrics on stdout, with a bar for each share."""
-    lines = [f"{report.questions:,} questions"]
+    lines = [counted(report.questions, "question")]
     for name, shares in report.metrics.items():
         lines.append(f"\n{name.replace('_', ' ')}")
         for k, share in shares.items():

@@ -102,7 +102,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
             options = {key: given[key] for key in entry.options}
             settings, origins = recipe.stage(name, flags)
             if alone:
-                tell_fallback(recipe, origins.values())
+                decided = (key for key in fields if getattr(settings, key) != fields[key].default)
+                tell_fallback(recipe, map(origins.__getitem__, decided))
             if entry.instead and entry.instead(settings, options, given["as_json"]):
                 return
             check_outputs(settings, given["as_json"])
@@ -181,9 +182,12 @@ def check_outputs(settings: msgspec.Struct, as_json: bool) -> None:
 
 
 def tell_fallback(recipe: Recipe, origins: Iterable[str]) -> None:
-    """Say that the built-in recipe is in force where it decides anything, also with --quiet."""
-    decided = set(origins) - {"flag", "--set", "default"}
-    if recipe.fallback and any(not origin.startswith("replaced") for origin in decided):
+    """Say that the built-in recipe is in force, also with --quiet.
+
+    `origins`: where the values come from that are no defaults of dprkit.
+    """
+    decided = set(origins) - {"flag", "--set"}
+    if recipe.fallback and decided:
         outputs = f", with outputs in {recipe.workspace}" if "workspace" in decided else ""
         say(f"Using the built-in recipe {recipe.name!r}{outputs}: {looked_for()}")
 

@@ -515,7 +515,16 @@ def test_a_log_that_nobody_reads_does_not_stop_the_work(work):
 
 
 @pytest.mark.parametrize(
-    "command", [f"select-data {EXAMPLES} -o -", "index --json", "evaluate", "config show"]
+    "command",
+    [
+        f"select-data {EXAMPLES} -o -",
+        "index --json",
+        "evaluate",
+        "config show",
+        "--help",
+        "train --help",
+        "--version",
+    ],
 )
 def test_a_full_stdout_is_an_error(work, command):
     ran = bash(f"$DPRKIT {command} > /dev/full")

@@ -231,6 +231,31 @@ def test_restart_gets_out_of_damaged_progress(work, raw):
     assert "up to date" in call("index").stderr
 
 
+def test_restart_gets_out_of_a_lost_manifest(work):
+    (INDEX / "manifest.json").unlink()
+    assert "aside with --restart" in refused("index")
+    result = call("index", "--restart")
+    assert result.exit_code == 0, result.stderr
+    assert "what is in the way is moved to runs/dprkit/index/aside-1" in result.stderr
+    assert (INDEX / "aside-1/index.faiss").read_bytes() == (INDEX / "index.faiss").read_bytes()
+    assert "up to date" in call("index").stderr
+
+
+def test_a_folder_of_an_artifact_that_is_gone_is_made_again(work):
+    for words in (["train"], ["train", "--restart"]):
+        shutil.rmtree(MODEL / "question_encoder")
+        assert call(*words).exit_code == 0
+        assert "up to date" in call("train").stderr
+
+
+def test_a_link_that_leads_nowhere_in_the_place_of_a_file_is_replaced(work):
+    (INDEX / "index.faiss").unlink()
+    (INDEX / "index.faiss").symlink_to("/nowhere/index.faiss")
+    assert "index.faiss" in refused("search", "--questions", RUNS / "data/test.jsonl")
+    assert call("index").exit_code == 0
+    assert not (INDEX / "index.faiss").is_symlink()
+
+
 def test_a_restart_that_fails_puts_back_what_was_moved_aside(work):
     (INDEX / "manifest.json").write_bytes(b"")
     before = all_below(INDEX)

@@ -329,6 +329,13 @@ def test_nothing_is_said_where_the_built_in_recipe_decides_nothing(empty, tiny_e
     assert call("--version").stderr == call("train", "--help").stderr == ""
 
 
+def test_nothing_is_said_where_the_built_in_recipe_has_the_defaults(empty):
+    assert call("run", "--recipe", "tiny", "--quiet", "--set", "train.max_epochs=0").exit_code == 0
+    words = ["--index", "runs/tiny/index", "--questions", "runs/tiny/data/test.jsonl"]
+    result = call("evaluate", *words, "--output-dir", "own", "--quiet")
+    assert (result.exit_code, result.stderr, result.stdout) == (0, "", "")
+
+
 def test_run_without_a_recipe_is_refused_and_makes_nothing(empty):
     result = call("run")
     assert (result.exit_code, result.stdout, os.listdir()) == (1, "", [])
