@@ -11,6 +11,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -20,8 +23,7 @@ def held() -> Iterator[None]:
         yield  # Python runs handlers in the main thread only
         return
     arrived: list[tuple[int, FrameType | None]] = []
-    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     own = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in own:
         signal.signal(number, lambda number, frame: arrived.append((number, frame)))
@@ -34,10 +36,22 @@ def held() -> Iterator[None]:
             own[number](number, frame)
 
 
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Signals wait for the end of the block; for a process that is started in it, they wait until
+    it calls `leave_signals_to_parent`, so that none comes while Python is starting there."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_signals_to_parent() -> None:
     """Ignore what a terminal sends to the parent and to this process alike."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def die_with_parent() -> None:

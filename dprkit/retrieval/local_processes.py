@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from dprkit.cores import shared_among, thread_count
 from dprkit.errors import DprkitError, ProcessError
-from dprkit.interrupts import die_with_parent, leave_signals_to_parent
+from dprkit.interrupts import blocked, die_with_parent, leave_signals_to_parent
 from dprkit.progress import Note
 
 T = TypeVar("T")
@@ -75,7 +75,8 @@ class _Other:
         self.name = f"process {rank + 1} of {size}"
         self.pipe, its = context.Pipe()
         self.process = context.Process(target=_run, args=(work, rank, size, its), daemon=True)
-        self.process.start()
+        with blocked():
+            self.process.start()
         its.close()
 
     def hear(self) -> Any:

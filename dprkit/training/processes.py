@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from dprkit.cores import shared_among
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
-from dprkit.interrupts import die_with_parent, leave_signals_to_parent
+from dprkit.interrupts import blocked, die_with_parent, leave_signals_to_parent
 from dprkit.progress import SILENT, Progress, Run
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def launch(stage: Callable[[Any, Run], T], settings: Any, run: Run, size: int) -
         for rank in range(size)
     ]
     try:
-        with shared_among(size):
+        with shared_among(size), blocked():
             for process in ranks:
                 process.start()
         far.close()
@@ -293,6 +293,8 @@ def _rank(*task: Any) -> None:
     except SystemExit as end:
         leave(code_of(end))
     except BaseException:
+        if _stopped:  # a library may make another error of the signal
+            leave(EXIT_TERMINATED)
         traceback.print_exc()
         leave(1)
     leave(0)
@@ -309,6 +311,7 @@ def _take_part(
 ) -> None:
     """One process of the group; the first one talks to the parent."""
     die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _terminated)
     leave_signals_to_parent()  # it sends SIGTERM
     os.environ |= {
         "RANK": str(rank),
@@ -318,7 +321,6 @@ def _take_part(
         "MASTER_PORT": str(port),
     }
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _terminated)
     if rank:
         pipe.close()
     if rank == 0:
@@ -339,5 +341,10 @@ def _take_part(
         pipe.send(answer)
 
 
+_stopped: list[int] = []
+"""The signal that this process was sent, if any."""
+
+
 def _terminated(number: int, frame: object) -> None:
+    _stopped.append(number)
     raise Terminated

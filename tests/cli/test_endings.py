@@ -359,6 +359,22 @@ def test_a_signal_to_a_group_of_processes_is_told_in_one_line(work, number):
     assert said.endswith("; run the same command again to go on.\n")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("later", [0.0, 0.3, 1.0])
+def test_a_signal_to_a_group_that_is_just_starting_is_told_in_one_line(work, later):
+    """Python itself would end in a traceback while it starts."""
+    words = ["train", "--num-processes", "2", "--max-epochs", "200", "--output-dir", "out", "-q"]
+    with subprocess.Popen(
+        [*DPRKIT, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: len(children.read_text().split()) >= 2)
+        time.sleep(later)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "Interrupted.\n")
+
+
 KILLS = {
     "a checkpoint is removed": pytest.param("shutil.rmtree", "out/checkpoint-0"),
     "the model card is written": pytest.param("open", "README.md"),
