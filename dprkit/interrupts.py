@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -40,6 +41,7 @@ def held() -> Iterator[None]:
 def blocked() -> Iterator[None]:
     """Signals wait for the end of the block; for a process that is started in it, they wait until
     it calls `leave_signals_to_parent`, so that none comes while Python is starting there."""
+    resource_tracker.ensure_running()  # when it starts, it lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -297,7 +297,7 @@ def _tell(
             warn(f"{file.path}: {file.dropped} rows without a positive are left out ({places})")
     if rows < (settings.batch_size or 1):
         warn(
-            f"{rows} rows are fewer than the batch of {settings.batch_size}: each batch is smaller"
+            f"fewer rows than a batch has ({rows} of {settings.batch_size}): each batch is smaller"
         )
     for line in notes:
         warn(line)
@@ -309,7 +309,7 @@ def _tell(
     if valid:
         note(f"training on {rows} examples, validating on {len(valid)}")
         if shared := _shared_questions(plan.mixture, valid):
-            warn(f"{shared} validation questions are training questions too")
+            warn(f"validation questions that are training questions too: {shared}")
     else:
         why = "--valid-every never" if settings.valid_file else "no --valid-file"
         note(f"training on {rows} examples without validation ({why})")
