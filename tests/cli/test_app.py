@@ -535,7 +535,7 @@ def test_info_prints_figures_as_words(work):
     assert not set("{}[]()'") & set(counts)
     assert re.search(r"^  losses: \d\.\d{1,3}, \d\.\d{1,3}$", counts, re.MULTILINE)
     assert re.search(r"^  valid: questions 8, .*loss \d\.\d{1,3}, ", counts, re.MULTILINE)
-    command = re.search(r"^made by dprkit [\d.]+: (dprkit .*)$", shown, re.MULTILINE)
+    command = re.search(r"^made by dprkit [\d.]+: (dprkit.*)$", shown, re.MULTILINE)
     assert command
 
 
