@@ -308,7 +308,7 @@ def test_a_stopped_stage_run_again_ends_with_the_same_bytes(name, forked, work):
         process = forked(*words, "--output-dir", "out", said=said)
         until(lambda least=least: done("out") >= least)
         os.kill(process.pid, number)
-        process.join(30)
+        process.join(60)
         assert process.exitcode == code
         lines = said.read_text().splitlines()
         assert (line is None) or lines[-1] == line
