@@ -93,6 +93,7 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
         problem, code = f"Error: {' '.join(problem.split())}", error.exit_code
     elif named := foreign(error):
         problem = f"Error: {' '.join(named.split())}"
+        _let_go_if_full()
     else:
         traceback.print_exception(error)
         problem, code = "This is a bug in dprkit; please report it with the lines above.", EXIT_BUG
@@ -111,6 +112,14 @@ def _how_to_go_on(end: Ending) -> str:
             same = "the same command without --restart" if end.restart else "the same command again"
             return f"; run {same} to go on."
     return "."
+
+
+def _let_go_if_full() -> None:
+    """What a full stdout did not take would fail again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        let_go_of_stdout()
 
 
 def let_go_of_stdout() -> None:
