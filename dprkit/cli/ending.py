@@ -90,9 +90,9 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
         number = arrived[0] if arrived else raised
         problem, code = SIGNALS[number][1] + _how_to_go_on(end), 128 + number
     elif isinstance(error, DprkitError):
-        problem, code = f"Error: {' '.join(problem.split())}", error.exit_code
+        problem, code = f"Error: {_line(problem)}", error.exit_code
     elif named := foreign(error):
-        problem = f"Error: {' '.join(named.split())}"
+        problem = f"Error: {_line(named)}"
         _let_go_if_full()
     else:
         traceback.print_exception(error)
@@ -104,6 +104,12 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
             render.as_json(render.json_of(told, time.perf_counter() - end.begin))
             sys.stdout.flush()
     sys.exit(code)
+
+
+def _line(problem: str) -> str:
+    """A problem in one line; a word that no reader needs whole, such as a value, is cut."""
+    words = (word if len(word) <= 300 else f"{word[:200]}…" for word in problem.split())
+    return " ".join(words)
 
 
 def _how_to_go_on(end: Ending) -> str:

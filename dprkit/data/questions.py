@@ -8,9 +8,12 @@ from __future__ import annotations
 import ast
 import csv
 import re
+import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from contextlib import suppress
+from io import StringIO
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -59,11 +62,18 @@ def read_questions(path: Path | str) -> Iterator[Question]:
 
     A question without an id of its own gets its number, counted from 0.
     """
-    source = open_source(path)
+    found = None
+    for found in _questions(open_source(path)):
+        yield found
+    if found is None:
+        raise FormatError(path, 1, "holds no question; name the file of the questions")
+
+
+def _questions(source: Source) -> Iterator[Question]:
     if source.first in (b"[", b"{"):
         return _json_questions(source)
     line, lines = first_line(source)
-    if header := _header(line, path):
+    if header := _header(line, source.path):
         return _table_questions(Table(source, header, islice(lines, 1, None)))
     if _is_id_and_question(line):
         return _table_questions(Table(source, Form(("id", "question"), "question"), lines))
@@ -152,9 +162,13 @@ def _table_questions(table: Table) -> Iterator[Question]:
         )
 
 
+_LISTS = ("[", "(", "{", "array(")
+"""How the lists of Python and of other libraries begin; only those of texts are read."""
+
+
 def _listed(text: str, path: Path | str, line: int) -> tuple[str, ...]:
     """What a cell lists: a Python list of texts, or one text, or nothing."""
-    if text[:1] in ("[", "("):
+    if text.startswith(_LISTS):
         return _literal(text, path, line)
     return (text,) if text.strip() else ()
 
@@ -166,6 +180,9 @@ _CSV_ROW = re.compile(
     r'|.*\?"?(?:[,;]\S|,$)'  # a question mark right before a delimiter
     r'|.*\S,"(?:[^"]|"")*"$'  # a quoted cell at the end
 )
+
+
+_TREC = re.compile(r"\S+\s+(?:Q0|0)\s+\S+\s+-?\d+(?:\s+\S+\s+\S+)?\s*$")
 
 
 def _line_questions(path: Path | str, lines: Iterator[Row]) -> Iterator[Question]:
@@ -196,6 +213,9 @@ def _plain(line: str, path: Path | str, number: int) -> str:
     refuse_carriage_return(line, path, number)
     if "\0" in line:
         raise FormatError(path, number, "a byte 0: no file of text")
+    if _TREC.match(line):
+        problem = "a line of a TREC run or of judgements, not a question"
+        raise FormatError(path, number, problem)
     if _CSV_ROW.match(line):
         raise _comma_separated(path, number)
     return line.strip()
@@ -222,11 +242,22 @@ def _cells(line: str, path: Path | str, number: int) -> list[str]:
         raise FormatError(path, number, f"broken quotes: {error}") from None
 
 
+def _lacks_comma(text: str) -> bool:
+    """Whether two strings stand side by side, as numpy writes a list; Python joins them."""
+    if not re.search(r"""['"]\s*['"]""", text):
+        return False
+    with suppress(tokenize.TokenError, SyntaxError):
+        kinds = [token.type for token in tokenize.generate_tokens(StringIO(text).readline)]
+        strings = [kind for kind in kinds if kind not in (tokenize.NL, tokenize.NEWLINE)]
+        return (tokenize.STRING, tokenize.STRING) in pairwise(strings)
+    return False
+
+
 def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
     """The strings of a Python list, read as data: nothing in the file is run."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of '\\d', which regular expressions have
-            value = ast.literal_eval(text)
+            value = None if _lacks_comma(text) else ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
     if not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):

@@ -5,11 +5,14 @@ The signatures are those that the formats' own descriptions give (and `man 5 mag
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 HEAD = 512
 """Bytes that are looked at."""
+LFS = b"version https://git-lfs"
+"""How the file begins that stands in a clone for one that was not fetched."""
 
 _PANDAS = "python3 -c \"import pandas; pandas.read_{}({}).to_json('rows.jsonl', orient='records', lines=True)\""  # noqa: E501
 _SAVE = "save its rows as jsonl"
@@ -45,7 +48,7 @@ _SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"GIF87a", "a GIF image", "name the file with the data"),
     (b"GIF89a", "a GIF image", "name the file with the data"),
     (b"\x7fELF", "a program", "name the file with the data"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data", "fetch it: git lfs pull"),
+    (LFS, "a pointer of Git LFS, not the data", "fetch it: git lfs pull"),
     *(
         (bytes((0x80, protocol)), "a pickle", f"it is not read, as it can run code; {_SAVE}")
         for protocol in (2, 3, 4, 5)
@@ -55,7 +58,8 @@ _SIGNATURES: list[tuple[bytes, str, str]] = [
         for start in (b"(lp0\n", b"(dp0\n", b"ccopy_reg\n", b"c__builtin__\n")
     ),
 ]
-_MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "XML"))
+_PAGE = re.compile(rb"<!doctype html|<html|<head", re.IGNORECASE)
+_MARKUP = re.compile(rb"<\?xml|<!--|<[a-z][^<>]*>[ \t\r]*[\n<]", re.IGNORECASE)
 _UTF16, _UTF32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 
 
@@ -74,11 +78,10 @@ def foreign_kind(head: bytes, path: Path | str) -> str:
     for start, what, way_out in _SIGNATURES:
         if head.startswith(start):
             return f"{what}; " + way_out.replace("{}", name).replace("{py}", repr(given))
-    start = head.lstrip()[:20].lower()
-    for sign, what in _MARKUP:
-        if start.startswith(sign):
-            return f"{what}; fetch the data itself (a server's error page is often saved like this)"
-    return ""
+    start = head.lstrip()
+    if _PAGE.match(start):
+        return "an HTML page; fetch the data itself (a server's error page is often saved like it)"
+    return f"XML, or markup like it; {_SAVE}" if _MARKUP.match(start) else ""
 
 
 def _utf16_without_mark(head: bytes) -> str:

@@ -28,6 +28,7 @@ AHEAD = 10_000
 
 _CLOSED = re.compile(r'"(?:[^"]|"")*"')
 _NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
+_EXCEL = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 _AS_CHARACTERS = (
     "if quotes are characters there, put every cell in quotes: "
     r"""sed 's/"/""/g; s/[^\t]*/"&"/g' FILE > quoted.tsv"""
@@ -228,6 +229,9 @@ def first_line(source: Source) -> tuple[str, Iterator[Row]]:
     lines = read_all_lines(source)
     row = next(row for row in lines if row.raw.strip())
     line = decode(row.raw, source.path, row.where).removesuffix("\r")
+    if _EXCEL.fullmatch(line):
+        problem = f"Excel's line {line}, which is no header; take it out: sed 1d FILE > rows.csv"
+        raise FormatError(source.path, row.where, problem)
     return line, chain((row,), lines)
 
 

@@ -147,10 +147,11 @@ def _plain(text: str | Passage, config: RetrieverConfig) -> Any:
     """A text as a library is given it: the prompt is the library's own to put before it."""
     if isinstance(text, str):
         return text
+    passage = text.text.strip()  # as Tokens does; byte-level tokenizers see a space at the end
     if config.title_join == "pair":
-        return text.title, text.text
+        return text.title, passage
     title = "" if config.title_join == "none" else text.title + config.title_join
-    return title + text.text
+    return title + passage
 
 
 # --- sentence-transformers ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from dprkit.data.signatures import LFS
 from dprkit.errors import FormatError, InputError, loading, reading
 from dprkit.models.checkpoints import hush, load_transformer, whole
 from dprkit.models.interop.pickled import read_torch_file
@@ -59,6 +60,7 @@ def json_in(folder: Path, name: str) -> dict[str, Any]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What config.json says. Raises InputError for what dprkit would read otherwise than meant."""
+    _refuse_pointers(folder)
     config = json_in(folder, CONFIG)
     if (folder / ADAPTER).is_file():
         raise InputError(
@@ -75,6 +77,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: holds a {kind} model; encoders only")
     _check_code(folder, config)
     return config
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Refuse a folder of a clone that has not fetched its large files."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(LFS):
+            raise InputError(f"{path}: a pointer of Git LFS, not the data; fetch it: git lfs pull")
 
 
 def _check_code(folder: Path, config: dict[str, Any]) -> None:
@@ -117,6 +126,7 @@ def config_in(folder: Path) -> Any:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The tensors of a Hugging Face folder, in one file or several, by their names."""
+    _refuse_pointers(folder)
     for name in (SAFETENSORS, TORCH):
         index = folder / f"{name}.index.json"
         names = {name}

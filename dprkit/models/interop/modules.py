@@ -145,6 +145,9 @@ class Module(NamedTuple):
 def read_rows(folder: Path) -> list[dict[str, Path]]:
     """The folder of each module by its kind: one row for both sides, or questions and passages."""
     entries = read_json(folder / MODULES, list[ModuleEntry])
+    if len({entry.name for entry in entries}) < len(entries):
+        # sentence-transformers keeps the last of those that share a name
+        raise InputError(f"{folder / MODULES}: two of its modules have the same name; name each")
     modules = [_module(entry.type, folder, entry.path) for entry in entries]
     if not modules or modules[0].kind != "Router":
         return [_checked(modules, folder)]
@@ -213,14 +216,15 @@ def read_pooling(folder: Path) -> tuple[str, bool]:
     return POOLINGS[modes[0]], said.include_prompt
 
 
-def check_dense(folder: Path) -> None:
-    """Raises InputError where a Dense is more than a linear projection of the vector."""
-    said = read_known(folder / "config.json", DenseFile)
+def read_dense(folder: Path) -> DenseFile:
+    """A linear projection of the vector. Raises InputError for a Dense that is more than that."""
+    said: DenseFile = read_known(folder / "config.json", DenseFile)
     activation = said.activation_function
     what = "a residual" if said.use_residual else activation.rpartition(".")[2]
     if said.use_residual or not activation.startswith("torch.") or what != "Identity":
         raise InputError(f"{folder}: its Dense has {what}; only a linear one is supported")
     _check_place(said, folder)
+    return said
 
 
 def check_normalize(folder: Path) -> None:
@@ -245,6 +249,8 @@ def read_folder(folder: Path) -> FolderFile:
             f"{path}: truncate_dim {said.truncate_dim} cuts its vectors, which is not supported; "
             "take the key out of the file to have all dimensions"
         )
+    if said.default_prompt_name not in (None, QUERY, DOCUMENT, *said.prompts):
+        raise InputError(f"{path}: its default prompt {said.default_prompt_name!r} is none of its")
     return said
 
 

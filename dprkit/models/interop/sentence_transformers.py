@@ -25,9 +25,9 @@ from dprkit.models.interop.modules import (
     QUERY,
     ROUTER,
     FolderFile,
-    check_dense,
     check_normalize,
     prompts_of,
+    read_dense,
     read_folder,
     read_pooling,
     read_rows,
@@ -106,8 +106,6 @@ def _rows(folder: Path) -> list[Row]:
 def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
     """Read a row. `towers` holds the transformers that an earlier row has read."""
     pooling, include_prompt = read_pooling(folders["Pooling"])
-    if "Dense" in folders:
-        check_dense(folders["Dense"])
     if "Normalize" in folders:
         check_normalize(folders["Normalize"])
     base = folders["Transformer"]
@@ -135,12 +133,18 @@ def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
 
 def _dense(folder: Path) -> dict[str, Tensor]:
     """The projection of a Dense module."""
-    weights = read_weights(folder)
+    said, weights = read_dense(folder), read_weights(folder)
     weight = weights.get("linear.weight")
-    strange = weights.keys() - {"linear.weight", "linear.bias"}
-    if weight is None or weight.dim() != 2 or strange:
-        raise InputError(f"{folder}: holds {', '.join(sorted(weights))}; no Dense")
-    return {"weight": weight, "bias": weights.get("linear.bias", weight.new_zeros(len(weight)))}
+    wanted = {"linear.weight", "linear.bias"} if said.bias else {"linear.weight"}
+    if weight is None or weight.dim() != 2 or weights.keys() != wanted:
+        raise InputError(f"{folder}: holds {', '.join(sorted(weights))}; no Dense as it says")
+    width, dim = weight.shape
+    if said.in_features not in (None, dim) or said.out_features not in (None, width):
+        raise InputError(
+            f"{folder}: its weights make {width} dimensions of {dim}, its config.json says "
+            f"{said.out_features} of {said.in_features}"
+        )
+    return {"weight": weight, "bias": weights.get("linear.bias", weight.new_zeros(width))}
 
 
 # --- writing --------------------------------------------------------------------------------------
