@@ -243,13 +243,22 @@ def _cells(line: str, path: Path | str, number: int) -> list[str]:
 
 
 def _lacks_comma(text: str) -> bool:
-    """Whether two strings stand side by side, as numpy writes a list; Python joins them."""
-    if not re.search(r"""['"]\s*['"]""", text):
+    """Whether strings stand apart without a comma, as in numpy's lists; Python would join them.
+
+    Those that touch are meant to be joined: DPR's own files have 'it''s'.
+    """
+    if not re.search(r"""['"]\s+['"]""", text):
         return False
     with suppress(tokenize.TokenError, SyntaxError):
-        kinds = [token.type for token in tokenize.generate_tokens(StringIO(text).readline)]
-        strings = [kind for kind in kinds if kind not in (tokenize.NL, tokenize.NEWLINE)]
-        return (tokenize.STRING, tokenize.STRING) in pairwise(strings)
+        tokens = [
+            token
+            for token in tokenize.generate_tokens(StringIO(text).readline)
+            if token.type not in (tokenize.NL, tokenize.NEWLINE)
+        ]
+        return any(
+            one.type == after.type == tokenize.STRING and one.end != after.start
+            for one, after in pairwise(tokens)
+        )
     return False
 
 

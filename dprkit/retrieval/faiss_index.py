@@ -56,17 +56,22 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     if choice.reason:
         work.run.progress.note(choice.reason)
     lists = lists_of(index)
-    if not index.is_trained:
-        index = _trained(work, index, embeddings, settings)
-    refuse_distorting(index, choice.factory, "--type")
-    if choice.type not in NAMED:
-        refuse_misfit(index, choice.factory, spread_sample(embeddings, min(BITE, embeddings.count)))
     try:
+        if not index.is_trained:
+            index = _trained(work, index, embeddings, settings)
+        refuse_distorting(index, choice.factory, "--type")
+        if choice.type not in NAMED:
+            sample = spread_sample(embeddings, min(BITE, embeddings.count))
+            refuse_misfit(index, choice.factory, sample)
         faiss_parts.write(work, index, embeddings)
     except RuntimeError as error:
+        work.state.clear()
         raise SettingsError(
             f"--type: FAISS does not fill {choice.factory!r}: {reason_of(error)}; take another"
         ) from None
+    except (SettingsError, InputError):
+        work.state.clear()  # no later run can go on with this type
+        raise
     return {
         "type": choice.type,
         "factory": choice.factory,
@@ -89,8 +94,8 @@ def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSet
         return faiss.read_index(str(work.directory / TRAINED))
     size = sample_for(lists_of(index), settings, embeddings.count)
     work.run.progress.note(f"training on {size:,} of {embeddings.count:,} vectors")
-    _prepare(index)
     try:
+        _prepare(index)
         with reproducible(index):
             index.train(spread_sample(embeddings, size))
     except RuntimeError as error:
@@ -111,6 +116,7 @@ def _prepare(index: Any) -> None:
     import faiss
 
     from dprkit.retrieval.faiss_parts import inner
+    from dprkit.retrieval.faiss_transforms import nested, transforms
     from dprkit.retrieval.faiss_types import ivf_of
 
     ivf = ivf_of(index)
@@ -121,8 +127,16 @@ def _prepare(index: Any) -> None:
             ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
     if hasattr(inner(index), "do_polysemous_training"):
         inner(index).do_polysemous_training = False  # for Hamming distances; takes minutes
-    if hasattr(inner(index), "pq"):
-        inner(index).pq.cp.min_points_per_centroid = 1
+    for part in nested(index):
+        for name in ("pq", "rq"):
+            if hasattr(part, name):
+                getattr(part, name).cp.min_points_per_centroid = 1
+    for transform in transforms(index):
+        if isinstance(transform, faiss.OPQMatrix):
+            # what it makes for itself otherwise, but for the warnings, one for each cluster
+            transform.own = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
+            transform.pq = transform.own
+            transform.pq.cp.min_points_per_centroid = 1
 
 
 def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:

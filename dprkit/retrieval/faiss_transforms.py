@@ -28,7 +28,7 @@ def refuse_distorting(index: Any, factory: str, flag: str) -> None:
     To approximate them is no fault. Of a matrix that is not trained yet only the shift is known;
     it is asked again when it is.
     """
-    for transform in _transforms(index):
+    for transform in transforms(index):
         if not _keeps_inner_products(transform):
             raise SettingsError(
                 f"{flag}: {factory!r} moves or scales the vectors before it compares them "
@@ -39,7 +39,7 @@ def refuse_distorting(index: Any, factory: str, flag: str) -> None:
 
 def refuse_distorted(index: Any, path: object) -> None:
     """Raise InputError where `index`, which an earlier dprkit built, moves or scales vectors."""
-    for transform in _transforms(index):
+    for transform in transforms(index):
         if not _is_linear(transform):
             raise InputError(
                 f"{path}: moves or scales the vectors before it compares them "
@@ -69,20 +69,25 @@ def refuse_misfit(index: Any, factory: str, sample: np.ndarray) -> None:
         )
 
 
-def _transforms(index: Any) -> Iterator[Any]:
+def transforms(index: Any) -> Iterator[Any]:
     """The transforms that `index` puts a question through, wherever they are in it."""
     import faiss
 
+    for part in nested(index):
+        if isinstance(part, faiss.IndexPreTransform):
+            for number in range(part.chain.size()):
+                yield faiss.downcast_VectorTransform(part.chain.at(number))
+
+
+def nested(index: Any) -> Iterator[Any]:
+    """`index` and the indexes that it is made of."""
+    import faiss
+
     index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        for number in range(index.chain.size()):
-            yield faiss.downcast_VectorTransform(index.chain.at(number))
-        yield from _transforms(index.index)
-    elif isinstance(index, faiss.IndexRefine):
-        yield from _transforms(index.base_index)
-        yield from _transforms(index.refine_index)
-    elif isinstance(index, faiss.IndexIDMap):
-        yield from _transforms(index.index)
+    yield index
+    for name in ("index", "base_index", "refine_index"):
+        if hasattr(index, name):
+            yield from nested(getattr(index, name))
 
 
 def _keeps_inner_products(transform: Any) -> bool:

@@ -23,6 +23,8 @@ class DenseIndex(Protocol):
 
     count: int
     """Passages in it."""
+    dim: int
+    """The width of its vectors."""
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.

@@ -145,6 +145,7 @@ class MilvusIndex:
             _made_from(Path(directory) / IDENTITIES),
         )
         self.count = int(self.manifest.counts["passages"])
+        self.dim = int(self.manifest.counts["dim"])
         self.collection = Collection(place)
         self.collection.open(self.count)
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dprkit.errors import InputError, SettingsError
+from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.integrity import Check
 from dprkit.records import Hit, Question, Ranking
 from dprkit.retrieval.corpus import Corpus
@@ -66,6 +66,11 @@ class Dense:
             question = questions[bad[0]]
             raise InputError(
                 f"{self.retriever_path}: the vector of {question!r} is no number (NaN)"
+            )
+        if vectors.shape[1] != self.index.dim:
+            raise MismatchError(
+                f"{self.retriever_path}: gives vectors of {vectors.shape[1]} dimensions, and the "
+                f"index is of {self.index.dim}; name the retriever that made it with --retriever"
             )
         return self.index.search(vectors, topk, allowed)
 

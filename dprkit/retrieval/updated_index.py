@@ -34,6 +34,7 @@ class UpdatedIndex:
         self.base, self.base_rows, self.removed = base, base_rows, removed
         self.added, self.exact_base = added, exact_base
         self.count = base.count - len(removed) + (added.count if added else 0)
+        self.dim = base.dim
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.

@@ -204,6 +204,8 @@ FOREIGN = [
     (b"SQLite format 3\0\x10", "an SQLite database; save its table as jsonl or csv"),
     (b"%PDF-1.7\n", "a PDF document; take the text out of it first"),
     (b"\n<!DOCTYPE html>\n<html>", "an HTML page; fetch the data itself"),
+    (b"<top>\n<num> Number: 301\n</top>\n", "XML, or markup like it; save its rows as jsonl"),
+    (b'<topics task="x"><topic number="1"/>', "XML, or markup like it"),
     ("\ufeffwho\nwhat\n".encode("utf-16-le"), "UTF-16 text; convert it: iconv"),
     ("who wrote\nwhat\n".encode("utf-16-be"), "iconv -f utf-16be -t"),
     (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),

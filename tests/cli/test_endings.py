@@ -49,6 +49,11 @@ def test_the_tree_of_errors_at_the_top_of_its_module_is_whole():
 ENDS = {
     "nothing": (None, 0, ""),
     "the user's error": (errors.InputError("a: no\nsuch  file"), 1, "Error: a: no such file\n"),
+    "a long value": (
+        errors.InputError(f"a: {'x' * 5000} will not do, {'y' * 300} will"),
+        1,
+        f"Error: a: {'x' * 200}… will not do, {'y' * 300} will\n",
+    ),
     "a gate": (errors.GateError("below"), 3, "Error: below\n"),
     "a lock": (errors.LockedError("held"), 75, "Error: held\n"),
     "a full disk": (

@@ -98,6 +98,12 @@ def test_an_id_and_a_question_without_a_header_are_ms_marcos(tmp_path: Path) -> 
         ("question,answer\n,me\n", 2, "lacks a question"),
         ("question,answer,question\nwho,me,what\n", 1, "the header names question 2 times"),
         ("question,answers\nwho,\"[open('x')]\"\n", 2, "the answers are no Python list"),
+        ("question,answers\nwho,\"['me' 'you']\"\n", 2, "the answers are no Python list"),
+        ("question,answers\nwho,\"array(['me'], dtype=object)\"\n", 2, "no Python list"),
+        ("question,answers\nwho,\"{'text': ['me']}\"\n", 2, "no Python list"),
+        ("sep=;\nquestion;answer\nwho;me\n", 1, "Excel's line sep=;, which is no header"),
+        ("question,answer\n", 1, "holds no question"),
+        ("[]", 1, "holds no question"),
         ('question,answer\n"who" x,me\n', 2, "broken quotes"),
         ("a b\tc d\te f\n", 1, "need a header such as id<tab>question<tab>answers"),
         ("who\tme\n", 1, "the answers are no Python list of strings: me"),
@@ -136,8 +142,16 @@ def test_a_comma_csv_without_a_header_is_never_plain_lines(tmp_path: Path, text:
 
 
 @pytest.mark.parametrize(
+    "line", ["q1 Q0 d1 1 3.5 tag", "1 0 d1 1", "1\t0\td1\t1", "q1  Q0 d 2 -0.5e3 t"]
+)
+def test_a_line_of_a_trec_run_or_of_judgements_is_no_question(tmp_path: Path, line: str) -> None:
+    refusal(save(tmp_path, f"{line}\n"))
+
+
+@pytest.mark.parametrize(
     "lines",
     [
+        ["<b> is what in HTML?", "in 1 0 what 1 is it"],
         ["who wrote it, and when?", "who, then?", "where, when, why?"],
         ['"Who" said it?', 'what does "a, b" mean?', '"Hamlet", who wrote it?'],
         ["1,000 people or 2,000?", "who is a,b"],

@@ -14,6 +14,7 @@ import gzip
 import io
 import json
 import lzma
+import warnings
 from typing import Any
 
 csv.field_size_limit(1 << 30)
@@ -141,7 +142,8 @@ def questions(data: bytes) -> list[list[Row]]:
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
     plain = [(line.strip(), ()) for line in lines]
     tables = [[_answered(row) for row in rows] for rows in _tables(text)]
-    return [plain, *tables, *[table[1:] for table in tables]]
+    alone = [[(row[0], ()) for row in rows[1:]] for rows in _tables(text)]  # beside other columns
+    return [plain, *tables, *[table[1:] for table in tables], *alone]
 
 
 def _question(row: dict[str, Any]) -> Row:
@@ -160,7 +162,8 @@ def _answered(row: list[str]) -> Row:
     if len(row) != 2:
         return tuple(row)
     try:
-        return row[0], _strings(ast.literal_eval(row[1]))
+        with warnings.catch_warnings(action="ignore"):
+            return row[0], _strings(ast.literal_eval(row[1]))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return row[0], (row[1],)
 

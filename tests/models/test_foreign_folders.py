@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer
 
 from dprkit.errors import DprkitError, InputError, SettingsError
@@ -304,6 +305,7 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
         ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim 8 cuts"),
         ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "SparseEncoder"),
         ("config_sentence_transformers.json", {"new": 1}, "unknown field `new`"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default prompt 'x'"),
         ("config_sentence_transformers.json", {"prompts": ["a"]}, r"at `\$.prompts`"),
         ("config_sentence_transformers.json", {"similarity_fn_name": "manhattan"}, "manhattan"),
         ("sentence_bert_config.json", {"new": 1}, "unknown field `new`"),
@@ -328,6 +330,76 @@ def test_a_key_of_a_module_that_is_not_understood_is_refused(
 def test_a_list_of_modules_that_is_none_is_refused(sentence, tmp_path, modules):
     write_json(sentence / "modules.json", modules)
     refused(sentence, "modules", tmp_path)
+
+
+def test_two_modules_of_one_name_are_refused(sentence, tmp_path):
+    """The library keeps one of them."""
+    modules = json.loads((sentence / "modules.json").read_text())
+    write_json(sentence / "modules.json", [module | {"name": "0"} for module in modules])
+    refused(sentence, "two of its modules have the same name", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "weights", "message"),
+    [
+        ({}, {"weight": (8, 16)}, "holds linear.weight; no Dense as it says"),
+        ({"bias": False}, {"weight": (8, 16), "bias": (8,)}, "no Dense as it says"),
+        ({"out_features": 9}, {"weight": (8, 16), "bias": (8,)}, "says 9 of 16"),
+        ({}, {"weight": (8, 12), "bias": (8,)}, "make 8 dimensions of 12"),
+    ],
+)
+def test_a_dense_that_is_not_what_its_config_says_is_refused(tmp_path, said, weights, message):
+    """sentence-transformers loads none of them."""
+    identity = "torch.nn.modules.linear.Identity"
+    config = {"in_features": 16, "out_features": 8, "activation_function": identity} | said
+    save_sentence_transformer(tmp_path / "st", modules=[MEAN, ("Dense", config)])
+    tensors = {f"linear.{name}": torch.ones(shape) for name, shape in weights.items()}
+    save_file(tensors, tmp_path / "st/2_Dense/model.safetensors")
+    refused(tmp_path / "st", message, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_git_lfs_has_not_fetched_is_called_that(plain, tmp_path, name):
+    (plain / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
+    refused(plain, f"{name}: a pointer of Git LFS, not the data; fetch it: git lfs", tmp_path)
+
+
+def test_the_library_is_given_texts_as_dprkit_reads_them(tmp_path):
+    """To a byte-level tokenizer a space at the end of a text is a token."""
+    from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    folder = tmp_path / "gpt"
+    GPT2Model(
+        GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=128)
+    ).eval().save_pretrained(folder)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=letters[0]).save_pretrained(
+        folder
+    )
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [
+                {
+                    "idx": 0,
+                    "name": "0",
+                    "path": "",
+                    "type": "sentence_transformers.models.Transformer",
+                },
+                {
+                    "idx": 1,
+                    "name": "1",
+                    "path": "1_Pooling",
+                    "type": "sentence_transformers.models.Pooling",
+                },
+            ]
+        )
+    )
+    write_json(folder / "1_Pooling/config.json", MEAN[1])
+    done = call("convert", folder, "--output-dir", tmp_path / "out", "--json")
+    assert json.loads(done.stdout)["largest_difference"] < 1e-5
 
 
 def test_lengths_a_side_are_read(sentence, tmp_path):

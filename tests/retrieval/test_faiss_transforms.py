@@ -57,6 +57,20 @@ def test_a_type_that_turns_or_pads_vectors_finds_what_brute_force_finds(kind, sh
 def test_codes_for_numbers_of_another_size_are_refused(kind, shifted, tmp_path):
     with pytest.raises(SettingsError, match="made for numbers of another size"):
         build(shifted[0], tmp_path / "i", kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["OPQ3,Flat", "Flat,IDMap"])
+def test_a_type_that_faiss_cannot_train_or_fill_leaves_nothing_behind(kind, shifted, tmp_path):
+    with pytest.raises((InputError, SettingsError), match=r"FAISS (cannot train|does not fill)"):
+        build(shifted[0], tmp_path / "i", kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["OPQ4,SQ8", "RQ2x4", "PQ4x4,Refine(PQ4x4)"])
+def test_faiss_prints_no_warning_of_few_vectors(kind, shifted, tmp_path, capfd):
+    build(shifted[0], tmp_path / "i", kind)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["PQ1x1", "RR2,Flat", "SQ4", "IVF4,PQ2x2", "PQ4x4fs", "NSG8,Flat"])

@@ -9,7 +9,7 @@ import msgspec
 
 from dprkit.artifacts import draft
 from dprkit.drafts import Draft
-from dprkit.errors import FormatError, InputError, SettingsError
+from dprkit.errors import FormatError, InputError, MismatchError, SettingsError, loading, reading
 from dprkit.manifests import Manifest, read_manifest
 from dprkit.progress import Run
 from dprkit.settings import ImportEmbeddingsSettings, required
@@ -79,6 +79,11 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
     rows = Rows(path, sample.see)
     cosine = sample.check(str(settings.retriever)) if settings.check else None
     dim = begun[0][1].vectors.shape[1]
+    if (own := _width(Path(str(settings.retriever)))) not in (None, dim):
+        raise MismatchError(
+            f"{files[0]}: vectors of {dim} dimensions, but {settings.retriever} gives {own}; "
+            "name the retriever that made the vectors"
+        )
     progress = work.run.progress
     with placing(work, total, dim, settings.shard_size, settings.dtype) as placed:
         write_ids(work, path, settings.shard_size)
@@ -91,6 +96,17 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
         progress.finish()
     counts = {"passages": total, "dim": dim, "shards": placed.shards}
     return work.finish(counts | {"files": len(files), "kinds": kinds, "cosine": cosine})
+
+
+def _width(retriever: Path) -> int | None:
+    """The width of a retriever's vectors, of which probes were kept."""
+    from safetensors import safe_open
+
+    path = retriever / "probes.safetensors"
+    if not path.is_file():
+        return None
+    with reading(path), loading(path, "damaged"), safe_open(path, "np") as probes:
+        return int(probes.get_slice("passages").get_shape()[1])
 
 
 def _blocks(settings: ImportEmbeddingsSettings, files: list[Path], number: int) -> Iterator[Block]:

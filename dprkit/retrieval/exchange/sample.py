@@ -67,9 +67,11 @@ class Sample:
 
 def _take(path: Path, block: Block, count: int) -> Iterator[Taken]:
     """`count` rows of a block, as far apart as they can be."""
+    with np.errstate(over="ignore"):  # infinity is refused where the vectors are placed
+        vectors = block.vectors.astype(np.float32)
     for i in sorted({*np.linspace(0, len(block.vectors) - 1, count).astype(int).tolist()}):
         key = block.ids[i] if block.ids is not None else block.first + i
-        yield Taken(path, block.first + i, key, block.vectors[i].astype(np.float32))
+        yield Taken(path, block.first + i, key, vectors[i])
 
 
 def _compare(one: Taken, own: Any, retriever: Path | str) -> float:

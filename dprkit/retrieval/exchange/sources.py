@@ -138,7 +138,7 @@ def _refuse_ids(ids: Path | None, count: int, rows: int) -> None:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with reading(path), path.open(encoding="utf-8", newline="\n") as file:
+    with reading(path), path.open(encoding="utf-8-sig", newline="\n") as file:
         try:
             for line in file:
                 yield line.removesuffix("\n").removesuffix("\r")

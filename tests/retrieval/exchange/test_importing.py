@@ -201,6 +201,23 @@ def test_vectors_of_another_width_are_named(encoded, take_in, tmp_path):
         take_in(folder, check=False)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_vectors_of_another_width_than_the_retrievers_are_refused(
+    check, encoded, take_in, tmp_path
+):
+    np.save(tmp_path / "a.npy", encoded.vectors[:, :4])
+    with pytest.raises(
+        MismatchError, match=r"a\.npy.*: (a vector|vectors) of 4 dimensions, but .* gives 8"
+    ):
+        take_in(tmp_path / "a.npy", in_order=True, check=check)
+
+
+def test_ids_may_begin_with_a_byte_order_mark(encoded, take_in, tmp_path):
+    np.save(tmp_path / "a.npy", encoded.vectors)
+    (tmp_path / "a.ids.txt").write_text("\n".join(encoded.ids), encoding="utf-8-sig")
+    assert take_in(tmp_path / "a.npy").passages == len(encoded.ids)
+
+
 def test_a_missing_passage_is_named(encoded, take_in, tmp_path):
     folder = dpr_shards(tmp_path / "dpr", encoded.ids[:-1], encoded.vectors)
     with pytest.raises(FormatError, match=r"passages.tsv:passage 282: the id '.*' has no vector"):
@@ -244,6 +261,16 @@ def test_numbers_too_large_for_half_precision_are_refused(encoded, take_in, tmp_
     np.save(tmp_path / "a.npy", vectors)
     with pytest.raises(FormatError, match="row 9: has a number too large for float16"):
         take_in(tmp_path / "a.npy", in_order=True, dtype="float16")
+
+
+def test_numbers_too_large_for_single_precision_are_refused_without_a_warning(
+    encoded, take_in, tmp_path
+):
+    vectors = encoded.vectors.astype(np.float64)
+    vectors[0, 2] = 1e60
+    np.save(tmp_path / "a.npy", vectors)
+    with pytest.raises(FormatError, match="row 0: has a number too large for float32"):
+        take_in(tmp_path / "a.npy", in_order=True, check=False)
 
 
 def test_another_kind_than_was_asked_for_is_refused(encoded, take_in, tmp_path):
