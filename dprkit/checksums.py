@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dprkit.files import cache_folder
+from dprkit.files import cache_folder, umask_mode
 
 SMALL = 1 << 20
 """Bytes: hashing them takes 0.6 to 3 ms, no longer than it takes to find a remembered hash safe."""
@@ -128,6 +128,7 @@ def _write(place: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+        os.chmod(name, umask_mode(0o666))
         os.replace(name, place)
     except BaseException:
         with suppress(OSError):

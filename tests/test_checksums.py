@@ -152,3 +152,13 @@ def test_the_cache_can_be_put_elsewhere(tmp_path, path, monkeypatch):
     monkeypatch.setenv("DPRKIT_CACHE", str(tmp_path / "mine"))
     sha256(path)
     assert len(list((tmp_path / "mine/checksums").iterdir())) == 1
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o077])
+def test_a_record_of_the_cache_has_the_mode_that_the_umask_leaves(path, cache, mask):
+    before = os.umask(mask)
+    try:
+        sha256(path)
+    finally:
+        os.umask(before)
+    assert [one.stat().st_mode & 0o777 for one in cache.iterdir()] == [0o666 & ~mask]
