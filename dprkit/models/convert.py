@@ -152,7 +152,7 @@ Converted from {" and ".join(names)} ({kind}).
 
 {lines}
 
-    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv
+    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
     dprkit info --check THIS_FOLDER
 """
 

@@ -17,6 +17,7 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     corpus needs one vector.
 
     Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
+        --output-dir emb
     """
 
     sources: Annotated[

@@ -284,6 +284,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     It searches an index, or reads rankings from a file.
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
+        --output-dir results
     """
 
     index: Annotated[str | None, about("The index to search.", follows=("index.output_dir",))] = (

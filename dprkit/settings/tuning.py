@@ -16,6 +16,7 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
     Recall is the share of the exact top passages that an index finds.
 
     Example: dprkit tune-index --embeddings emb --questions dev.qa.csv --target-recall 0.99
+        --output-dir tuning
     """
 
     embeddings: Annotated[

@@ -28,24 +28,31 @@ From the shell:
 
 With dprkit:
 
-    import dprkit
-    retriever = dprkit.load_retriever("THIS_FOLDER")
-    retriever.encode_questions(["who wrote hamlet"])          # (1, D)
+```python
+import dprkit
+
+retriever = dprkit.load_retriever("THIS_FOLDER")
+retriever.encode_questions(["who wrote hamlet"])  # (1, D)
+```
 
 With transformers (retriever.yaml names the pooling, and how title and text are joined):
 
-    from transformers import AutoModel, AutoTokenizer
-    model = AutoModel.from_pretrained("THIS_FOLDER/question_encoder")
-    tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER/question_encoder")
+```python
+from transformers import AutoModel, AutoTokenizer
 
-With sentence-transformers, after
+model = AutoModel.from_pretrained("THIS_FOLDER/question_encoder")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER/question_encoder")
+```
+
+With sentence-transformers, after it was converted:
 
     dprkit convert THIS_FOLDER --to sentence-transformers --output-dir OUT
 
-by
+```python
+from sentence_transformers import SentenceTransformer
 
-    from sentence_transformers import SentenceTransformer
-    model = SentenceTransformer("OUT")
+model = SentenceTransformer("OUT")
+```
 
 ## Recipe
 

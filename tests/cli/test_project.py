@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dprkit.recipes import load_recipe, recipe_names
-from dprkit.settings import STAGES, bundled, fields_of
+from dprkit.settings import STAGES, fields_of
 from tests.conftest import STAGES_RUN, call
 
 
@@ -265,38 +265,6 @@ def test_contradicting_flags_are_refused_before_the_corpus_is_read(work):
     )
 
 
-def comment_commands(name):
-    """The commands in the comments of a shipped recipe, with their continuation lines."""
-    text = bundled(f"{name}.yaml").read_text().replace("\\\n#", " ")
-    return re.findall(r"^# +((?:dprkit|torchrun|accelerate) .*)$", text, re.M)
-
-
-@pytest.mark.parametrize(
-    "command", [line for name in recipe_names() for line in comment_commands(name)]
-)
-def test_the_command_in_a_comment_of_a_shipped_recipe_runs(work, tiny_examples, command):
-    """On files and a model of the names that it has, for one step of four questions.
-
-    torchrun and accelerate launch are left out: what they start is `dprkit train` as well.
-    """
-    from tests.models.foreign import save_bert
-
-    save_bert(Path("all-MiniLM-L6-v2"))
-    rows = json.loads(tiny_examples.read_bytes())[:12]
-    data = Path("downloads/data/retriever")
-    for folder in (data, Path("runs/nq-base/data")):
-        folder.mkdir(parents=True)
-    names = [data / f"nq-{name}.json.gz" for name in ("train", "adv-hn-train", "dev")]
-    for path in (Path("a.json.gz"), Path("b.json.gz"), *names):
-        path.write_bytes(gzip.compress(json.dumps(rows).encode()))
-    Path("runs/nq-base/data/train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    words = command[command.index("train ") :].split()
-    given = [] if "--init" in words else ["--init", "all-MiniLM-L6-v2"]
-    smaller = ["--max-steps", "1", "--batch-size", "4", "--num-processes", "1"]
-    result = call(*words, *given, *smaller, "--warmup", "0")
-    assert result.exit_code == 0, result.stderr
-
-
 # --- which recipe runs is said --------------------------------------------------------------------
 
 
@@ -463,7 +431,7 @@ def test_the_recipe_of_the_guide_runs_on_a_file_of_ones_own(empty, tiny_examples
     (recipe,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)
     Path("dprkit.yaml").write_text(recipe)
     Path("my-train.json.gz").write_bytes(gzip.compress(tiny_examples.read_bytes()))
-    save_bert(Path("all-MiniLM-L6-v2"))
+    save_bert(Path("sentence-transformers/all-MiniLM-L6-v2"))
     smaller = ["select-data.split={train: 8, valid: 4, test: 4}", "train.max_steps=1"]
     smaller += ["train.batch_size=4", "train.warmup=0", "train.passage_max_length=32"]
     result = call("run", *(word for one in smaller for word in ("--set", one)))
