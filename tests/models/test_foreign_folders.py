@@ -326,6 +326,17 @@ def test_a_key_of_a_module_that_is_not_understood_is_refused(
     refused(sentence, message, tmp_path)
 
 
+def test_a_pooling_without_its_width_is_refused(sentence, tmp_path):
+    write_json(sentence / "1_Pooling/config.json", {"pooling_mode": "mean"})
+    refused(sentence, "lacks embedding_dimension", tmp_path)
+
+
+def test_a_module_whose_name_no_module_can_have_is_refused(sentence, tmp_path):
+    text = (sentence / "modules.json").read_text()
+    (sentence / "modules.json").write_text(text.replace("models.Pooling", "mod]els.Pooling"))
+    refused(sentence, "code of its own", tmp_path)
+
+
 @pytest.mark.parametrize("modules", [{}, [], [1], [{"idx": 0}]])
 def test_a_list_of_modules_that_is_none_is_refused(sentence, tmp_path, modules):
     write_json(sentence / "modules.json", modules)

@@ -304,7 +304,7 @@ def test_a_module_without_counterpart_is_refused_by_name(tmp_path, modules, mess
 
 
 def test_prompts_that_pooling_leaves_out_are_refused(tmp_path):
-    pooling = ("Pooling", {"pooling_mode": "mean", "include_prompt": False})
+    pooling = ("Pooling", CLS[1] | {"include_prompt": False})
     save_sentence_transformer(tmp_path / "in", modules=[pooling], prompts={"query": "q: "})
     with pytest.raises(InputError, match="leaves prompts out"):
         convert(source=tmp_path / "in", output_dir=tmp_path / "out")

@@ -169,7 +169,8 @@ def read_rows(folder: Path) -> list[dict[str, Path]]:
 
 
 def _module(name: str, folder: Path, path: str) -> Module:
-    if not name.startswith("sentence_transformers."):
+    package, *inner = name.split(".")
+    if package != "sentence_transformers" or not all(part.isidentifier() for part in inner):
         raise InputError(f"{folder}: its module {name} is code of its own, which is never run")
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise InputError(f"{folder}: its module {name} lies outside of it, in {path}")
@@ -213,6 +214,8 @@ def read_pooling(folder: Path) -> tuple[str, bool]:
     if len(modes) != 1 or modes[0] not in POOLINGS:
         found = " with ".join(modes) or "unknown"
         raise InputError(f"{folder}: its pooling is {found}; only cls and mean are supported")
+    if said.embedding_dimension is None and said.word_embedding_dimension is None:
+        raise InputError(f"{folder}: its config.json lacks embedding_dimension")
     return POOLINGS[modes[0]], said.include_prompt
 
 
