@@ -72,7 +72,7 @@ class Shell:
     def type(self, command: str) -> subprocess.CompletedProcess[str]:
         """What bash makes of it. stdin is a terminal, with a question typed, where a comment says
         that it is one."""
-        script = f"set -e -o pipefail\n{command}\npwd > $WORK/.at"
+        script = f"set -e -o pipefail\ntrap 'pwd > $WORK/.at' EXIT\n{command}"
         with terminal(self.env, "on a terminal" in command) as streams:
             done = subprocess.run(
                 ["bash", "-c", script], cwd=self.at, env=self.env, timeout=120, **streams

@@ -69,6 +69,16 @@ def test_every_page_is_tried():
     assert pages() == HAS.keys() | ELSEWHERE
 
 
+def test_a_command_that_names_a_file_which_is_not_there_fails(world, tmp_path):
+    shown = parts(
+        "Text.\n\n    dprkit info \\\n        nowhere   # look\n\nand `dprkit info elsewhere`."
+    )
+    assert [part.text.split()[-1] for part in shown] == ["look", "elsewhere"]
+    for part in shown:
+        with pytest.raises(AssertionError, match=r"nowhere|elsewhere"):
+            try_all(Shell(tmp_path, world.env), [part])
+
+
 @pytest.mark.parametrize("page", HAS)
 def test_the_commands_of_a_page_run_one_after_the_other(page, world, tmp_path):
     place.copied(world.template, tmp_path / "at", HAS[page])
