@@ -98,6 +98,8 @@ class Array:
     def build(self, state: Any) -> None:
         """Take numpy's state of an array: (version,) shape, dtype, Fortran's order?, data."""
         shape, kind, fortran, raw = state[-4:]
+        if state[:-4] not in ((), (1,)):
+            raise _Refused("an array of a version that numpy does not have")
         if not isinstance(kind, Kind) or not isinstance(raw, bytes | Span):
             raise _Refused("an array of something else than numbers")
         if not all(type(one) is int and one >= 0 for one in shape):
@@ -147,6 +149,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.noted = 0
+        self.gaps: list[range] = []
         self.ready: list[Any] = []
 
     def values(self) -> Iterator[Any]:
@@ -248,10 +251,14 @@ class _Machine:
         named = isinstance(top, Name | Kind) or (isinstance(top, str | bytes) and top in TEXTS)
         if named and len(self.memo) < KEPT:
             self.memo[index] = top
-        self.noted = max(self.noted, index + 1)
+        if index < self.noted or len(self.gaps) > KEPT:  # pickles number what they note upwards
+            raise _Refused("a damaged pickle")
+        if index > self.noted:  # pickletools.optimize leaves out what nobody refers back to
+            self.gaps.append(range(self.noted, index))
+        self.noted = index + 1
 
     def recall(self, index: int) -> None:
-        if index >= self.noted:
+        if index >= self.noted or any(index in gap for gap in self.gaps):
             raise _Refused("a damaged pickle")
         self.stack.append(self.memo.get(index, FORGOTTEN))
 

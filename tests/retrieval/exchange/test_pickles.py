@@ -1,6 +1,7 @@
 import math
 import os
 import pickle
+import pickletools
 import random
 import struct
 
@@ -237,3 +238,20 @@ def test_an_npy_header_that_is_no_python_is_refused(tmp_path):
     data = (tmp_path / "v.npy").read_bytes().replace(b"(3, 8), }", b"(3,}}}}}}")
     with pytest.raises(FormatError, match="no array of numbers"):
         list(blocks(written(tmp_path, data, name="v.npy"), in_order=True))
+
+
+def test_what_refers_back_to_what_was_never_noted_is_refused(tmp_path):
+    data = pickle.dumps(pairs(), 2)
+    name = b"_reconstruct\n" + pickle.BINPUT
+    at = data.index(name) + len(name)
+    moved = data[:at] + bytes([data[at] + 60]) + data[at + 1 :]
+    with pytest.raises(pickle.UnpicklingError, match="Memo value not found"):
+        pickle.loads(moved)
+    with pytest.raises(FormatError, match="damaged"):
+        read(written(tmp_path, moved))
+
+
+def test_a_pickle_without_the_notes_nobody_needs_is_read(tmp_path):
+    ids, vectors = read(written(tmp_path, pickletools.optimize(pickle.dumps(pairs(), 2))))
+    assert ids == [id_ for id_, _ in pairs()]
+    np.testing.assert_array_equal(vectors, [row for _, row in pairs()])
