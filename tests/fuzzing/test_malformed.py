@@ -225,7 +225,7 @@ def test_a_command_given_a_malformed_file_ends_well(one: Format, words: Path) ->
     """In processes of their own, as from a shell."""
 
     def faults() -> Iterator[str]:
-        for number, (name, data) in enumerate(_broken(one, 20)):
+        for number, (name, data) in enumerate(_broken(one, 25)):
             path, out = words / f"{number}-{name}", words / "out"
             path.write_bytes(data)
             ended = shell(*one.command(path, out), text=False, timeout=LONGEST * 3)
