@@ -164,7 +164,6 @@ def _fit(
     """Train on this process's share; the trainer, the tokens, and what to tell of the data."""
     import torch
 
-    from dprkit.data.example_file import ExampleFile
     from dprkit.models.bi_encoder import device
     from dprkit.training.batches import Draw, Mixture, Plan, Prepared
     from dprkit.training.feed import Feed, Preparation
@@ -181,9 +180,7 @@ def _fit(
     mixture = Mixture(files, [weight for _, weight in weighted_files(settings)])
     size = settings.batch_size or 1
     plan = Plan(mixture, size, settings.seed, settings.mix, settings.same_title)
-    valid = None
-    if settings.valid_file and settings.valid_every != "never":
-        valid = Mixture([ExampleFile(settings.valid_file)], [1.0])
+    valid = _validation_rows(settings)
     at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
     torch.manual_seed(settings.seed)
     run = work.run if work else Run()
@@ -221,6 +218,16 @@ def _fit(
         "notes": notes,
     }
     return trainer, tokens, facts
+
+
+def _validation_rows(settings: TrainSettings) -> Mixture | None:
+    """The rows to validate on; None: there is no validation."""
+    from dprkit.data.example_file import ExampleFile
+    from dprkit.training.batches import Mixture
+
+    if not settings.valid_file or settings.valid_every == "never":
+        return None
+    return Mixture([ExampleFile(settings.valid_file)], [1.0])
 
 
 def _open_files(work: Draft | None, settings: TrainSettings, group: Group) -> list[ExampleFile]:
