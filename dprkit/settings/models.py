@@ -17,7 +17,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     It reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
     transformers and fz-openqa's QaRetriever. Nothing in a source is run.
 
-    Example: dprkit convert sentence-transformers/all-MiniLM-L6-v2 --output-dir model
+    Example: dprkit convert bert-base-uncased --output-dir model
     """
 
     source: Annotated[

@@ -130,7 +130,7 @@ def test_an_output_where_nothing_can_be_made_is_refused(work, name):
 @pytest.mark.parametrize("place", ["a" * 300, "/sys/x", "/dev/null/x"])
 def test_an_output_that_the_system_refuses_is_told(work, name, place):
     problem = refused(*(word.replace("BAD", place) for word in OUTPUTS[name]))
-    assert problem.startswith(place)
+    assert problem.startswith(place[:200])  # a long name is cut there
     assert "choose another output" in problem
 
 
