@@ -20,10 +20,12 @@ _GROUPS, _MEMBERSHIP = "/sys/fs/cgroup", "/proc/self/cgroup"
 def settle() -> None:
     """Choose what the libraries' threads do where the user did not.
 
-    A thread that waits for others sleeps: by default OpenMP's spin, and what they spin for is the
-    work of threads that have no core meanwhile (docs/performance.md, "Beside other work").
+    A thread that waits for others soon sleeps: by default OpenMP's spin long, and what they spin
+    for is the work of threads that have no core meanwhile. Sleeping at once would cost small models
+    a tenth of their speed on a quiet machine (docs/performance.md, "Beside other work").
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if not GIVEN and cores() < _allowed():
         os.environ[VARIABLE] = str(cores())
 

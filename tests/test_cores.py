@@ -81,19 +81,24 @@ def test_processes_share_the_cores_unless_the_user_chose(
 PRINTS = """
 import os
 from dprkit import __main__
-__main__._run = lambda: print(os.environ["OMP_WAIT_POLICY"], os.environ.get("OMP_NUM_THREADS"))
+names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+__main__._run = lambda: print(*map(os.environ.get, names))
 __main__.main()
 """
 
 
 @pytest.mark.parametrize(
     ("more", "seen"),
-    [({}, "PASSIVE None"), ({"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}, "active 7")],
+    [
+        ({}, "None 1000 None"),
+        ({"GOMP_SPINCOUNT": "5"}, "None 5 None"),
+        ({"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}, "active None 7"),
+    ],
 )
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(
     more: dict[str, str], seen: str
 ) -> None:
-    chosen = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    chosen = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
     env = {name: value for name, value in os.environ.items() if name not in chosen} | more
     ran = subprocess.run([sys.executable, "-c", PRINTS], env=env, capture_output=True, text=True)
     assert ran.stdout.strip() == seen, ran.stderr
