@@ -20,12 +20,12 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from dprkit.artifacts import draft
 from dprkit.data.passages import read_passages
 from dprkit.data.questions import read_questions
+from dprkit.indexes.bm25 import Bm25Index, build
 from dprkit.progress import Run
-from dprkit.retrieval.bm25 import Bm25Index, build
 from dprkit.settings import IndexSettings
+from dprkit.store.artifacts import draft
 
 STEMMER = Stemmer.Stemmer("english")
 

@@ -38,13 +38,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dprkit.models.backends.load import load_encoders
+from dprkit.interop.convert import convert
+from dprkit.models.backends import load_encoders
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.convert import convert
 from dprkit.models.encoders import Encoders
-from dprkit.models.passes import chunks
+from dprkit.models.forward_batches import chunks
 from dprkit.models.tokens import Ids, Tokens, load_tokenizer
 from dprkit.records import Passage
 from dprkit.settings import ConvertSettings

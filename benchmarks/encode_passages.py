@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from dprkit.data.passages import read_passages
-from dprkit.models.convert import convert
+from dprkit.embeddings.encode import WINDOW
+from dprkit.interop.convert import convert
 from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.records import Passage
-from dprkit.retrieval.encode import WINDOW
 from dprkit.settings import ConvertSettings
 
 SQUAD = Path(__file__).resolve().parents[2] / "shared/data/squad/passages.tsv.gz"

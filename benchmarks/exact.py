@@ -33,15 +33,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dprkit.artifacts import draft
-from dprkit.manifests import read_manifest
+from dprkit.embeddings.shards import Embeddings, write_shard
+from dprkit.indexes.build import index
+from dprkit.indexes.exact import ExactIndex
+from dprkit.indexes.hits import DenseIndex
+from dprkit.indexes.open_dense import open_dense
 from dprkit.progress import Run
-from dprkit.retrieval.exact import ExactIndex
-from dprkit.retrieval.found import DenseIndex
-from dprkit.retrieval.indexing import index
-from dprkit.retrieval.opening import open_dense
-from dprkit.retrieval.vectors import Embeddings, write_shard
 from dprkit.settings import EncodeSettings, IndexSettings
+from dprkit.store.artifacts import draft
+from dprkit.store.manifests import read_manifest
 
 SHARD = 50_000
 BATCHES = (1, 256)

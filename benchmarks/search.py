@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dprkit.artifacts import draft
+from dprkit.embeddings.shards import write_shard
+from dprkit.indexes.build import index
+from dprkit.indexes.faiss_index import FaissIndex
 from dprkit.progress import Run
-from dprkit.retrieval.faiss_index import FaissIndex
-from dprkit.retrieval.indexing import index
-from dprkit.retrieval.vectors import write_shard
 from dprkit.settings import IndexSettings
+from dprkit.store.artifacts import draft
 
 SINGLES = 50
 """Single questions asked in a turn."""

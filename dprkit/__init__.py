@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dprkit.errors import DprkitError
     from dprkit.evaluation.evaluate import evaluate
     from dprkit.models.retriever import load_retriever
-    from dprkit.retrieval.opening import open_index
+    from dprkit.search.open_index import open_index
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ _HOMES = {
     "evaluate": "dprkit.evaluation.evaluate",
     "has_answer": "dprkit.data.answers",
     "load_retriever": "dprkit.models.retriever",
-    "open_index": "dprkit.retrieval.opening",
+    "open_index": "dprkit.search.open_index",
     "read_examples": "dprkit.data.examples",
     "read_passages": "dprkit.data.passages",
     "read_questions": "dprkit.data.questions",

@@ -52,7 +52,7 @@ def _run() -> None:
         sys.stderr.write("Interrupted.\n")
         sys.exit(130)
     except OSError as error:  # of a page of help; a command has told its own
-        from dprkit.cli.ending import let_go_of_stdout
+        from dprkit.cli.exit_codes import let_go_of_stdout
         from dprkit.errors import reason
 
         let_go_of_stdout()

@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from typer.testing import CliRunner
 
-from dprkit.settings import TrainSettings, bundled
+from dprkit.embeddings.encode import encode_corpus
+from dprkit.embeddings.shards import write_shard
+from dprkit.indexes.build import index
+from dprkit.progress import Run
+from dprkit.settings import EncodeSettings, IndexSettings, TrainSettings, bundled
+from dprkit.store.artifacts import draft
 
 # A suite that runs in the background of a script, or under nohup, has these signals ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -85,8 +91,8 @@ def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Pat
 
 def remade(directory: Path) -> Path:
     """Write a manifest for the files of an artifact as they are now: one that was made so."""
-    from dprkit.integrity import record_file
-    from dprkit.manifests import MANIFEST, identity_of, read_manifest, sealed
+    from dprkit.store.integrity import record_file
+    from dprkit.store.manifests import MANIFEST, identity_of, read_manifest, sealed
 
     made = read_manifest(directory)
     files = {
@@ -174,3 +180,54 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield tmpfs
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def small_index(
+    tmp_path_factory: pytest.TempPathFactory, small_retriever: Path, tiny_passages: Path
+) -> Path:
+    """The shipped passages, encoded in shards of 100 and indexed."""
+    folder = tmp_path_factory.mktemp("corpus")
+    encode_corpus(
+        EncodeSettings(
+            retriever=str(small_retriever),
+            passages=str(tiny_passages),
+            output_dir=str(folder / "embeddings"),
+            shard_size=100,
+        )
+    )
+    index(IndexSettings(embeddings=str(folder / "embeddings"), output_dir=str(folder / "index")))
+    return folder / "index"
+
+
+@pytest.fixture(scope="session")
+def vectors() -> np.ndarray:
+    """(2000, 16) float32 of different lengths, in clusters."""
+    dice = np.random.default_rng(0)
+    centres = dice.standard_normal((40, 16))
+    found = centres[dice.integers(0, 40, 2000)] + 0.5 * dice.standard_normal((2000, 16))
+    return found.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def write_embeddings() -> Callable[..., Path]:
+    return _write_embeddings
+
+
+def _write_embeddings(folder: Path, vectors: np.ndarray, shard: int = 300) -> Path:
+    """An embeddings artifact of these vectors, of a corpus that is a file."""
+    corpus = folder.parent / f"{folder.name}.txt"
+    corpus.write_text(folder.name)
+    with draft(folder, "embeddings", {}, {"passages": str(corpus)}, Run()) as work:
+        begins = range(0, len(vectors), shard)
+        for number, begin in enumerate(begins):
+            own = vectors[begin : begin + shard]
+            write_shard(work, number, own, [f"p{begin + n}" for n in range(len(own))])
+        count, dim = vectors.shape
+        work.finish({"passages": count, "dim": dim, "shards": len(begins)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embeddings(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray) -> Path:
+    return _write_embeddings(tmp_path_factory.mktemp("vectors") / "embeddings", vectors)

@@ -15,15 +15,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
     {"errors", "records", "progress", "interrupts", "version", "cores"},
-    {"settings", "files", "memory", "figures"},
-    {"checksums", "manifests", "leases"},
-    {"integrity"},
-    {"drafts", "plans", "recipes"},
-    {"artifacts"},
-    {"pieces"},
+    {"settings", "memory", "svg"},
+    {"store"},
+    {"recipes"},
     {"data"},
+    {"download"},
     {"models"},
-    {"training", "retrieval"},
+    {"interop"},
+    {"embeddings"},
+    {"training", "indexes"},
+    {"search"},
     {"evaluation"},
     {"cli"},
     {"__main__"},
@@ -35,17 +36,8 @@ SINGLE = {
     "progress",
     "interrupts",
     "cores",
-    "files",
     "memory",
-    "figures",
-    "checksums",
-    "manifests",
-    "integrity",
-    "drafts",
-    "artifacts",
-    "leases",
-    "pieces",
-    "plans",
+    "svg",
     "recipes",
     "version",
 }
@@ -87,9 +79,9 @@ IMPORTS = [(name, target) for name in MODULES if name != "dprkit" for target in 
 
 
 def test_the_walk_sees_imports_of_every_sort():
-    assert ("dprkit.retrieval.encode", "dprkit.retrieval.vectors") in IMPORTS  # in a function
+    assert ("dprkit.embeddings.encode", "dprkit.embeddings.shards") in IMPORTS  # in a function
     assert ("dprkit.models.tokens", "dprkit.records") in IMPORTS
-    assert ("dprkit.drafts", "dprkit") in IMPORTS  # the version
+    assert ("dprkit.store.drafts", "dprkit") in IMPORTS  # the version
     assert len(IMPORTS) > 100
 
 
@@ -101,9 +93,7 @@ def test_modules_import_downwards_only():
     wrong = [
         f"{name} imports {target}"
         for name, target in IMPORTS
-        if group_of(name) != group_of(target)
-        and LAYER[group_of(target)] >= LAYER[group_of(name)]
-        and not (name == "dprkit.training.validation" and group_of(target) == "retrieval")
+        if group_of(name) != group_of(target) and LAYER[group_of(target)] >= LAYER[group_of(name)]
     ]
     assert wrong == []
 
@@ -116,14 +106,17 @@ def test_single_modules_are_single():
         assert (PACKAGE / f"{name}.py").is_file()
 
 
-def test_training_and_retrieval_do_not_know_each_other():
-    """But that training/validation may search."""
-    between = {
-        (name, target)
+def test_rooms_of_one_row_do_not_know_each_other():
+    between = [
+        f"{name} imports {target}"
         for name, target in IMPORTS
-        if {group_of(name), group_of(target)} == {"training", "retrieval"}
-    }
-    assert {name for name, _ in between} <= {"dprkit.training.validation"}
+        if group_of(name) != group_of(target) and LAYER[group_of(name)] == LAYER[group_of(target)]
+    ]
+    assert between == []
+
+
+def test_rooms_lie_side_by_side():
+    assert {name for name in MODULES if name.count(".") > 2} == set()
 
 
 def test_no_module_imports_itself_by_way_of_others():
@@ -191,17 +184,17 @@ def test_top_level_imports_of_light_modules_are_light(name):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").partition(".")[0])
-    light = group_of(name) in {*SINGLE, "cli", "data"} or name in {
-        "dprkit.models.convert",
+    light = group_of(name) in {*SINGLE, "cli", "data", "download", "store"} or name in {
+        "dprkit.interop.convert",
         "dprkit.training.train",
-        "dprkit.retrieval.encode",
-        "dprkit.retrieval.exchange.exporting",
-        "dprkit.retrieval.exchange.importing",
-        "dprkit.retrieval.faiss_index",
-        "dprkit.retrieval.indexing",
-        "dprkit.retrieval.lineage",
-        "dprkit.retrieval.tuning",
-        "dprkit.retrieval.search",
+        "dprkit.embeddings.encode",
+        "dprkit.embeddings.exporting",
+        "dprkit.embeddings.importing",
+        "dprkit.indexes.faiss_index",
+        "dprkit.indexes.build",
+        "dprkit.indexes.lineage",
+        "dprkit.indexes.tune",
+        "dprkit.search.search",
         "dprkit.evaluation.evaluate",
     }
     assert not (light and found & heavy)
@@ -219,7 +212,13 @@ for name in sys.argv[1:]:
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(f"{name} cannot be imported alone")
 """
-    heavy = ("dprkit.models", "dprkit.training", "dprkit.retrieval", "dprkit.evaluation")
+    heavy = (
+        "dprkit.models",
+        "dprkit.interop",
+        "dprkit.training",
+        "dprkit.embeddings",
+        "dprkit.indexes",
+    )
     names = [n for n in MODULES if not n.startswith(heavy) and n != "dprkit.__main__"]
     command = [sys.executable, "-W", "error", "-c", program, *names]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)

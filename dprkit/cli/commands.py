@@ -20,7 +20,7 @@ Render = Callable[[Any], None]
 
 def half_done(settings: Any) -> bool:
     """Whether the output folder holds a half-done artifact that a later run goes on with."""
-    from dprkit.manifests import read_progress
+    from dprkit.store.manifests import read_progress
 
     folder = getattr(settings, "output_dir", None)
     left = read_progress(Path(folder)) if folder else None
@@ -53,7 +53,7 @@ class Command:
 
 COMMANDS = {
     "download": Command(
-        "dprkit.data.download:download",
+        "dprkit.download.download:download",
         render.downloading,
         options=DOWNLOAD_OPTIONS,
         instead=list_catalog,
@@ -61,23 +61,21 @@ COMMANDS = {
     ),
     "select-data": Command("dprkit.data.selection:select_data", render.selection),
     "train": Command("dprkit.training.train:train", render.training),
-    "convert": Command("dprkit.models.convert:convert", render.conversion, in_run=False),
+    "convert": Command("dprkit.interop.convert:convert", render.conversion, in_run=False),
     "encode-corpus": Command(
-        "dprkit.retrieval.encode:encode_corpus", render.encoding, options=ENCODE_OPTIONS
+        "dprkit.embeddings.encode:encode_corpus", render.encoding, options=ENCODE_OPTIONS
     ),
     "import-embeddings": Command(
-        "dprkit.retrieval.exchange.importing:import_embeddings", render.importing, in_run=False
+        "dprkit.embeddings.importing:import_embeddings", render.importing, in_run=False
     ),
     "export-embeddings": Command(
-        "dprkit.retrieval.exchange.exporting:export_embeddings", render.exporting, in_run=False
+        "dprkit.embeddings.exporting:export_embeddings", render.exporting, in_run=False
     ),
-    "index": Command("dprkit.retrieval.indexing:index", render.indexing),
-    "tune-index": Command("dprkit.retrieval.tuning:tune_index", render.tuning, in_run=False),
-    "update-index": Command(
-        "dprkit.retrieval.updating:update_index", render.updating, in_run=False
-    ),
+    "index": Command("dprkit.indexes.build:index", render.indexing),
+    "tune-index": Command("dprkit.indexes.tune:tune_index", render.tuning, in_run=False),
+    "update-index": Command("dprkit.indexes.update:update_index", render.updating, in_run=False),
     "search": Command(
-        "dprkit.retrieval.search:search", render.searching, in_run=False, instead=prompt
+        "dprkit.search.search:search", render.searching, in_run=False, instead=prompt
     ),
     "evaluate": Command("dprkit.evaluation.evaluate:evaluate", render.evaluation),
 }

@@ -52,7 +52,7 @@ def list_catalog(settings: DownloadSettings, options: dict[str, Any], as_json: b
     """With --list, print the catalog or the part of it that `settings.names` stand for."""
     if not options.pop("listed"):
         return False
-    from dprkit.data.catalog import load_catalog, match_resources
+    from dprkit.download.catalog import load_catalog, match_resources
 
     begin = time.perf_counter()
     catalog = load_catalog(settings.catalog)

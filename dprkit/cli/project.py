@@ -17,11 +17,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from dprkit import plans
-from dprkit.cli import completing, render
+from dprkit.cli import completion, render
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display, say
-from dprkit.cli.ending import Ending, ending
+from dprkit.cli.exit_codes import Ending, ending
 from dprkit.cli.help import Command, Group
 from dprkit.cli.stage import (
     AsJson,
@@ -39,6 +38,7 @@ from dprkit.errors import GateError, OutputError, SettingsError, nearest
 from dprkit.progress import Run
 from dprkit.recipes import RECIPE, Recipe, load_recipe, looked_for, recipe_names
 from dprkit.settings import STAGES, Setting, bundled, fields_of
+from dprkit.store import stage_files
 
 DATA = {"sources", "train_file", "valid_file", "passages", "questions"}
 """Settings that name questions and passages."""
@@ -65,7 +65,7 @@ def run(
                 f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
             )
         made = _plans(found, as_json)
-        plans.check(made)
+        stage_files.check(made)
         for _, name, path in _given(made):
             _try_to_read(name, path)
         around = Run(display(quiet), tuple(sys.argv), restart)
@@ -85,7 +85,7 @@ def _stages(recipe: Recipe) -> list[str]:
     return [name for name, command in COMMANDS.items() if command.in_run and name in recipe.written]
 
 
-def _plans(recipe: Recipe, as_json: bool) -> dict[str, plans.Plan]:
+def _plans(recipe: Recipe, as_json: bool) -> dict[str, stage_files.Plan]:
     """What each stage will read and write; every value of the recipe and of --set is checked."""
     for stage in STAGES:
         recipe.explain(stage, {})
@@ -100,7 +100,7 @@ def _plans(recipe: Recipe, as_json: bool) -> dict[str, plans.Plan]:
     return made
 
 
-def _given(made: Mapping[str, plans.Plan]) -> Iterator[tuple[str, str, str]]:
+def _given(made: Mapping[str, stage_files.Plan]) -> Iterator[tuple[str, str, str]]:
     """(stage, setting, path) of each data file that is read and that no stage of the run writes."""
     written = {os.path.abspath(path) for plan in made.values() for path in plan.files}
     for stage, plan in made.items():
@@ -121,7 +121,7 @@ def _try_to_read(name: str, path: str) -> None:
         next(read_questions(path), None)
 
 
-def _beside_the_example(made: Mapping[str, plans.Plan]) -> str:
+def _beside_the_example(made: Mapping[str, stage_files.Plan]) -> str:
     """What to say where a run reads the bundled example in one place and other data in another."""
     example: list[str] = []
     own: list[str] = []
@@ -166,7 +166,7 @@ def _config() -> None:
 def show(
     stage: Annotated[
         str | None,
-        typer.Argument(help="Print this stage only.", autocompletion=completing.one_of(STAGES)),
+        typer.Argument(help="Print this stage only.", autocompletion=completion.one_of(STAGES)),
     ] = None,
     config: Config = None,
     recipe: RecipeName = None,
@@ -213,7 +213,7 @@ def init(
         typer.Option(
             metavar="NAME",
             help="The recipe to begin with. [default: tiny]",
-            autocompletion=completing.of_recipes,
+            autocompletion=completion.of_recipes,
         ),
     ] = "tiny",
     as_json: AsJson = False,
@@ -223,7 +223,7 @@ def init(
 
     Example: dprkit init my-experiment --recipe tiny
     """
-    from dprkit.files import write_file
+    from dprkit.store.atomic_files import write_file
 
     with ending(as_json) as end:
         found = load_recipe(recipe=recipe)
@@ -317,7 +317,7 @@ def info(
 
     Example: dprkit info runs/tiny/index
     """
-    from dprkit.manifests import read_manifest, read_progress
+    from dprkit.store.manifests import read_manifest, read_progress
 
     with ending(as_json) as end:
         if check:
@@ -335,8 +335,8 @@ def info(
 
 
 def _check(path: Path, source: list[Path] | None, as_json: bool, end: Ending) -> None:
-    from dprkit.integrity import damage
-    from dprkit.manifests import read_manifest
+    from dprkit.store.integrity import damage
+    from dprkit.store.manifests import read_manifest
 
     manifest = read_manifest(path, "retriever" if source else None)
     damaged = damage(path, manifest)
@@ -372,7 +372,7 @@ def _check_probes(path: Path, as_json: bool, end: Ending) -> None:
 
 
 def _check_source(path: Path, source: list[Path], as_json: bool, end: Ending) -> None:
-    from dprkit.models.interop.compare import against_source
+    from dprkit.interop.compare import against_source
 
     theirs = against_source(path, source)
     end.report["difference_from_source"] = theirs

@@ -25,7 +25,7 @@ def prompt(settings: SearchSettings, options: dict[str, Any], as_json: bool) -> 
         return False
     from rich.console import Console
 
-    from dprkit.retrieval.search import SearchReport, open_searcher
+    from dprkit.search.search import SearchReport, open_searcher
 
     console = Console(highlight=False)
     report = SearchReport(0, settings.topk, None, [])

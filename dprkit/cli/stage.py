@@ -17,18 +17,18 @@ from typing import Annotated, Any, Optional
 import msgspec
 import typer
 
-from dprkit.cli import completing
+from dprkit.cli import completion
 from dprkit.cli.commands import COMMANDS, Render
 from dprkit.cli.display import display, say
-from dprkit.cli.ending import ending
+from dprkit.cli.exit_codes import ending
 from dprkit.cli.help import SHARED, Command
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import as_yaml, json_of, outputs
 from dprkit.errors import SettingsError
-from dprkit.manifests import MANIFEST
 from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
 from dprkit.settings import STAGES, Setting, fields_of
+from dprkit.store.manifests import MANIFEST
 
 Config = Annotated[
     Optional[str],  # noqa: UP045
@@ -39,7 +39,7 @@ RecipeName = Annotated[
     typer.Option(
         metavar="NAME",
         help="A recipe that ships with dprkit.",
-        autocompletion=completing.of_recipes,
+        autocompletion=completion.of_recipes,
         rich_help_panel=SHARED,
     ),
 ]
@@ -49,7 +49,7 @@ Sets = Annotated[
         "--set",
         metavar="STAGE.KEY=VALUE",
         help="Set any setting of any stage, as in --set train.lr=1e-4.",
-        autocompletion=completing.of_sets,
+        autocompletion=completion.of_sets,
         rich_help_panel=SHARED,
     ),
 ]
@@ -227,7 +227,7 @@ def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
         argument = typer.Argument(
             metavar=f"[{setting.name.upper()}]{dots}",
             help=help_text,
-            autocompletion=completing.of_setting(setting),
+            autocompletion=completion.of_setting(setting),
         )
         return Annotated[Optional[kind], argument], None  # noqa: UP045
     names = [f"--{setting.name.replace('_', '-')}"]
@@ -238,7 +238,7 @@ def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
         *([setting.flag] if setting.flag else []),
         help=help_text,
         metavar=setting.metavar or _metavar(setting, kind),
-        autocompletion=None if kind is bool else completing.of_setting(setting),
+        autocompletion=None if kind is bool else completion.of_setting(setting),
         rich_help_panel=setting.panel or None,
         show_default=False,
     )

@@ -14,12 +14,9 @@ file's real path: $XDG_CACHE_HOME/dprkit (~/.cache/dprkit). $DPRKIT_CACHE names 
 them. Wherever one lies already, it is used.
 
 Files below WORTH bytes are indexed anew each time, in milliseconds. An index counts if its file has
-the same inode, size and times (dprkit.checksums); else the hash of the content decides. zstandard
-can be written in frames that are unpacked apart, but its own tool and everybody's files have one
-frame, so they are unpacked as gzip files are.
-
-Neither making an index nor using it holds the table in memory, and files are read with pread, not
-by memory maps: the pages of a map that were touched count as resident memory.
+the same inode, size and times (dprkit.store.checksums); else the hash of the content decides.
+zstandard can be written in frames that are unpacked apart, but its own tool and everybody's files
+have one frame, so they are unpacked as gzip files are.
 """
 
 from __future__ import annotations
@@ -40,11 +37,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.checksums import Stamp, remember, sha256, stamp, stamp_of
 from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
-from dprkit.files import CACHE_ADVICE, appearing, cache_folder
 from dprkit.progress import Note, silent
+from dprkit.store.atomic_files import CACHE_ADVICE, appearing, cache_folder
+from dprkit.store.checksums import Stamp, remember, sha256, stamp, stamp_of
 
 if TYPE_CHECKING:
     import numpy as np

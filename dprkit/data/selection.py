@@ -21,7 +21,6 @@ from typing import BinaryIO
 
 import msgspec
 
-from dprkit.artifacts import draft
 from dprkit.data.decoding import content_id, decoder
 from dprkit.data.examples import parse_example
 from dprkit.data.json_array import read_json_rows
@@ -30,12 +29,13 @@ from dprkit.data.questions import read_questions, write_question
 from dprkit.data.splits import ADVICE, check_split, needs_count, scaled, shared_out
 from dprkit.data.streams import STDIN, Row, decode, open_source
 from dprkit.errors import InputError, SettingsError
-from dprkit.files import write_file
-from dprkit.manifests import is_artifact
-from dprkit.plans import Plan
 from dprkit.progress import Run
 from dprkit.records import Example, Question
 from dprkit.settings import SelectSettings, required
+from dprkit.store.artifacts import draft
+from dprkit.store.atomic_files import write_file
+from dprkit.store.manifests import is_artifact
+from dprkit.store.stage_files import Plan
 
 SPOOL_BYTES = 32 << 20
 

@@ -9,12 +9,10 @@ from typing import Any
 
 import msgspec
 
-from dprkit.artifacts import draft
 from dprkit.data.answers import answer_flags, has_token, invalid_patterns
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import read_results, write_ranking
 from dprkit.data.trec import write_trec
-from dprkit.drafts import Draft
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.evaluation.metrics import (
     MRR_DEPTH,
@@ -25,14 +23,16 @@ from dprkit.evaluation.metrics import (
     reciprocal_ranks,
     wilson_interval,
 )
-from dprkit.integrity import Check
-from dprkit.manifests import Manifest, is_artifact, read_manifest
-from dprkit.plans import Plan
+from dprkit.indexes.faiss_types import depths_of
+from dprkit.indexes.lineage import check_index, places
 from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
-from dprkit.retrieval.faiss_types import depths_of
-from dprkit.retrieval.lineage import check_index, places
 from dprkit.settings import EvaluateSettings, required
+from dprkit.store.artifacts import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.integrity import Check
+from dprkit.store.manifests import Manifest, is_artifact, read_manifest
+from dprkit.store.stage_files import Plan
 
 Table = dict[str, dict[str, Any]]
 
@@ -146,7 +146,7 @@ def _rankings(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     if settings.results is not None:
         yield from _refusing_empty(read_results(settings.results), settings.results)
         return
-    from dprkit.retrieval.opening import open_index
+    from dprkit.search.open_index import open_index
 
     path = str(settings.questions)
     questions = list(read_questions(path))

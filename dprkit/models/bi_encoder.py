@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.forward_batches import chunks
 from dprkit.models.packing import Pack
-from dprkit.models.passes import chunks
 from dprkit.models.tokens import Ids
 
 PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from dprkit.drafts import Draft
 from dprkit.errors import InputError, loading, reading
-from dprkit.files import check_readable
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, load_config
 from dprkit.models.tokens import Files, Tokens, load_tokens
 from dprkit.records import Passage
+from dprkit.store.atomic_files import check_readable
+from dprkit.store.drafts import Draft
 
 PROJECTION = "projection.safetensors"
 PROBES = "probes.safetensors"

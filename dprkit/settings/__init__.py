@@ -4,20 +4,19 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 --set, then the recipe, then the default.
 """
 
+from dprkit.settings.convert import ConvertSettings
 from dprkit.settings.data import DownloadSettings, SelectSettings
-from dprkit.settings.exchange import ExportEmbeddingsSettings, ImportEmbeddingsSettings
-from dprkit.settings.fields import Setting, about, fields_of, record_of, required
-from dprkit.settings.models import ConvertSettings
-from dprkit.settings.retrieval import (
+from dprkit.settings.embeddings import (
     EncodeSettings,
-    EvaluateSettings,
-    IndexSettings,
-    SearchSettings,
-    UpdateSettings,
+    ExportEmbeddingsSettings,
+    ImportEmbeddingsSettings,
 )
+from dprkit.settings.evaluation import EvaluateSettings
+from dprkit.settings.fields import Setting, about, fields_of, record_of, required
+from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.search import SearchSettings
 from dprkit.settings.stages import STAGES
 from dprkit.settings.training import TrainSettings
-from dprkit.settings.tuning import TuneSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
 __all__ = [

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from dprkit.settings.convert import ConvertSettings
 from dprkit.settings.data import DownloadSettings, SelectSettings
-from dprkit.settings.exchange import ExportEmbeddingsSettings, ImportEmbeddingsSettings
-from dprkit.settings.models import ConvertSettings
-from dprkit.settings.retrieval import (
+from dprkit.settings.embeddings import (
     EncodeSettings,
-    EvaluateSettings,
-    IndexSettings,
-    SearchSettings,
-    UpdateSettings,
+    ExportEmbeddingsSettings,
+    ImportEmbeddingsSettings,
 )
+from dprkit.settings.evaluation import EvaluateSettings
+from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.search import SearchSettings
 from dprkit.settings.training import TrainSettings
-from dprkit.settings.tuning import TuneSettings
 
 STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,

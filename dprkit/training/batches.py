@@ -21,7 +21,7 @@ from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
-from dprkit.training.layout import Layout, batches_needed, cut, lay_out
+from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
 from dprkit.training.negatives import Positives, answering, holding_answers, without_negatives
 
 At = tuple[int, int]

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dprkit import figures
+from dprkit import svg
 
 SMOOTHED = 0.9
 """Weight of the past in the moving average of the loss."""
@@ -21,7 +21,7 @@ def draw_curves(metrics: Path) -> bytes:
     lines = [msgspec.json.decode(line) for line in metrics.read_bytes().splitlines()]
     steps = [line for line in lines if "loss" in line]
     valid = [line for line in lines if "valid" in line]
-    figure = figures.blank(10, 7)
+    figure = svg.blank(10, 7)
     from matplotlib.ticker import MaxNLocator
 
     axes: Any = list(figure.subplots(2, 2).flat)
@@ -46,7 +46,7 @@ def draw_curves(metrics: Path) -> bytes:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1]:
             axis.legend()
-    return figures.svg(figure)
+    return svg.svg(figure)
 
 
 def _smooth(values: list[float]) -> list[float]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dprkit.models.bi_encoder import PASS_TOKENS, BiEncoder, Encoder
-from dprkit.models.passes import chunks
+from dprkit.models.forward_batches import chunks
 from dprkit.models.tokens import Ids
 from dprkit.training.objectives import Objective, Outcome, Targets
 from dprkit.training.processes import ALONE, Group

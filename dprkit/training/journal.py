@@ -19,12 +19,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dprkit.drafts import Draft
 from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.checkpoints import save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
-from dprkit.training.start import finished
+from dprkit.store.drafts import Draft
+from dprkit.training.initial_model import finished
 
 METRICS, EPOCHS, EVENTS = "metrics.jsonl", "epochs.jsonl", "tensorboard"
 BEST, CHECKPOINT = "best-", "checkpoint-"

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit import plans
-from dprkit.artifacts import draft, look
-from dprkit.drafts import Draft
 from dprkit.errors import MemoryShortage, SettingsError, need_extra
-from dprkit.manifests import Manifest
 from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.training.card import model_card
-from dprkit.training.completion import (
+from dprkit.store import stage_files
+from dprkit.store.artifacts import draft, look
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest
+from dprkit.training.model_card import model_card
+from dprkit.training.processes import Group, join, joined, launch
+from dprkit.training.resolve import (
     inputs_of,
     more_to_record,
     weighted_files,
     with_defaults,
 )
-from dprkit.training.processes import Group, join, joined, launch
 
 if TYPE_CHECKING:
     from dprkit.data.example_file import ExampleFile
@@ -90,7 +90,7 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
         return _report(directory, work.done or _train(work, settings, group))
 
 
-def plan(settings: TrainSettings) -> plans.Plan:
+def plan(settings: TrainSettings) -> stage_files.Plan:
     """What is read and written. Raises SettingsError, InputError, MismatchError, MissingExtra."""
     directory = required(settings.output_dir, "--output-dir", "output")
     settings = with_defaults(settings)
@@ -102,7 +102,7 @@ def plan(settings: TrainSettings) -> plans.Plan:
     reads: dict[str, list[str]] = {}
     for name, path in inputs_of(settings).items():
         reads.setdefault(names.get(name, "train_file"), []).append(path)
-    return plans.Plan(reads, directory)
+    return stage_files.Plan(reads, directory)
 
 
 def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainReport:
@@ -118,8 +118,8 @@ def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainRepo
 def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
     from dprkit.models.checkpoints import PROBES, load_bi_encoder, save_probes, save_retriever
     from dprkit.training.curves import draw_curves
+    from dprkit.training.initial_model import finished
     from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
-    from dprkit.training.start import finished
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):
         work.claim(name)  # what stands in the way is better found before training than after
@@ -168,10 +168,10 @@ def _fit(
     from dprkit.training.batches import Draw, Mixture, Plan, Prepared
     from dprkit.training.feed import Feed, Preparation
     from dprkit.training.gradients import Engine
+    from dprkit.training.initial_model import starting_model
     from dprkit.training.journal import Journal, Progression, load_state
     from dprkit.training.objectives import Objective
     from dprkit.training.optimisation import autocasting, set_products
-    from dprkit.training.start import starting_model
     from dprkit.training.trainer import Trainer
     from dprkit.training.validation import Validator
 
@@ -245,7 +245,7 @@ def _open_files(work: Draft | None, settings: TrainSettings, group: Group) -> li
 
 def _chunk_texts(engine: Engine, source: Preparation, settings: TrainSettings) -> int | None:
     """Texts in a chunk, settled once: another number would give other dropout."""
-    from dprkit.training.memory import chunk_that_fits, free_bytes
+    from dprkit.training.step_memory import chunk_that_fits, free_bytes
 
     if settings.chunk_size != "auto":
         return int(settings.chunk_size) if settings.chunk_size else None
@@ -361,7 +361,7 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
 
     from dprkit.data.example_file import ExampleFile
     from dprkit.models.checkpoints import save_probes, save_retriever
-    from dprkit.training.start import finished, starting_model
+    from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)
     files = [] if settings.init else [ExampleFile(path) for path, _ in weighted_files(settings)]

@@ -24,9 +24,9 @@ from dprkit.training.batches import Plan, Prepared
 from dprkit.training.feed import Feed
 from dprkit.training.gradients import Engine
 from dprkit.training.journal import EPOCHS, LOWER_IS_BETTER, METRICS, Journal, Progression
-from dprkit.training.memory import peak_gb
 from dprkit.training.objectives import Objective, Outcome, Targets, weights_of
 from dprkit.training.optimisation import optimizer_of, scaler_of, schedule, set_lr
+from dprkit.training.step_memory import peak_gb
 
 Validate = Callable[[], dict[str, float]]
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
+from dprkit.training.batch_layout import batches_needed, cut
 from dprkit.training.batches import Draw, Mixture, make_batch, pairs
 from dprkit.training.gradients import Engine
-from dprkit.training.layout import batches_needed, cut
 from dprkit.training.negatives import names_of
 from dprkit.training.objectives import Objective, Targets, score_matrix, weights_of
 

@@ -230,8 +230,8 @@ def test_the_shell_offers_the_values_of_options(typed, offered, tmp_path):
 
 
 def test_the_offered_types_of_index_are_those_there_are():
-    from dprkit.cli.completing import INDEX_TYPES
-    from dprkit.retrieval.faiss_types import NAMED
+    from dprkit.cli.completion import INDEX_TYPES
+    from dprkit.indexes.faiss_types import NAMED
 
     assert set(INDEX_TYPES) == {*NAMED, "exact", "bm25", "milvus", "auto"}
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from dprkit import errors
-from dprkit.cli.ending import SIGNALS, ending
-from dprkit.files import lock
-from dprkit.manifests import is_artifact, read_manifest, read_progress
+from dprkit.cli.exit_codes import SIGNALS, ending
 from dprkit.settings import bundled
+from dprkit.store.atomic_files import lock
+from dprkit.store.manifests import is_artifact, read_manifest, read_progress
 from tests.conftest import DPRKIT, call, environment, shell
 
 EXAMPLES = bundled("tiny/examples.json")
@@ -243,7 +243,7 @@ PRELOADED = [
     "transformers.models.roberta.modeling_roberta",
     "transformers.models.auto.modeling_auto",
     "dprkit.training.loop",
-    "dprkit.retrieval.encode",
+    "dprkit.embeddings.encode",
     "tests.cli.test_endings",
 ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dprkit import checksums
+from dprkit.store import checksums
 from tests.conftest import call
 
 RUNS = Path("runs/dprkit")
@@ -331,11 +331,11 @@ def test_a_moved_index_that_was_updated_finds_what_it_stands_on(work, tmp_path, 
 
 
 def test_a_search_reads_no_more_than_it_may_and_says_what_it_left_out(work, monkeypatch):
-    from dprkit.retrieval import opening
+    from dprkit.search import open_index
 
     monkeypatch.setattr(checksums, "SMALL", 0)
     monkeypatch.setattr(checksums, "SETTLED", 0)
-    monkeypatch.setattr(opening, "SEARCH_LIMIT", 1000)
+    monkeypatch.setattr(open_index, "SEARCH_LIMIT", 1000)
     words = ["search", "--questions", RUNS / "data/test.jsonl", "-o", "x"]
     flip(INDEX / "index.faiss")
     for folder in (MODEL, INDEX):

@@ -425,7 +425,7 @@ def test_the_bundled_example_beside_data_of_ones_own_is_warned_of(empty, tiny_ex
 
 
 def test_the_recipe_of_the_guide_runs_on_a_file_of_ones_own(empty, tiny_examples):
-    from tests.models.foreign import save_bert
+    from tests.interop.foreign import save_bert
 
     guide = Path(__file__).parents[2] / "docs/guide.md"
     (recipe,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dprkit.manifests import read_manifest
+from dprkit.store.manifests import read_manifest
 from tests.conftest import DPRKIT, call, environment, shell
 
 TINY = (

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit import checksums
 from dprkit.data import passage_file, rows
 from dprkit.data.example_file import RowFile
 from dprkit.data.passage_file import PassageFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Passage
+from dprkit.store import checksums
 
 
 @pytest.fixture(autouse=True)

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit import checksums
 from dprkit.data import example_file, rows
 from dprkit.data.example_file import RowFile
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.streams import open_source
 from dprkit.errors import FormatError, InputError, OutputError
+from dprkit.store import checksums
 
 
 @pytest.fixture(autouse=True)

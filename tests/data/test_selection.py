@@ -19,9 +19,9 @@ import zstandard
 from dprkit.data import streams
 from dprkit.data.selection import SelectReport, normalise, select_data
 from dprkit.errors import FormatError, InputError, SettingsError
-from dprkit.manifests import read_manifest
 from dprkit.progress import Progress, Run
 from dprkit.settings import SelectSettings
+from dprkit.store.manifests import read_manifest
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.settings import bundled
-from tests.models.foreign import save_bert, save_dpr_pair, save_sentence_transformer
+from tests.interop.foreign import save_bert, save_dpr_pair, save_sentence_transformer
 
 REMOTE = {
     "data.retriever.nq-train": "nq-train.json.gz",
@@ -92,7 +92,7 @@ def write_inputs() -> None:
 
 def write_of_others(asked: list[dict[str, Any]]) -> None:
     """Rankings as DPR has them, BEIR's judgements, DPR's models."""
-    from tests.models.test_interop_files import save_cp
+    from tests.interop.test_interop_files import save_cp
 
     found = [{"id": "wiki:1", "title": "", "text": "hamlet", "score": "1.5", "has_answer": False}]
     judged = [{key: row[key] for key in ("question", "answers")} | {"ctxs": found} for row in asked]

@@ -247,7 +247,7 @@ def test_a_search_without_texts_can_be_measured_by_its_gold_passages(words):
 
 def test_questions_with_nothing_to_look_for_are_refused_before_the_search(words, monkeypatch):
     Path("plain.txt").write_text("what is red\n")
-    monkeypatch.setattr("dprkit.retrieval.opening.open_index", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("dprkit.search.open_index.open_index", lambda *_, **__: 1 / 0)
     result = call("evaluate", "--index", "index", "--questions", "plain.txt", "--output-dir", "r")
     expected = (
         "Error: plain.txt: no question has an answer or a gold passage to look for; add answers or "

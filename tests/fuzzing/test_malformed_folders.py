@@ -18,7 +18,7 @@ import yaml
 from tests.conftest import call
 from tests.fuzzing.endings import remove, told, wrong_end
 from tests.fuzzing.mutations import BYTES, JSON, mutated
-from tests.models import foreign
+from tests.interop import foreign
 
 pytestmark = pytest.mark.slow
 

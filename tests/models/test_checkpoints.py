@@ -7,11 +7,11 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from dprkit.errors import InputError
-from dprkit.manifests import read_manifest
 from dprkit.models.checkpoints import PROBE_PASSAGES, PROBE_QUESTIONS, load_backbone
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Passage
+from dprkit.store.manifests import read_manifest
 
 
 def test_a_loaded_retriever_gives_the_vectors_of_its_probes(small_retriever):

@@ -6,15 +6,14 @@ import torch
 from safetensors.numpy import load_file
 
 from dprkit.data.selection import select_data
+from dprkit.embeddings.encode import encode_corpus
 from dprkit.errors import DivergedError, InputError, MemoryShortage, MismatchError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
-from dprkit.manifests import read_manifest, read_progress
+from dprkit.indexes.build import index
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
 from dprkit.recipes import load_recipe
-from dprkit.retrieval.encode import encode_corpus
-from dprkit.retrieval.indexing import index
 from dprkit.settings import (
     EncodeSettings,
     EvaluateSettings,
@@ -22,6 +21,7 @@ from dprkit.settings import (
     SelectSettings,
     TrainSettings,
 )
+from dprkit.store.manifests import read_manifest, read_progress
 from dprkit.training.train import train
 from tests.conftest import SMALL, call
 
@@ -361,7 +361,7 @@ def test_every_way_of_training_stops_and_goes_on(sets, tmp_path, more):
 def test_chunks_fit_the_free_memory(small_retriever):
     from dprkit.models.checkpoints import load_bi_encoder
     from dprkit.training.gradients import Engine
-    from dprkit.training.memory import chunk_that_fits
+    from dprkit.training.step_memory import chunk_that_fits
 
     engine = Engine(load_bi_encoder(small_retriever)[0].train())
     batch = [[7] * 20] * 64, [[9] * 100] * 128
@@ -391,6 +391,6 @@ def test_another_hub_name_is_another_start(tmp_path):
 
 
 def _recorded(settings):
-    from dprkit.training.completion import more_to_record, with_defaults
+    from dprkit.training.resolve import more_to_record, with_defaults
 
     return json.dumps(more_to_record(with_defaults(settings)))

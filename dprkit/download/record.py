@@ -1,0 +1,113 @@
+"""The lock file: what each downloaded file was when it was first seen, and ever since must be.
+
+    {"files": {"data/retriever/nq-dev.json.gz": {"url": …, "bytes": …, "sha256": …, "mtime_ns": …}}}
+
+Names are relative to the output folder. The time of change only spares hashing a file again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dprkit.errors import FormatError, reading, writing
+from dprkit.store.atomic_files import write_file
+
+LOCK_FILE = "dprkit-download.lock.json"
+
+
+class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the lock file knows of one file."""
+
+    url: str
+    bytes: int
+    sha256: str
+    mtime_ns: int = 0
+    packed_sha256: str | None = None
+    """Of the .gz that the file was unpacked from."""
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file at `path` has this length and time of change."""
+        if not path.is_file():
+            return False
+        status = path.stat()
+        return (self.bytes, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class LockFile:
+    """What is known of the files below `folder`. `read_only`: nothing is written down."""
+
+    folder: Path
+    read_only: bool = False
+
+    @property
+    def path(self) -> Path:
+        return self.folder / LOCK_FILE
+
+    def get(self, name: str) -> Recorded | None:
+        return self._read().get(name)
+
+    def record(self, name: str, recorded: Recorded) -> Recorded:
+        """Write down the file `name` with the time of change it has now."""
+        mtime_ns = (self.folder / name).stat().st_mtime_ns
+        recorded = msgspec.structs.replace(recorded, mtime_ns=mtime_ns)
+        if not self.read_only:
+            self._put(name, recorded)
+        return recorded
+
+    def intact(self, name: str, sha256: str | None = None) -> Recorded | None:
+        """What is recorded of `name`, if the file is still that, or is what `sha256` says.
+
+        Costs a look at the folder; reads the file only where its time of change is another.
+        """
+        recorded, path = self.get(name), self.folder / name
+        if recorded is None or not path.is_file():
+            return None
+        expected = sha256 or recorded.sha256
+        if recorded.fits(path) and recorded.sha256 == expected:
+            return recorded
+        if path.stat().st_size == recorded.bytes and sha256_of(path) == expected:
+            return self.record(name, msgspec.structs.replace(recorded, sha256=expected))
+        return None
+
+    def _put(self, name: str, recorded: Recorded) -> None:
+        with self._alone():
+            files = {**self._read(), name: recorded}
+            data = msgspec.json.encode({"files": dict(sorted(files.items()))})
+            with write_file(self.path) as file:
+                file.write(msgspec.json.format(data, indent=2) + b"\n")
+
+    def _read(self) -> dict[str, Recorded]:
+        if not self.path.exists():
+            return {}
+        with reading(self.path):
+            data = self.path.read_bytes()
+        try:
+            return msgspec.json.decode(data, type=dict[str, dict[str, Recorded]])["files"]
+        except (msgspec.MsgspecError, KeyError) as error:
+            problem = f"damaged ({error}); mend it, or delete it to record all files anew"
+            raise FormatError(self.path, 1, problem) from None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two runs that fetch other files into one folder must not lose each other's entries."""
+        with writing(self.folder):
+            handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

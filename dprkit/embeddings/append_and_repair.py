@@ -1,0 +1,163 @@
+"""What an earlier embeddings artifact spares: vectors of the same passages, and whole shards.
+
+Beside its vectors and ids a shard has digests-00000.npy, (N,) uint64, a hash of each passage. They
+are no part of the artifact's identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dprkit.embeddings.shards import KIND, shard_names
+from dprkit.errors import InputError, MismatchError
+from dprkit.progress import Run
+from dprkit.records import Passage
+from dprkit.settings import EncodeSettings
+from dprkit.store.artifacts import PIECES, differs
+from dprkit.store.atomic_files import delete, lock
+from dprkit.store.drafts import Draft
+from dprkit.store.integrity import identify, is_whole
+from dprkit.store.manifests import (
+    MANIFEST,
+    PREVIOUS,
+    Input,
+    ProgressRecord,
+    is_artifact,
+    read_manifest,
+)
+from dprkit.store.shared_work import record_piece
+
+
+def digests(passages: Sequence[Passage]) -> np.ndarray:
+    """(N,) uint64: equal where id, title and text are."""
+    raw = b"".join(
+        hashlib.blake2b(f"{p.id}\n{p.title}\n{p.text}".encode(), digest_size=8).digest()
+        for p in passages
+    )
+    return np.frombuffer(raw, "<u8")
+
+
+class Former:
+    """The vectors of the artifact that was there before `work`, found by their passages.
+
+    Memory: 16 bytes a passage of it.
+    """
+
+    def __init__(self, work: Draft) -> None:
+        self.directory, self.note = work.directory / PREVIOUS, work.run.progress.note
+        self.manifest = read_manifest(self.directory, KIND)
+        self._good: dict[str, bool] = {}
+        """Which files were looked at, and are whole."""
+        numbers = range(self.manifest.counts["shards"])
+        self._digests, self._places = _sorted([self._digests_of(number) for number in numbers])
+
+    def fill(self, vectors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Fill in the (N, D) `vectors` of passages with digests `wanted` (N,).
+
+        Returns (N,) bool: where the passage is one that was there.
+        """
+        known: np.ndarray = np.zeros(len(wanted), bool)
+        at = np.searchsorted(self._digests, wanted)
+        at[at == len(self._digests)] = 0
+        same = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
+        places = self._places[at[same]]
+        shards, rows = places >> 32, places & 0xFFFFFFFF
+        for number in np.unique(shards).tolist():
+            name, own = shard_names(number)[0], shards == number
+            if self._is_good(name):
+                former: np.ndarray = np.load(self.directory / name, "r", allow_pickle=False)
+                vectors[same[own]] = former[rows[own]]
+                known[same[own]] = True
+        return known
+
+    def _digests_of(self, number: int) -> np.ndarray:
+        """(N,) uint64 of a shard; (0,) where they are damaged."""
+        name = shard_names(number)[2]
+        if not self._is_good(name):
+            return np.empty(0, "<u8")
+        digests: np.ndarray = np.load(self.directory / name, allow_pickle=False)
+        return digests
+
+    def _is_good(self, name: str) -> bool:
+        if name not in self._good:
+            self._good[name] = is_whole(self.directory, self.manifest, name)
+            if not self._good[name]:
+                self.note(f"{self.directory / name}: damaged; its passages are encoded again")
+        return self._good[name]
+
+
+def _sorted(shards: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The (N,) digests of all shards in order; of each its place: shard << 32 | row, int64."""
+    places = [np.arange(len(shard)) + (number << 32) for number, shard in enumerate(shards)]
+    digests = np.concatenate([np.empty(0, "<u8"), *shards])
+    order = np.argsort(digests)
+    return digests[order], np.concatenate([np.empty(0, np.int64), *places])[order]
+
+
+def former(work: Draft) -> Former | None:
+    """The artifact that was there before `work`, if there was one."""
+    return Former(work) if is_artifact(work.directory / PREVIOUS) else None
+
+
+def check(directory: Path, settings: EncodeSettings) -> None:
+    """Refuse to append to embeddings whose vectors would not be those made now."""
+    before = directory if is_artifact(directory) else directory / PREVIOUS
+    if not is_artifact(before):
+        return
+    found = read_manifest(before, KIND)
+    now = identify(str(settings.retriever)).identity
+    for name, was, wanted in (
+        ("retriever", found.inputs["retriever"].identity, now),
+        ("dtype", found.settings.get("dtype"), settings.dtype),
+        ("precision", found.settings.get("precision", "fp32"), settings.precision),
+        ("backend", found.settings.get("backend", "torch"), settings.backend),
+        ("int8", found.settings.get("int8", False), settings.int8),
+    ):
+        if was != wanted:
+            raise MismatchError(
+                f"{directory}: its {name} was {was} and is {wanted}; appended vectors would not "
+                "belong to the others; encode into another folder"
+            )
+    if missing := [
+        n for n in range(found.counts["shards"]) if shard_names(n)[2] not in found.files
+    ]:
+        raise InputError(
+            f"{directory}: has no {shard_names(missing[0])[2]}, so what changed cannot be told; "
+            "encode it without --append"
+        )
+
+
+def repair(
+    directory: Path, settings: EncodeSettings, inputs: Mapping[str, str | Input], run: Run
+) -> None:
+    """Make an artifact with damaged shards an unfinished one that lacks these and no others.
+
+    Raises MismatchError, and leaves it alone, where it was made otherwise than it would be now.
+    """
+    if not is_artifact(directory):
+        return
+    if difference := differs(directory, KIND, settings, inputs):
+        raise MismatchError(
+            f"{directory}: cannot be repaired with other settings or inputs: {difference}"
+        )
+    with lock(directory):
+        found = read_manifest(directory, KIND)
+        bad = {name for name in found.files if not is_whole(directory, found, name, again=True)}
+        if not bad:
+            return run.progress.note(f"{directory}: all {len(found.files)} files are whole")
+        for name in sorted(bad):
+            run.progress.note(f"{directory / name}: damaged; making its shard again")
+        delete(directory / PIECES)  # of an earlier making
+        claimed = [PIECES, *found.files]
+        state = {"pieces": found.counts["shards"]}
+        record = ProgressRecord(KIND, found.settings, found.inputs, {}, state, claimed)
+        Draft(directory, record, run).save()
+        for number in range(found.counts["shards"]):
+            names = [name for name in shard_names(number) if name in found.files]
+            if not bad.intersection(names):
+                record_piece(directory, number, {name: found.files[name] for name in names})
+        (directory / MANIFEST).unlink()

@@ -1,0 +1,195 @@
+"""export-embeddings: an embeddings artifact -> files for other systems."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dprkit.errors import MissingExtra
+from dprkit.progress import Run
+from dprkit.settings import ExportEmbeddingsSettings, required
+from dprkit.store.artifacts import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from dprkit.embeddings.shards import Embeddings
+
+ROW_GROUP = 10_000
+"""Rows of a row group of parquet, which a reader holds in memory."""
+ROWS = 1000
+"""Rows of a vector's array that are written at once."""
+
+
+class ExportReport(msgspec.Struct):
+    """What was written in which form."""
+
+    passages: int
+    dim: int
+    to: str
+    files: list[str]
+    outputs: list[str]
+    notes: list[str] = []
+
+
+def export_embeddings(settings: ExportEmbeddingsSettings, run: Run = Run()) -> ExportReport:
+    """Write the vectors of `settings.embeddings` in the form `settings.to`.
+
+    Memory is a piece of a shard. What has a file a shard goes on after a kill with the next shard.
+    Raises MissingExtra where pyarrow is wanted and absent.
+    """
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
+    read_manifest(embeddings, "embeddings")
+    with draft(directory, "export", settings, {"embeddings": embeddings}, run) as work:
+        manifest = work.done or _export(work, settings)
+    counts = manifest.counts
+    files = list(manifest.files)
+    return ExportReport(counts["passages"], counts["dim"], counts["to"], files, [str(directory)])
+
+
+def _export(work: Draft, settings: ExportEmbeddingsSettings) -> Manifest:
+    from dprkit.embeddings.shards import Embeddings
+
+    embeddings = Embeddings(str(settings.embeddings))
+    work.run.progress.start("writing", embeddings.count, "vectors")
+    FORMS[settings.to](work, embeddings)
+    work.run.progress.finish()
+    return work.finish({"passages": embeddings.count, "dim": embeddings.dim, "to": settings.to})
+
+
+def _pieces(work: Draft, shard: Any) -> Iterator[Any]:
+    """A shard a few rows at a time."""
+    for begin in range(0, len(shard), ROWS):
+        piece = shard[begin : begin + ROWS]
+        yield piece
+        work.run.progress.advance(len(piece))
+
+
+def _write_ids(work: Draft, name: str, embeddings: Embeddings) -> None:
+    with work.file(name) as file:
+        for number in range(embeddings.shards):
+            file.write("".join(f"{id_}\n" for id_ in embeddings.ids_of(number)).encode())
+
+
+# --- one file -------------------------------------------------------------------------------------
+
+
+def _to_npy(work: Draft, embeddings: Embeddings) -> None:
+    """vectors.npy, (N, D) of the artifact's own kind of numbers, and ids.txt."""
+    import numpy as np
+
+    _write_ids(work, "ids.txt", embeddings)
+    kind = next(embeddings.vectors()).dtype
+    head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
+    with work.file("vectors.npy") as file:
+        shape = (embeddings.count, embeddings.dim)
+        np.lib.format.write_array_header_1_0(file, head | {"shape": shape})
+        for shard in embeddings.vectors():
+            for piece in _pieces(work, shard):
+                file.write(np.ascontiguousarray(piece).data)
+
+
+def _to_pyserini(work: Draft, embeddings: Embeddings) -> None:
+    """`index`, a FAISS IndexFlatIP, and `docid`, an id a line.
+
+    FAISS itself could write it only from memory. Its file is a head and the vectors
+    (faiss/impl/index_write.cpp): mark, width, count, two unused numbers, trained, metric (0 is
+    inner product), and the count of the floats that follow.
+    """
+    import numpy as np
+
+    _write_ids(work, "docid", embeddings)
+    count, dim = embeddings.count, embeddings.dim
+    unused = 1 << 20
+    with work.file("index") as file:
+        head = struct.pack("<4siqqq?iQ", b"IxFI", dim, count, unused, unused, True, 0, count * dim)
+        file.write(head)
+        for shard in embeddings.vectors():
+            for piece in _pieces(work, shard):
+                file.write(np.ascontiguousarray(piece, "<f4").data)
+
+
+# --- a file a shard -------------------------------------------------------------------------------
+
+
+def _to_shards(work: Draft, embeddings: Embeddings, name: str, write: Callable[..., None]) -> None:
+    """A file a shard, called `name` with the shard's number; those that are there stay."""
+    for number, shard in enumerate(embeddings.vectors()):
+        key = f"shard {number}"
+        if key in work.state:
+            work.run.progress.advance(len(shard))
+            continue
+        with work.file(name.format(number)) as file:
+            write(work, file, embeddings.ids_of(number), shard)
+        work.state[key] = len(shard)
+        work.save()
+
+
+def _to_parquet(work: Draft, embeddings: Embeddings) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise MissingExtra("pyarrow", "parquet") from None
+    _to_shards(work, embeddings, "vectors-{:05d}.parquet", _parquet)
+
+
+def _parquet(work: Draft, file: Any, ids: list[str], shard: Any) -> None:
+    """Columns id: string and vector: fixed_size_list<float or halffloat>[D]."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    width = shard.shape[1]
+    kind = pa.list_(pa.from_numpy_dtype(shard.dtype), width)
+    schema = pa.schema([("id", pa.string()), ("vector", kind)])
+    sink = pa.PythonFile(file, mode="w")
+    with pq.ParquetWriter(sink, schema, compression="none", use_dictionary=False) as writer:
+        for begin in range(0, len(shard), ROW_GROUP):
+            rows = shard[begin : begin + ROW_GROUP]
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), width)
+            names = pa.array(ids[begin : begin + ROW_GROUP], pa.string())
+            writer.write_table(pa.Table.from_arrays([names, vectors], schema=schema))
+            work.run.progress.advance(len(rows))
+
+
+def _to_dpr(work: Draft, embeddings: Embeddings) -> None:
+    _to_shards(work, embeddings, "passages_{}.pkl", _pickled)
+
+
+def _pickled(work: Draft, file: Any, ids: list[str], shard: Any) -> None:
+    """A pickle (protocol 3) of the list of (id, float32 vector) that DPR's indexers load.
+
+    Written by hand, a piece after the other. The names are those of numpy before 2, which later
+    ones know too: notes 0 to 2 are numpy's maker of arrays, its array, and the kind of number.
+    """
+    import numpy as np
+
+    width = shard.shape[1]
+    file.write(
+        b"\x80\x03cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nq\x010"
+        b"cnumpy\ndtype\nX\x02\0\0\0f4K\0K\1\x87R(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xff"
+        b"J\xff\xff\xff\xffK\0tbq\x020]"
+    )
+    empty = b"h\0h\1K\0\x85C\1b\x87R"
+    state = b"(K\1J" + struct.pack("<i", width) + b"\x85h\2\x89B" + struct.pack("<I", 4 * width)
+    names = iter(ids)
+    for piece in _pieces(work, shard):
+        file.write(b"(")
+        for vector in np.ascontiguousarray(piece, "<f4"):
+            name = next(names).encode()
+            head = b"X" + struct.pack("<I", len(name)) + name
+            file.write(head + empty + state + vector.tobytes() + b"tb\x86")
+        file.write(b"e")
+    file.write(b".")
+
+
+FORMS: dict[str, Callable[[Draft, Embeddings], None]] = {
+    "npy": _to_npy,
+    "parquet": _to_parquet,
+    "pyserini": _to_pyserini,
+    "dpr": _to_dpr,
+}

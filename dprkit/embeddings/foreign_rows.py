@@ -1,0 +1,164 @@
+"""Vectors that come in any order, put at their passages' rows.
+
+The corpus is read once for its ids, of which 16 bytes a passage are kept. Each shard of the
+artifact is a file of its final size from its first row on; it gets its name when all its rows are
+there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count, islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dprkit.data.decoding import DPR_WIKI_PREFIX
+from dprkit.data.passages import read_passages
+from dprkit.embeddings.shards import shard_names
+from dprkit.errors import FormatError, writing
+from dprkit.records import Passage
+from dprkit.store.atomic_files import TEMPORARY
+from dprkit.store.drafts import Draft
+
+
+class Rows:
+    """Passage ids -> rows of the corpus, by hashes of 64 bits."""
+
+    def __init__(self, path: str, see: Callable[[int, Passage], None]) -> None:
+        """Read the corpus at `path`, whose ids all differ; each passage is shown to `see` too."""
+        for self.salt in count():
+            keys = array("q")
+            for row, passage in enumerate(read_passages(path)):
+                see(row, passage)
+                keys.append(hash((self.salt, passage.id)))
+            hashes: Any = np.frombuffer(keys, np.int64)
+            self.order = np.argsort(hashes, kind="stable")
+            self.keys = hashes[self.order]
+            if not (self.keys[1:] == self.keys[:-1]).any():
+                return  # else two ids of one hash: one time in 80,000 for 21 million passages
+
+    def of(self, ids: Sequence[str]) -> np.ndarray:
+        """The rows (N,) of N ids, -1 for those that the corpus has not.
+
+        DPR's files write an id now with "wiki:" before it and now without; either is found.
+        """
+        found = self._find(ids)
+        if (absent := np.flatnonzero(found < 0)).size:
+            found[absent] = self._find([other_spelling(ids[i]) for i in absent.tolist()])
+        return found
+
+    def _find(self, ids: Sequence[str]) -> np.ndarray:
+        wanted = np.fromiter((hash((self.salt, id_)) for id_ in ids), np.int64, len(ids))
+        places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[places] == wanted, self.order[places], -1)
+
+
+def other_spelling(id_: str) -> str:
+    """The id with DPR's prefix where it has none, and without it where it has."""
+    bare = id_.removeprefix(DPR_WIKI_PREFIX)
+    return bare if bare != id_ else DPR_WIKI_PREFIX + id_
+
+
+class Placed:
+    """The shards of an embeddings artifact, filled row by row."""
+
+    def __init__(self, work: Draft, passages: int, dim: int, size: int, dtype: str) -> None:
+        self.work, self.passages, self.dim, self.size = work, passages, dim, size
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.shards = -(-passages // size)
+        self.there = np.zeros(passages, bool)
+        for number in range(self.shards):
+            work.claim(shard_names(number)[0])
+
+    def put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Write (N, D) vectors at N rows, all different and none of them there yet."""
+        order = np.argsort(rows, kind="stable")
+        rows, vectors = rows[order], np.ascontiguousarray(vectors[order], self.dtype)
+        # Cut where a row does not follow the one before it, or begins a shard.
+        new = (np.diff(rows) != 1) | (rows[1:] % self.size == 0)
+        edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(rows)]
+        handle, opened = -1, -1
+        try:
+            for begin, end in pairwise(edges):
+                number, row = divmod(int(rows[begin]), self.size)
+                if number != opened:
+                    if handle >= 0:
+                        os.close(handle)
+                    handle, opened = self._open(number), number
+                place = len(self._header(number)) + row * self.dim * self.dtype.itemsize
+                self._write(handle, number, vectors[begin:end].data.cast("B"), place)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        self.there[rows] = True
+
+    def _write(self, handle: int, number: int, data: memoryview, place: int) -> None:
+        with writing(self._path(number)):
+            while data:
+                done = os.pwrite(handle, data, place)
+                data, place = data[done:], place + done
+
+    def _open(self, number: int) -> int:
+        path = self._path(number)
+        with writing(path):
+            if not path.exists():
+                path.write_bytes(self._header(number))
+            return os.open(path, os.O_WRONLY)
+
+    def _path(self, number: int) -> Path:
+        return self.work.directory / f"{TEMPORARY}{shard_names(number)[0]}"
+
+    def _header(self, number: int) -> bytes:
+        rows = min(self.size, self.passages - number * self.size)
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        head = io.BytesIO()
+        shape = {"descr": descr, "fortran_order": False, "shape": (rows, self.dim)}
+        np.lib.format.write_array_header_1_0(head, shape)
+        return head.getvalue()
+
+    def finish(self) -> None:
+        """Give the shards their names; every row must be there."""
+        for number in range(self.shards):
+            self.work.take(shard_names(number)[0], self._path(number))
+            self.work.run.progress.advance(min(self.size, self.passages - number * self.size))
+
+
+@contextmanager
+def placing(work: Draft, passages: int, dim: int, size: int, dtype: str) -> Iterator[Placed]:
+    """`Placed`, of which nothing is left behind on an error."""
+    placed = Placed(work, passages, dim, size, dtype)
+    try:
+        yield placed
+    finally:
+        for left in work.directory.glob(f"{TEMPORARY}vectors-*.npy"):
+            left.unlink(missing_ok=True)
+
+
+def write_ids(work: Draft, path: str, size: int) -> int:
+    """Write the ids of the corpus at `path`, `size` a shard; how many shards there are."""
+    ids = (passage.id for passage in read_passages(path))
+    number = 0
+    while shard := list(islice(ids, size)):
+        with work.file(shard_names(number)[1]) as file:
+            file.write("".join(f"{id_}\n" for id_ in shard).encode())
+        number += 1
+    return number
+
+
+def refuse_missing(placed: Placed, path: str) -> None:
+    """Raises FormatError where a passage of the corpus at `path` got no vector."""
+    if placed.there.all():
+        return
+    missing = int(np.flatnonzero(~placed.there)[0])
+    passage = next(islice(read_passages(path), missing, None))
+    others = int((~placed.there).sum()) - 1
+    more = f", nor have {others:,} more" if others else ""
+    raise FormatError(
+        path, f"passage {missing + 1}", f"the id {passage.id!r} has no vector in the sources{more}"
+    )

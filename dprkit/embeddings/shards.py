@@ -1,0 +1,146 @@
+"""The encoded corpus on disk: shards of vectors with the ids of their passages.
+
+    vectors-00000.npy     (N, D) float32 or float16, memory-mappable
+    ids-00000.txt         N lines, the id of each row's passage
+    digests-00000.npy     (N,) uint64, a hash of each passage (dprkit.embeddings.append_and_repair)
+
+Row r of the corpus is row r - (the shards before) of its shard, in the corpus file's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dprkit.errors import InputError, reading
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest, read_manifest
+
+KIND = "embeddings"
+
+
+def shard_names(number: int) -> tuple[str, str, str]:
+    """The files of a shard: vectors, ids, digests."""
+    return f"vectors-{number:05d}.npy", f"ids-{number:05d}.txt", f"digests-{number:05d}.npy"
+
+
+class ShardWriter:
+    """The files of a shard, filled from the first row on."""
+
+    def __init__(self, vectors: BinaryIO, ids: BinaryIO, digests: BinaryIO, dtype: str) -> None:
+        self.files, self.dtype = (vectors, ids, digests), dtype
+
+    def write(self, vectors: np.ndarray, ids: list[str], digests: np.ndarray) -> None:
+        """Add n rows: (n, D) vectors, their n ids and (n,) digests of their passages."""
+        vectors_file, ids_file, digests_file = self.files
+        vectors_file.write(np.ascontiguousarray(vectors, self.dtype).data)
+        ids_file.write("".join(f"{id_}\n" for id_ in ids).encode())
+        digests_file.write(np.ascontiguousarray(digests, "<u8").data)
+
+
+def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -> None:
+    """Write shard `number`: (N, D) vectors and their N ids, of passages nobody has seen."""
+    vectors_name, ids_name, _ = shard_names(number)
+    with work.file(vectors_name) as file:
+        _write_header(file, vectors.shape, str(vectors.dtype))
+        file.write(np.ascontiguousarray(vectors).data)
+    with work.file(ids_name) as file:
+        file.write("".join(f"{id_}\n" for id_ in ids).encode())
+
+
+@contextmanager
+def growing_shard(
+    work: Draft, number: int, rows: int, dim: int, dtype: str
+) -> Iterator[ShardWriter]:
+    """Write shard `number` of `rows` passages; it appears when the block ends without an error."""
+    vectors_name, ids_name, digests_name = shard_names(number)
+    with (
+        work.file(vectors_name) as vectors,
+        work.file(ids_name) as ids,
+        work.file(digests_name, content=False) as digests,
+    ):
+        _write_header(vectors, (rows, dim), dtype)
+        _write_header(digests, (rows,), "<u8")
+        yield ShardWriter(vectors, ids, digests, dtype)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": described, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def dim_of(directory: Path, number: int) -> int:
+    """The width of the vectors in a shard."""
+    mapped: Any = np.load(directory / shard_names(number)[0], mmap_mode="r", allow_pickle=False)
+    return int(mapped.shape[1])
+
+
+class Embeddings:
+    """The encoded corpus in a folder, shard by shard, memory-mapped."""
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self.manifest: Manifest = read_manifest(directory, KIND)
+        self.count = int(self.manifest.counts["passages"])
+        self.dim = int(self.manifest.counts["dim"])
+        self.shards = int(self.manifest.counts["shards"])
+
+    def vectors(self) -> Iterator[np.ndarray]:
+        """The vectors (N, D) of each shard, read as they are touched.
+
+        Raises InputError for a shard that is not as long as the manifest says.
+        """
+        for number in range(self.shards):
+            yield self._map(shard_names(number)[0])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The rows from `start` up to `stop`, (N, D) float32, copied: no page stays mapped."""
+        return self.take(np.arange(start, min(stop, self.count)))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors (N, D) of `rows`, (N,) ascending, as float32, copied."""
+        found = np.empty((len(rows), self.dim), np.float32)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == number)
+            begin, end = int(here[0]), int(here[-1]) + 1
+            own = rows[begin:end] - self._starts[number]
+            whole = own[-1] - own[0] + 1 == len(own)
+            mapped = self._map(shard_names(number)[0])
+            found[begin:end] = mapped[own[0] : own[-1] + 1] if whole else mapped[own]
+        return found
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """(shards + 1,): the row that each shard begins with, and the count."""
+        return np.cumsum([0, *(len(shard) for shard in self.vectors())])
+
+    def _map(self, name: str) -> np.ndarray:
+        path, record = self.directory / name, self.manifest.files[name]
+        with reading(path):
+            size = path.stat().st_size
+        if size != record.bytes:
+            raise InputError(
+                f"{path}: {size} bytes where the manifest has {record.bytes}; encode again"
+            )
+        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.asarray(mapped)
+
+    def ids(self) -> list[str]:
+        """The ids of all passages, in the corpus's order."""
+        found: list[str] = []
+        for number in range(self.shards):
+            found += self.ids_of(number)
+        return found
+
+    def ids_of(self, number: int) -> list[str]:
+        """The ids of the passages of shard `number`."""
+        path = self.directory / shard_names(number)[1]
+        with reading(path):
+            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

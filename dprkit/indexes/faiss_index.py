@@ -1,0 +1,341 @@
+"""FAISS indexes: training, building, opening and searching them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dprkit.errors import InputError, SettingsError, reading
+from dprkit.settings import IndexSettings
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.embeddings.shards import Embeddings
+    from dprkit.indexes.hits import Found
+
+INDEX = "index.faiss"
+BITE = 512
+"""Vectors of a sample that are read at a time."""
+FEW = 20_000
+"""Allowed rows up to which a graph is left aside and all of them are compared."""
+REFINED = 4
+"""Where a type compares the best again by their whole vectors: so many times what is asked for."""
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[str, Any]:
+    """Build the FAISS index that `settings.type` means; the counts of its manifest.
+
+    Trained on vectors spread over the corpus, then filled block by block; a killed run goes on
+    after its last block and ends with the same bytes.
+    """
+    from dprkit.indexes import faiss_parts
+    from dprkit.indexes.faiss_transforms import refuse_distorting, refuse_misfit
+    from dprkit.indexes.faiss_types import (
+        NAMED,
+        Choice,
+        choose,
+        depths,
+        lists_of,
+        make,
+        reason_of,
+    )
+
+    work.claim(INDEX)
+    kept = work.state.get("choice")
+    choice = Choice(**kept) if kept else choose(settings, embeddings.count, embeddings.dim)
+    index = make(choice.factory, embeddings.count, embeddings.dim)
+    work.state["choice"] = choice._asdict()
+    if choice.reason:
+        work.run.progress.note(choice.reason)
+    lists = lists_of(index)
+    try:
+        if not index.is_trained:
+            index = _trained(work, index, embeddings, settings)
+        refuse_distorting(index, choice.factory, "--type")
+        if choice.type not in NAMED:
+            sample = spread_sample(embeddings, min(BITE, embeddings.count))
+            refuse_misfit(index, choice.factory, sample)
+        faiss_parts.write(work, index, embeddings)
+    except RuntimeError as error:
+        work.state.clear()
+        raise SettingsError(
+            f"--type: FAISS does not fill {choice.factory!r}: {reason_of(error)}; take another"
+        ) from None
+    except (SettingsError, InputError):
+        work.state.clear()  # no later run can go on with this type
+        raise
+    return {
+        "type": choice.type,
+        "factory": choice.factory,
+        "reason": choice.reason,
+        "passages": embeddings.count,
+        "dim": embeddings.dim,
+        "lists": lists,
+        **depths(settings, lists),
+    }
+
+
+def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSettings) -> Any:
+    """The index trained on a sample, which an earlier run may have done."""
+    import faiss
+
+    from dprkit.indexes.faiss_parts import TRAINED, reproducible, save_index
+    from dprkit.indexes.faiss_types import lists_of, reason_of, sample_for
+
+    if TRAINED in work.record.files:
+        return faiss.read_index(str(work.directory / TRAINED))
+    size = sample_for(lists_of(index), settings, embeddings.count)
+    work.run.progress.note(f"training on {size:,} of {embeddings.count:,} vectors")
+    try:
+        _prepare(index)
+        with reproducible(index):
+            index.train(spread_sample(embeddings, size))
+    except RuntimeError as error:
+        raise InputError(
+            f"{embeddings.directory}: FAISS cannot train on {size:,} of its vectors: "
+            f"{reason_of(error)}; choose another --type or a larger --train-sample"
+        ) from None
+    save_index(work, TRAINED, index)
+    work.save()
+    return index
+
+
+def _prepare(index: Any) -> None:
+    """Let FAISS train on few vectors without a warning, for no more than is used, and on a GPU.
+
+    The GPU's part is untested: there was none to try it on.
+    """
+    import faiss
+
+    from dprkit.indexes.faiss_parts import inner
+    from dprkit.indexes.faiss_transforms import nested, transforms
+    from dprkit.indexes.faiss_types import ivf_of
+
+    ivf = ivf_of(index)
+    if ivf:
+        ivf.cp.min_points_per_centroid = 1
+        ivf.cp.max_points_per_centroid = max(256, ivf.cp.max_points_per_centroid)
+        if faiss.get_num_gpus():
+            ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
+    if hasattr(inner(index), "do_polysemous_training"):
+        inner(index).do_polysemous_training = False  # for Hamming distances; takes minutes
+    for part in nested(index):
+        for name in ("pq", "rq"):
+            if hasattr(part, name):
+                getattr(part, name).cp.min_points_per_centroid = 1
+    for transform in transforms(index):
+        if isinstance(transform, faiss.OPQMatrix):
+            # what it makes for itself otherwise, but for the warnings, one for each cluster
+            transform.own = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
+            transform.pq = transform.own
+            transform.pq.cp.min_points_per_centroid = 1
+
+
+def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:
+    """`size` vectors (size, D) float32, one of each equal stretch of the corpus; always the same.
+
+    Memory: the sample. Read in small bites, so that little of a shard is mapped at a time: the
+    system maps 64 kB around every row that is touched.
+    """
+    import numpy as np
+
+    places = (np.arange(size) + np.random.default_rng(0).random(size)) * embeddings.count / size
+    rows = np.minimum(places.astype(np.int64), embeddings.count - 1)
+    found = np.empty((size, embeddings.dim), np.float32)
+    for begin in range(0, size, BITE):
+        found[begin : begin + BITE] = embeddings.take(rows[begin : begin + BITE])
+    return found
+
+
+# --- searching ----------------------------------------------------------------------------------
+
+
+class FaissIndex:
+    """A FAISS index on disk. Inner product; rows are the corpus's rows."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+        verify: bool = False,
+    ) -> None:
+        """Open the index in `directory`; what can be mapped from the disk is.
+
+        `nprobe`, `ef_search`: instead of those the manifest has. `verify`: read the whole file to
+        see that it is what was written. Raises InputError where it is not.
+        """
+        from dprkit.indexes.faiss_transforms import refuse_distorted
+
+        self.manifest = read_manifest(directory, "index")
+        counts = self.manifest.counts
+        self.path = Path(directory) / INDEX
+        self._check(verify)
+        self.index: Any = _open(self.path)
+        refuse_distorted(self.index, self.path)
+        self.count = int(self.index.ntotal)
+        if self.count != counts["passages"]:
+            raise InputError(
+                f"{self.path}: holds {self.count:,} vectors where the manifest has "
+                f"{counts['passages']:,}; run dprkit index --restart"
+            )
+        self.dim = int(self.index.d)
+        self.nprobe = int(nprobe or counts.get("nprobe", 1))
+        self.ef_search = int(ef_search or counts.get("ef_search", 16))
+        self._last: tuple[int, np.ndarray | None, Any] = -1, None, None
+
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+        """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
+
+        `allowed`: (A,) int64 ascending; no other rows are looked for, and K is at most A. Where
+        more than K passages tie at the last place, FAISS decides which of them are there. A type
+        that is not exact may find fewer than K: row -1, score -inf.
+        """
+        import numpy as np
+
+        from dprkit.indexes.hits import Found, best
+
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        depth = min(topk, self.count if allowed is None else len(allowed))
+        if not depth or not len(vectors):
+            shape = len(vectors), depth  # one of them is 0
+            return Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
+        if allowed is not None and self._bare(len(allowed)):
+            return self._compare(vectors, depth, allowed)
+        scores, rows = self.index.search(vectors, depth, params=self._cached(depth, allowed))
+        scores[rows < 0] = -np.inf
+        return best(rows, scores, depth)
+
+    def _bare(self, allowed: int) -> bool:
+        """Whether a search among so many rows compares them one by one.
+
+        FAISS has no filter for product quantisation, and a graph hardly leads to few nodes.
+        """
+        import faiss
+
+        from dprkit.indexes.faiss_parts import inner
+
+        kind = inner(self.index)
+        return isinstance(kind, faiss.IndexPQ | faiss.IndexPQFastScan) or (
+            isinstance(kind, faiss.IndexHNSW) and allowed <= FEW
+        )
+
+    def _compare(self, vectors: np.ndarray, topk: int, allowed: np.ndarray) -> Found:
+        """The best of the allowed rows, all of which are decoded and compared, in blocks."""
+        import numpy as np
+
+        from dprkit.indexes.hits import Found, best
+
+        found = Found(
+            np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+        )
+        for begin in range(0, len(allowed), FEW):
+            rows = np.ascontiguousarray(allowed[begin : begin + FEW], np.int64)
+            scores = vectors @ self.index.reconstruct_batch(rows).T
+            wide = np.broadcast_to(rows, scores.shape)
+            found = best(np.hstack([found.rows, wide]), np.hstack([found.scores, scores]), topk)
+        return found
+
+    def _check(self, verify: bool) -> None:
+        record = self.manifest.files[INDEX]
+        if not self.path.is_file() or self.path.stat().st_size != record.bytes:
+            raise InputError(f"{self.path}: missing or cut short; run dprkit index again")
+        if verify:
+            with reading(self.path), self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != record.sha256:
+                raise InputError(
+                    f"{self.path}: is not what was written (sha256 {digest[:12]} where the "
+                    f"manifest has {record.sha256[:12]}); run dprkit index --restart"
+                )
+
+    def _cached(self, depth: int, allowed: np.ndarray | None) -> Any:
+        """FAISS's parameters; those of the search before where it was of the same kind.
+
+        For one question they cost as much as a graph's search, and a filter is as large as the
+        corpus. An `allowed` that is changed in place is not noticed.
+        """
+        last = self._last
+        if last[0] != depth or last[1] is not allowed:
+            scale = 1.0 if allowed is None else self.count / len(allowed)
+            selector = _selector(allowed, self.count)
+            last = depth, allowed, self._parameters(self.index, depth, selector, scale)
+            self._last = last
+        return last[2]
+
+    def _parameters(self, index: Any, topk: int, selector: Any, scale: float) -> Any:
+        """FAISS's parameters for a search.
+
+        `scale`: the share of rows that are allowed, inverted; so much deeper is looked, so that
+        as many allowed vectors are compared as without a filter.
+        """
+        import faiss
+
+        if isinstance(index, faiss.IndexPreTransform):
+            inside = self._parameters(faiss.downcast_index(index.index), topk, selector, scale)
+            return faiss.SearchParametersPreTransform(index_params=inside)
+        if isinstance(index, faiss.IndexRefine):
+            base = faiss.downcast_index(index.base_index)
+            inside = self._parameters(base, topk * REFINED, selector, scale)
+            return faiss.IndexRefineSearchParameters(k_factor=REFINED, base_index_params=inside)
+        if isinstance(index, faiss.IndexIVF):
+            probes = min(int(index.nlist), math.ceil(self.nprobe * scale))
+            return faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+        if isinstance(index, faiss.IndexHNSW):
+            ef = math.ceil(max(self.ef_search, topk) * scale)
+            return faiss.SearchParametersHNSW(efSearch=ef, sel=selector)
+        return faiss.SearchParameters(sel=selector) if selector else None
+
+
+def _selector(allowed: np.ndarray | None, count: int) -> Any:
+    """FAISS's filter for `allowed` rows: a bit for each row of the corpus."""
+    import faiss
+    import numpy as np
+
+    if allowed is None:
+        return None
+    chosen = np.zeros(count, np.bool_)
+    chosen[allowed] = True
+    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+
+
+def _open(path: Path) -> Any:
+    """The index in a file: inverted lists are mapped, and codes too where FAISS can."""
+    import faiss
+
+    from dprkit.indexes.faiss_types import reason_of
+
+    try:
+        if (index := _mapped_lists(path)) is not None:
+            return index
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: FAISS cannot read it: {reason_of(error)}; run dprkit index --restart"
+        ) from None
+
+
+def _mapped_lists(path: Path) -> Any:
+    """The index with its inverted lists mapped, or None where it has none that can be."""
+    import faiss
+
+    from dprkit.indexes.faiss_types import ivf_of
+
+    with path.open("rb") as file:
+        if file.read(4) not in (b"IwFl", b"IwSq", b"IwPQ", b"IxPT"):
+            return None
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    if (ivf := ivf_of(index)) is None:
+        return None
+    lists = faiss.downcast_InvertedLists(ivf.invlists)
+    if isinstance(lists, faiss.OnDiskInvertedLists):
+        lists.prefetch_nthread = 0  # it starts threads for every search, even of what is in memory
+    return index

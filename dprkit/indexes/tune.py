@@ -1,0 +1,317 @@
+"""tune-index: kinds of index measured on the user's questions, and which one to take."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dprkit import svg
+from dprkit.data.questions import read_questions
+from dprkit.errors import InputError, ProcessError, SettingsError
+from dprkit.indexes.build import index
+from dprkit.indexes.faiss_types import NAMED, make, size_of
+from dprkit.indexes.lineage import input_path
+from dprkit.memory import status_bytes
+from dprkit.progress import Run
+from dprkit.settings import IndexSettings, TuneSettings, required
+from dprkit.store.artifacts import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.embeddings.shards import Embeddings
+
+SCRATCH = "scratch"
+FIGURES, PLOT = "tuning.json", "tuning.svg"
+SINGLES = 100
+"""Questions that are asked one at a time, for the latency."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """An index at one depth of search. Seconds, bytes, milliseconds, questions a second."""
+
+    type: str
+    factory: str
+    nprobe: int
+    ef_search: int
+    recall: float
+    build_seconds: float
+    bytes: int
+    memory: int
+    p50_ms: float
+    p95_ms: float
+    per_second: float
+
+
+class TuneReport(msgspec.Struct):
+    """For each type its cheapest depth that finds enough, or its best; and the one to take."""
+
+    passages: int
+    questions: int
+    topk: int
+    rows: list[Point]
+    recommended: Point | None
+    outputs: list[str]
+    notes: list[str] = []
+
+
+def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
+    """Build, measure and compare `settings.types`; a killed run keeps the types it measured."""
+    size_of(settings.max_ram, "--max-ram")
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    questions = required(settings.questions, "--questions", "questions")
+    embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
+    counts = read_manifest(embeddings, "embeddings").counts
+    count = min(settings.sample or counts["passages"], counts["passages"])
+    if "bm25" in settings.types:
+        raise SettingsError("--types: bm25 compares words; only indexes of vectors are compared")
+    for name in set(settings.types) - {*NAMED, "exact", "auto", "milvus"}:
+        make(name, count, counts["dim"], "--types")
+    inputs = {"embeddings": embeddings, "questions": questions}
+    with draft(directory, "tuning", settings, inputs, run) as work:
+        manifest = work.done or _measure_all(work, settings)
+    points = msgspec.json.decode((directory / FIGURES).read_bytes(), type=list[Point])
+    return _report(settings, manifest, points, directory)
+
+
+def _report(
+    settings: TuneSettings, manifest: Manifest, points: list[Point], directory: Path
+) -> TuneReport:
+    best = recommend(points, settings)
+    note = (
+        _command(settings, best)
+        if best
+        else "no type that was tried keeps to the limits; allow more, or try other --types"
+    )
+    rows = [_shown(points, name, settings.target_recall) for name in {p.type: 0 for p in points}]
+    counts = manifest.counts
+    outputs = [str(directory / FIGURES), str(directory / PLOT)]
+    return TuneReport(
+        counts["passages"], counts["questions"], settings.topk, rows, best, outputs, [note]
+    )
+
+
+def _command(settings: TuneSettings, best: Point) -> str:
+    """The command that builds the recommended index, beside the embeddings."""
+    embeddings = Path(str(settings.embeddings))
+    folder = embeddings.with_name(f"index-{re.sub('[^A-Za-z0-9]+', '-', best.type)}")
+    words = ["dprkit", "index", "--embeddings", str(embeddings), "--type", best.type]
+    words += ["--nprobe", str(best.nprobe)] if best.nprobe else []
+    words += ["--ef-search", str(best.ef_search)] if best.ef_search else []
+    return shlex.join([*words, "--output-dir", str(folder)])
+
+
+def recommend(points: list[Point], settings: TuneSettings) -> Point | None:
+    """Of the points that keep to all limits the one with the lowest median latency."""
+    memory = size_of(settings.max_ram, "--max-ram") or float("inf")
+    latency = settings.max_latency or float("inf")
+    fit = [
+        point
+        for point in points
+        if point.recall >= settings.target_recall
+        and point.memory <= memory
+        and point.p95_ms <= latency
+    ]
+    return min(fit, key=lambda point: (point.p50_ms, point.bytes), default=None)
+
+
+def _shown(points: list[Point], name: str, target: float) -> Point:
+    own = [point for point in points if point.type == name]
+    enough = [point for point in own if point.recall >= target]
+    if enough:
+        return min(enough, key=lambda point: point.p50_ms)
+    return max(own, key=lambda point: point.recall)
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def _measure_all(work: Draft, settings: TuneSettings) -> Manifest:
+    from dprkit.embeddings.shards import Embeddings
+    from dprkit.indexes.exact import ExactIndex
+
+    work.claim(SCRATCH)
+    scratch = work.directory / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    embeddings = Embeddings(str(settings.embeddings))
+    asked = _vectors(embeddings, settings)
+    if 0 < settings.sample < embeddings.count:
+        embeddings = _sampled(embeddings, settings.sample, scratch)
+    gold = ExactIndex(embeddings).search(asked, settings.topk).rows
+    work.run.progress.start("trying", len(settings.types), "types")
+    points = msgspec.convert(work.state.get("points", []), list[Point])
+    for name in settings.types:
+        if name not in {point.type for point in points}:
+            points += _try(name, embeddings, asked, gold, settings, scratch / "index")
+            work.state["points"] = msgspec.to_builtins(points)
+            work.save()
+        work.run.progress.advance(1)
+    work.run.progress.finish()
+    with work.file(FIGURES, content=False) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(points), indent=1) + b"\n")
+    with work.file(PLOT, content=False) as file:
+        file.write(draw(points, settings.target_recall))
+    return work.finish({"passages": embeddings.count, "questions": len(asked)})
+
+
+def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
+    """The questions' vectors (Q, D), by the retriever that made the embeddings."""
+    from dprkit.models.backends import load_question_encoder
+
+    path = str(settings.questions)
+    texts = [q.question for q in islice(read_questions(path), settings.num_questions)]
+    if not texts:
+        raise InputError(f"{path}: holds no question; there is nothing to measure with")
+    wanted = embeddings.manifest.inputs["retriever"]
+    here = input_path(embeddings.directory, wanted, settings.retriever, "--retriever")
+    return load_question_encoder(here).encode_questions(texts)
+
+
+def _sampled(embeddings: Embeddings, size: int, scratch: Path) -> Embeddings:
+    """An embeddings folder with `size` of the vectors."""
+    from dprkit.embeddings.shards import Embeddings, write_shard
+    from dprkit.indexes.faiss_index import spread_sample
+
+    manifest = embeddings.manifest
+    with draft(scratch / "sample", "embeddings", {}, manifest.inputs, Run()) as work:
+        if not work.done:
+            write_shard(work, 0, spread_sample(embeddings, size), [str(n) for n in range(size)])
+            work.finish({"passages": size, "dim": embeddings.dim, "shards": 1})
+    return Embeddings(scratch / "sample")
+
+
+def _try(
+    name: str,
+    embeddings: Embeddings,
+    asked: np.ndarray,
+    gold: np.ndarray,
+    settings: TuneSettings,
+    folder: Path,
+) -> list[Point]:
+    """Build an index, and measure it at every depth in a process of its own, for its memory."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    began = time.monotonic()
+    wish = IndexSettings(
+        embeddings=str(embeddings.directory),
+        output_dir=str(folder),
+        type=name,
+        max_ram=settings.max_ram,
+        target_recall=settings.target_recall,
+    )
+    index(wish)
+    seconds = time.monotonic() - began
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        try:
+            measured = alone.submit(measure, folder, asked, gold, settings.topk).result()
+        except BrokenProcessPool:
+            raise ProcessError(
+                f"the process that searched the {name} index was killed (out of memory?); "
+                "leave it out of --types, or try on a --sample"
+            ) from None
+    shutil.rmtree(folder)
+    return [
+        msgspec.structs.replace(point, type=name, build_seconds=round(seconds, 2))
+        for point in measured
+    ]
+
+
+def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[Point]:
+    """An index at each depth its type has: recall of `gold` (Q, K), latency, speed, memory."""
+    from dprkit.indexes.open_dense import open_dense
+
+    counts = read_manifest(folder, "index").counts
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    before, points = status_bytes("VmRSS"), []
+    for nprobe, ef in _depths(counts):
+        opened = open_dense(folder, nprobe or None, ef or None)
+        opened.search(asked[:1], topk)
+        began = time.perf_counter()
+        found = opened.search(asked, topk).rows
+        rate = len(asked) / (time.perf_counter() - began)
+        p50, p95 = _latency(opened, asked, topk)
+        recall = _overlap(found, gold)
+        memory = max(status_bytes("VmHWM") - before, 0)
+        factory = str(counts.get("factory", counts["type"]))
+        points.append(
+            Point("", factory, nprobe, ef, recall, 0.0, size, memory, p50, p95, round(rate, 1))
+        )
+        if recall >= 0.9995:
+            break
+    return points
+
+
+def _depths(counts: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """(nprobe, ef_search) to try, growing; 0 where the type has no such thing."""
+    lists = counts.get("lists", 0)
+    if lists:
+        yield from ((1 << n, 0) for n in range(lists.bit_length()) if 1 << n <= lists)
+    elif "HNSW" in counts.get("factory", ""):
+        yield from ((0, 16 << n) for n in range(7))
+    else:
+        yield 0, 0
+
+
+def _latency(opened: Any, asked: np.ndarray, topk: int) -> tuple[float, float]:
+    """Milliseconds of a single question: the median and the 95th percentile."""
+    import numpy as np
+
+    taken = []
+    for vector in asked[:SINGLES]:
+        began = time.perf_counter()
+        opened.search(vector[None], topk)
+        taken.append(1e3 * (time.perf_counter() - began))
+    p50, p95 = np.percentile(taken, [50, 95]).round(3).tolist()
+    return p50, p95
+
+
+def _overlap(found: np.ndarray, gold: np.ndarray) -> float:
+    """The share of `gold` that is in `found`, over all questions."""
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), gold.tolist(), strict=True))
+    return round(hits / gold.size, 5)
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def draw(points: list[Point], target: float) -> bytes:
+    """An SVG: recall against the median latency, and the size on disk of each type."""
+    figure = svg.blank(10, 4.5)
+    left, right = figure.subplots(1, 2)
+    names = list({point.type: 0 for point in points})
+    for name in names:
+        own = [point for point in points if point.type == name]
+        left.plot([p.p50_ms for p in own], [p.recall for p in own], marker="o", label=name)
+    left.axhline(target, linestyle=":", color="grey")
+    left.set(xlabel="median latency of one question (ms)", ylabel="recall")
+    _few_labels(left, [point.p50_ms for point in points])
+    left.legend()
+    left.grid(alpha=0.3)
+    right.barh(names, [_shown(points, name, target).bytes / 1e6 for name in names])
+    right.set(xlabel="size on disk (MB)")
+    return svg.svg(figure)
+
+
+def _few_labels(axis: Any, values: list[float]) -> None:
+    """Scale the x axis for `values`, with labels that leave room between them."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    spread = max(values) / max(min(values), 1e-9)
+    if spread < 10:
+        return  # as it is, from one end to the other
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if spread < 1000 else (1,)))
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

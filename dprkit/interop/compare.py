@@ -1,0 +1,251 @@
+"""A converted retriever against the library that its source comes from, on a few texts.
+
+sentence-transformers reads its own folders, if it is installed; transformers reads plain models
+and DPR pairs. Checkpoint files have no library here. The library gets the folder alone: its own
+tokenizer, its own pooling, its texts in one padded batch and a long one by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dprkit.errors import DprkitError, GateError, InputError
+from dprkit.interop.hub import local
+from dprkit.interop.sources import Sources, kind_of
+from dprkit.models.bi_encoder import BiEncoder, Encoder
+from dprkit.models.checkpoints import PROBE_PASSAGES, PROBE_QUESTIONS, hush, load_bi_encoder
+from dprkit.models.config import RetrieverConfig
+from dprkit.models.tokens import Tokens
+from dprkit.records import Passage
+from dprkit.store.manifests import read_manifest
+
+TOLERANCE = 1e-4
+"""How far a number of a vector may be from the library's, as a share of the largest if above 1."""
+COUNT = 6
+"""Short texts a side."""
+LONGEST = 512
+"""Tokens that one long text a side has at most; it shows where and on which side it is cut."""
+
+Texts = Sequence[Any]
+Theirs = Callable[[Texts], np.ndarray]
+"""The vectors (N, D) of texts, each a string or a pair of title and text, by a library."""
+
+
+class Compared(NamedTuple):
+    """What a comparison found; without a `difference`, `library` says why there was none."""
+
+    library: str
+    difference: float | None = None
+
+    @property
+    def told(self) -> str:
+        """The sentence for a report."""
+        if self.difference is None:
+            return f"not compared: {self.library}"
+        return f"{self.library} gives vectors that differ by at most {self.difference:.2g}"
+
+    def check(self, problem: str) -> None:
+        """Raises GateError, which begins with the problem, above the tolerance."""
+        if self.difference is not None and not self.difference <= TOLERANCE:
+            raise GateError(
+                f"{problem}: {self.library} gives vectors that differ by {self.difference:.3g} "
+                f"({TOLERANCE:g} is allowed)"
+            )
+
+
+def compare(
+    kind: str, sources: Sources, model: BiEncoder, tokens: Tokens, given: dict[str, Any]
+) -> Compared:
+    """The largest difference of a number between a retriever's vectors and its source's.
+
+    `given`: the settings it was converted with, by name; None is what the source says itself.
+    """
+    if kind not in ("sentence-transformers", "transformer", "hf-dpr"):
+        return Compared(f"no library reads a source of the kind {kind}")
+    library = "sentence-transformers" if kind == "sentence-transformers" else "transformers"
+    if not find_spec(library.replace("-", "_")):
+        return Compared(f"{library} is not installed")
+    folders = [folder for folder in sources if folder]
+    if not all(any(folder.rglob("*.safetensors")) for folder in folders):
+        return Compared("weights in a pickle are given to no library")
+    hush()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            difference = max(
+                _difference(READERS[kind], side, sources, model, tokens, given)
+                for side in ("question", "passage")
+            )
+    except DprkitError:
+        raise
+    except Exception as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return Compared(f"{library} does not load it: {why[:200]}")
+    return Compared(library, difference)
+
+
+def against_source(directory: Path, folders: Sequence[Path]) -> float:
+    """The largest difference of a retriever's vectors from those of the folders it came from.
+
+    Raises GateError above the tolerance, InputError where they cannot be compared.
+    """
+    given = read_manifest(directory, "retriever").settings
+    sources = Sources(local(str(folders[0])), local(str(folders[1])) if folders[1:] else None)
+    model, tokens = load_bi_encoder(directory)
+    compared = compare(given.get("kind") or kind_of(sources), sources, model, tokens, given)
+    if compared.difference is None:
+        raise InputError(f"{sources.question}: {compared.told}")
+    compared.check(f"{directory}: is not, or no longer, what {sources.question} holds")
+    return compared.difference
+
+
+def _difference(
+    reader: Any,
+    side: str,
+    sources: Sources,
+    model: BiEncoder,
+    tokens: Tokens,
+    given: dict[str, Any],
+) -> float:
+    encoder: Encoder = model.question_encoder if side == "question" else model.passage_encoder
+    theirs: Theirs = reader(sources, side, model.config, given)
+    length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
+    room = rooms[side == "passage"] if rooms else 0
+    cut = given.get(f"{side}_max_length") is None and length < room
+    worst = 0.0
+    for texts in _texts(side, length if cut else 0):
+        ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
+        with torch.inference_mode():
+            ours = encoder.encode(ids, 2048).float().cpu().numpy()
+        wanted = theirs([_plain(text, model.config) for text in texts])
+        if encoder.unit_length:
+            wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+        scale = max(1.0, float(np.abs(wanted).max()))
+        difference = float(np.abs(ours - wanted).max()) / scale
+        worst = difference if np.isnan(difference) else max(worst, difference)
+    return worst
+
+
+def _texts(side: str, length: int) -> list[Any]:
+    """Short texts, and one that is longer than `length` tokens, unless that is long to compute."""
+    long = " ".join(f"word {number}" for number in range(length))
+    texts: list[Any] = [["a", *PROBE_QUESTIONS[:COUNT]], [long]]
+    if side == "passage":
+        texts = [[Passage("", "a", "b"), *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
+    return texts if 0 < length <= LONGEST else texts[:1]
+
+
+def _plain(text: str | Passage, config: RetrieverConfig) -> Any:
+    """A text as a library is given it: the prompt is the library's own to put before it."""
+    if isinstance(text, str):
+        return text
+    passage = text.text.strip()  # as Tokens does; byte-level tokenizers see a space at the end
+    if config.title_join == "pair":
+        return text.title, passage
+    title = "" if config.title_join == "none" else text.title + config.title_join
+    return title + passage
+
+
+# --- sentence-transformers ------------------------------------------------------------------------
+
+
+def _sentence_transformers(
+    sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]
+) -> Theirs:
+    from sentence_transformers import SentenceTransformer
+
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    folder = sources.passage if side == "passage" and sources.passage else sources.question
+    library = SentenceTransformer(
+        str(folder),
+        device="cpu",
+        trust_remote_code=False,
+        local_files_only=True,
+        model_kwargs={"dtype": torch.float32},
+    )
+    encode = library.encode_query if side == "question" else library.encode_document
+    how: dict[str, Any] = {"show_progress_bar": False, "prompt": given.get(f"{side}_prefix")}
+    return lambda texts: np.asarray(encode(list(texts), **how))
+
+
+# --- transformers ---------------------------------------------------------------------------------
+
+
+def _transformers(
+    sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]
+) -> Theirs:
+    from transformers import AutoModel
+
+    folder = sources.passage if side == "passage" and sources.passage else sources.question
+    model = _loaded(AutoModel, folder)
+    batch = _batches(folder, side, config)
+
+    def vectors(texts: Texts) -> np.ndarray:
+        given = batch(texts)
+        states = model(**given).last_hidden_state
+        mask = given["attention_mask"]
+        if config.pooling == "cls":
+            return np.asarray(states[torch.arange(len(mask)), mask.argmax(1)])
+        return np.asarray((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
+    return torch.no_grad()(vectors)
+
+
+def _dpr(sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]) -> Theirs:
+    from transformers import DPRContextEncoder, DPRQuestionEncoder
+
+    from dprkit.interop.hf_dpr import pair_in
+
+    pair = (sources.question, sources.passage) if sources.passage else pair_in(sources.question)
+    folder = (pair or sources)[side == "passage"] or sources.question
+    kind = DPRQuestionEncoder if side == "question" else DPRContextEncoder
+    model, batch = _loaded(kind, folder), _batches(folder, side, config)
+    return torch.no_grad()(lambda texts: np.asarray(model(**batch(texts)).pooler_output))
+
+
+def _loaded(kind: Any, folder: Path) -> Any:
+    how = {"dtype": torch.float32, "trust_remote_code": False, "local_files_only": True}
+    return kind.from_pretrained(folder, use_safetensors=True, **how).eval()
+
+
+def _batches(folder: Path, side: str, config: RetrieverConfig) -> Callable[[Texts], Any]:
+    """Texts -> a padded batch by the folder's own tokenizer, in which token types are zero."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    prefix, length = getattr(config, f"{side}_prefix"), getattr(config, f"{side}_max_length")
+
+    def batch(texts: Texts) -> Any:
+        first = [prefix + (text if isinstance(text, str) else text[0]) for text in texts]
+        second = None if isinstance(texts[0], str) else [text[1] for text in texts]
+        made = tokenizer(
+            first,
+            second,
+            padding=True,
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+            return_attention_mask=True,
+        )
+        if second:
+            made.pop("token_type_ids", None)
+        return made
+
+    return batch
+
+
+READERS = {
+    "sentence-transformers": _sentence_transformers,
+    "transformer": _transformers,
+    "hf-dpr": _dpr,
+}

@@ -1,0 +1,199 @@
+"""convert: a foreign retriever -> a retriever artifact, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dprkit.errors import InputError, SettingsError
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION
+from dprkit.progress import Run
+from dprkit.settings import ConvertSettings, record_of, required
+from dprkit.store.artifacts import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest, read_manifest
+
+CARD = "README.md"
+HOW_READ = (
+    "kind",
+    "question_encoder",
+    "passage_encoder",
+    "backbone",
+    "pooling",
+    "similarity",
+    "title_join",
+    "question_max_length",
+    "passage_max_length",
+    "question_prefix",
+    "passage_prefix",
+)
+"""The settings that say how a foreign source is read; an export has no use for them."""
+
+
+class ConvertReport(msgspec.Struct):
+    """What was converted from what to what, and the width of its vectors."""
+
+    kind: str
+    """What the source is."""
+    to: str
+    dim: int
+    mapped: list[str]
+    """What became what, a sentence each."""
+    passed_over: list[str]
+    """Weights of heads that have no part in the vectors."""
+    largest_difference: float | None
+    """Of a number of a few vectors from the source library's; None where it was not compared."""
+    files: list[str]
+    identity: str
+    outputs: list[str]
+    notes: list[str] = []
+
+
+def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
+    """Convert a foreign retriever to a retriever artifact, or one to what `settings.to` names.
+
+    Left alone when it is up to date. Raises SettingsError for flags that do not go together,
+    InputError and MismatchError for a source that is not what it should be, MissingExtra.
+    """
+    _check(settings)
+    if settings.to == "twin":
+        return _twin(settings, run)
+    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    kind = "export" if settings.to else "retriever"
+    if settings.to:
+        read_manifest(str(settings.source), "retriever")
+    with draft(directory, kind, _record(settings), _inputs(settings), run) as work:
+        manifest = work.done or (_export if settings.to else _import)(work, settings)
+    return _report(directory, manifest)
+
+
+def _check(settings: ConvertSettings) -> None:
+    """Refuse flags that do not go together."""
+    pair = settings.question_encoder, settings.passage_encoder
+    if settings.to:
+        wrong = [name for name in HOW_READ if getattr(settings, name) is not None]
+        if wrong:
+            flag = wrong[0].replace("_", "-")
+            raise SettingsError(
+                f"--{flag} is about reading a foreign source; --to has no use for it"
+            )
+        required(settings.source, "SOURCE", "retriever")
+        if settings.to == "twin" and settings.output_dir:
+            raise SettingsError("--to twin: it is kept with its retriever; leave --output-dir out")
+    elif settings.source and any(pair):
+        raise SettingsError("SOURCE and the encoders of a pair both name what to read; give one")
+    elif any(pair) and not all(pair):
+        missing = "--passage-encoder" if pair[0] else "--question-encoder"
+        raise SettingsError(f"half a pair was given; name the other encoder with {missing}")
+    elif not settings.source and not any(pair):
+        raise SettingsError(
+            "no source given; name a folder or file, or a pair with --question-encoder and "
+            "--passage-encoder"
+        )
+
+
+def _inputs(settings: ConvertSettings) -> dict[str, str]:
+    """The files that are read: what does not exist here is a name on the hub."""
+    return {name: path for name, path in _named(settings).items() if Path(path).exists()}
+
+
+def _named(settings: ConvertSettings) -> dict[str, str]:
+    names = ("source", "question_encoder", "passage_encoder", "backbone")
+    return {name: path for name in names if (path := getattr(settings, name)) is not None}
+
+
+def _record(settings: ConvertSettings) -> dict[str, Any]:
+    hub = {name: p for name, p in _named(settings).items() if not Path(p).exists()}
+    for name, path in hub.items():
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise InputError(f"{path}: no such file or folder ({name}); check the path")
+    return record_of(settings) | hub
+
+
+def _import(work: Draft, settings: ConvertSettings) -> Manifest:
+    from dprkit.interop.compare import compare
+    from dprkit.interop.sources import read_foreign, sources_of
+    from dprkit.interop.tower import assembled
+    from dprkit.models.checkpoints import PROBES, save_probes, save_retriever
+
+    for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
+        work.claim(name)  # what stands in the way is better found before reading than after
+    kind, found = read_foreign(settings, work.run.progress.note)
+    model, tokens = assembled(found, settings)
+    compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
+    compared.check(f"{_first(settings)}: dprkit does not read this model as it is meant")
+    mapped = [*found.mapped, compared.told]
+    for name in found.idle:
+        work.run.progress.detail(f"passed over: {name}")
+    save_retriever(work, model, tokens)
+    save_probes(work, model, tokens)
+    with work.file(CARD, content=False) as card:
+        card.write(_card(kind, settings, mapped).encode())
+    dim = model.question_encoder.dim
+    counts = {"kind": kind, "to": "retriever", "dim": dim, "mapped": mapped}
+    return work.finish(
+        counts | {"passed_over": found.idle, "largest_difference": compared.difference}
+    )
+
+
+def _first(settings: ConvertSettings) -> str:
+    return next(iter(_named(settings).values()))
+
+
+def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
+    """README.md of a retriever that was converted."""
+    names = [Path(path).name for path in _named(settings).values()]
+    lines = "\n".join(f"- {line}" for line in mapped)
+    return f"""# A dprkit retriever
+
+Converted from {" and ".join(names)} ({kind}).
+
+{lines}
+
+    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
+    dprkit info --check THIS_FOLDER
+"""
+
+
+def _export(work: Draft, settings: ConvertSettings) -> Manifest:
+    from dprkit.interop.export import export
+
+    dim, mapped = export(work, str(settings.source), str(settings.to))
+    return work.finish({"kind": "retriever", "to": settings.to, "dim": dim, "mapped": mapped})
+
+
+def _twin(settings: ConvertSettings, run: Run) -> ConvertReport:
+    """Keep the ONNX graph of a retriever's question encoder with it."""
+    from dprkit.models.onnx_encoder import OnnxEncoder
+    from dprkit.models.onnx_graphs import keep_graph
+
+    graph = keep_graph(str(settings.source), "question", run=run)
+    folder = graph.path.parents[1]
+    return ConvertReport(
+        kind="retriever",
+        to="twin",
+        dim=OnnxEncoder(graph.path, graph.padding).dim,
+        mapped=[f"onnxruntime's vectors of the probes differ by at most {graph.agreement:.1g}"],
+        passed_over=[],
+        largest_difference=graph.agreement,
+        files=[str(graph.path.relative_to(folder))],
+        identity=read_manifest(folder).identity,
+        outputs=[str(folder)],
+    )
+
+
+def _report(directory: Path, manifest: Manifest) -> ConvertReport:
+    counts = manifest.counts
+    return ConvertReport(
+        kind=counts["kind"],
+        to=counts["to"],
+        dim=counts["dim"],
+        mapped=counts["mapped"],
+        passed_over=counts.get("passed_over", []),
+        largest_difference=counts.get("largest_difference"),
+        files=list(manifest.files),
+        identity=manifest.identity,
+        outputs=[str(directory)],
+    )

@@ -1,0 +1,110 @@
+"""DPR's own checkpoints (`dpr_biencoder.N`, `hf_bert_base.cp`): torch.save of a dict.
+
+`model_dict` holds `question_model.*` and `ctx_model.*`, each a BertModel with an optional
+`encode_proj`. `encoder_params` tells the lengths and the pretrained model, today below an
+omegaconf `encoder`, in the published checkpoints as flat keys. Neither the transformer's config
+nor the tokenizer is in the file: they come from the pretrained model that it names, or from the
+folder that --backbone names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dprkit.errors import InputError
+from dprkit.interop.folder import built, config_in
+from dprkit.interop.hf_dpr import FIXED, below
+from dprkit.interop.hub import local
+from dprkit.interop.tokenizer import tokenizer_in
+from dprkit.interop.torch_files import plain, read_torch_file
+from dprkit.interop.tower import Foreign, Tower, configured
+from dprkit.models.tokens import TOKENIZER, Files
+from dprkit.settings import ConvertSettings
+
+LENGTH = 256
+"""Tokens of a question or passage where the file does not say."""
+
+
+def is_checkpoint(state: dict[str, Any]) -> bool:
+    return "model_dict" in state
+
+
+def read(path: Path, settings: ConvertSettings) -> Foreign:
+    """Both encoders of a bi-encoder checkpoint. Raises InputError for a reader's."""
+    state = read_torch_file(path)
+    weights = _weights(state, path)
+    params = _params(state)
+    source = settings.backbone or params.get("pretrained_model_cfg")
+    if not source:
+        raise InputError(
+            f"{path}: does not name its pretrained model; give a folder or hub name with its "
+            "config and tokenizer by --backbone"
+        )
+    backbone = _bert(path, str(source), said=settings.backbone is not None)
+    tokenizer = tokenizer_in(backbone)
+    tokenizer = lowering(*tokenizer, bool(params.get("do_lower_case", True)))
+    length = int(params.get("sequence_length") or LENGTH)
+    usual = {"question_max_length": length, "passage_max_length": length}
+    question, passage = (
+        _tower(weights, side, path, backbone, tokenizer) for side in ("question_model", "ctx_model")
+    )
+    mapped = ["question_model.* is the question encoder", "ctx_model.* is the passage encoder"]
+    mapped += ["encode_proj is the projection"] if question.head else []
+    mapped.append(f"config and tokenizer are those of {source}")
+    return Foreign(question, passage, configured(settings, FIXED, usual), mapped)
+
+
+def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = state["model_dict"]
+    sides = {name.partition(".")[0] for name in weights}
+    if "qa_outputs" in sides:
+        raise InputError(f"{path}: holds a DPR reader, not a retriever")
+    if not {"question_model", "ctx_model"} <= sides:
+        raise InputError(f"{path}: holds {', '.join(sorted(sides)[:3])}; no DPR bi-encoder")
+    return weights
+
+
+def _params(state: dict[str, Any]) -> dict[str, Any]:
+    """`encoder_params` of either era, flat."""
+    params: dict[str, Any] = plain(state.get("encoder_params") or {})
+    nested = params.get("encoder")
+    return params | nested if isinstance(nested, dict) else params
+
+
+def _bert(path: Path, source: str, said: bool) -> Path:
+    try:
+        folder = local(source)
+        kind = config_in(folder).model_type
+    except InputError:
+        if said:
+            raise
+        raise InputError(
+            f"{path}: was made from {source}, which is not to be had here; "
+            "name a folder with its config and tokenizer by --backbone"
+        ) from None
+    if kind != "bert":
+        raise InputError(f"{path}: DPR's encoders are BERT, but {source} is {kind}")
+    return folder
+
+
+def _tower(
+    weights: dict[str, Tensor], side: str, path: Path, folder: Path, tokenizer: tuple[Any, Files]
+) -> Tower:
+    own = below(weights, f"{side}.")
+    head = below(own, "encode_proj.") or None
+    bert = {name: value for name, value in own.items() if not name.startswith("encode_proj.")}
+    backbone, idle = built(config_in(folder), bert, path)
+    return Tower(backbone, tokenizer, path, head, idle)
+
+
+def lowering(tokenizer: Any, files: Files, wanted: bool) -> tuple[Any, Files]:
+    """A BERT tokenizer that lower-cases, or not, as `wanted`: DPR decides it, not the folder."""
+    normalizer = tokenizer.normalizer
+    if getattr(normalizer, "lowercase", wanted) == wanted:
+        return tokenizer, files
+    normalizer.lowercase = wanted
+    tokenizer.normalizer = normalizer
+    return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}

@@ -1,0 +1,231 @@
+"""Foreign folders: their JSON files, their weights, and the transformer that these make.
+
+Whoever reads one comes through here: `convert`, its --backbone, and `train --init`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from dprkit.data.signatures import LFS
+from dprkit.errors import FormatError, InputError, loading, reading
+from dprkit.interop.tokenizer import tokenizer_in
+from dprkit.interop.torch_files import read_torch_file
+from dprkit.interop.tower import Tower
+from dprkit.models.checkpoints import hush, load_transformer, whole
+from dprkit.models.tokens import SETTINGS
+
+CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
+SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
+OTHERS = {
+    "*.gguf": "GGUF",
+    "*.onnx": "ONNX",
+    "onnx/*.onnx": "ONNX",
+    "tf_model.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "openvino*/*.xml": "OpenVINO",
+}
+"""Forms of weights that are not read."""
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, kind: Any = Any) -> Any:
+    """The value of a JSON file, of the type `kind`. Raises InputError, FormatError."""
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {error}; not supported") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise FormatError(path, 1, f"not JSON: {error}") from None
+
+
+def json_in(folder: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file that a folder may lack; then it is empty."""
+    path = folder / name
+    value = read_json(path) if path.is_file() else {}
+    if not isinstance(value, dict):
+        raise FormatError(path, 1, "a JSON object is needed")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json says. Raises InputError for what dprkit would read otherwise than meant."""
+    _refuse_pointers(folder)
+    config = json_in(folder, CONFIG)
+    if (folder / ADAPTER).is_file():
+        raise InputError(
+            f"{folder}: holds an adapter ({ADAPTER}); merge it into its base model first (peft: "
+            "merge_and_unload, then save_pretrained) and name that folder"
+        )
+    if not config:
+        raise InputError(f"{folder}: has no {CONFIG}; name the folder of a Hugging Face model")
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            raise InputError(f"{folder}: its weights are quantized ({key}), which is not supported")
+    kind = config.get("model_type")
+    if config.get("is_encoder_decoder") or kind == "t5":
+        raise InputError(f"{folder}: holds a {kind} model; encoders only")
+    _check_code(folder, config)
+    return config
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Refuse a folder of a clone that has not fetched its large files."""
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(LFS):
+            raise InputError(f"{path}: a pointer of Git LFS, not the data; fetch it: git lfs pull")
+
+
+def _check_code(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a model that transformers does not know: its own code would have to run."""
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        own = "; it needs code of its own, which is never run" if config.get("auto_map") else ""
+        raise InputError(f"{folder}: transformers has no model of the type {kind!r}{own}")
+
+
+def model_max_length(folder: Path) -> int:
+    """Tokens of a text as the tokenizer has it, or 0 where it does not say."""
+    said = json_in(folder, SETTINGS).get("model_max_length")
+    return int(said) if isinstance(said, int | float) and said > 0 else 0
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def config_in(folder: Path) -> Any:
+    """The transformers config of a folder. Raises InputError."""
+    from transformers import AutoConfig
+
+    said = read_config(folder)
+    hush()
+    with loading(folder, f"its {CONFIG} cannot be used"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    kind = said.get("position_embedding_type") or "absolute"
+    with loading(folder, f"its {CONFIG} cannot be used"):
+        known = kind == "absolute" or hasattr(type(config)(), "position_embedding_type")
+    if not known:
+        raise InputError(
+            f"{folder}: its {CONFIG} says position_embedding_type {kind!r}, which transformers' "
+            f"{config.model_type} does not have; its vectors would be those of another model"
+        )
+    return config
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a Hugging Face folder, in one file or several, by their names."""
+    _refuse_pointers(folder)
+    for name in (SAFETENSORS, TORCH):
+        index = folder / f"{name}.index.json"
+        names = {name}
+        if index.is_file():
+            names = set(read_json(index, dict[str, Any]).get("weight_map", {}).values())
+        files = [folder / one for one in sorted(names)]
+        if not all(file.is_file() for file in files):
+            continue
+        parts = [read_safetensors(f) if name == SAFETENSORS else read_torch_file(f) for f in files]
+        return {key: value for part in parts for key, value in part.items()}
+    raise InputError(f"{folder}: holds no weights ({SAFETENSORS} or {TORCH}){other_form(folder)}")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    from safetensors.torch import load_file
+
+    with reading(path), loading(path, "damaged"):
+        return load_file(path)
+
+
+def other_form(folder: Path) -> str:
+    """`"; its weights are ONNX, ..."` where a folder has weights in a form that is not read."""
+    forms = {form for pattern, form in OTHERS.items() if any(folder.glob(pattern))}
+    if not forms:
+        return "; not a whole model"
+    return (
+        f"; its weights are in the form of {', '.join(sorted(forms))}, which is not read: save the "
+        "model with transformers' save_pretrained"
+    )
+
+
+def backbone_in(folder: Path) -> tuple[nn.Module, list[str]]:
+    """The transformer of a folder, whether its weights are safetensors or an older file.
+
+    And the weights of heads that are passed over.
+    """
+    config = config_in(folder)
+    if any(folder.glob(f"{SAFETENSORS}*")):
+        check_shapes(folder, config)
+        return load_transformer(folder)
+    return built(config, read_weights(folder), folder)
+
+
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+
+
+def check_shapes(folder: Path, config: Any) -> None:
+    """Refuse weights that do not fit the config before memory is taken for what it says."""
+    from safetensors import safe_open
+    from transformers import AutoModel
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with reading(path), loading(path, "damaged"), safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                shapes[name] = tuple(file.get_slice(name).get_shape())
+    said = max(int(getattr(config, name, None) or 0) for name in LAYERS)
+    if said > max(len(shapes), 100):
+        raise InputError(f"{folder}: its {CONFIG} says {said} layers; its weights have fewer")
+    hush()
+    with loading(folder, "no model could be made of its config"), torch.device("meta"):
+        auto: Any = AutoModel
+        model = auto.from_config(config, trust_remote_code=False)
+    for name, wanted in model.state_dict().items():
+        found = shapes.get(name, shapes.get(f"{model.base_model_prefix}.{name}"))
+        if found is not None and found != tuple(wanted.shape):
+            raise InputError(
+                f"{folder}: its weights do not fit its config: {name} has another shape "
+                f"({found}, not {tuple(wanted.shape)})"
+            )
+
+
+def built(
+    config: Any, weights: dict[str, Tensor], where: Path | str
+) -> tuple[nn.Module, list[str]]:
+    """The transformer that `config` describes, with `weights` under their Hugging Face names.
+
+    Raises InputError where some are missing, have another shape, or are not used.
+    """
+    from transformers import AutoModel
+
+    hush()
+    with loading(where, "its weights do not fit its config"):
+        with torch.device("meta"):
+            auto: Any = AutoModel
+            kind = type(auto.from_config(config, trust_remote_code=False))
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    return whole(model, info, where)
+
+
+def tower_in(folder: Path) -> Tower:
+    """The transformer and the tokenizer of a Hugging Face folder, without a projection."""
+    backbone, idle = backbone_in(folder)
+    return Tower(backbone, tokenizer_in(folder), folder, idle=idle)

@@ -1,0 +1,248 @@
+"""sentence-transformers folders: a Transformer, its Pooling, then maybe Dense and Normalize.
+
+What the folder's files say is read by modules.py. What dprkit has no counterpart for is refused
+by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import Tensor
+
+from dprkit.errors import InputError
+from dprkit.interop.folder import model_max_length, read_weights, tower_in
+from dprkit.interop.st_modules import (
+    CONFIG,
+    DOCUMENT,
+    LENGTHS,
+    MODULES,
+    QUERY,
+    ROUTER,
+    FolderFile,
+    check_normalize,
+    prompts_of,
+    read_dense,
+    read_folder,
+    read_pooling,
+    read_rows,
+    read_transformer,
+    unused_prompts,
+)
+from dprkit.interop.tower import Foreign, Tower, configured
+from dprkit.models.bi_encoder import BiEncoder, Encoder
+from dprkit.models.checkpoints import save_tokenizer
+from dprkit.models.tokens import TOKENIZER, Files, Tokens
+from dprkit.settings import ConvertSettings
+
+
+@dataclass
+class Row:
+    """A row of modules, read: what makes the vectors of one side."""
+
+    tower: Tower
+    pooling: str
+    include_prompt: bool
+    unit_length: bool
+    lengths: tuple[int, int]
+    """Tokens of a question and of a passage that are read."""
+
+
+def is_sentence_transformer(folder: Path) -> bool:
+    return (folder / MODULES).is_file()
+
+
+def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
+    """A folder, one with a Router, or a folder a side."""
+    said = read_folder(question), read_folder(passage or question)
+    rows = _rows(question)
+    if passage:
+        rows = [rows[0], _rows(passage)[-1]]
+    first, last = rows[0], rows[-1]
+    prefixes = prompts_of(said[0])[0], prompts_of(said[1])[1]
+    for name in ("pooling", "unit_length"):
+        if getattr(first, name) != getattr(last, name):
+            raise InputError(f"{question}: {name} differs between its sides; not supported")
+    if any(prefixes) and not (first.include_prompt and last.include_prompt):
+        raise InputError(f"{question}: its Pooling leaves prompts out; not supported")
+    similarity, why = _similarity(first, said[0], question)
+    lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
+    texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
+    fixed: dict[str, Any] = {"pooling": first.pooling}
+    if first.unit_length:
+        fixed["similarity"] = similarity
+    usual = {"title_join": " ", "similarity": similarity} | lengths | texts
+    found = configured(settings, fixed, usual)
+    mapped = [f"Pooling is {found.pooling} pooling", why]
+    mapped += ["Dense is the projection"] if first.tower.head else []
+    mapped += ["the prompts are prefixes"] if any(prefixes) else []
+    for name in unused_prompts(said[0]):
+        mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
+    return Foreign(first.tower, last.tower if len(rows) > 1 else None, found, mapped)
+
+
+def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:
+    name = said.similarity_fn_name or "cosine"  # the library's own default
+    if name not in ("cosine", "dot"):
+        raise InputError(f"{folder}: compares by {name}; only dot and cosine are supported")
+    if row.unit_length:
+        return "cosine", "Normalize is cosine similarity"
+    note = "; its own vectors have any length" if name == "cosine" else ""
+    return name, f"the similarity is {name}, as the folder says or by default{note}"
+
+
+# --- rows of modules ----------------------------------------------------------------------------
+
+
+def _rows(folder: Path) -> list[Row]:
+    """One row that serves both sides, or the question's and the passage's."""
+    towers: dict[Path, Tower] = {}
+    return [_row(row, towers) for row in read_rows(folder)]
+
+
+def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
+    """Read a row. `towers` holds the transformers that an earlier row has read."""
+    pooling, include_prompt = read_pooling(folders["Pooling"])
+    if "Normalize" in folders:
+        check_normalize(folders["Normalize"])
+    base = folders["Transformer"]
+    said = read_transformer(base)
+    if base not in towers:
+        tower = tower_in(base)
+        if said.do_lower_case:
+            tower.tokenizer = _lowering(*tower.tokenizer)
+        towers[base] = tower
+    tower = towers[base]
+    most = said.max_seq_length or model_max_length(base) or tower.room
+    lengths = said.query_length or most, said.document_length or most
+    if "Dense" in folders:
+        tower = replace(tower, head=_dense(folders["Dense"]))
+    return Row(tower, pooling, include_prompt, "Normalize" in folders, lengths)
+
+
+def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+    tokenizer.normalizer = Sequence([Lowercase(), *own])
+    return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
+
+
+def _dense(folder: Path) -> dict[str, Tensor]:
+    """The projection of a Dense module."""
+    said, weights = read_dense(folder), read_weights(folder)
+    weight = weights.get("linear.weight")
+    wanted = {"linear.weight", "linear.bias"} if said.bias else {"linear.weight"}
+    if weight is None or weight.dim() != 2 or weights.keys() != wanted:
+        raise InputError(f"{folder}: holds {', '.join(sorted(weights))}; no Dense as it says")
+    width, dim = weight.shape
+    if said.in_features not in (None, dim) or said.out_features not in (None, width):
+        raise InputError(
+            f"{folder}: its weights make {width} dimensions of {dim}, its config.json says "
+            f"{said.out_features} of {said.in_features}"
+        )
+    return {"weight": weight, "bias": weights.get("linear.bias", weight.new_zeros(width))}
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+TYPE = "sentence_transformers.models."
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[str]:
+    """A folder that SentenceTransformer loads; a Router in it where the sides differ.
+
+    The library knows no titles: what it is given as a passage is title and text joined as the
+    retriever's `title_join` says, or the two as a pair.
+    """
+    config = model.config
+    own = {
+        "prompts": {QUERY: config.question_prefix, DOCUMENT: config.passage_prefix},
+        "default_prompt_name": None,
+        "similarity_fn_name": config.similarity,
+    }
+    _write_json(folder / CONFIG, own)
+    join = f"titles join by {config.title_join!r}, which the library leaves to its user"
+    if config.shared and not config.separate_heads:
+        length = max(tokens.question_length, tokens.passage_length)
+        _write_transformer(folder, model.question_encoder, tokens, False, length)
+        rows = _write_rest(folder, model.question_encoder, "", first=1)
+        _write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
+        return [f"one encoder, at most {length} tokens", join]
+    _write_router(folder, model, tokens)
+    _write_json(folder / MODULES, _listed([("", "Router")]))
+    return [
+        f"the question encoder is the route {QUERY!r} (encode_query)",
+        f"the passage encoder is the route {DOCUMENT!r} (encode_document)",
+        join,
+    ]
+
+
+def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
+    """Two rows of modules; a transformer that both have is written once."""
+    types: dict[str, str] = {}
+    structure: dict[str, list[str]] = {}
+    sides = ((QUERY, model.question_encoder), (DOCUMENT, model.passage_encoder))
+    lengths = {QUERY: tokens.question_length, DOCUMENT: tokens.passage_length}
+    shared = model.config.shared
+    for route, encoder in sides:
+        base = f"{QUERY if shared else route}_0_Transformer"
+        if base not in types:
+            length = max(lengths.values()) if shared else lengths[route]
+            _write_transformer(folder / base, encoder, tokens, route == DOCUMENT, length)
+        row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_", first=1)]
+        types |= {path: TYPE + kind for path, kind in row}
+        structure[route] = [path for path, _ in row]
+    parameters = {"default_route": DOCUMENT, "allow_empty_key": True}
+    routes = {"types": types, "structure": structure, "parameters": parameters}
+    _write_json(folder / ROUTER, routes)
+
+
+def _write_transformer(
+    folder: Path, encoder: Encoder, tokens: Tokens, passages: bool, length: int
+) -> None:
+    backbone: Any = encoder.backbone
+    backbone.save_pretrained(folder)
+    if passages:
+        save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
+    else:
+        save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
+    _write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
+
+
+def _write_rest(folder: Path, encoder: Encoder, name: str, first: int) -> list[tuple[str, str]]:
+    """Pooling, Dense and Normalize of one side: their folders and classes."""
+    from safetensors.torch import save_file
+
+    width = int(encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    modes = {"cls": "cls_token", "mean": "mean_tokens"}
+    pooling = {f"pooling_mode_{mode}": kind == encoder.pooling for kind, mode in modes.items()}
+    configs: dict[str, dict[str, Any]] = {"Pooling": {"word_embedding_dimension": width} | pooling}
+    if encoder.projection is not None:
+        size = {"in_features": width, "out_features": encoder.dim, "bias": True}
+        configs["Dense"] = size | {"activation_function": IDENTITY}
+    if encoder.unit_length:
+        configs["Normalize"] = {}
+    rows = [(f"{name}{i}_{kind}", kind) for i, kind in enumerate(configs, start=first)]
+    for path, kind in rows:
+        _write_json(folder / path / "config.json", configs[kind])
+        if kind == "Dense" and encoder.projection is not None:
+            head = {f"linear.{k}": v for k, v in encoder.projection.state_dict().items()}
+            save_file(head, folder / path / "model.safetensors")
+    return rows
+
+
+def _listed(rows: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [
+        {"idx": i, "name": str(i), "path": path, "type": TYPE + kind}
+        for i, (path, kind) in enumerate(rows)
+    ]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

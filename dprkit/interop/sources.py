@@ -1,0 +1,120 @@
+"""Which system a source comes from, and the reader for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dprkit.errors import InputError, SettingsError, reading
+from dprkit.interop import dpr_checkpoint, hf_dpr, qa_retriever, sentence_transformers, transformer
+from dprkit.interop.folder import (
+    ADAPTER,
+    CONFIG,
+    other_form,
+    read_config,
+    read_safetensors,
+)
+from dprkit.interop.hub import local
+from dprkit.interop.st_modules import MODULES
+from dprkit.interop.torch_files import read_torch_file
+from dprkit.interop.tower import Foreign
+from dprkit.models.config import is_retriever
+from dprkit.progress import Note, silent
+from dprkit.settings import ConvertSettings
+
+FORMS = {b"GGUF": "GGUF file", b"\x89HDF": "TensorFlow file (HDF5)", b"\x08": "ONNX file"}
+"""How files of weights that are not read begin."""
+
+
+class Sources(NamedTuple):
+    """One folder or file, or the question's and the passage's folders."""
+
+    question: Path
+    passage: Path | None
+
+
+def read_foreign(settings: ConvertSettings, note: Note = silent) -> tuple[str, Foreign]:
+    """The kind of the source and what it holds. Raises InputError, MismatchError."""
+    sources = sources_of(settings, note)
+    kind = settings.kind or kind_of(sources)
+    return kind, _read(kind, sources, settings)
+
+
+def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
+    """Where what is read lies; a name on the hub is fetched."""
+    return Sources(
+        local(str(settings.source or settings.question_encoder), note),
+        local(settings.passage_encoder, note) if settings.passage_encoder else None,
+    )
+
+
+def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign:
+    question, passage = sources
+    if kind == "hf-dpr":
+        pair = (question, passage) if passage else hf_dpr.pair_in(question)
+        if pair is None:
+            raise hf_dpr.half(question)
+        return hf_dpr.read(*pair, settings)
+    if kind in ("dpr-cp", "qa-retriever"):
+        if passage:
+            raise SettingsError(f"--kind {kind}: both encoders lie in one file; name it alone")
+        reader = dpr_checkpoint.read if kind == "dpr-cp" else qa_retriever.read
+        return reader(question, settings)
+    if kind == "sentence-transformers":
+        return sentence_transformers.read(question, passage, settings)
+    return transformer.read(question, passage, settings)
+
+
+def kind_of(sources: Sources) -> str:
+    """What a source is, by its files; both folders of a pair are of one kind."""
+    kinds = [_kind_of(path) for path in sources if path]
+    if len(set(kinds)) > 1:
+        raise InputError(
+            f"{sources.question} is {kinds[0]} and {sources.passage} is {kinds[1]}; "
+            "a pair is of one kind: say which by --kind"
+        )
+    return kinds[0]
+
+
+def _kind_of(path: Path) -> str:
+    if path.is_file():
+        return _kind_of_file(path)
+    if is_retriever(path):
+        raise InputError(f"{path}: is a dprkit retriever already; say what to make of it by --to")
+    if sentence_transformers.is_sentence_transformer(path):
+        return "sentence-transformers"
+    if hf_dpr.is_dpr(path) or hf_dpr.pair_in(path):
+        return "hf-dpr"
+    if (path / CONFIG).is_file():
+        return "transformer"
+    if (path / ADAPTER).is_file():
+        read_config(path)  # says what to do with an adapter
+    other = other_form(path).removesuffix("; not a whole model")
+    raise InputError(
+        f"{path}: has neither {CONFIG} nor {MODULES}{other}; "
+        "name the folder of a model, or a checkpoint file"
+    )
+
+
+def _kind_of_file(path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        begin = file.read(8)
+    for mark, form in FORMS.items():
+        if begin.startswith(mark):
+            raise InputError(
+                f"{path}: is a {form}, which is not read; name the folder that transformers' "
+                "save_pretrained made of the model"
+            )
+    if path.suffix == ".safetensors":
+        weights = read_safetensors(path)
+    else:
+        state = read_torch_file(path)
+        if dpr_checkpoint.is_checkpoint(state):
+            return "dpr-cp"
+        weights = qa_retriever.tensors_in(state)
+    if qa_retriever.is_qa_retriever(weights):
+        return "qa-retriever"
+    some = ", ".join(sorted(weights)[:3]) or "no tensors"
+    raise InputError(
+        f"{path}: neither a DPR checkpoint (model_dict) nor a QaRetriever (q_proj, e_proj): {some}"
+    )

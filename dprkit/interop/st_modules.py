@@ -1,0 +1,267 @@
+"""What the JSON files of a sentence-transformers folder say: modules, pooling, prompts, lengths.
+
+modules.json lists the modules; a Router holds two such rows, for questions and for passages.
+Every key is known here or refused by name, since one that is passed over may change vectors. Both
+spellings of the pooling (a flag a mode, or its name) are read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from dprkit.errors import InputError
+from dprkit.interop.folder import read_json
+
+MODULES = "modules.json"
+ROUTER = "router_config.json"
+CONFIG = "config_sentence_transformers.json"
+LENGTHS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""The file of a Transformer module has had several names; the first that is there counts."""
+KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+POOLINGS = {"cls": "cls", "mean": "mean", "cls_token": "cls", "mean_tokens": "mean"}
+QUERY, DOCUMENT = "query", "document"
+SENTENCE = "sentence_embedding"
+PLAIN_TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+
+
+Length = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Known(msgspec.Struct, forbid_unknown_fields=True):
+    """A file all of whose keys are known."""
+
+
+class ModuleEntry(Known):
+    """A line of modules.json."""
+
+    type: str
+    path: str = ""
+    idx: int = 0
+    name: str = ""
+    kwargs: list[str] = []
+
+
+class TransformerFile(Known):
+    """sentence_bert_config.json."""
+
+    max_seq_length: Length | None = None
+    do_lower_case: bool = False
+    query_length: Length | None = None
+    document_length: Length | None = None
+    transformer_task: str = "feature-extraction"
+    modality_config: dict[str, Any] = msgspec.field(default_factory=lambda: PLAIN_TEXT)
+    module_output_name: str = "token_embeddings"
+    unpad_inputs: bool | None = None
+    processing_kwargs: dict[str, Any] = {}
+    query_expansion: dict[str, Any] | None = None
+    tokenizer_name_or_path: str | None = None
+    model_args: dict[str, Any] = {}
+    model_kwargs: dict[str, Any] = {}
+    tokenizer_args: dict[str, Any] = {}
+    processor_kwargs: dict[str, Any] = {}
+    config_args: dict[str, Any] = {}
+    config_kwargs: dict[str, Any] = {}
+
+
+USUAL = TransformerFile()
+READ = ("max_seq_length", "do_lower_case", "query_length", "document_length", "unpad_inputs")
+"""Its keys that may have any value; the others must have the usual one."""
+
+
+class PoolingFile(Known):
+    """The config.json of a Pooling."""
+
+    pooling_mode: str | list[str] | None = None
+    pooling_mode_cls_token: bool = False
+    pooling_mode_mean_tokens: bool = False
+    pooling_mode_max_tokens: bool = False
+    pooling_mode_mean_sqrt_len_tokens: bool = False
+    pooling_mode_weightedmean_tokens: bool = False
+    pooling_mode_lasttoken: bool = False
+    embedding_dimension: int | None = None
+    word_embedding_dimension: int | None = None
+    include_prompt: bool = True
+
+
+class DenseFile(Known):
+    """The config.json of a Dense."""
+
+    in_features: int | None = None
+    out_features: int | None = None
+    bias: bool = True
+    activation_function: str = "torch.nn.modules.activation.Tanh"
+    use_residual: bool = False
+    module_input_name: str = SENTENCE
+    module_output_name: str | None = SENTENCE
+
+
+class NormalizeFile(Known):
+    """The config.json of a Normalize."""
+
+    module_input_name: str = SENTENCE
+    module_output_name: str | None = SENTENCE
+
+
+class RouterFile(Known):
+    """router_config.json."""
+
+    types: dict[str, str]
+    structure: dict[str, list[str]]
+    parameters: dict[str, Any] = {}
+
+
+class FolderFile(Known):
+    """config_sentence_transformers.json."""
+
+    __version__: dict[str, Any] = {}
+    model_type: str = "SentenceTransformer"
+    prompts: dict[str, str | None] = {}
+    default_prompt_name: str | None = None
+    similarity_fn_name: str | None = None
+    truncate_dim: int | None = None
+
+
+def read_known(path: Path, kind: type[Any]) -> Any:
+    """The contents of a file that a folder may lack, as a struct with all of its keys known."""
+    return read_json(path, kind) if path.is_file() else kind()
+
+
+# --- rows of modules ------------------------------------------------------------------------------
+
+
+class Module(NamedTuple):
+    """One module of a folder: the name of its class, and where its files are."""
+
+    kind: str
+    folder: Path
+
+
+def read_rows(folder: Path) -> list[dict[str, Path]]:
+    """The folder of each module by its kind: one row for both sides, or questions and passages."""
+    entries = read_json(folder / MODULES, list[ModuleEntry])
+    if len({entry.name for entry in entries}) < len(entries):
+        # sentence-transformers keeps the last of those that share a name
+        raise InputError(f"{folder / MODULES}: two of its modules have the same name; name each")
+    modules = [_module(entry.type, folder, entry.path) for entry in entries]
+    if not modules or modules[0].kind != "Router":
+        return [_checked(modules, folder)]
+    router = modules[0].folder
+    routes = read_json(router / ROUTER, RouterFile)
+    if not {QUERY, DOCUMENT} <= routes.structure.keys():
+        raise InputError(
+            f"{router}: its Router leads to {', '.join(routes.structure)}; "
+            f"routes called {QUERY} and {DOCUMENT} are needed"
+        )
+    return [
+        _checked(
+            [_module(routes.types.get(one, one), router, one) for one in routes.structure[route]]
+            + modules[1:],
+            folder,
+        )
+        for route in (QUERY, DOCUMENT)
+    ]
+
+
+def _module(name: str, folder: Path, path: str) -> Module:
+    package, *inner = name.split(".")
+    if package != "sentence_transformers" or not all(part.isidentifier() for part in inner):
+        raise InputError(f"{folder}: its module {name} is code of its own, which is never run")
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise InputError(f"{folder}: its module {name} lies outside of it, in {path}")
+    return Module(name.rpartition(".")[2], folder / path)
+
+
+def _checked(modules: list[Module], folder: Path) -> dict[str, Path]:
+    kinds = [module.kind for module in modules]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"{folder}: has a module {kind}, which is not supported")
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds != [k for k in KINDS if k in kinds]:
+        raise InputError(
+            f"{folder}: its modules are {', '.join(kinds) or 'none'}; Transformer, Pooling, then "
+            "at most Dense and Normalize are supported, in this order"
+        )
+    return dict(modules)
+
+
+# --- what each file says --------------------------------------------------------------------------
+
+
+def read_transformer(folder: Path) -> TransformerFile:
+    """How the texts are cut. Raises InputError for a value that dprkit has no counterpart for."""
+    path = next((folder / name for name in LENGTHS if (folder / name).is_file()), None)
+    said: TransformerFile = read_json(path, TransformerFile) if path else TransformerFile()
+    for name in TransformerFile.__struct_fields__:
+        value = getattr(said, name)
+        if name not in READ and value != getattr(USUAL, name) and value is not None:
+            raise InputError(f"{path}: {name} {value!r} is not supported")
+    return said
+
+
+def read_pooling(folder: Path) -> tuple[str, bool]:
+    """The pooling, and whether it counts the tokens of a prompt."""
+    said = read_known(folder / "config.json", PoolingFile)
+    modes = [said.pooling_mode] if isinstance(said.pooling_mode, str) else said.pooling_mode
+    if modes is None:
+        flags = [one for one in PoolingFile.__struct_fields__ if one.startswith("pooling_mode_")]
+        modes = [one.removeprefix("pooling_mode_") for one in flags if getattr(said, one)]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        found = " with ".join(modes) or "unknown"
+        raise InputError(f"{folder}: its pooling is {found}; only cls and mean are supported")
+    if said.embedding_dimension is None and said.word_embedding_dimension is None:
+        raise InputError(f"{folder}: its config.json lacks embedding_dimension")
+    return POOLINGS[modes[0]], said.include_prompt
+
+
+def read_dense(folder: Path) -> DenseFile:
+    """A linear projection of the vector. Raises InputError for a Dense that is more than that."""
+    said: DenseFile = read_known(folder / "config.json", DenseFile)
+    activation = said.activation_function
+    what = "a residual" if said.use_residual else activation.rpartition(".")[2]
+    if said.use_residual or not activation.startswith("torch.") or what != "Identity":
+        raise InputError(f"{folder}: its Dense has {what}; only a linear one is supported")
+    _check_place(said, folder)
+    return said
+
+
+def check_normalize(folder: Path) -> None:
+    """Raises InputError where a Normalize is of something else than the vector."""
+    _check_place(read_known(folder / "config.json", NormalizeFile), folder)
+
+
+def _check_place(said: DenseFile | NormalizeFile, folder: Path) -> None:
+    names = {said.module_input_name, said.module_output_name or said.module_input_name}
+    if names != {SENTENCE}:
+        raise InputError(f"{folder}: is about {', '.join(sorted(names))}; not supported")
+
+
+def read_folder(folder: Path) -> FolderFile:
+    """Prompts and similarity. Raises InputError for a folder of another kind, or cut vectors."""
+    path = folder / CONFIG
+    said: FolderFile = read_known(path, FolderFile)
+    if said.model_type != "SentenceTransformer":
+        raise InputError(f"{path}: is of a {said.model_type}; only SentenceTransformer is read")
+    if said.truncate_dim is not None:
+        raise InputError(
+            f"{path}: truncate_dim {said.truncate_dim} cuts its vectors, which is not supported; "
+            "take the key out of the file to have all dimensions"
+        )
+    if said.default_prompt_name not in (None, QUERY, DOCUMENT, *said.prompts):
+        raise InputError(f"{path}: its default prompt {said.default_prompt_name!r} is none of its")
+    return said
+
+
+def prompts_of(said: FolderFile) -> tuple[str, str]:
+    """The texts that encode_query and encode_document put before a question and a passage."""
+    return said.prompts.get(QUERY) or "", said.prompts.get(DOCUMENT) or ""
+
+
+def unused_prompts(said: FolderFile) -> list[str]:
+    """The names of prompts that neither encode_query nor encode_document takes."""
+    return [name for name, text in said.prompts.items() if text and name not in (QUERY, DOCUMENT)]

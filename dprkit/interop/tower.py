@@ -1,0 +1,151 @@
+"""What a reader hands over: one or two encoders and how they are used, in dprkit's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import Tensor, nn
+
+from dprkit.errors import MismatchError, SettingsError, loading
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
+from dprkit.models.config import RetrieverConfig
+from dprkit.models.position_limit import measured
+from dprkit.models.tokens import Files, Tokens, tokens_for
+from dprkit.settings import ConvertSettings, TrainSettings
+
+COSINE_TEMPERATURE = 0.05
+"""Only training needs it, and most sources do not tell theirs."""
+
+
+@dataclass
+class Tower:
+    """One foreign encoder."""
+
+    backbone: nn.Module
+    tokenizer: tuple[Any, Files]
+    where: Path
+    """The folder or file it was read from."""
+    head: dict[str, Tensor] | None = None
+    """weight (D, H) and bias (D) of a projection after pooling."""
+    idle: list[str] = field(default_factory=list)
+    """Weights of heads that are passed over."""
+
+    @cached_property
+    def room(self) -> int:
+        """Tokens that the transformer can read. Raises InputError where the two do not fit."""
+        return measured(self.backbone, self.tokenizer[0], self.where)
+
+
+@dataclass
+class Foreign:
+    """A retriever as it was found: without `passage`, the question's tower reads passages too."""
+
+    question: Tower
+    passage: Tower | None
+    config: RetrieverConfig
+    mapped: list[str] = field(default_factory=list)
+    """What became what, a sentence each, for the report."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether one transformer serves both sides."""
+        return self.passage is None or self.passage.backbone is self.question.backbone
+
+    @property
+    def idle(self) -> list[str]:
+        """The weights that are passed over, of both sides."""
+        return sorted({*self.question.idle, *(self.passage.idle if self.passage else ())})
+
+    @property
+    def use(self) -> RetrieverConfig:
+        """The config, with what the towers say of themselves."""
+        return msgspec.structs.replace(
+            self.config,
+            shared=self.shared,
+            separate_heads=self.shared and self.passage is not None,
+            projection=_width(self.question, self.passage),
+        )
+
+
+def configured(
+    settings: ConvertSettings, fixed: dict[str, Any], usual: dict[str, Any]
+) -> RetrieverConfig:
+    """The config of a source: what is `fixed` by it, and what is `usual` unless a flag says else.
+
+    Raises MismatchError for a flag that contradicts the source.
+    """
+    given = {
+        name: value
+        for name in RetrieverConfig.__struct_fields__
+        if name != "kind"  # the flag says what the source is
+        and (value := getattr(settings, name, None)) is not None
+    }
+    for name in given.keys() & fixed.keys():
+        if given[name] != fixed[name]:
+            flag = name.replace("_", "-")
+            raise MismatchError(
+                f"--{flag} {given[name]}: the source is made for {fixed[name]}; leave the flag out"
+            )
+    known = usual | given | fixed
+    if known.get("similarity") == "cosine":
+        known.setdefault("temperature", COSINE_TEMPERATURE)
+    return RetrieverConfig(**known)
+
+
+def assembled(
+    found: Foreign, settings: ConvertSettings | TrainSettings
+) -> tuple[BiEncoder, Tokens]:
+    """The model, in evaluation mode on `device()`, and the way it reads text.
+
+    Lengths are cut to what the transformers can read. Raises SettingsError for one that a flag
+    asks for beyond it, InputError where a transformer and its tokenizer do not fit.
+    """
+    question, passage = found.question, found.passage
+    rooms = question.room, (question if found.shared or passage is None else passage).room
+    check_lengths(settings, rooms)
+    config = msgspec.structs.replace(
+        found.use,
+        question_max_length=min(found.config.question_max_length, rooms[0]),
+        passage_max_length=min(found.config.passage_max_length, rooms[1]),
+        positions=rooms,
+    )
+    first = _encoder(question, config)
+    second = _encoder(passage, config) if passage else first
+    if first.dim != second.dim:
+        raise MismatchError(
+            f"questions get {first.dim} dimensions and passages {second.dim}; "
+            "these two encoders are no pair"
+        )
+    tokens = tokens_for(question.tokenizer, config)
+    if passage and not found.shared:
+        tokens.read_passages_with(*passage.tokenizer)
+    return BiEncoder(first, second, config).eval().to(device()), tokens
+
+
+def check_lengths(settings: ConvertSettings | TrainSettings, rooms: tuple[int, int]) -> None:
+    """Raises SettingsError for a length beyond what the transformers can read."""
+    names = "question_max_length", "passage_max_length"
+    for name, room in zip(names, rooms, strict=True):
+        if (getattr(settings, name) or 0) > room:
+            flag = name.replace("_", "-")
+            raise SettingsError(f"--{flag}: the model reads at most {room} tokens")
+
+
+def _width(question: Tower, passage: Tower | None) -> int | None:
+    """The width of the projections, which both sides have or neither."""
+    heads = [tower.head for tower in (question, passage or question)]
+    if (heads[0] is None) != (heads[1] is None):
+        raise MismatchError("one encoder has a projection and the other has none; no pair")
+    return int(heads[0]["weight"].shape[0]) if heads[0] else None
+
+
+def _encoder(tower: Tower, config: RetrieverConfig) -> Encoder:
+    encoder = Encoder(tower.backbone, config)
+    if encoder.projection is not None and tower.head is not None:
+        with loading(tower.where, "its projection does not fit its transformer"):
+            encoder.projection.load_state_dict(tower.head)
+    return encoder

@@ -1,0 +1,33 @@
+"""Plain transformers (BERT, RoBERTa, DistilBERT, ELECTRA, MPNet): one folder, or one a side.
+
+Such a folder says nothing about how its states become vectors: pooling and similarity are flags.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dprkit.interop.folder import model_max_length, tower_in
+from dprkit.interop.tower import Foreign, configured
+from dprkit.models.config import RetrieverConfig
+from dprkit.settings import ConvertSettings
+
+
+def _lengths(*folders: Path) -> dict[str, int]:
+    """The usual lengths, where the tokenizers allow as many tokens."""
+    usual = RetrieverConfig()
+    names = "question_max_length", "passage_max_length"
+    allowed = (model_max_length(folder) for folder in folders)
+    return {
+        name: min(getattr(usual, name), most or getattr(usual, name))
+        for name, most in zip(names, allowed, strict=True)
+    }
+
+
+def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
+    """One folder that serves both sides, or a pair."""
+    config = configured(settings, {}, _lengths(question, passage or question))
+    towers = tower_in(question), tower_in(passage) if passage else None
+    kind = towers[0].backbone.config.model_type  # type: ignore[union-attr]
+    use = f"{config.pooling} pooling and {config.similarity} similarity"
+    return Foreign(*towers, config, [f"{kind} with {use}, as the flags say or by default"])

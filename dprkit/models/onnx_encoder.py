@@ -1,0 +1,76 @@
+"""An encoder's ONNX graph run by onnxruntime on the CPU: token ids in, vectors out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dprkit.cores import thread_count
+from dprkit.errors import InputError, need_extra
+from dprkit.models.forward_batches import chunks
+from dprkit.models.tokens import Ids
+
+
+def runtime() -> Any:
+    """The module onnxruntime, without its telemetry, which writes to the home and to stderr.
+
+    Raises MissingExtra.
+    """
+    need_extra("onnx", "onnxruntime")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+class OnnxEncoder:
+    """One encoder. `dim` is the width D of its vectors."""
+
+    def __init__(self, path: Path, padding: int) -> None:
+        """`padding`: the id that fills up shorter texts.
+
+        Raises MissingExtra, and InputError where onnxruntime cannot read the graph.
+        """
+        onnxruntime = runtime()
+        options = onnxruntime.SessionOptions()
+        # Left to itself it ties each thread to a core, and so do other processes: to the same ones.
+        options.intra_op_num_threads = thread_count()
+        options.enable_mem_pattern = False  # it keeps a plan for every shape that ever came
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises nothing narrower
+            problem = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{path}: onnxruntime cannot read it ({problem}); delete its folder or upgrade "
+                "onnxruntime"
+            ) from None
+        self.path, self.padding = path, padding
+        self.dim = int(self.session.get_outputs()[0].shape[1])
+
+    def vectors(self, ids: Ids, batch_tokens: int) -> np.ndarray:
+        """The vectors (N, D), float32, of N texts, in their order.
+
+        Texts go through in passes of at most `batch_tokens` tokens with their padding, longest
+        first: passes that are small and of like lengths stay in the cache and waste little.
+        """
+        found = np.empty((len(ids), self.dim), np.float32)
+        for part in chunks([len(one) for one in ids], batch_tokens, padded=True):
+            rows, mask = self._padded([ids[i] for i in part])
+            feeds = {"input_ids": rows, "attention_mask": mask}
+            (found[part],) = self.session.run(["vectors"], feeds)
+        return found
+
+    def _padded(self, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
+        """(N, L) ids and the mask of what is no padding."""
+        rows = np.full((len(ids), max(1, *map(len, ids))), self.padding)
+        mask = np.zeros_like(rows)
+        for row, one in enumerate(ids):
+            rows[row, : len(one)] = one
+            mask[row, : len(one)] = 1
+        return rows, mask

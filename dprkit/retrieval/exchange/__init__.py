@@ -1,1 +1,0 @@
-"""Embeddings in and out: other systems' files <-> an embeddings artifact."""

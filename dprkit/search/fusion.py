@@ -1,0 +1,175 @@
+"""One ranking from several: what two kinds of index find is put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from dprkit.errors import SettingsError
+from dprkit.indexes.hits import Found, best
+
+Method = Literal["rrf", "weighted"]
+RRF_K = 60
+"""What Cormack et al. used; they found it to matter little."""
+
+
+class Fusion(msgspec.Struct, frozen=True, kw_only=True):
+    """How rankings are put together; goes through JSON unchanged."""
+
+    method: Method = "rrf"
+    weights: tuple[Annotated[float, Meta(ge=0)], ...] = ()
+    """One an index, in their order; none: all the same."""
+    rrf_k: Annotated[int, Meta(ge=0)] = RRF_K
+
+    def of(self, found: Sequence[Found], topk: int) -> Found:
+        """`fuse` with these settings."""
+        return fuse(found, topk, self.weights or None, self.method, self.rrf_k)
+
+
+def fuse(
+    found: Sequence[Found],
+    topk: int,
+    weights: Sequence[float] | None = None,
+    method: Method = "rrf",
+    rrf_k: int = RRF_K,
+) -> Found:
+    """The best passages for Q questions of those that any of the indexes found, (Q, K).
+
+    K is at most `topk`, and no more than the question with the most passages has. A passage's new
+    score is the sum, over the indexes that found it, of the index's weight times
+
+        rrf         1 / (rrf_k + rank), rank counted from 1: reciprocal rank fusion (Cormack,
+                    Clarke and Büttcher 2009, https://doi.org/10.1145/1571941.1572114)
+        weighted    its score there, moved and stretched for each question so that the lowest that
+                    the index found is 0 and the highest 1 (all 1 where all are the same)
+
+    so one that an index did not find counts there as the lowest it found. Raises SettingsError
+    where there is not a weight of 0 or more for each index, and one above 0.
+    """
+    given = np.ones(len(found)) if weights is None else np.asarray(weights, np.float64)
+    usable = np.isfinite(given).all() and (given >= 0).all() and (given > 0).any()
+    if given.shape != (len(found),) or not usable:
+        raise SettingsError(
+            f"weights {given.tolist()} for {len(found)} indexes: "
+            "expected one of 0 or more for each, and one above 0"
+        )
+    parts = [_reciprocal(one, rrf_k) if method == "rrf" else _stretched(one) for one in found]
+    rows = np.concatenate([one.rows for one in found], axis=1)
+    scores = np.concatenate([w * part for w, part in zip(given, parts, strict=True)], axis=1)
+    fused = best(*_summed(rows, scores), topk)
+    filled = (fused.rows >= 0).any(axis=0)
+    return Found(fused.rows[:, filled], fused.scores[:, filled])
+
+
+def _reciprocal(found: Found, rrf_k: int) -> np.ndarray:
+    ranks = np.arange(1, found.rows.shape[1] + 1)
+    return np.broadcast_to(1 / (rrf_k + ranks), found.rows.shape)
+
+
+def _stretched(found: Found) -> np.ndarray:
+    """(Q, K) scores from 0 to 1; anything where nothing was found."""
+    there = found.rows >= 0
+    scores = found.scores.astype(np.float64)
+    low = scores.min(axis=1, initial=np.inf, where=there, keepdims=True)
+    high = scores.max(axis=1, initial=-np.inf, where=there, keepdims=True)
+    width = high - low
+    flat = ~(width > 0)  # one score only, or none
+    stretched: np.ndarray = np.where(
+        there, np.where(flat, 1, (np.where(there, scores, 0) - low) / np.where(flat, 1, width)), 0
+    )
+    return stretched
+
+
+def _summed(rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, C) rows, each once, with the sum of its scores; the places left over hold row -1."""
+    order = np.argsort(rows, axis=1, kind="stable")
+    rows = np.take_along_axis(rows, order, 1)
+    scores = np.take_along_axis(scores, order, 1)
+    first = np.ones(rows.shape, bool)
+    first[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    sums = np.full(rows.shape, -np.inf, np.float32)
+    if rows.size:
+        sums[first] = np.add.reduceat(scores.ravel(), np.flatnonzero(first))
+    kept = first & (rows >= 0)
+    return np.where(kept, rows, -1), np.where(kept, sums, np.float32(-np.inf))
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a fusion reached on the questions it was tried with."""
+
+    fusion: Fusion
+    value: float
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """The best fusion, by `metric`, and all that were tried."""
+
+    fusion: Fusion
+    metric: str
+    trials: tuple[Trial, ...]
+
+
+def tune(
+    found: Sequence[Found],
+    gold_rows: Sequence[Sequence[int]],
+    metric: str = "mrr@10",
+    parts: int = 10,
+) -> Tuning:
+    """Choose method and weights by `mrr@K` or `recall@K` on questions with known passages.
+
+    `gold_rows`: the rows of the passages that answer each question; one of them in the best K is a
+    recall of 1, and none counts as not found. Weights are tried in steps of 1 / `parts`, an index
+    alone among them. Of equals the one wins that is tried first: plain reciprocal rank fusion,
+    then even weights before uneven ones.
+    """
+    match = re.fullmatch(r"(mrr|recall)@([1-9]\d*)", metric)
+    if not match:
+        raise SettingsError(f"{metric!r} is no measure to tune by; expected mrr@10 or recall@20")
+    depth = int(match[2])
+    gold = _padded(gold_rows)
+    trials = []
+    for fusion in _grid(len(found), parts):
+        ranks = _ranks(fusion.of(found, depth).rows, gold)
+        value = 1 / ranks if match[1] == "mrr" else np.isfinite(ranks)
+        trials.append(Trial(fusion, float(value.mean()) if len(value) else 0.0))
+    return Tuning(max(trials, key=lambda trial: trial.value).fusion, metric, tuple(trials))
+
+
+def _grid(indexes: int, parts: int) -> Iterator[Fusion]:
+    yield Fusion()
+    weights = sorted(_shares(indexes, parts), key=lambda shares: sum(s * s for s in shares))
+    for rrf_k in (10, RRF_K):
+        yield from (Fusion(weights=shares, rrf_k=rrf_k) for shares in weights)
+    yield from (Fusion(method="weighted", weights=shares) for shares in weights)
+
+
+def _shares(indexes: int, parts: int) -> Iterator[tuple[float, ...]]:
+    """All ways to share 1 among the indexes in steps of 1 / parts."""
+    for bars in combinations(range(parts + indexes - 1), indexes - 1):
+        edges = (-1, *bars, parts + indexes - 1)
+        yield tuple((high - low - 1) / parts for low, high in pairwise(edges))
+
+
+def _padded(gold_rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """(Q, G), filled up with -2, which is no row that is ever found."""
+    width = max((len(rows) for rows in gold_rows), default=0)
+    return np.array([[*rows] + [-2] * (width - len(rows)) for rows in gold_rows], np.int64).reshape(
+        len(gold_rows), width
+    )
+
+
+def _ranks(rows: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """(Q,) the rank of the first of (Q, G) gold rows among (Q, K), from 1; infinite: not there."""
+    hits = (rows[:, :, None] == gold[:, None, :]).any(axis=2)
+    if not hits.shape[1]:
+        return np.full(len(rows), np.inf)
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, np.inf)

@@ -1,0 +1,139 @@
+"""search: questions -> rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import BinaryIO
+
+import msgspec
+
+from dprkit.data.ids import read_ids
+from dprkit.data.questions import read_questions
+from dprkit.data.rankings import write_ranking
+from dprkit.data.trec import write_trec
+from dprkit.errors import InputError, SettingsError
+from dprkit.progress import Run
+from dprkit.records import Ranking
+from dprkit.search.engines import DEPTH, Hybrid, Searcher
+from dprkit.search.fusion import RRF_K, Fusion, tune
+from dprkit.search.open_index import open_index
+from dprkit.settings import SearchSettings, required
+from dprkit.store.atomic_files import write_file
+
+
+class SearchReport(msgspec.Struct):
+    """What was searched and where the rankings are. `fusion`: how two indexes were put together.
+
+    `passages`: how many were found for all questions together; `fewest` and `most` for one.
+    `short`: questions for which fewer than `topk` were found.
+    """
+
+    questions: int
+    topk: int
+    fusion: Fusion | None
+    outputs: list[str]
+    passages: int = 0
+    fewest: int = 0
+    most: int = 0
+    short: int = 0
+    notes: list[str] = []
+
+
+def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
+    """Write a ranking for each of `settings.questions`, in their order, batch by batch."""
+    if settings.questions is None:
+        raise SettingsError("no questions given; name a file with --questions, or - for stdin")
+    report = SearchReport(0, settings.topk, None, [settings.output])
+    searcher = open_searcher(settings, run, report)
+    write: Callable[[Ranking, BinaryIO], None] = write_trec
+    if settings.format == "results":
+        write = partial(write_ranking, texts=settings.texts)
+    run.progress.start("searching", None, "questions")
+    found: list[int] = []
+    empty: list[str] = []
+    asked: set[str] = set()
+    with write_file(settings.output) as file:
+        questions = read_questions(settings.questions)
+        rankings = searcher.rankings(questions, settings.topk, settings.batch_size)
+        while batch := list(islice(rankings, settings.batch_size)):
+            for ranking in batch:
+                write(ranking, file)
+                found.append(len(ranking.hits))
+                if settings.tune_on:
+                    asked.add(ranking.question.question)
+                empty += [] if ranking.hits else [ranking.question.id]
+            file.flush()
+            run.progress.advance(len(batch))
+    run.progress.finish()
+    report.questions, report.passages = len(found), sum(found)
+    report.fewest, report.most = min(found, default=0), max(found, default=0)
+    report.short = sum(count < settings.topk for count in found)
+    if settings.tune_on:
+        _tell_tuned(settings.tune_on, asked, report, run)
+    if empty:
+        report.notes.append(f"found nothing for {len(empty):,} questions, such as {empty[0]!r}")
+        run.progress.warn(report.notes[-1])
+    return report
+
+
+def _tell_tuned(path: str, asked: set[str], report: SearchReport, run: Run) -> None:
+    """Warn where the weights were chosen by questions that are asked now."""
+    tuned = {question.question for question in read_questions(path) if question.gold}
+    if both := len(asked & tuned):
+        report.notes.append(
+            f"{both:,} of {len(asked):,} questions are in --tune-on {path} too: measured on them, "
+            "the fusion looks better than it is"
+        )
+        run.progress.warn(report.notes[-1])
+
+
+def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> Searcher:
+    """The index (or two) that `settings` name; what a user should know goes into the report."""
+    searcher = open_index(
+        required(settings.index, "--index", "index"),
+        settings.retriever,
+        settings.passages,
+        hybrid=settings.hybrid,
+        nprobe=settings.nprobe,
+        ef_search=settings.ef_search,
+        note=run.progress.note,
+    )
+    if isinstance(searcher.engine, Hybrid):
+        report.fusion = searcher.engine.fusion = _fusion(settings, searcher, report)
+        for note in report.notes:
+            run.progress.note(note)
+    elif settings.tune_on or settings.weights:
+        flag = "--tune-on" if settings.tune_on else "--weights"
+        raise SettingsError(f"{flag}: there is one index only; name the other one with --hybrid")
+    if settings.only_ids and (absent := searcher.only(read_ids(settings.only_ids))):
+        what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
+        report.notes.append(f"{what}, such as {min(absent)}")
+        if searcher.allowed is None or not len(searcher.allowed):
+            raise InputError(f"{report.notes[-1]}; none is left to look for")
+        run.progress.warn(report.notes[-1])
+    return searcher
+
+
+def _fusion(settings: SearchSettings, searcher: Searcher, report: SearchReport) -> Fusion:
+    """How the two indexes are put together: as was asked, or as is best for --tune-on."""
+    if settings.tune_on is None:
+        return Fusion(method=settings.fusion, weights=settings.weights, rrf_k=RRF_K)
+    if settings.weights:
+        raise SettingsError("--weights and --tune-on both set the weights; give one of them")
+    questions = [question for question in read_questions(settings.tune_on) if question.gold]
+    if not questions:
+        raise InputError(f"{settings.tune_on}: no question names a gold passage to tune by")
+    known = searcher.passages.rows_of({id_ for question in questions for id_ in question.gold})
+    gold = [[known[id_] for id_ in question.gold if id_ in known] for question in questions]
+    engine = searcher.engine
+    assert isinstance(engine, Hybrid)
+    tuned = tune(engine.each([question.question for question in questions], DEPTH), gold)
+    best = max(tuned.trials, key=lambda trial: trial.value)
+    report.notes.append(
+        f"fused by {best.fusion.method} with weights "
+        f"{', '.join(f'{weight:.1f}' for weight in best.fusion.weights) or 'all the same'}: "
+        f"{tuned.metric} {best.value:.4f} on {len(questions):,} questions of {settings.tune_on}"
+    )
+    return tuned.fusion

@@ -1,0 +1,141 @@
+"""Settings of encode-corpus, import-embeddings and export-embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from dprkit.settings.fields import Positive, about
+
+
+class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Encode the passages of a corpus into shards of vectors.
+
+    The same command may run in many processes, and on many hosts that share a disk: each takes some
+    of the shards. A stopped run goes on after its last whole shard.
+
+    Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
+    """
+
+    retriever: Annotated[
+        str | None, about("The retriever to encode with.", follows=("train.output_dir",))
+    ] = None
+    passages: Annotated[
+        str | None,
+        about(
+            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.",
+            follows=("select-data.passages_out", "select-data.output_dir/passages.tsv"),
+        ),
+    ] = None
+    output_dir: Annotated[
+        str | None, about("Folder of the embeddings.", workspace="embeddings")
+    ] = None
+    shard_size: Annotated[
+        Positive, about("Passages in a shard; a stopped run loses at most one shard.")
+    ] = 50_000
+    dtype: Annotated[
+        Literal["float32", "float16"], about("Number type of the vectors on disk.")
+    ] = "float32"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], about("Number type of the encoder's matrix products.")
+    ] = "fp32"
+    backend: Annotated[
+        Literal["torch", "onnx"],
+        about("Library that runs the encoder; onnx is for a CPU (extra: onnx)."),
+    ] = "torch"
+    int8: Annotated[
+        bool, about("With onnx: 8-bit products, which are faster and change the vectors a little.")
+    ] = False
+    batch_tokens: Annotated[
+        Positive | None,
+        about("Tokens in a forward pass (default: chosen for the machine).", harmless=True),
+    ] = None
+    num_processes: Annotated[
+        Positive,
+        about("Processes of this host, or tasks of Ray, that share the shards.", harmless=True),
+    ] = 1
+    engine: Annotated[
+        Literal["local", "ray"],
+        about(
+            "Where the shards are encoded: on this host, or on the Ray cluster of RAY_ADDRESS "
+            "(extra: ray).",
+            harmless=True,
+        ),
+    ] = "local"
+
+
+class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Import vectors that another system made of the corpus.
+
+    It reads the pickles of DPR, Tevatron, contriever and dpr-scale, without running anything in
+    them, and npy files with ids beside them. The files may be in any order; each passage of the
+    corpus needs one vector.
+
+    Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
+        --output-dir emb
+    """
+
+    sources: Annotated[
+        tuple[str, ...],
+        about("Files of vectors, or folders of them.", flag="argument", path=True),
+    ] = ()
+    retriever: Annotated[
+        str | None,
+        about("The retriever that made the vectors.", follows=("encode-corpus.retriever",)),
+    ] = None
+    passages: Annotated[
+        str | None,
+        about(
+            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", follows=("encode-corpus.passages",)
+        ),
+    ] = None
+    output_dir: Annotated[
+        str | None,
+        about("Folder of the embeddings.", output=True, follows=("encode-corpus.output_dir",)),
+    ] = None
+    kind: Annotated[
+        Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
+        about("Format of the files; auto finds the format of each file."),
+    ] = "auto"
+    ids: Annotated[
+        tuple[str, ...],
+        about(
+            "A file of ids, one a line, for each npy file (default: the one beside it).", path=True
+        ),
+    ] = ()
+    in_order: Annotated[
+        bool,
+        about(
+            "The npy files have no ids: their rows, file after file, are the passages of the "
+            "corpus in order."
+        ),
+    ] = False
+    check: Annotated[
+        bool,
+        about(
+            "Encode a few passages and refuse vectors that differ from the retriever's.",
+            harmless=True,
+        ),
+    ] = True
+    shard_size: Annotated[Positive, about("Passages in a shard.")] = 50_000
+    dtype: Annotated[
+        Literal["float32", "float16"], about("Number type of the vectors on disk.")
+    ] = "float32"
+
+
+class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Write an encoded corpus for another system.
+
+    --to npy writes vectors.npy and ids.txt; parquet writes a file per shard, with the columns id
+    and vector; pyserini writes a folder for FaissSearcher; dpr writes a pickle per shard, for DPR's
+    dense_retriever.py.
+
+    Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
+    """
+
+    embeddings: Annotated[
+        str | None, about("The encoded corpus.", follows=("index.embeddings",))
+    ] = None
+    to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("Format to write.")] = "npy"
+    output_dir: Annotated[str | None, about("Folder to write to.", output=True)] = None

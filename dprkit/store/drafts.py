@@ -1,0 +1,256 @@
+"""An artifact in the making: its files appear one by one, its manifest when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from dprkit import __version__
+from dprkit.errors import OutputError, writing
+from dprkit.progress import Run
+from dprkit.settings.fields import Setting
+from dprkit.store.atomic_files import (
+    TEMPORARY,
+    Hashing,
+    appearing,
+    delete,
+    open_up,
+    prune,
+    sync_file,
+    sync_folder,
+)
+from dprkit.store.checksums import Stamp, remember, stamp
+from dprkit.store.integrity import record_file
+from dprkit.store.manifests import (
+    MANIFEST,
+    PREVIOUS,
+    PROGRESS,
+    SCHEMA,
+    FileRecord,
+    Manifest,
+    ProgressRecord,
+    identity_of,
+    sealed,
+    write_manifest,
+)
+
+
+class Draft:
+    """An artifact in the making. `done` is its manifest where nothing is left to do."""
+
+    def __init__(
+        self,
+        directory: Path,
+        record: ProgressRecord,
+        run: Run,
+        fields: Mapping[str, Setting] | None = None,
+    ) -> None:
+        """`fields`: the stage's settings, where it has any: which ones count, and when."""
+        self.directory = directory
+        self.record = record
+        self.run = run
+        self.fields = fields or {}
+        self.done: Manifest | None = None
+        self._stamps: dict[str, Stamp] = {}
+        """Of the files that this process wrote, when it had just written them."""
+        self.changed: dict[str, Any] = {}
+        """Earlier values of the settings that a half-done artifact goes on with otherwise."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a stage wants to find again after a crash; kept by `save`."""
+        return self.record.state
+
+    def claim(self, *names: str) -> None:
+        """Say which files or folders this run will make; `file` and `folder` do it themselves.
+
+        Noted in progress.json, so that a later run can tell what a killed one left from what is
+        somebody else's. What is there and not this artifact's is moved aside with --restart, and
+        else raises OutputError.
+        """
+        new = [name for name in names if name not in self.record.claimed]
+        for name in new:
+            if os.path.lexists(self.directory / name):
+                if not self.record.aside:
+                    if not self.run.restart:
+                        raise OutputError(
+                            f"{self.directory / name}: already there and not made by dprkit; "
+                            "choose another output, or move it away, or aside with --restart"
+                        )
+                    self.record.aside = free_name(self.directory)
+                    self.tell_aside()
+                    self.save()
+                move(self.directory, self.directory / self.record.aside, name)
+        if new:
+            self.record.claimed.extend(new)
+            self.save()
+
+    def tell_aside(self) -> None:
+        """Say where what is in the way goes."""
+        self.run.progress.warn(
+            f"{self.directory}: what is in the way is moved to "
+            f"{self.directory / self.record.aside}; delete that when you do not need it"
+        )
+
+    @contextmanager
+    def file(self, name: str, content: bool = True) -> Iterator[BinaryIO]:
+        """A file of the artifact, which appears when the block ends without an error.
+
+        `content=False`: it tells about the making and is no part of the identity.
+        """
+        self.claim(name)
+        with appearing(self.directory / name) as file:
+            hashing = Hashing(file)
+            yield cast(BinaryIO, hashing)
+        self.record.files[name] = FileRecord(hashing.count, hashing.digest.hexdigest(), content)
+        self._stamps[name] = stamp(self.directory / name)
+
+    @contextmanager
+    def folder(self, name: str, content: bool = True) -> Iterator[Path]:
+        """A folder of the artifact that a library fills; it appears when the block ends."""
+        self.claim(name)
+        with writing(self.directory):
+            prefix = f"{TEMPORARY}{name.replace('/', '-')}-"
+            work = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
+            try:
+                yield work
+                files = [path for path in sorted(work.rglob("*")) if path.is_file()]
+                records = {
+                    f"{name}/{path.relative_to(work)}": record_file(path, content) for path in files
+                }
+                open_up(work)
+                for path in files:
+                    sync_file(path)
+                target = self.directory / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                delete(target)
+                work.rename(target)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        self._forget(name)
+        self.record.files.update(records)
+        self._stamps |= {known: stamp(self.directory / known) for known in records}
+
+    def take(self, name: str, made: Path) -> None:
+        """Make `made`, a whole file that was written in the folder, the file `name`.
+
+        For what is not written from its beginning to its end; it is read once for its hash.
+        """
+        self.claim(name)
+        with writing(made):
+            sync_file(made)
+            open_up(made)
+            record = record_file(made)
+            made.replace(self.directory / name)
+            sync_folder(self.directory)
+            self._stamps[name] = stamp(self.directory / name)
+        self.record.files[name] = record
+
+    def append(self, name: str, line: bytes) -> int:
+        """Add a line to a growing file that tells about the making, such as metrics.jsonl."""
+        with writing(self.directory / name), (self.directory / name).open("ab") as file:
+            return file.write(line)
+
+    def rewind(self, name: str, size: int) -> None:
+        """Cut a growing file back to the `size` bytes it had when progress was last saved."""
+        self.claim(name)
+        with writing(self.directory / name), (self.directory / name).open("ab") as file:
+            file.truncate(size)
+
+    def adopt(self, name: str) -> None:
+        """Count a file that `append` grew as part of the artifact (not of its identity)."""
+        self.record.files[name] = record_file(self.directory / name, content=False)
+
+    def remove(self, name: str) -> None:
+        """Take the file or folder `name` out of the artifact again."""
+        delete(self.directory / name)
+        self._forget(name)
+        self.save()
+
+    def save(self) -> None:
+        """Write progress.json: everything up to here will be found by a later run."""
+        with appearing(self.directory / PROGRESS) as file:
+            file.write(msgspec.json.encode(sealed(self.record)))
+
+    def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
+        """Write manifest.json: the artifact is whole.
+
+        What has a name that begins with one of `drop` was only needed to go on.
+        """
+        record = self.record
+        if drop:
+            record.files = {n: f for n, f in record.files.items() if not n.startswith(drop)}
+        manifest = sealed(
+            Manifest(
+                kind=record.kind,
+                schema=SCHEMA,
+                dprkit=__version__,
+                command=self.run.command,
+                settings=record.settings,
+                inputs=record.inputs,
+                counts=dict(counts),
+                files=dict(sorted(record.files.items())),
+                identity=identity_of(record.kind, record.files),
+            )
+        )
+        write_manifest(self.directory, manifest)
+        self._remember(manifest)
+        tidy(self.directory, manifest.files)
+        return manifest
+
+    def _remember(self, manifest: Manifest) -> None:
+        """Spare the first reader of large files the hashing.
+
+        The manifest was written after them. Where its time is a later one, the clock of the file
+        system has gone on, and whoever changes one of them now gives it a still later time.
+        """
+        with suppress(OSError):
+            now = stamp(self.directory / MANIFEST).ctime
+            for name, at in self._stamps.items():
+                path = self.directory / name
+                if name in manifest.files and at.settled(now) and at == stamp(path):
+                    remember(path, at, manifest.files[name].sha256)
+
+    def _forget(self, name: str) -> None:
+        """Strike a file, or all files of a folder, from the record."""
+        own = [
+            known for known in self.record.files if known == name or known.startswith(f"{name}/")
+        ]
+        for known in own:
+            del self.record.files[known]
+
+
+def remove(directory: Path, names: Iterable[str]) -> None:
+    """Remove files and folders of an artifact, and the folders that are empty then."""
+    for name in names:
+        delete(directory / name)
+        prune(directory, [name])
+
+
+def free_name(directory: Path) -> str:
+    """The name of a folder for what is moved aside."""
+    return next(name for n in count(1) if not (directory / (name := f"aside-{n}")).exists())
+
+
+def move(directory: Path, into: Path, name: str) -> None:
+    """Move the file or folder `name` of `directory` to the same name below `into`."""
+    (into / name).parent.mkdir(parents=True, exist_ok=True)
+    (directory / name).rename(into / name)
+
+
+def tidy(directory: Path, files: Iterable[str]) -> None:
+    """Remove what served the making of a finished artifact and is none of its `files`."""
+    parts = {str(part) for name in files for part in (Path(name), *Path(name).parents)}
+    with suppress(FileNotFoundError, msgspec.MsgspecError):
+        left = msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
+        remove(directory, [name for name in left.claimed if name not in parts])
+    shutil.rmtree(directory / PREVIOUS, ignore_errors=True)
+    (directory / PROGRESS).unlink(missing_ok=True)

@@ -1,0 +1,157 @@
+"""The pieces of an artifact that several processes and hosts make at once.
+
+    .pieces/00012.held    somebody is making piece 12 (dprkit.store.leases)
+    .pieces/00012.json    piece 12 is whole: the records of its files
+
+Both lie in the artifact's folder until all pieces are whole. A piece may be made twice, where its
+first holder was taken for dead; on processors that differ the last bits of the two may too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from dprkit.errors import LockedError, writing
+from dprkit.store import leases
+from dprkit.store.artifacts import PIECES, SHARED_PATIENCE, begin
+from dprkit.store.atomic_files import appearing, lock
+from dprkit.store.drafts import Draft
+from dprkit.store.integrity import record_file
+from dprkit.store.manifests import (
+    FileRecord,
+    Manifest,
+    is_artifact,
+    read_manifest,
+    read_progress,
+)
+
+POLL = 0.5
+"""Seconds between two looks at what the others are doing."""
+
+
+class Pieces:
+    """Pieces 0 to `total` - 1 of a shared draft, of which this process makes its part.
+
+    A context manager: while it is open, nobody else restarts what it works on.
+    """
+
+    def __init__(self, work: Draft, total: int, claims: Iterable[str]) -> None:
+        """`claims`: every file that the pieces will be made of."""
+        self.work, self.total = work, total
+        self.folder = work.directory / PIECES
+        self.presence: leases.Lease | None = None
+        with self._locked():
+            begin(work)
+            if not work.done:
+                work.claim(PIECES, *claims)
+                self.folder.mkdir(exist_ok=True)
+                self.presence = leases.take(self.folder, f"process-{uuid4().hex}")
+
+    def __enter__(self) -> Pieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.presence:
+            with self._locked():
+                self.presence.give_back()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the artifact is whole, by this process or another."""
+        return is_artifact(self.work.directory)
+
+    def whole(self) -> set[int]:
+        """The pieces that are whole."""
+        return {int(path.stem) for path in self.folder.glob("*.json")}
+
+    def shared_out(self, wanted: Iterable[int]) -> Iterator[tuple[int, bool]]:
+        """Each of the `wanted` pieces once it is whole or to be made here: (number, make it).
+
+        A piece that is to be made is held until the next one is asked for, and must have been
+        `done` by then. Waits for pieces that others hold: should they die, they are made here.
+        """
+        left = sorted(set(wanted))
+        while left:
+            number, lease = self._next(left)
+            if number is None:
+                time.sleep(POLL)
+                continue
+            left.remove(number)
+            try:
+                yield number, lease is not None
+            finally:
+                if lease:
+                    with self._locked():
+                        lease.give_back()
+
+    def _next(self, left: list[int]) -> tuple[int | None, leases.Lease | None]:
+        """A piece of `left` that is whole, or that was taken just now; None: all are held."""
+        with self._locked():
+            if self.finished:
+                return left[0], None
+            self._refuse_another_run()
+            whole = self.whole()
+            for number in left:
+                if number in whole:
+                    return number, None
+            for number in left:
+                if lease := leases.take(self.folder, _name(number)):
+                    return number, lease
+        return None, None
+
+    def done(self, number: int, names: Iterable[str]) -> None:
+        """Piece `number` is whole: `names` are the files that the draft wrote for it."""
+        records = {name: self.work.record.files[name] for name in names}
+        with self._locked():
+            if self.finished:
+                return
+            self._refuse_another_run()
+            if number in self.whole():  # made twice; here lie the files that came last
+                here = self.work.directory
+                records = {n: record_file(here / n, r.content) for n, r in records.items()}
+            if not self.work.state:
+                self.work.state["pieces"] = self.total
+                self.work.save()
+            record_piece(self.work.directory, number, records)
+
+    def finish(self, counts: Mapping[str, Any]) -> Manifest | None:
+        """The manifest of the artifact, if all pieces are whole; None: others are left to do."""
+        with self._locked():
+            if self.finished:
+                return read_manifest(self.work.directory)
+            whole = self.whole()
+            if len(whole) < self.total:
+                return None
+            for number in whole:
+                found = (self.folder / f"{_name(number)}.json").read_bytes()
+                records = msgspec.json.decode(found, type=dict[str, FileRecord])
+                self.work.record.files.update(records)
+            return self.work.finish(counts)
+
+    def _refuse_another_run(self) -> None:
+        """A process that was suspended for long may wake when all was begun anew."""
+        now = read_progress(self.work.directory)
+        if now is None or now.run != self.work.record.run:
+            raise LockedError(f"{self.work.directory}: was begun anew by another process")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with lock(self.work.directory, SHARED_PATIENCE), writing(self.work.directory):
+            yield
+
+
+def record_piece(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
+    """Note that piece `number` of the artifact in `directory` is whole."""
+    with appearing(directory / PIECES / f"{_name(number)}.json") as file:
+        file.write(msgspec.json.encode(records))
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}"

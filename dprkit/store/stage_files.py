@@ -1,0 +1,96 @@
+"""What a stage will read and write, told by its settings before anything is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dprkit.errors import InputError, OutputError, SettingsError, reading
+from dprkit.store.manifests import read_manifest
+
+STREAM = "-"
+ARTIFACTS = ("retriever", "embeddings", "index")
+"""Settings that name the artifact of their own kind."""
+
+
+class Plan(NamedTuple):
+    """What a stage reads and writes."""
+
+    reads: Mapping[str, Iterable[str]]
+    """setting -> files and folders."""
+    folder: str | None = None
+    """The artifact that it makes."""
+    files: tuple[str, ...] = ()
+    """Files that others may read one by one, in the folder or elsewhere."""
+
+
+def check(plans: Mapping[str, Plan]) -> None:
+    """Refuse stages, in the order in which they would run, that cannot all do their work.
+
+    An input must be there or be written by a stage before. No two stages may write the same path,
+    and none may write what it or a stage before it reads. Raises InputError, OutputError,
+    SettingsError.
+    """
+    read: dict[str, str] = {}
+    written: dict[str, str] = {}
+    for stage, plan in plans.items():
+        for name, paths in plan.reads.items():
+            for path in paths:
+                if path != STREAM and os.path.abspath(path) not in written:
+                    _check_input(f"{stage}.{name}", path, written)
+                read[os.path.abspath(path)] = stage
+        for path in (*plan.files, *([plan.folder] if plan.folder else ())):
+            here = os.path.abspath(path)
+            if here in written:
+                raise SettingsError(
+                    f"{path}: {written[here]} and {stage} would both write it; "
+                    "give each its own output"
+                )
+            if here in read:
+                raise SettingsError(
+                    f"{path}: {read[here]} reads it and {stage} would write it; "
+                    f"choose another output for {stage}"
+                )
+            if path != STREAM:
+                _check_output(path, path == plan.folder)
+                written[here] = stage
+
+
+def _check_input(setting: str, path: str, written: Mapping[str, str]) -> None:
+    name = setting.partition(".")[2]
+    with reading(path):
+        there = os.path.exists(path)
+        if there and not os.access(path, os.R_OK):
+            raise PermissionError
+    if not there:
+        raise InputError(f"{setting}: {path}: is not there{_who_might(setting, path, written)}")
+    if name in ARTIFACTS:
+        read_manifest(path, name)
+
+
+def _who_might(setting: str, path: str, written: Mapping[str, str]) -> str:
+    """What could make the missing file, or the files that are made in its place."""
+    if setting == "encode-corpus.passages":
+        return ", and no stage writes it; name the corpus, or set select-data.passages_out to it"
+    folder = os.path.dirname(os.path.abspath(path))
+    beside = [p for p in written if os.path.dirname(p) == folder and os.path.splitext(p)[1]]
+    if beside:
+        names = ", ".join(os.path.basename(p) for p in beside)
+        return f"; {written[beside[0]]} writes {names} there"
+    return ", and no stage before writes it; check the path"
+
+
+def _check_output(path: str, folder: bool) -> None:
+    if folder and os.path.exists(path) and not os.path.isdir(path):
+        raise OutputError(f"{path}: is a file; an output folder is needed")
+    if os.path.isdir(path) and not folder:
+        raise OutputError(f"{path}: is a folder; an output file is needed")
+    above = Path(path)
+    while not os.path.lexists(above):
+        above = above.parent
+    if str(above) != str(Path(path)) and not os.path.isdir(above):
+        raise OutputError(f"{path}: a part of this path is a file; choose another output")
+    if os.path.isdir(above) and not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: not writable; choose another output or fix its permissions")

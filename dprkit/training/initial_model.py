@@ -1,0 +1,219 @@
+"""The model before training, made ready to train; and what is kept of it afterwards."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import Tensor, nn
+
+from dprkit.errors import InputError, MissingExtra, SettingsError, loading
+from dprkit.interop.hub import local
+from dprkit.interop.sources import read_foreign
+from dprkit.interop.tower import Foreign, assembled, check_lengths
+from dprkit.models.bi_encoder import BiEncoder, Encoder, device
+from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.config import RetrieverConfig, is_retriever
+from dprkit.models.position_limit import measured
+from dprkit.models.scratch import learn_tokenizer, tiny_roberta
+from dprkit.models.tokens import Tokens, tokens_for
+from dprkit.progress import Run
+from dprkit.records import Example
+from dprkit.settings import ConvertSettings, TrainSettings
+from dprkit.training.resolve import COSINE_TEMPERATURE, SHAPE
+
+
+def starting_model(
+    settings: TrainSettings, examples: Iterable[Example], run: Run = Run()
+) -> tuple[BiEncoder, Tokens]:
+    """The model before training: from scratch, from a foreign model, or from a retriever."""
+    if settings.init is None:
+        model, tokens = _from_scratch(settings, examples)
+    elif is_retriever(settings.init):
+        model, tokens = load_bi_encoder(settings.init, settings.output_dropout or 0.0)
+    else:
+        model, tokens = _from_model(settings, settings.init, run)
+    return _prepared(model, settings), tokens
+
+
+def _prepared(model: BiEncoder, settings: TrainSettings) -> BiEncoder:
+    """Adapters, activation checkpointing and compiling, where they are asked for."""
+    for encoders in _by_backbone(model):
+        backbone: Any = encoders[0].backbone
+        if settings.dropout is not None:
+            _set_dropout(backbone, settings.dropout)
+        if settings.lora_rank:
+            backbone = _adapted(backbone, settings)
+        if settings.activation_checkpointing:
+            _checkpoint_activations(backbone)
+        if settings.compile:
+            backbone.compile(dynamic=True)
+        for encoder in encoders:
+            encoder.backbone = backbone
+            encoder.packed &= not settings.compile  # packs have other shapes in every pass
+    return model.to(device())
+
+
+def _checkpoint_activations(backbone: Any) -> None:
+    """Keep each layer's input and compute the rest again, with the same dropout."""
+    if hasattr(backbone, "activation_checkpointing_enable"):  # its name since transformers 5
+        backbone.activation_checkpointing_enable()
+    else:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _set_dropout(backbone: nn.Module, dropout: float) -> None:
+    """Set every dropout inside a transformer; attention reads its share off these modules too."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+
+
+def finished(model: BiEncoder, temperature: float) -> BiEncoder:
+    """The trained model as it is kept: adapters merged into its weights, the temperature noted."""
+    config = msgspec.structs.replace(model.config, temperature=temperature)
+    question, passage = model.question_encoder, model.passage_encoder
+    if hasattr(question.backbone, "merge_and_unload"):
+        question = _merged(question)
+        if config.separate_heads:
+            passage = copy.deepcopy(passage)  # its own head on the one transformer
+            passage.backbone = question.backbone
+        else:
+            passage = question if config.shared else _merged(passage)
+    return BiEncoder(question, passage, config)
+
+
+def _by_backbone(model: BiEncoder) -> list[list[Encoder]]:
+    """The encoders, those with one transformer together."""
+    both = [model.question_encoder, model.passage_encoder]
+    return [both] if both[0].backbone is both[1].backbone else [[encoder] for encoder in both]
+
+
+def _adapted(backbone: nn.Module, settings: TrainSettings) -> nn.Module:
+    """`backbone` with low-rank adapters on its linear layers, the only weights that learn.
+
+    Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingExtra("peft", "lora") from None
+
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
+        target_modules="all-linear",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks by a name that is going
+        adapted: nn.Module = get_peft_model(backbone, config)
+    return adapted
+
+
+def _merged(encoder: Encoder) -> Encoder:
+    merged = copy.deepcopy(encoder)
+    adapted: Any = merged.backbone
+    merged.backbone = adapted.merge_and_unload()
+    return merged
+
+
+def _config(settings: TrainSettings, said: RetrieverConfig) -> RetrieverConfig:
+    """What the settings ask for, and where they do not, what a folder says of its use."""
+    given = {
+        name: value for name in SHAPE if (value := getattr(settings, name, None)) is not None
+    } | ({"projection": settings.projection or None} if settings.projection is not None else {})
+    config = msgspec.structs.replace(said, **given)
+    usual = said.temperature
+    if config.similarity != said.similarity:
+        usual = COSINE_TEMPERATURE if config.similarity == "cosine" else 1.0
+    return msgspec.structs.replace(config, temperature=settings.temperature or usual)
+
+
+def _from_scratch(settings: TrainSettings, examples: Iterable[Example]) -> tuple[BiEncoder, Tokens]:
+    config = _config(settings, RetrieverConfig())
+    tokenizer = learn_tokenizer(_texts(examples), settings.scratch_vocab_size)
+    backbone = tiny_roberta(settings, tokenizer.get_vocab_size())
+    room = measured(backbone, tokenizer, "the model from scratch")
+    check_lengths(settings, (room, room))
+    config = msgspec.structs.replace(config, positions=(room, room))
+    question = Encoder(backbone, config, settings.output_dropout or 0.0)
+    return _two_towers(question, config, settings), tokens_for((tokenizer, {}), config)
+
+
+def _from_model(settings: TrainSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
+    """From a foreign model: what its folder says of its use counts unless a setting says else."""
+    _check_form(source, local(source, run.progress.note))
+    kind, found = read_foreign(ConvertSettings(source=source))
+    said = RetrieverConfig() if kind == "transformer" else found.use
+    found.config = wanted = _config(settings, said)
+    if kind != "transformer":
+        _tell_contradictions(source, said, wanted, run)
+    if found.passage and (wanted.shared, wanted.separate_heads) != (found.shared, found.shared):
+        raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
+    if wanted.projection != said.projection:
+        _new_heads(found, wanted.projection)
+    model, tokens = assembled(found, settings)
+    for encoder in (model.question_encoder, model.passage_encoder):
+        encoder.dropout.p = settings.output_dropout or 0.0
+    if found.passage is None:
+        config = msgspec.structs.replace(
+            model.config, shared=wanted.shared, separate_heads=wanted.separate_heads
+        )
+        model = _two_towers(model.question_encoder, config, settings)
+    return model, tokens
+
+
+def _check_form(source: str, path: Path) -> None:
+    """Refuse what only `convert` reads: it does so without running what is in it."""
+    first = f"read it with dprkit convert {source} --output-dir MODEL, and start from MODEL"
+    if path.is_file():
+        raise InputError(f"{source}: is a file, not the folder of a model; {first}")
+    if any(path.rglob("*.bin")) and not any(path.rglob("*.safetensors")):
+        raise InputError(f"{source}: its weights are a pickle (.bin); {first}")
+
+
+TOLD = ("pooling", "similarity", "projection", "question_max_length", "passage_max_length")
+
+
+def _tell_contradictions(
+    source: str, said: RetrieverConfig, taken: RetrieverConfig, run: Run
+) -> None:
+    for name in TOLD:
+        theirs, ours = getattr(said, name), getattr(taken, name)
+        if theirs != ours:
+            flag = name.replace("_", "-")
+            run.progress.warn(f"{source}: says {name} {theirs}; --{flag} {ours or 0} is taken")
+
+
+def _new_heads(found: Foreign, width: int | None) -> None:
+    """Give the towers projections of another width, still random, or none."""
+    head: dict[str, Tensor] | None = None
+    if width:
+        with loading(found.question.where, "the model cannot be used as an encoder of texts"):
+            size: Any = found.question.backbone.config.hidden_size  # type: ignore[union-attr]
+            head = dict(nn.Linear(size, width).state_dict())
+    for tower in (found.question, found.passage):
+        if tower is not None:
+            tower.head = head
+
+
+def _two_towers(question: Encoder, config: RetrieverConfig, settings: TrainSettings) -> BiEncoder:
+    """As in DPR, the towers are equal at first and part in training."""
+    passage = question if config.shared else copy.deepcopy(question)
+    if config.separate_heads:
+        passage = Encoder(question.backbone, config, settings.output_dropout or 0.0)
+        passage.load_state_dict(question.state_dict())
+    return BiEncoder(question, passage, config)
+
+
+def _texts(examples: Iterable[Example]) -> Iterator[str]:
+    """All text of the training files, for the tokenizer to learn from."""
+    for example in examples:
+        yield example.question
+        for passage in chain(example.positives, example.hard_negatives, example.negatives):
+            yield f"{passage.title} {passage.text}"
