@@ -714,7 +714,7 @@ def test_folders_follow_the_umask(out, source):
 KILLED = """
 import os, shutil, sys
 from dprkit.progress import Run
-from tests.test_artifacts import make
+from tests.store.test_artifacts import make
 
 BEFORE = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"}
 source, folder, stop, damaged = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:]

@@ -31,7 +31,7 @@ def test_a_lease_is_given_to_one_at_a_time(tmp_path):
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from dprkit import leases;"
+        "import sys, time; from pathlib import Path; from dprkit.store import leases;"
         "leases.take(Path(sys.argv[1]), 'a'); print('held', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
