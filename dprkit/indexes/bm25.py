@@ -29,7 +29,7 @@ from dprkit.errors import InputError, writing
 from dprkit.indexes.bm25_postings import ROWS, SCORES, STARTS, VOCABULARY, Corpus, blocks, join
 from dprkit.indexes.bm25_vocabulary import Vocabulary
 from dprkit.indexes.bm25_words import CURRENT, Analyzer, analyzer_for
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
@@ -154,7 +154,7 @@ class Bm25Index:
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> Found:
+    ) -> Hits:
         """The best K = min(topk, count) passages that share a word with each of Q questions.
 
         For one thread at a time: it starts its own. A word that is in the question twice counts
@@ -162,7 +162,7 @@ class Bm25Index:
         (A,) int64, ascending; no other rows are looked for, and K is at most A.
         """
         depth = min(topk, self.count if allowed is None else len(allowed))
-        found = Found(
+        found = Hits(
             np.full((len(questions), depth), -1, np.int64),
             np.full((len(questions), depth), -np.inf, np.float32),
         )

@@ -24,7 +24,7 @@ from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
 from dprkit.indexes.blas_threads import one_thread_each
 from dprkit.indexes.exact_sketch import Piece, Sketch
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 
 T = TypeVar("T")
 RESIDENT = 320 << 20
@@ -52,7 +52,7 @@ class ExactIndex:
     """An encoded corpus, searched as it lies on disk. Inner product; the manifest is the corpus's.
 
     What it promises: scores are the inner products in float64, rounded to float32, and the order is
-    that of `Found`, also of equal vectors and of ties beyond the cut. They depend neither on the
+    that of `Hits`, also of equal vectors and of ties beyond the cut. They depend neither on the
     other questions of the batch, nor on block sizes, nor on the number of threads.
 
     Memory: `resident_bytes` of the corpus, what the sketch may keep, and for each thread about
@@ -77,7 +77,7 @@ class ExactIndex:
         self._norms: dict[Block, float] = {}
         """The largest norm in each block that was searched."""
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
 
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A. Raises
@@ -89,7 +89,7 @@ class ExactIndex:
             raise ValueError("a question vector holds NaN or infinity")
         depth = min(topk, self.count if allowed is None else len(allowed))
         shape = len(questions), depth
-        found = Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
+        found = Hits(np.empty(shape, np.int64), np.empty(shape, np.float32))
         size = max(1, min(_QUESTIONS, _CANDIDATES // max(1, depth)))
         with ThreadPoolExecutor(self.threads) as pool:
             for start in range(0, len(questions) if depth else 0, size):
@@ -102,7 +102,7 @@ class ExactIndex:
 
     def _by_sketch(
         self, questions: np.ndarray, depth: int, pool: ThreadPoolExecutor
-    ) -> Found | None:
+    ) -> Hits | None:
         """The same as `_search`, sooner; None where the sketch does not help."""
         if self.sketch is None or len(questions) > _FEW or not self.sketch.helps(depth):
             return None
@@ -132,7 +132,7 @@ class ExactIndex:
         depth: int,
         allowed: np.ndarray | None,
         pool: ThreadPoolExecutor,
-    ) -> Found:
+    ) -> Hits:
         running = _Running(questions, depth, self._blocks.take)
         blocks = self._blocks.long if len(questions) <= _FEW else self._blocks.all
         longest = max(self._blocks.rows, *(block.stop - block.start for block in blocks))
@@ -244,11 +244,11 @@ class _Running:
             if self.size > self.limit:
                 self._thin_out()
 
-    def best(self, pool: ThreadPoolExecutor) -> Found:
+    def best(self, pool: ThreadPoolExecutor) -> Hits:
         """The best rows and their scores, (Q, K)."""
         best = self._cut(self._exactly(self._above_the_bar(), pool.map))
         shape = len(self.questions), self.depth
-        return Found(best.rows.reshape(shape), best.scores.reshape(shape))
+        return Hits(best.rows.reshape(shape), best.scores.reshape(shape))
 
     def settled(self, unseen: np.ndarray) -> bool:
         """Whether no row is among the best that was not laid aside: all score at most `unseen`.
@@ -303,7 +303,7 @@ class _Running:
         return np.asarray(scores, np.float32)
 
     def _cut(self, held: _Triples) -> _Triples:
-        """The best K of each question that has as many, in the order of `Found`."""
+        """The best K of each question that has as many, in the order of `Hits`."""
         held = held.at(np.lexsort((held.rows, -held.scores, held.asked)))
         first = np.searchsorted(held.asked, held.asked)
         return held.at(np.flatnonzero(np.arange(len(first)) - first < self.depth))

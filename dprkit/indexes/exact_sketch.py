@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from dprkit.errors import InputError, reading
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import is_whole
 from dprkit.store.manifests import Manifest
@@ -180,7 +180,7 @@ class Lens:
         """`memory`: bytes to read pieces into that are not among the `mapped`."""
         self.directory, self.mapped, self.memory = directory, mapped, memory
 
-    def near(self, piece: Piece, questions: np.ndarray, topk: int) -> Found:
+    def near(self, piece: Piece, questions: np.ndarray, topk: int) -> Hits:
         """The rows (Q, K') that score best by their codes, and these scores.
 
         K' is enough for the best `topk`, nearly always; at most the rows of the piece.
@@ -194,7 +194,7 @@ class Lens:
             raise InputError(f"{self.directory / piece.file}: damaged; {_AGAIN}") from None
         depth = min(_asked_of_a_piece(topk), piece.stop - piece.start)
         scores, rows = index.search(questions, depth)
-        return Found(rows + piece.start, scores)
+        return Hits(rows + piece.start, scores)
 
     def _read(self, piece: Piece) -> np.ndarray:
         if piece in self.mapped:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.embeddings.shards import Embeddings
-    from dprkit.indexes.hits import Found
+    from dprkit.indexes.hits import Hits
 
 INDEX = "index.faiss"
 BITE = 512
@@ -192,7 +192,7 @@ class FaissIndex:
         self.ef_search = int(ef_search or counts.get("ef_search", 16))
         self._last: tuple[int, np.ndarray | None, Any] = -1, None, None
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
 
         `allowed`: (A,) int64 ascending; no other rows are looked for, and K is at most A. Where
@@ -201,13 +201,13 @@ class FaissIndex:
         """
         import numpy as np
 
-        from dprkit.indexes.hits import Found, best
+        from dprkit.indexes.hits import Hits, best
 
         vectors = np.ascontiguousarray(vectors, np.float32)
         depth = min(topk, self.count if allowed is None else len(allowed))
         if not depth or not len(vectors):
             shape = len(vectors), depth  # one of them is 0
-            return Found(np.empty(shape, np.int64), np.empty(shape, np.float32))
+            return Hits(np.empty(shape, np.int64), np.empty(shape, np.float32))
         if allowed is not None and self._bare(len(allowed)):
             return self._compare(vectors, depth, allowed)
         scores, rows = self.index.search(vectors, depth, params=self._cached(depth, allowed))
@@ -228,15 +228,13 @@ class FaissIndex:
             isinstance(kind, faiss.IndexHNSW) and allowed <= FEW
         )
 
-    def _compare(self, vectors: np.ndarray, topk: int, allowed: np.ndarray) -> Found:
+    def _compare(self, vectors: np.ndarray, topk: int, allowed: np.ndarray) -> Hits:
         """The best of the allowed rows, all of which are decoded and compared, in blocks."""
         import numpy as np
 
-        from dprkit.indexes.hits import Found, best
+        from dprkit.indexes.hits import Hits, best
 
-        found = Found(
-            np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
-        )
+        found = Hits(np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32))
         for begin in range(0, len(allowed), FEW):
             rows = np.ascontiguousarray(allowed[begin : begin + FEW], np.int64)
             scores = vectors @ self.index.reconstruct_batch(rows).T

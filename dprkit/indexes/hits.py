@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
-class Found(NamedTuple):
+class Hits(NamedTuple):
     """The best passages for Q questions, as rows of the corpus counted from 0.
 
     Both are (Q, K): `rows` int64, `scores` float32. Score descending, then row ascending. Where an
@@ -26,7 +26,7 @@ class DenseIndex(Protocol):
     dim: int
     """The width of its vectors."""
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
 
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
@@ -34,9 +34,9 @@ class DenseIndex(Protocol):
         ...
 
 
-def best(rows: np.ndarray, scores: np.ndarray, topk: int) -> Found:
-    """The `topk` best of (Q, C) candidates, in the order of `Found`."""
+def best(rows: np.ndarray, scores: np.ndarray, topk: int) -> Hits:
+    """The `topk` best of (Q, C) candidates, in the order of `Hits`."""
     if rows.shape[1] <= topk and (scores[:, 1:] < scores[:, :-1]).all():
-        return Found(rows, scores)  # in order, as most engines answer
+        return Hits(rows, scores)  # in order, as most engines answer
     order = np.lexsort((rows, -scores), axis=1)[:, :topk]
-    return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))

@@ -34,7 +34,7 @@ from dprkit.errors import (
     SettingsError,
     reading,
 )
-from dprkit.indexes.hits import Found, best
+from dprkit.indexes.hits import Hits, best
 from dprkit.settings import IndexSettings
 from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
@@ -149,7 +149,7 @@ class MilvusIndex:
         self.collection = Collection(place)
         self.collection.open(self.count)
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
         """The best K = min(topk, count) rows for (Q, D) question vectors.
 
         `allowed`: (A,) rows that may be found, K being at most A; every 16,384 of them are a
@@ -185,9 +185,9 @@ def _filters(allowed: np.ndarray) -> Iterator[str]:
         yield f"row in [{rows}]"
 
 
-def _nothing(questions: int, depth: int) -> Found:
+def _nothing(questions: int, depth: int) -> Hits:
     rows = np.full((questions, depth), -1, np.int64)
-    return Found(rows, np.full((questions, depth), -np.inf, np.float32))
+    return Hits(rows, np.full((questions, depth), -np.inf, np.float32))
 
 
 # --- the engine -----------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class Collection:
         found = self._ask("query", timeout=PATIENCE, **counting)
         return int(found[0]["count(*)"])
 
-    def search(self, vectors: np.ndarray, depth: int, words: str) -> Found:
+    def search(self, vectors: np.ndarray, depth: int, words: str) -> Hits:
         """The best `depth` rows of those that the filter `words` lets through."""
         found = _nothing(len(vectors), depth)
         step = max(1, min(QUESTIONS, ANSWERS // depth))

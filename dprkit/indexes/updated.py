@@ -8,7 +8,7 @@ import numpy as np
 
 from dprkit.embeddings.shards import Embeddings
 from dprkit.indexes.exact import ExactIndex
-from dprkit.indexes.hits import DenseIndex, Found, best
+from dprkit.indexes.hits import DenseIndex, Hits, best
 
 SPARE = 1024
 """Removed rows up to which so many more are asked for; to leave more out, the rest is named."""
@@ -36,7 +36,7 @@ class UpdatedIndex:
         self.count = base.count - len(removed) + (added.count if added else 0)
         self.dim = base.dim
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Found:
+    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
         """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
 
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
@@ -57,7 +57,7 @@ class UpdatedIndex:
             scores = np.hstack([scores, new.scores])
         return best(rows, scores, depth)
 
-    def _search_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Found:
+    def _search_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Hits:
         if allowed is not None:
             return self.base.search(vectors, depth, allowed)
         if len(self.removed) > SPARE:

@@ -16,7 +16,7 @@ from dprkit.store.integrity import Check
 if TYPE_CHECKING:
     import numpy as np
 
-    from dprkit.indexes.hits import DenseIndex, Found
+    from dprkit.indexes.hits import DenseIndex, Hits
     from dprkit.models.encoders import Encoders
     from dprkit.search.fusion import Fusion
 
@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> Found:
+    ) -> Hits:
         """The best rows for each question, of all or of those `allowed` (A,), ascending."""
         ...
 
@@ -57,7 +57,7 @@ class Dense:
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> Found:
+    ) -> Hits:
         import numpy as np
 
         vectors = self.retriever.encode_questions(questions)
@@ -84,13 +84,13 @@ class Hybrid:
 
     def each(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> list[Found]:
+    ) -> list[Hits]:
         """What each index finds by itself, deep enough to be fused to `topk`."""
         return [one.search(questions, max(topk, DEPTH), allowed) for one in self.engines]
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> Found:
+    ) -> Hits:
         return self.fusion.of(self.each(questions, topk, allowed), topk)
 
 

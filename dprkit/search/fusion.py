@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Found, best
+from dprkit.indexes.hits import Hits, best
 
 Method = Literal["rrf", "weighted"]
 RRF_K = 60
@@ -27,18 +27,18 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True):
     """One an index, in their order; none: all the same."""
     rrf_k: Annotated[int, Meta(ge=0)] = RRF_K
 
-    def of(self, found: Sequence[Found], topk: int) -> Found:
+    def of(self, found: Sequence[Hits], topk: int) -> Hits:
         """`fuse` with these settings."""
         return fuse(found, topk, self.weights or None, self.method, self.rrf_k)
 
 
 def fuse(
-    found: Sequence[Found],
+    found: Sequence[Hits],
     topk: int,
     weights: Sequence[float] | None = None,
     method: Method = "rrf",
     rrf_k: int = RRF_K,
-) -> Found:
+) -> Hits:
     """The best passages for Q questions of those that any of the indexes found, (Q, K).
 
     K is at most `topk`, and no more than the question with the most passages has. A passage's new
@@ -64,15 +64,15 @@ def fuse(
     scores = np.concatenate([w * part for w, part in zip(given, parts, strict=True)], axis=1)
     fused = best(*_summed(rows, scores), topk)
     filled = (fused.rows >= 0).any(axis=0)
-    return Found(fused.rows[:, filled], fused.scores[:, filled])
+    return Hits(fused.rows[:, filled], fused.scores[:, filled])
 
 
-def _reciprocal(found: Found, rrf_k: int) -> np.ndarray:
+def _reciprocal(found: Hits, rrf_k: int) -> np.ndarray:
     ranks = np.arange(1, found.rows.shape[1] + 1)
     return np.broadcast_to(1 / (rrf_k + ranks), found.rows.shape)
 
 
-def _stretched(found: Found) -> np.ndarray:
+def _stretched(found: Hits) -> np.ndarray:
     """(Q, K) scores from 0 to 1; anything where nothing was found."""
     there = found.rows >= 0
     scores = found.scores.astype(np.float64)
@@ -119,7 +119,7 @@ class Tuning(msgspec.Struct, frozen=True):
 
 
 def tune(
-    found: Sequence[Found],
+    found: Sequence[Hits],
     gold_rows: Sequence[Sequence[int]],
     metric: str = "mrr@10",
     parts: int = 10,

@@ -13,7 +13,7 @@ from dprkit.indexes import exact_sketch
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex, _Running
 from dprkit.indexes.exact_sketch import Lens, Sketch, open_sketch
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 from dprkit.indexes.open_dense import _named_embeddings, open_dense
 from dprkit.progress import SILENT, Run
 from dprkit.settings import IndexSettings
@@ -162,7 +162,7 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
         away = np.where(np.isin(rows, expected[0][0]), -0.999, 0.999) * piece.error
         scores = (true[rows] + away * np.linalg.norm(question)).astype(np.float32)
         first = np.argsort(-scores)[: topk + int(rng.integers(9))]
-        return Found(rows[None, first], scores[None, first])
+        return Hits(rows[None, first], scores[None, first])
 
     monkeypatch.setattr(Lens, "near", near)
     assert_same(exact.search(question, topk), expected)

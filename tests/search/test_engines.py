@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.build import index
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 from dprkit.indexes.open_dense import open_dense
 from dprkit.records import Question
 from dprkit.search.engines import Dense
@@ -181,7 +181,7 @@ def test_a_flipped_bit_in_a_shard_is_found_before_it_is_indexed(small_index, tmp
 
 
 def test_what_was_not_found_is_no_hit():
-    found = Found(np.array([[3, -1]]), np.array([[1.0, -np.inf]], np.float32))
+    found = Hits(np.array([[3, -1]]), np.array([[1.0, -np.inf]], np.float32))
     assert Fusion(method="weighted").of([found, found], 5).rows.tolist() == [[3]]
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Found
+from dprkit.indexes.hits import Hits
 from dprkit.search.fusion import Fusion, fuse, tune
 
 
@@ -12,7 +12,7 @@ def found(*lines):
     width = max(len(line) for line in lines)
     rows = [[*line] + [-1] * (width - len(line)) for line in lines]
     scores = [[*line.values()] + [-np.inf] * (width - len(line)) for line in lines]
-    return Found(np.array(rows, np.int64), np.array(scores, np.float32))
+    return Hits(np.array(rows, np.int64), np.array(scores, np.float32))
 
 
 def random_lists(seed, questions=40, width=12, corpus=25):
