@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -114,7 +115,15 @@ encode-corpus: {passages: bundled:tiny/passages.tsv, shard_size: 100}
 index: {}
 evaluate: {topk: [1, 5]}
 """
-STAGES_RUN = ("select-data", "train", "encode-corpus", "index", "evaluate")
+FOLDERS = {
+    "select-data": "data",
+    "train": "model",
+    "encode-corpus": "embeddings",
+    "index": "index",
+    "evaluate": "results",
+}
+"""stage -> the folder in runs/NAME that it writes to."""
+STAGES_RUN = tuple(FOLDERS)
 DPRKIT = [sys.executable, "-m", "dprkit"]
 
 
@@ -123,6 +132,12 @@ def call(*words: object, **how: Any) -> Any:
     from dprkit.cli.app import app
 
     return CliRunner().invoke(app, [str(word) for word in words], **how)
+
+
+def in_force(*words: object) -> dict[str, Any]:
+    """stage -> setting -> its value and where it comes from, as `config show` has them."""
+    stages: dict[str, Any] = json.loads(call("config", "show", "--json", *words).stdout)["stages"]
+    return stages
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -159,6 +174,15 @@ def work(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A copy of the finished workspace, as the current folder."""
     folder = tmp_path / "work ü"
     shutil.copytree(finished, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with an awkward name, as the current folder."""
+    folder = tmp_path / "my experiment ü"
+    folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -40,6 +40,10 @@ class Ending:
     report: dict[str, Any] = field(default_factory=dict)
     """What was done before the error: the stages of `run`, the checks of `info`."""
     begin: float = field(default_factory=time.perf_counter)
+
+    def print_json(self, report: Mapping[str, Any]) -> None:
+        """Print a report on stdout, with the time and memory that the command took."""
+        render.as_json(render.json_of(report, time.perf_counter() - self.begin))
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def _end(end: Ending, error: BaseException, arrived: list[int]) -> None:
     if end.as_json and end.report:
         told = {**end.report, "error": problem.removeprefix("Error: "), "exit_code": code}
         with suppress(OSError):
-            render.as_json(render.json_of(told, time.perf_counter() - end.begin))
+            end.print_json(told)
             sys.stdout.flush()
     sys.exit(code)
 

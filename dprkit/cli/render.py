@@ -46,7 +46,7 @@ def as_yaml(value: Any) -> str:
 
 def words(value: Any) -> str:
     """A figure, or several, as people read them: `loss 0.123, accuracy 0.5`."""
-    if value in (None, [], {}, ()):
+    if value in (None, [], {}, (), ""):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -12,82 +11,23 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Any
 
 import msgspec
 import typer
 
-from dprkit.cli import completion
 from dprkit.cli.commands import COMMANDS, Render
 from dprkit.cli.display import display, say
 from dprkit.cli.exit_codes import ending
-from dprkit.cli.help import SHARED, Command
+from dprkit.cli.help import Command
+from dprkit.cli.options import COMMON, option_of
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import as_yaml, json_of, outputs
 from dprkit.errors import SettingsError
 from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
-from dprkit.settings import STAGES, Setting, fields_of
+from dprkit.settings import STAGES, fields_of
 from dprkit.store.manifests import MANIFEST
-
-Config = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(metavar="FILE", help="The recipe to use.", rich_help_panel=SHARED),
-]
-RecipeName = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        metavar="NAME",
-        help="A recipe that ships with dprkit.",
-        autocompletion=completion.of_recipes,
-        rich_help_panel=SHARED,
-    ),
-]
-Sets = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--set",
-        metavar="STAGE.KEY=VALUE",
-        help="Set any setting of any stage, as in --set train.lr=1e-4.",
-        autocompletion=completion.of_sets,
-        rich_help_panel=SHARED,
-    ),
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=SHARED),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option(
-        "--quiet",
-        "-q",
-        help="Print only errors, warnings and the data asked for.",
-        rich_help_panel=SHARED,
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option("--verbose", "-v", help="Print the settings in force.", rich_help_panel=SHARED),
-]
-Restart = Annotated[
-    bool,
-    typer.Option(
-        "--restart",
-        help="Throw away what an earlier run left in the output.",
-        rich_help_panel=SHARED,
-    ),
-]
-
-COMMON: dict[str, tuple[Any, Any]] = {
-    "config": (Config, None),
-    "recipe": (RecipeName, None),
-    "sets": (Sets, None),
-    "restart": (Restart, False),
-    "as_json": (AsJson, False),
-    "quiet": (Quiet, False),
-    "verbose": (Verbose, False),
-}
 
 
 def add_stage(app: typer.Typer, name: str) -> None:
@@ -98,7 +38,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
         with ending(given["as_json"], given["restart"]) as end:
             flags = {key: given[key] for key in fields if given[key] not in (None, [])}
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
-            recipe = load_recipe(given["config"], given["recipe"], given["sets"] or ())
+            recipe = load_recipe(given["config_file"], given["recipe_name"], given["sets"] or ())
             options = {key: given[key] for key in entry.options}
             settings, origins = recipe.stage(name, flags)
             if alone:
@@ -120,7 +60,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
                 tell(report, entry.render, given["quiet"])
 
     places = Recipe("RECIPE", "", {}, {}).explain(name, {})
-    parameters = {key: _parameter(setting, places[key][0]) for key, setting in fields.items()}
+    parameters = {key: option_of(setting, places[key][0]) for key, setting in fields.items()}
     _sign(command, parameters | dict(entry.options) | COMMON)
     command.__doc__ = STAGES[name].__doc__
     app.command(name, cls=Command)(command)
@@ -204,9 +144,6 @@ def tell_settings(recipe: Recipe, name: str, flags: dict[str, Any], progress: Pr
         progress.note(f"{name}.{key}: {as_yaml(value)}  ({origin})")
 
 
-# --- from settings to options ---------------------------------------------------------------------
-
-
 def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
     """Give `command` the signature that Typer reads its options from."""
     command.__signature__ = inspect.Signature(
@@ -216,58 +153,3 @@ def _sign(command: Any, parameters: dict[str, tuple[Any, Any]]) -> None:
         ]
     )
     command.__annotations__ = {key: kind for key, (kind, _) in parameters.items()}
-
-
-def _parameter(setting: Setting, default: Any) -> tuple[Any, Any]:
-    """The option (or argument) of a setting. Its value is None where the user gives none."""
-    help_text = _described(setting, default)
-    kind = _plain_type(setting)
-    if setting.flag == "argument":
-        dots = "..." if kind == list[str] else ""
-        argument = typer.Argument(
-            metavar=f"[{setting.name.upper()}]{dots}",
-            help=help_text,
-            autocompletion=completion.of_setting(setting),
-        )
-        return Annotated[Optional[kind], argument], None  # noqa: UP045
-    names = [f"--{setting.name.replace('_', '-')}"]
-    if kind is bool:
-        names[0] += f"/--no-{setting.name.replace('_', '-')}"
-    option = typer.Option(
-        *names,
-        *([setting.flag] if setting.flag else []),
-        help=help_text,
-        metavar=setting.metavar or _metavar(setting, kind),
-        autocompletion=None if kind is bool else completion.of_setting(setting),
-        rich_help_panel=setting.panel or None,
-        show_default=False,
-    )
-    return Annotated[Optional[kind], option], None  # noqa: UP045
-
-
-def _plain_type(setting: Setting) -> Any:
-    """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
-    if setting.kind in (bool, int, float):
-        return setting.kind
-    several = setting.path or setting.flag == "argument"
-    return list[str] if several and setting.several else str
-
-
-def _metavar(setting: Setting, kind: Any) -> str | None:
-    if setting.choices:
-        return "|".join(setting.choices)
-    if setting.path:
-        return "PATH"
-    return None if kind is bool else {int: "N", float: "X"}.get(kind, "TEXT")
-
-
-def _described(setting: Setting, default: Any) -> str:
-    """The sentence of a setting, and last its default: what a recipe that sets nothing has."""
-    if written := re.fullmatch(r"(.*) \(default: (.*)\)\.", setting.sentence):
-        return f"{written[1]}. [default: {written[2]}]"
-    if setting.kind is bool:
-        default = "on" if default else "off"
-    if default in (None, ()):
-        return setting.sentence
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{setting.sentence} [default: {shown}]"

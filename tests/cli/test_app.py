@@ -529,16 +529,6 @@ def test_time_that_passes_before_anything_is_done_is_told_apart(monkeypatch, cap
     assert line == "judging: 30 questions in 6.0 s, 5.0 questions/s, the first after 5.0 s\n"
 
 
-def test_info_prints_figures_as_words(work):
-    shown = call("info", "runs/dprkit/model").stdout
-    counts = shown.partition("\ncounts\n")[2].partition("\nsettings\n")[0]
-    assert not set("{}[]()'") & set(counts)
-    assert re.search(r"^  losses: \d\.\d{1,3}, \d\.\d{1,3}$", counts, re.MULTILINE)
-    assert re.search(r"^  valid: questions 8, .*loss \d\.\d{1,3}, ", counts, re.MULTILINE)
-    command = re.search(r"^made by dprkit [\d.]+: (dprkit.*)$", shown, re.MULTILINE)
-    assert command
-
-
 def test_verbose_prints_settings_as_a_recipe_has_them(work):
     said = call("evaluate", "--verbose", "--topk", "1,5").stderr
     assert re.search(r"evaluate\.topk: \[1, 5\]  \(flag\)", said)

@@ -1,4 +1,4 @@
-"""run, init, config show and info."""
+"""run: the stages of a recipe, and what it refuses before the first one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.recipes import load_recipe, recipe_names
-from dprkit.settings import STAGES, fields_of
-from tests.conftest import STAGES_RUN, call
-
-
-@pytest.fixture
-def empty(tmp_path, monkeypatch):
-    (tmp_path / "my experiment ü").mkdir()
-    monkeypatch.chdir(tmp_path / "my experiment ü")
-    return tmp_path / "my experiment ü"
+from tests.conftest import FOLDERS, STAGES_RUN, call
 
 
 def times(folder):
@@ -42,21 +33,12 @@ def test_run_does_again_what_a_change_reaches_and_no_more(work):
     result = call("run", "--set", "encode-corpus.dtype=float16")
     assert result.exit_code == 0, result.stderr
     up_to_date = [
-        name for name in STAGES_RUN if f"runs/dprkit/{FOLDER[name]}: up to" in result.stderr
+        name for name in STAGES_RUN if f"runs/dprkit/{FOLDERS[name]}: up to" in result.stderr
     ]
     assert up_to_date == ["select-data", "train"]
     found = json.loads(call("run", "--set", "evaluate.topk=2", "--json").stdout)
     assert set(found["stages"]) == set(STAGES_RUN)
     assert found["stages"]["evaluate"]["metrics"]["answer_recall"].keys() == {"2"}
-
-
-FOLDER = {
-    "select-data": "data",
-    "train": "model",
-    "encode-corpus": "embeddings",
-    "index": "index",
-    "evaluate": "results",
-}
 
 
 def test_run_goes_on_where_a_stage_failed(work):
@@ -75,7 +57,7 @@ def test_run_ends_with_the_same_artifacts_as_the_five_commands(work):
     shutil.copy("dprkit.yaml", "five.yaml")
     for stage in STAGES_RUN:
         assert call(stage, "--config", "five.yaml", "--quiet").exit_code == 0
-    for folder in FOLDER.values():
+    for folder in FOLDERS.values():
         one, other = (
             json.loads(Path(f"runs/{name}/{folder}/manifest.json").read_bytes())
             for name in ("dprkit", "five")
@@ -343,72 +325,7 @@ def test_a_dangling_dprkit_yaml_is_no_reason_to_take_another_recipe(empty):
         )
 
 
-# --- init -----------------------------------------------------------------------------------------
-
-
-def in_force(*words):
-    return json.loads(call("config", "show", "--json", *words).stdout)["stages"]
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_init_writes_a_recipe_with_the_same_effective_settings(empty, name):
-    result = call("init", "--recipe", name)
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "-> dprkit.yaml" in result.stderr
-    mine, shipped = in_force(), in_force("--recipe", name)
-    for stage, settings in shipped.items():
-        for key, was in settings.items():
-            found = mine[stage][key]
-            if was["from"] == "workspace" or was["from"].startswith("output of "):
-                moved = json.dumps(was["value"]).replace(f"runs/{name}/", "runs/my experiment ü/")
-                assert found["value"] == json.loads(moved)
-            else:
-                assert found["value"] == was["value"], (stage, key)
-
-
-def test_init_comments_every_setting_and_any_of_them_can_be_uncommented(empty):
-    call("init")
-    lines = Path("dprkit.yaml").read_text().splitlines()
-    stages = load_recipe().written
-    for stage in stages:
-        for key in fields_of(STAGES[stage]):
-            assert any(line.lstrip("# ").startswith(f"{key}: ") for line in lines), (stage, key)
-    starts = {f"{key}:" for stage in stages for key in fields_of(STAGES[stage])}
-    plain = [
-        line.replace("  # ", "  ", 1)
-        if line.startswith("  # ") and line.split()[1] in starts
-        else line
-        for line in lines
-    ]
-    Path("all.yaml").write_text("\n".join(plain))
-    recipe = load_recipe("all.yaml")
-    for stage in stages:
-        assert set(recipe.written[stage]) == set(fields_of(STAGES[stage]))
-        recipe.stage(stage, {})
-
-
-def test_init_says_what_to_change_for_data_of_ones_own_and_what_comes_next(empty):
-    said = call("init", "mine x").stderr.splitlines()
-    assert said == [
-        "  -> mine x/dprkit.yaml",
-        "For data of your own, change the lines marked CHANGE: select-data.sources, "
-        "select-data.split, encode-corpus.passages.",
-        "Then: cd 'mine x' && dprkit run        (dprkit config show tells what is in force)",
-    ]
-    lines = Path("mine x/dprkit.yaml").read_text().splitlines()
-    marked = [line.split()[0] for line in lines if line.endswith("# CHANGE")]
-    assert marked == ["sources:", "split:", "passages:"]
-    assert all(line.endswith("# CHANGE") for line in lines if "bundled:" in line)
-    assert json.loads(call("init", "b", "--json").stdout)["change"][0] == "select-data.sources"
-
-
-def test_init_writes_the_yaml_file_that_it_is_given(empty):
-    said = call("init", "far/a.yaml").stderr
-    assert "Then: cd far && dprkit run --config a.yaml" in said
-    assert (os.listdir(), os.listdir("far")) == (["far"], ["a.yaml"])
-    assert load_recipe("far/a.yaml").name == "a"
-    refused = call("init", "far/a.yaml")
-    assert refused.stderr == "Error: far/a.yaml: already there; move it away first\n"
+# --- data of one's own ---------------------------------------------------------------------------
 
 
 def test_the_bundled_example_beside_data_of_ones_own_is_warned_of(empty, tiny_examples):
@@ -438,119 +355,3 @@ def test_the_recipe_of_the_guide_runs_on_a_file_of_ones_own(empty, tiny_examples
     assert result.exit_code == 0, result.stderr
     assert made_from("runs/mine/embeddings")["passages"] == "passages.tsv"
     assert made_from("runs/mine/results")["questions"] == "runs/mine/data/test.jsonl"
-
-
-def test_init_refuses_to_overwrite(empty):
-    Path("dprkit.yaml").write_text("train: {lr: 1}")
-    result = call("init")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: dprkit.yaml: already there; move it away first\n"
-    assert Path("dprkit.yaml").read_text() == "train: {lr: 1}"
-
-
-def test_init_does_not_write_through_a_dangling_link(empty):
-    Path("dprkit.yaml").symlink_to("target")
-    assert call("init").exit_code == 1
-    assert not Path("target").exists()
-
-
-def test_init_makes_a_folder_that_is_not_there(empty):
-    assert call("init", "far/away", "--quiet").exit_code == 0
-    assert load_recipe("far/away/dprkit.yaml").name == "away"
-
-
-@pytest.mark.parametrize(
-    "folder",
-    ["123", "null", "yes", "a: b", "x - y", "'q'", "#", "2026-01-01", "*a", "\u2028", "a\nb"],
-)
-def test_init_in_a_folder_of_any_name_can_be_loaded_again(empty, folder):
-    assert call("init", folder).exit_code == 0
-    assert load_recipe(f"{folder}/dprkit.yaml").name == folder
-
-
-def test_init_with_an_unknown_recipe_makes_nothing(empty):
-    result = call("init", "--recipe", "tinny")
-    assert result.exit_code == 1
-    assert "did you mean 'tiny'?" in result.stderr
-    assert os.listdir() == []
-
-
-# --- config show ----------------------------------------------------------------------------------
-
-
-def test_config_show_names_every_setting_its_value_and_its_origin(empty):
-    Path("dprkit.yaml").write_text("name: mine\ntrain: {lr: 0.5}\nselect-data: {output: x}\n")
-    text = call("config", "show", "--set", "train.seed=3").stdout
-    assert text.startswith("name: mine  # dprkit.yaml\n")
-    train = text.partition("\ntrain:\n")[2].partition("\nconvert:")[0]
-    lines = {line.split(":")[0].strip(): line.split("#")[-1].strip() for line in train.splitlines()}
-    assert lines["lr"] == "dprkit.yaml"
-    assert lines["seed"] == "--set"
-    assert lines["output_dir"] == "workspace"
-    assert lines["batch_size"] == "default"
-    for stage in STAGES:
-        assert f"\n{stage}:\n" in text
-
-
-def test_what_config_show_prints_is_a_recipe(empty):
-    Path("again.yaml").write_text(call("config", "show", "--recipe", "tiny").stdout)
-    mine, shipped = in_force("--config", "again.yaml"), in_force("--recipe", "tiny")
-    for stage in shipped:
-        assert {k: v["value"] for k, v in mine[stage].items()} == {
-            k: v["value"] for k, v in shipped[stage].items()
-        }
-
-
-def test_config_show_of_one_stage(empty):
-    text = call("config", "show", "index").stdout
-    assert text.splitlines()[1] == "index:"
-    assert "train:" not in text
-    assert set(in_force("index")) == {"index"}
-
-
-def test_config_show_tells_what_was_replaced(empty):
-    Path("dprkit.yaml").write_text("select-data: {split: {a: 3}}")
-    shown = in_force("--set", "select-data.output=x")["select-data"]
-    assert shown["split"] == {"value": None, "from": "replaced by output"}
-
-
-# --- info -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("folder", FOLDER.values())
-def test_info_tells_what_an_artifact_is_and_was_made_from(work, folder):
-    manifest = json.loads(Path(f"runs/dprkit/{folder}/manifest.json").read_bytes())
-    text = call("info", f"runs/dprkit/{folder}").stdout
-    assert text.splitlines()[0] == f"{manifest['kind']}  {manifest['identity']}"
-    for name, known in manifest["inputs"].items():
-        assert f"  {name}: {known['path']}  {known['identity']}\n" in text
-    for name, record in manifest["files"].items():
-        assert f"{record['bytes']:,}  {record['sha256'][:12]}  {name}\n" in text
-    found = json.loads(call("info", f"runs/dprkit/{folder}", "--json").stdout)
-    assert found["finished"] is True
-    assert {key: found[key] for key in manifest} == manifest
-
-
-def test_info_tells_of_an_unfinished_artifact(work):
-    folder = Path("runs/dprkit/index")
-    (folder / "manifest.json").unlink()
-    progress = {"kind": "index", "settings": {}, "inputs": {}, "files": {}, "state": {"a": 1}}
-    (folder / "progress.json").write_text(json.dumps(progress))
-    text = call("info", folder).stdout
-    assert text.startswith("index, unfinished: run the command that makes it again to go on\n")
-    found = json.loads(call("info", folder, "--json").stdout)
-    assert (found["finished"], found["state"]) == (False, {"a": 1})
-
-
-def test_info_does_not_change_anything(work):
-    before = times(".")
-    call("info", "runs/dprkit/model")
-    assert times(".") == before
-
-
-def test_a_recipe_that_init_writes_keeps_the_order_of_its_sets():
-    """Sets are filled in their order: another order is another split."""
-    from dprkit.cli.project import commented
-    from dprkit.recipes import load_recipe
-
-    assert "split: {train: 120, valid: 60, test: 60}" in commented(load_recipe(recipe="tiny"), "x")

@@ -1,0 +1,137 @@
+"""`dprkit info`: what an artifact is and was made from; with --check, whether it is still so."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from dprkit.cli import render
+from dprkit.cli.exit_codes import Ending, ending
+from dprkit.cli.options import AsJson
+from dprkit.errors import GateError, SettingsError
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Read all files again, and encode a retriever's probe texts; compare both with "
+            "what was saved.",
+        ),
+    ] = False,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --check: compare a retriever with the folder it was converted from (two of "
+            "a pair: questions first), read by its own library.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an artifact is, which command made it, and from which inputs.
+
+    With --check, an artifact with a file that was changed is refused (exit code 3), and so is a
+    retriever whose vectors are no longer those it was saved with.
+
+    Example: dprkit info runs/tiny/index
+    """
+    with ending(as_json) as end:
+        if source and not check:
+            raise SettingsError("--source is for --check; give both")
+        for line in _checked(path, source, end) if check else _described(path, end):
+            if not as_json:
+                sys.stdout.write(line + "\n")
+        if as_json:
+            end.print_json(end.report)
+
+
+def _described(path: Path, end: Ending) -> Iterator[str]:
+    """What a manifest says, in lines; and the same as the report of `end`."""
+    from dprkit.store.manifests import read_manifest, read_progress
+
+    unfinished = read_progress(path)
+    record: Any = unfinished or read_manifest(path)
+    end.report = msgspec.to_builtins(record) | {"finished": unfinished is None, "outputs": []}
+    yield from _unfinished(record) if unfinished else _finished(record)
+
+
+def _finished(manifest: Any) -> Iterator[str]:
+    yield f"{manifest.kind}  {manifest.identity}"
+    yield f"made by dprkit {manifest.dprkit}: {shlex.join(['dprkit', *manifest.command[1:]])}"
+    yield "made from"
+    yield from _inputs(manifest)
+    yield "counts"
+    for name, value in manifest.counts.items():
+        yield from _count(name, value, "  ")
+    yield "settings"
+    for name, value in manifest.settings.items():
+        yield f"  {name}: {render.as_yaml(value)}"
+    yield "files"
+    for name, file in manifest.files.items():
+        yield f"  {file.bytes:>14,}  {file.sha256[:12]}  {name}"
+
+
+def _unfinished(record: Any) -> Iterator[str]:
+    yield f"{record.kind}, unfinished: run the command that makes it again to go on"
+    yield "being made from"
+    yield from _inputs(record)
+    yield f"files so far: {len(record.files)}"
+
+
+def _inputs(record: Any) -> Iterator[str]:
+    for name, read in record.inputs.items():
+        yield f"  {name}: {read.path}  {read.identity}"
+
+
+def _count(name: str, value: Any, indent: str) -> Iterator[str]:
+    """A figure with its name; figures that hold figures of their own get a line each."""
+    if isinstance(value, dict) and any(isinstance(part, dict) for part in value.values()):
+        yield f"{indent}{name}:"
+        for part_name, part in value.items():
+            yield from _count(part_name, part, indent + "  ")
+    else:
+        yield f"{indent}{name}: {render.words(value)}"
+
+
+def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str]:
+    """What a check finds, line by line. Raises GateError for the first thing that differs."""
+    from dprkit.store.integrity import damage
+    from dprkit.store.manifests import read_manifest
+
+    manifest = read_manifest(path, "retriever" if source else None)
+    damaged = damage(path, manifest)
+    size = sum(record.bytes for record in manifest.files.values())
+    end.report = {"files": len(manifest.files), "bytes": size, "damaged": damaged, "outputs": []}
+    yield from damaged
+    yield f"{render.counted(len(manifest.files), 'file')} read: {size:,} bytes"
+    if damaged:
+        raise GateError(f"{path}: {render.counted(len(damaged), 'damaged file')}: {damaged[0]}")
+    if manifest.kind == "retriever":
+        yield from _check_probes(path, end)
+    if source:
+        from dprkit.interop.compare import against_source
+
+        end.report["difference_from_source"] = difference = against_source(path, source)
+        yield f"largest difference from the source: {difference:.3g}"
+
+
+def _check_probes(path: Path, end: Ending) -> Iterator[str]:
+    from dprkit.models.checkpoints import PROBE_TOLERANCE, probe_difference
+
+    difference = probe_difference(path)
+    end.report |= {"largest_difference": difference, "allowed": PROBE_TOLERANCE}
+    yield f"largest difference of its probes' vectors: {difference:.3g}"
+    if not difference <= PROBE_TOLERANCE:
+        raise GateError(
+            f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
+            f"with ({PROBE_TOLERANCE:g} is allowed); a library has changed"
+        )
