@@ -8,6 +8,7 @@
     hard negative     a passage that looks like a positive and does not answer the question
     negative          any other passage of the corpus
     example           a question with its answers and its positives, hard negatives, negatives
+    candidate         a passage of an example, with the scores it was given there
     ranking           passages in order of score for one question
     retriever         a question encoder and a passage encoder with a similarity
     shard             a piece of the encoded corpus
@@ -42,18 +43,25 @@ def same_question(question: str) -> str:
     return " ".join(question.casefold().split())
 
 
-class Example(msgspec.Struct, frozen=True):
-    """A training example: a question with its passages, each list best first.
+class Candidate(Passage, frozen=True):
+    """A passage beside a question, with its scores for it; None where a file gives none.
 
-    `hard_negative_scores` has a score for each hard negative, or is empty where a file has none.
+    `score` is that of the search which found the passage. `teacher_score` is that of a model which
+    a retriever learns from, as it is: a logit, a similarity or a logarithm of a probability.
     """
+
+    score: float | None = None
+    teacher_score: float | None = None
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A training example: a question with its passages, each list best first."""
 
     question: str
     answers: tuple[str, ...]
-    positives: tuple[Passage, ...]
-    hard_negatives: tuple[Passage, ...] = ()
-    negatives: tuple[Passage, ...] = ()
-    hard_negative_scores: tuple[float, ...] = ()
+    positives: tuple[Candidate, ...]
+    hard_negatives: tuple[Candidate, ...] = ()
+    negatives: tuple[Candidate, ...] = ()
 
 
 class Hit(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,20 @@ def text_key(text: str) -> int:
 
 def first_id(*candidates: str | int | None) -> str | None:
     return next((str(found) for found in candidates if found is not None), None)
+
+
+def finite_score(score: float | str, row: Row, path: Path | str, place: str = "") -> float:
+    """A score that a file has as a number or as a text; `place`, such as " at rank 3": for errors.
+
+    Raises FormatError for a text that is no number, or not a finite one.
+    """
+    try:
+        number = float(score)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise FormatError(path, row.where, f"the score {score!r}{place} is no finite number")
+    return number
 
 
 def json_lines(file: BinaryIO) -> jsonlines.Writer:

@@ -1,22 +1,20 @@
 """Training examples in DPR's bi-encoder files: a JSON array, or an object a line.
 
 An example is a question with answers, positive_ctxs, negative_ctxs and hard_negative_ctxs; a
-passage's id is passage_id (NQ) or psg_id (SQuAD).
+passage's id is passage_id (NQ) or psg_id (SQuAD). `teacher_score` is a field of dprkit's own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from dprkit.data.decoding import content_id, decoder, first_id, text_key
+from dprkit.data.decoding import content_id, decoder, finite_score, first_id, text_key
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.streams import Row, open_source
-from dprkit.errors import FormatError
-from dprkit.records import Example, Passage, same_question
+from dprkit.records import Candidate, Example, same_question
 
 TEXT_BITS = 40
 """Of the first of `example_keys`, those that stand for the text; the others are the title's."""
@@ -31,6 +29,7 @@ class Context(msgspec.Struct, frozen=True):
     psg_id: str | int | None = None
     id: str | int | None = None
     score: float | str | None = None
+    teacher_score: float | None = None
 
 
 class _ForeignExample(msgspec.Struct, frozen=True):
@@ -56,11 +55,36 @@ def parse_example(row: Row, path: Path | str) -> Example:
     return Example(
         foreign.question,
         tuple(foreign.answers),
-        tuple(map(passage_of, foreign.positive_ctxs)),
-        tuple(map(passage_of, foreign.hard_negative_ctxs)),
-        tuple(map(passage_of, foreign.negative_ctxs)),
-        _scores(foreign.hard_negative_ctxs, row, path),
+        _candidates(foreign.positive_ctxs, row, path),
+        _candidates(foreign.hard_negative_ctxs, row, path),
+        _candidates(foreign.negative_ctxs, row, path),
     )
+
+
+def _candidates(contexts: list[Context], row: Row, path: Path | str) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            context_id(context),
+            context.text,
+            context.title or "",
+            _score(context.score, row, path),
+            context.teacher_score,
+        )
+        for context in contexts
+    )
+
+
+def context_id(context: Context) -> str:
+    """The id of a passage: its own, or one that is made from its content."""
+    own_id = first_id(context.passage_id, context.psg_id, context.id)
+    return own_id or content_id(context.title or "", context.text)
+
+
+def _score(score: float | str | None, row: Row, path: Path | str) -> float | None:
+    """Some files have scores as texts; an empty one counts as 0."""
+    if not isinstance(score, str):
+        return score
+    return finite_score(score or "0", row, path)
 
 
 def example_keys(row: Row, path: Path | str) -> tuple[int, int]:
@@ -70,29 +94,12 @@ def example_keys(row: Row, path: Path | str) -> tuple[int, int]:
     positive has a text. The row is checked as `parse_example` checks it, at half the cost.
     """
     foreign = _decode_example(row, path)
-    _scores(foreign.hard_negative_ctxs, row, path)
+    for contexts in (foreign.positive_ctxs, foreign.hard_negative_ctxs, foreign.negative_ctxs):
+        for context in contexts:
+            _score(context.score, row, path)
     question = text_key(same_question(foreign.question))
     first = next((context for context in foreign.positive_ctxs if context.text.strip()), None)
     if first is None:
         return 0, question
     title, text = text_key((first.title or "").strip()), text_key(first.text.strip())
     return title >> TEXT_BITS << TEXT_BITS | text & (1 << TEXT_BITS) - 1 or 1, question
-
-
-def _scores(contexts: list[Context], row: Row, path: Path | str) -> tuple[float, ...]:
-    """The scores of passages, 0 where one lacks; () where all do."""
-    if all(context.score is None for context in contexts):
-        return ()
-    try:
-        scores = tuple(float(context.score or 0) for context in contexts)
-    except ValueError as error:
-        raise FormatError(path, row.where, f"a score is no number: {error}") from None
-    if not all(map(math.isfinite, scores)):
-        raise FormatError(path, row.where, "the score of a hard negative is not finite")
-    return scores
-
-
-def passage_of(context: Context) -> Passage:
-    title = context.title or ""
-    found = first_id(context.passage_id, context.psg_id, context.id)
-    return Passage(found or content_id(title, context.text), context.text, title)

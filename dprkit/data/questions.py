@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from dprkit.data.decoding import decoder, first_id, json_lines
-from dprkit.data.examples import Context, passage_of
+from dprkit.data.examples import Context, context_id
 from dprkit.data.json_array import read_json_rows
 from dprkit.data.passages import cell
 from dprkit.data.streams import Row, Source, decode, open_source
@@ -107,7 +107,7 @@ def _gold(foreign: _ForeignQuestion) -> tuple[str, ...]:
     named = [foreign.passage_id] if foreign.passage_id is not None else foreign.passage_ids
     if named or not foreign.positive_ctxs:
         return tuple(map(str, named))
-    return (passage_of(foreign.positive_ctxs[0]).id,)
+    return (context_id(foreign.positive_ctxs[0]),)
 
 
 # --- tables ---------------------------------------------------------------------------------------

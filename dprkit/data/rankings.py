@@ -4,7 +4,6 @@ of it ({question id: {question, answers, contexts}}), TREC runs.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from dprkit.data.decoding import DPR_WIKI_PREFIX, decoder, first_id, json_lines
+from dprkit.data.decoding import DPR_WIKI_PREFIX, decoder, finite_score, first_id, json_lines
 from dprkit.data.json_array import is_keyed, keyed_rows, read_json_rows
 from dprkit.data.questions import named
 from dprkit.data.streams import Row, Source, open_source
@@ -140,17 +139,9 @@ def _pyserini_rankings(source: Source) -> Iterator[_Placed]:
 
 
 def _score(score: float | str | None, rank: int, row: Row, source: Source) -> float:
-    """DPR writes scores as strings."""
     if score is None:
         raise FormatError(source.path, row.where, f"the passage at rank {rank} has no score")
-    try:
-        number = float(score)
-    except ValueError as error:
-        raise FormatError(source.path, row.where, f"a score is no number: {error}") from None
-    if not math.isfinite(number):
-        problem = f"the score of the passage at rank {rank} is {score}, which is no finite number"
-        raise FormatError(source.path, row.where, problem)
-    return number
+    return finite_score(score, row, source.path, f" at rank {rank}")
 
 
 def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:

@@ -218,9 +218,10 @@ def _hard_order(example: Example, count: int, by: str, rng: np.random.Generator)
     """The first `count` hard negatives in the order in which they are drawn."""
     if by == "first":
         return range(count)
-    if by == "uniform" or not example.hard_negative_scores:
+    scores = [candidate.score for candidate in example.hard_negatives]
+    if by == "uniform" or all(score is None for score in scores):
         return list(rng.permutation(count))
-    return by_score(np.maximum(example.hard_negative_scores[:count], 0), rng)
+    return by_score(np.array([max(score or 0.0, 0.0) for score in scores[:count]]), rng)
 
 
 def by_score(weights: np.ndarray, rng: np.random.Generator) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError
-from dprkit.records import Passage
+from dprkit.records import Candidate
 
 
 def save(folder: Path, *rows: list[str]) -> Path:
@@ -35,7 +35,7 @@ def test_no_more_than_five_of_them_are_named(tmp_path: Path) -> None:
 
 def test_a_positive_without_text_is_none(tmp_path: Path) -> None:
     [example] = ExampleFile(save(tmp_path, ["", "a", " ", "b"]))
-    assert example.positives == (Passage("a", "a"), Passage("b", "b"))
+    assert example.positives == (Candidate("a", "a"), Candidate("b", "b"))
 
 
 def test_rows_with_the_same_first_positive_have_the_same_key(tmp_path: Path) -> None:

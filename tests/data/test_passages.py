@@ -24,7 +24,7 @@ from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.data.questions import read_questions, write_question
 from dprkit.data.rankings import read_results, write_ranking
 from dprkit.errors import FormatError
-from dprkit.records import Example, Hit, Passage, Question, Ranking
+from dprkit.records import Candidate, Example, Hit, Passage, Question, Ranking
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -58,7 +58,8 @@ NQ = """[
 {"title": "It (film)", "text": "a film", "score": 8.25, "title_score": 0, "passage_id": "13"}
 ],
 "negative_ctxs": [{"title": "Tea", "text": "a drink", "score": 0, "passage_id": "99"}],
-"hard_negative_ctxs": [{"title": "They", "text": "a word", "score": 7.5, "passage_id": "14"}]
+"hard_negative_ctxs": [{"title": "They", "text": "a word", "score": 7.5, "passage_id": "14",
+"teacher_score": -2.5}]
 },
 {"question": "next", "positive_ctxs": []}
 ]"""
@@ -69,10 +70,12 @@ def test_a_dpr_file_is_read_field_by_field(tmp_path: Path) -> None:
         Example(
             "who wrote it",
             ("Ann É. Author", "A. Author"),
-            (Passage("12", '"It" is a book.', "It"), Passage("13", "a film", "It (film)")),
-            hard_negatives=(Passage("14", "a word", "They"),),
-            negatives=(Passage("99", "a drink", "Tea"),),
-            hard_negative_scores=(7.5,),
+            (
+                Candidate("12", '"It" is a book.', "It", 1000),
+                Candidate("13", "a film", "It (film)", 8.25),
+            ),
+            hard_negatives=(Candidate("14", "a word", "They", 7.5, teacher_score=-2.5),),
+            negatives=(Candidate("99", "a drink", "Tea", 0),),
         ),
         Example("next", (), ()),
     ]
@@ -86,20 +89,23 @@ def example_with(**context: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("context", "passage"),
+    ("context", "candidate"),
     [
-        ({"psg_id": "7", "title": "T"}, Passage("7", "x", "T")),  # SQuAD's spelling
-        ({"psg_id": 7}, Passage("7", "x")),
-        ({"passage_id": 0}, Passage("0", "x")),
-        ({"id": "a", "title": None}, Passage("a", "x")),
-        ({"id": "b", "score": "1.5", "title_score": None, "extra": [{}]}, Passage("b", "x")),
+        ({"psg_id": "7", "title": "T"}, Candidate("7", "x", "T")),  # SQuAD's spelling
+        ({"psg_id": 7}, Candidate("7", "x")),
+        ({"passage_id": 0}, Candidate("0", "x")),
+        ({"id": "a", "title": None}, Candidate("a", "x")),
+        (
+            {"id": "b", "score": "1.5", "title_score": None, "extra": [{}]},
+            Candidate("b", "x", score=1.5),
+        ),
     ],
 )
 def test_ids_and_titles_come_in_every_spelling(
-    tmp_path: Path, context: dict[str, object], passage: Passage
+    tmp_path: Path, context: dict[str, object], candidate: Candidate
 ) -> None:
     [example] = read_examples(save(tmp_path, example_with(**context)))
-    assert example.positives == (passage,)
+    assert example.positives == (candidate,)
 
 
 def test_a_passage_without_an_id_gets_one_from_its_title_and_text(tmp_path: Path) -> None:
@@ -463,7 +469,7 @@ def test_written_results_are_read_back(tmp_path: Path) -> None:
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     line = '{"question": "q", "ctxs": [{"id": "1", "score": "high"}]}'
     error = refusal(save(tmp_path, line), read_results)
-    assert (error.where, "a score is no number" in error.problem) == (1, True)
+    assert (error.where, error.problem) == (1, "the score 'high' at rank 1 is no finite number")
 
 
 # --- the field's own files ------------------------------------------------------------------------
@@ -485,7 +491,8 @@ def test_dprs_own_samples_are_read_whole(name: str) -> None:
     corpus = {p.id: p for p in read_passages(folder / f"{name}.passages.tsv.gz")}
     for example in examples:
         for passage in (*example.positives, *example.hard_negatives, *example.negatives):
-            assert corpus[passage.id] == passage
+            own = corpus[passage.id]
+            assert (passage.title, passage.text) == (own.title, own.text)
     questions = list(read_questions(folder / f"{name}.qa.csv"))
     assert [(q.question, q.answers) for q in questions] == [
         (e.question, e.answers) for e in examples
@@ -532,15 +539,17 @@ def test_beirs_own_files_are_read_whole() -> None:
 
 @pytest.mark.parametrize(
     ("scores", "expected"),
-    [([], ()), ([None, None], ()), ([1, "2.5"], (1.0, 2.5)), ([None, -3.0], (0.0, -3.0))],
+    [([None, None], [None, None]), ([1, "2.5"], [1, 2.5]), ([None, -3.0, ""], [None, -3.0, 0])],
 )
-def test_the_scores_of_hard_negatives_may_be_numbers_or_texts_or_lack(
-    tmp_path: Path, scores: list[object], expected: tuple[float, ...]
+@pytest.mark.parametrize("pool", ["positive_ctxs", "negative_ctxs", "hard_negative_ctxs"])
+def test_the_scores_of_passages_may_be_numbers_or_texts_or_lack(
+    tmp_path: Path, pool: str, scores: list[object], expected: list[float | None]
 ) -> None:
     contexts = [{"text": "x", "score": score} for score in scores]
-    row = {"question": "q", "positive_ctxs": [], "hard_negative_ctxs": contexts}
+    row = {"question": "q", "positive_ctxs": [], pool: contexts}
     [example] = read_examples(save(tmp_path, json.dumps(row).encode()))
-    assert example.hard_negative_scores == expected
+    candidates = (*example.positives, *example.hard_negatives, *example.negatives)
+    assert [candidate.score for candidate in candidates] == expected
 
 
 def test_bytes_that_are_no_utf8_are_refused_even_where_nobody_reads_them(tmp_path):

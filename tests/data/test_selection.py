@@ -17,11 +17,13 @@ import pytest
 import zstandard
 
 from dprkit.data import streams
+from dprkit.data.examples import read_examples
 from dprkit.data.selection import SelectReport, normalise, select_data
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.progress import Progress, Run
 from dprkit.settings import SelectSettings
 from dprkit.store.manifests import read_manifest
+from tests.conftest import call
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -435,6 +437,22 @@ def test_trimming_leaves_the_rest_of_a_row_as_it_is_spelt(tmp_path: Path) -> Non
     [line] = select(source, max_negatives=1).lines
     cut = '"negative_ctxs":[{"text":"\\u00e9","score":1.50}]'
     assert line.decode() == source.read_text().replace(f'"negative_ctxs":{contexts}', cut, 1)
+
+
+@pytest.mark.parametrize("options", [[], ["--max-hard-negatives", 1]])
+def test_a_teachers_scores_stay_with_their_passages(tmp_path: Path, options: list[Any]) -> None:
+    rows = rows_from(0, 3)
+    for number, one in enumerate(rows):
+        one["positive_ctxs"][0]["teacher_score"] = 3.25 + number
+        one["hard_negative_ctxs"][0]["teacher_score"] = -1e-7
+    output = tmp_path / "selected.jsonl"
+    ran = call("select-data", save(tmp_path, rows), "-o", output, *options)
+    assert ran.exit_code == 0, ran.output
+    assert [json.loads(line) for line in output.read_text().splitlines()] == rows
+    examples = list(read_examples(output))
+    assert [example.positives[0].teacher_score for example in examples] == [3.25, 4.25, 5.25]
+    assert {example.hard_negatives[0].teacher_score for example in examples} == {-1e-7}
+    assert {example.negatives[0].teacher_score for example in examples} == {None}
 
 
 def test_distinct_passages_of_the_selected_rows_are_written_as_a_dpr_tsv(tmp_path: Path) -> None:

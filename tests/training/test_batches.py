@@ -19,7 +19,7 @@ from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
-from dprkit.records import Example, Passage
+from dprkit.records import Candidate, Example
 from dprkit.training.batches import (
     Draw,
     Mixture,
@@ -241,10 +241,12 @@ def test_what_is_drawn_depends_on_seed_epoch_and_row_alone(four: Mixture) -> Non
 EXAMPLE = Example(
     "q",
     (),
-    (Passage("p", "p"),),
-    tuple(Passage(f"h{i}", f"h{i}") for i in range(6)),
-    tuple(Passage(f"n{i}", f"n{i}") for i in range(6)),
-    (3.0, 1.0, 0.0, -5.0, 0.0, 0.0),
+    (Candidate("p", "p"),),
+    tuple(
+        Candidate(f"h{i}", f"h{i}", score=score)
+        for i, score in enumerate((3.0, 1.0, 0.0, -5.0, None, 0.0))
+    ),
+    tuple(Candidate(f"n{i}", f"n{i}") for i in range(6)),
 )
 
 
@@ -282,7 +284,8 @@ def test_a_draw_by_score_follows_the_scores() -> None:
 def test_a_draw_by_score_of_a_row_without_scores_is_uniform() -> None:
     from msgspec.structs import replace
 
-    unscored = replace(EXAMPLE, hard_negative_scores=())
+    hard_negatives = tuple(replace(candidate, score=None) for candidate in EXAMPLE.hard_negatives)
+    unscored = replace(EXAMPLE, hard_negatives=hard_negatives)
     first = Counter(names(Draw(1, 0, 1, by="score"), e, unscored)[0] for e in range(3000))
     assert all(abs(count - 500) < 110 for count in first.values())
     assert len(first) == 6
