@@ -17,12 +17,13 @@ from dprkit.errors import InputError, MismatchError
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
-from dprkit.store.artifacts import PIECES, differs
+from dprkit.store.artifacts import differs
 from dprkit.store.atomic_files import delete, lock
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import identify, is_whole
 from dprkit.store.manifests import (
     MANIFEST,
+    PIECES,
     PREVIOUS,
     Input,
     ProgressRecord,

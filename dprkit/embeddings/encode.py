@@ -17,10 +17,9 @@ from dprkit.errors import FormatError, SettingsError, need_extra
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required
-from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Check
-from dprkit.store.shared_work import Pieces
+from dprkit.store.shared_work import Pieces, shared_draft
 from dprkit.store.stage_files import Plan
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def encode_corpus(
             append_and_repair.repair(directory, settings, inputs, run)
         if append:
             append_and_repair.check(directory, settings)
-    with draft(directory, "embeddings", settings, inputs, run, shared=True) as work:
+    with shared_draft(directory, "embeddings", settings, inputs, run) as work:
         if work.done:
             counts = work.done.counts
             shards = counts["shards"]

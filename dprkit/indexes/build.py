@@ -11,7 +11,7 @@ import msgspec
 from dprkit.errors import DprkitError, InputError, MismatchError, need_extra
 from dprkit.indexes.lineage import here_now, input_path
 from dprkit.progress import Run
-from dprkit.settings import IndexSettings, record_of, required
+from dprkit.settings import IndexSettings, record_of, required, unused_of
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import lock
 from dprkit.store.drafts import Draft
@@ -45,7 +45,8 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     small for it.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    with draft(directory, "index", settings, _inputs(settings), run) as work:
+    unused = unused_of(settings)
+    with draft(directory, "index", settings, _inputs(settings), run, unused=unused) as work:
         manifest = _searched_as(work, settings) if work.done else _build(work, settings)
     counts = manifest.counts
     if not work.done and counts["passages"] >= WORTH_A_TWIN and "retriever" in manifest.inputs:
@@ -71,7 +72,9 @@ def _searched_as(work: Draft, settings: IndexSettings) -> Manifest:
     counts = {**before.counts, **depths(settings, before.counts["lists"])}
     if depths_of(counts) == depths_of(before.counts):
         return before
-    manifest = msgspec.structs.replace(before, counts=counts, settings=record_of(settings))
+    manifest = msgspec.structs.replace(
+        before, counts=counts, settings=record_of(settings, unused_of(settings))
+    )
     with lock(work.directory):
         write_manifest(work.directory, manifest)
     told = ", ".join(f"{name} {value}" for name, value in depths_of(counts).items())

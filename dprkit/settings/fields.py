@@ -6,6 +6,7 @@ docs/cli.md.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -137,17 +138,23 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     return found
 
 
-def record_of(settings: msgspec.Struct) -> dict[str, Any]:
+def record_of(settings: msgspec.Struct, unused: Collection[str] = ()) -> dict[str, Any]:
     """What a manifest keeps of settings.
 
-    All but paths, which count by what they hold, and what another type of the thing would have.
+    All but paths, which count by what they hold, and those `unused` for what is made.
     """
     values = msgspec.to_builtins(settings)
     return {
         name: values[name]
         for name, field in fields_of(type(settings)).items()
-        if not field.path and field.counts_for(values.get("type", ""))
+        if not field.path and name not in unused
     }
+
+
+def unused_of(settings: msgspec.Struct) -> set[str]:
+    """The settings that change nothing where the setting `type` is what it is here."""
+    kind = getattr(settings, "type", "")
+    return {n for n, field in fields_of(type(settings)).items() if not field.counts_for(kind)}
 
 
 def required(value: str | None, flag: str, what: str) -> str:

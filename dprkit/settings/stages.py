@@ -30,3 +30,8 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "evaluate": EvaluateSettings,
 }
+
+MADE_AGAIN = {
+    "embeddings": "encode-corpus --repair, or import-embeddings --restart for imported vectors"
+}
+"""kind of artifact -> what makes damaged files of it again, where --restart alone is not best."""

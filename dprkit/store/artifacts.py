@@ -18,7 +18,7 @@ dprkit's. Then --restart moves what is in its way into a folder `aside-1`, and d
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,12 +30,14 @@ import msgspec
 from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
+from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import leases
 from dprkit.store.atomic_files import TEMPORARY, appearing, lock, prune
 from dprkit.store.drafts import Draft, free_name, move, remove, tidy
 from dprkit.store.integrity import Check, identify, strangers
 from dprkit.store.manifests import (
     MANIFEST,
+    PIECES,
     PREVIOUS,
     PROGRESS,
     Input,
@@ -46,10 +48,6 @@ from dprkit.store.manifests import (
     read_progress,
 )
 
-PIECES = ".pieces"
-SHARED_PATIENCE = 60.0
-"""Seconds to wait for another process of a shared artifact to decide what to do next."""
-
 
 @contextmanager
 def draft(
@@ -59,7 +57,7 @@ def draft(
     inputs: Mapping[str, str | Input],
     run: Run,
     more: Mapping[str, Any] | None = None,
-    shared: bool = False,
+    unused: Collection[str] = (),
 ) -> Iterator[Draft]:
     """Make the artifact `kind` at `directory`: up to date, resumed, or begun.
 
@@ -68,33 +66,17 @@ def draft(
     others, MismatchError names both sides, and `run.restart` throws the half away. A finished
     artifact of other settings or inputs is kept in .previous until the new one is whole.
 
-    `settings`: a stage's settings, or what is to be recorded of them; `more` is recorded too. An
-    input is a path, or an Input that an artifact it leads to already names.
+    `settings`: a stage's settings, or what is to be recorded of them; `more` is recorded too, and
+    settings that are `unused` for what is made are neither recorded nor compared. An input is a
+    path, or an Input that an artifact it leads to already names.
 
-    Raises LockedError (exit 75) while another process makes the same artifact. A `shared` one is
-    made by several processes, which share its pieces out among them; it begins with the first
-    Pieces (dprkit.store.shared_work).
+    Raises LockedError (exit 75) while another process makes the same artifact.
     """
     directory = Path(directory)
-    work = look(directory, kind, settings, inputs, run, more)
+    work = look(directory, kind, settings, inputs, run, more, unused)
     if work.done:
-        if (directory / PROGRESS).exists():
-            with suppress(LockedError, OutputError), lock(directory):
-                tidy(directory, work.done.files)
+        tidy_up_to_date(work)
         yield work
-        return
-    if shared:
-        try:
-            yield work
-        except Exception:
-            with (
-                suppress(LockedError, OutputError, DamagedError),
-                lock(directory, SHARED_PATIENCE),
-            ):
-                left = read_progress(directory)
-                if left and not left.state and not leases.any_alive(directory / PIECES):
-                    _undo(directory, left)
-            raise
         return
     with lock(directory):
         begin(work)
@@ -102,7 +84,7 @@ def draft(
             yield work
         except Exception:  # a signal leaves everything to the next run
             if not work.done and not work.state:
-                _undo(directory, work.record)
+                undo(directory, work.record)
                 if is_artifact(directory):
                     run.progress.note(f"{directory}: is as it was before")
             raise
@@ -115,14 +97,22 @@ def look(
     inputs: Mapping[str, str | Input],
     run: Run,
     more: Mapping[str, Any] | None = None,
+    unused: Collection[str] = (),
 ) -> Draft:
     """What `draft` would make, without touching anything; its `done` tells whether it is there."""
-    work = _wish(directory, kind, settings, inputs, run, more)
+    work = _wish(directory, kind, settings, inputs, run, more, unused)
     before = _before(work)
     if isinstance(before, Manifest) and not _why_anew(work, before):
         work.done = before
         run.progress.note(f"{directory}: up to date")
     return work
+
+
+def tidy_up_to_date(work: Draft) -> None:
+    """Remove what a run left that was killed just after it had written the manifest."""
+    if work.done and (work.directory / PROGRESS).exists():
+        with suppress(LockedError, OutputError), lock(work.directory):
+            tidy(work.directory, work.done.files)
 
 
 def differs(
@@ -133,7 +123,7 @@ def differs(
 ) -> str:
     """How the finished artifact at `directory` is not what `draft` would make; `""`: it is."""
     before = read_manifest(directory, kind)
-    return _difference(before, _wish(directory, kind, settings, inputs, Run(), None))
+    return _difference(before, _wish(directory, kind, settings, inputs, Run(), None, ()))
 
 
 def _wish(
@@ -143,6 +133,7 @@ def _wish(
     inputs: Mapping[str, str | Input],
     run: Run,
     more: Mapping[str, Any] | None,
+    unused: Collection[str],
 ) -> Draft:
     check, here = Check(run.progress.note), os.path.realpath(directory)
     now = {
@@ -155,10 +146,10 @@ def _wish(
     }
     fields: Mapping[str, Setting] = {}
     if isinstance(settings, msgspec.Struct):
-        settings, fields = record_of(settings), fields_of(type(settings))
+        settings, fields = record_of(settings, unused), fields_of(type(settings))
     # As a manifest gives it back:
     settled = msgspec.json.decode(msgspec.json.encode({**settings, **(more or {})}))
-    return Draft(directory, ProgressRecord(kind, settled, now), run, fields)
+    return Draft(directory, ProgressRecord(kind, settled, now), run, fields, unused)
 
 
 def _before(work: Draft) -> Manifest | ProgressRecord | None:
@@ -196,12 +187,9 @@ def _why_anew(work: Draft, before: Manifest) -> str:
         if not (work.directory / name).is_file():
             return f"{name} is gone"
     for path, _ in Check(work.run.progress.note).flaws(work.directory, before):
-        again = "--restart"
-        if before.kind == "embeddings":
-            again += "; encode-corpus --repair makes damaged shards again"
         raise MismatchError(
             f"{path}: was changed since it was made; move it away to keep it, "
-            f"or make it again with {again}"
+            f"or make it again with {MADE_AGAIN.get(before.kind, '--restart')}"
         )
     if strange := strangers(work.directory, before):
         raise MismatchError(
@@ -237,11 +225,11 @@ def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
     """
     new, changes = work.record.settings, {}
     for name in {**old, **new}:
+        if name in work.unused:
+            continue
         field = work.fields.get(name)
         default = msgspec.to_builtins(field.default) if field else None
         was, now = old.get(name, default), new.get(name, default)
-        if field and not field.counts_for(new.get("type", "")):
-            continue
         same = was == now or (isinstance(was, tuple) and list(was) == now)
         if not same and not (field and field.harmless):
             changes[name] = (was, now)
@@ -279,7 +267,7 @@ def begin(work: Draft) -> None:
         return
     if isinstance(before, ProgressRecord):
         back = run.restart and bool(_difference(before, work)) and _previous_fits(work)
-        _undo(directory, before)
+        undo(directory, before)
         before = _before(work)
         if back and isinstance(before, Manifest):  # --restart was meant for the half
             work.run = replace(run, restart=False)
@@ -329,7 +317,7 @@ def _refuse_itself(work: Draft, before: Manifest) -> None:
             raise MismatchError(f"{known.path}: is an input too; choose another output")
 
 
-def _undo(directory: Path, record: ProgressRecord) -> None:
+def undo(directory: Path, record: ProgressRecord) -> None:
     """Throw away a half-done artifact, and only what it made; put the one before it back."""
     remove(directory, record.claimed)
     bare = ProgressRecord(record.kind, {}, {}, aside=record.aside)  # with nothing claimed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -52,12 +52,13 @@ class Draft:
         record: ProgressRecord,
         run: Run,
         fields: Mapping[str, Setting] | None = None,
+        unused: Collection[str] = (),
     ) -> None:
-        """`fields`: the stage's settings, where it has any: which ones count, and when."""
+        """`fields`: the stage's settings, where it has any; `unused`: those that do not count."""
         self.directory = directory
         self.record = record
         self.run = run
-        self.fields = fields or {}
+        self.fields, self.unused = fields or {}, unused
         self.done: Manifest | None = None
         self._stamps: dict[str, Stamp] = {}
         """Of the files that this process wrote, when it had just written them."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dprkit.errors import DamagedError, InputError, reading
 from dprkit.progress import Note, silent
+from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import checksums
 from dprkit.store.manifests import (
     FileRecord,
@@ -29,10 +30,6 @@ SEARCH_LIMIT = 1 << 30
 """Bytes that a search reads at most to see that nothing was changed, before it answers."""
 MAY_CHANGE = ("README.md", "milvus.db/")
 """A card that people edit, and the files of an engine, which writes to them when it searches."""
-WAYS_OUT = {
-    "embeddings": "make it again: dprkit encode-corpus --repair, "
-    "or import-embeddings --restart for imported vectors",
-}
 
 
 class Check:
@@ -53,11 +50,11 @@ class Check:
         manifest = read_manifest(directory, kind)
         if self._whole.get(here) != manifest:
             for path, problem in self.flaws(Path(directory), manifest):
-                way_out = WAYS_OUT.get(
-                    manifest.kind,
-                    f"put the file back, or make the {manifest.kind} again with --restart",
+                again = MADE_AGAIN.get(manifest.kind, "--restart")
+                raise DamagedError(
+                    f"{path}: damaged ({problem}); put the file back, "
+                    f"or make the {manifest.kind} again with {again}"
                 )
-                raise DamagedError(f"{path}: damaged ({problem}); {way_out}")
             if strange := strangers(Path(directory), manifest):
                 raise DamagedError(
                     f"{strange[0]}: is not a file of this {manifest.kind}; move it away"

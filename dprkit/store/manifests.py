@@ -22,6 +22,8 @@ from dprkit.store.atomic_files import appearing
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+PIECES = ".pieces"
+"""The folder in an unfinished artifact where processes that share its making find each other."""
 PREVIOUS = ".previous"
 """The folder in an artifact that holds the finished one before it, while it is made anew."""
 

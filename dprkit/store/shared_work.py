@@ -18,22 +18,54 @@ from uuid import uuid4
 
 import msgspec
 
-from dprkit.errors import LockedError, writing
+from dprkit.errors import DamagedError, LockedError, OutputError, writing
+from dprkit.progress import Run
 from dprkit.store import leases
-from dprkit.store.artifacts import PIECES, SHARED_PATIENCE, begin
+from dprkit.store.artifacts import begin, look, tidy_up_to_date, undo
 from dprkit.store.atomic_files import appearing, lock
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import record_file
 from dprkit.store.manifests import (
+    PIECES,
     FileRecord,
+    Input,
     Manifest,
     is_artifact,
     read_manifest,
     read_progress,
 )
 
+SHARED_PATIENCE = 60.0
+"""Seconds to wait for another process of a shared artifact to decide what to do next."""
 POLL = 0.5
 """Seconds between two looks at what the others are doing."""
+
+
+@contextlib.contextmanager
+def shared_draft(
+    directory: Path,
+    kind: str,
+    settings: msgspec.Struct | Mapping[str, Any],
+    inputs: Mapping[str, str | Input],
+    run: Run,
+) -> Iterator[Draft]:
+    """As `artifacts.draft`, for what several processes make. It begins with the first Pieces."""
+    work = look(directory, kind, settings, inputs, run)
+    if work.done:
+        tidy_up_to_date(work)
+        yield work
+        return
+    try:
+        yield work
+    except Exception:
+        with (
+            contextlib.suppress(LockedError, OutputError, DamagedError),
+            lock(directory, SHARED_PATIENCE),
+        ):
+            left = read_progress(directory)
+            if left and not left.state and not leases.any_alive(directory / PIECES):
+                undo(directory, left)
+        raise
 
 
 class Pieces:

@@ -6,16 +6,15 @@ import pytest
 from dprkit.errors import LockedError, MismatchError
 from dprkit.progress import Run
 from dprkit.store import shared_work as pieces_module
-from dprkit.store.artifacts import PIECES, draft
 from dprkit.store.integrity import is_whole
-from dprkit.store.manifests import read_manifest
-from dprkit.store.shared_work import Pieces
+from dprkit.store.manifests import PIECES, read_manifest
+from dprkit.store.shared_work import Pieces, shared_draft
 
 NAMES = [f"{n}.txt" for n in range(6)]
 
 
 def making(directory, settings=None, run=Run()):
-    return draft(directory, "numbers", settings or {"of": 6}, {}, run, shared=True)
+    return shared_draft(directory, "numbers", settings or {"of": 6}, {}, run)
 
 
 def make(work, number):
