@@ -84,9 +84,10 @@ def dim_of(directory: Path, number: int) -> int:
 class Embeddings:
     """The encoded corpus in a folder, shard by shard, memory-mapped."""
 
-    def __init__(self, directory: Path | str) -> None:
+    def __init__(self, directory: Path | str, manifest: Manifest | None = None) -> None:
+        """`manifest`: that of the folder, where it was read before."""
         self.directory = Path(directory)
-        self.manifest: Manifest = read_manifest(directory, KIND)
+        self.manifest: Manifest = manifest or read_manifest(directory, KIND)
         self.count = int(self.manifest.counts["passages"])
         self.dim = int(self.manifest.counts["dim"])
         self.shards = int(self.manifest.counts["shards"])

@@ -42,13 +42,22 @@ class Check:
     def __init__(self, note: Note = silent, limit: float = math.inf) -> None:
         self.note, self.left = note, limit
         self.unproven: dict[Path, int] = {}
-        self._whole: dict[str, Manifest] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._whole: set[str] = set()
+
+    def manifest(self, directory: Path | str, kind: str | None = None) -> Manifest:
+        """The manifest of an artifact, read once. Raises as `read_manifest` does."""
+        here = os.path.realpath(directory)
+        manifest = self._manifests.get(here)
+        if manifest is None or (kind and manifest.kind != kind):
+            manifest = self._manifests[here] = read_manifest(directory, kind)
+        return manifest
 
     def artifact(self, directory: Path | str, kind: str | None = None) -> Manifest:
         """The manifest of an artifact that is what it says. Raises DamagedError naming a file."""
         here = os.path.realpath(directory)
-        manifest = read_manifest(directory, kind)
-        if self._whole.get(here) != manifest:
+        manifest = self.manifest(directory, kind)
+        if here not in self._whole:
             for path, problem in self.flaws(Path(directory), manifest):
                 again = MADE_AGAIN.get(manifest.kind, "--restart")
                 raise DamagedError(
@@ -59,14 +68,14 @@ class Check:
                 raise DamagedError(
                     f"{strange[0]}: is not a file of this {manifest.kind}; move it away"
                 )
-            self._whole[here] = manifest
+            self._whole.add(here)
         return manifest
 
     def flaws(self, directory: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:
         """The files that make the identity of an artifact and are not what its manifest says."""
         files = {name: one for name, one in manifest.files.items() if one.content}
         for name, record in files.items():
-            if problem := _flaw_of_size(directory / name, record):
+            if problem := flaw_of_size(directory / name, record):
                 yield directory / name, problem
                 return
         unknown = [
@@ -108,7 +117,7 @@ def _known(directory: Path, name: str) -> bool:
         return checksums.remembered(directory / name) is not None
 
 
-def _flaw_of_size(path: Path, record: FileRecord) -> str:
+def flaw_of_size(path: Path, record: FileRecord) -> str:
     """`""` where a file is there and as long as its record says, else what is wrong."""
     if not path.is_file():
         return "it is gone"
@@ -124,7 +133,7 @@ def flaw(path: Path, record: FileRecord, again: bool = False) -> str:
 
     `again`: read it even if its hash is remembered.
     """
-    if problem := _flaw_of_size(path, record):
+    if problem := flaw_of_size(path, record):
         return problem
     with reading(path):
         digest = checksums.sha256(path, again)
