@@ -45,7 +45,7 @@ docs: $(VENV)/.installed-dev  ## Write docs/cli.md anew from the commands.
 	$(BIN)/python -m dprkit.cli.reference docs/cli.md
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

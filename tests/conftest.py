@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from hypothesis.configuration import set_hypothesis_home_dir
 from typer.testing import CliRunner
 
 from dprkit.embeddings.encode import encode_corpus
@@ -29,9 +30,6 @@ from dprkit.progress import Run
 from dprkit.settings import EncodeSettings, IndexSettings, TrainSettings, bundled
 from dprkit.store.artifacts import draft
 
-# A suite that runs in the background of a script, or under nohup, has these signals ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Before torch is imported: for models as small as these more threads only get in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing is fetched: a hub that cannot be reached is asked again and again.
@@ -39,18 +37,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Commands heed signals only where these are not ignored from the start, as they are for the
 # background job of a script or after nohup; what tests start inherits this.
-for _number, _handler in (
-    (signal.SIGINT, signal.default_int_handler),
-    (signal.SIGTERM, signal.SIG_DFL),
-    (signal.SIGHUP, signal.SIG_DFL),
-):
-    if signal.getsignal(_number) == signal.SIG_IGN:
-        signal.signal(_number, _handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # What dprkit remembers of files is nothing for the user's own folders.
 CACHE = tempfile.TemporaryDirectory(prefix="dprkit-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 os.environ.pop("DPRKIT_CACHE", None)
 
+set_hypothesis_home_dir(Path(__file__).parents[1] / ".venv/cache/hypothesis")
 # How slow a busy machine is says nothing of the code.
 hypothesis_settings.register_profile(
     "here", deadline=None, suppress_health_check=[HealthCheck.too_slow]

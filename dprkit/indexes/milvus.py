@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,7 +96,10 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     for path in sorted(place.folder.rglob("*")):
         if path.is_file():  # the engine's own; others come from the same vectors another time
             work.adopt(str(path.relative_to(work.directory)))
-    return {"passages": embeddings.count, "dim": embeddings.dim, "collection": place.name}
+    counts = {"passages": embeddings.count, "dim": embeddings.dim, "collection": place.name}
+    if place.token_file:  # the settings in a manifest leave out what names a file
+        counts["token_file"] = os.path.abspath(place.token_file)
+    return counts
 
 
 def identities(embeddings: Manifest) -> dict[str, str]:
@@ -141,7 +145,7 @@ class MilvusIndex:
             Path(directory),
             settings.get("uri"),
             settings.get("collection"),
-            settings.get("token_file"),
+            self.manifest.counts.get("token_file"),
             _made_from(Path(directory) / IDENTITIES),
         )
         self.count = int(self.manifest.counts["passages"])

@@ -29,7 +29,7 @@ from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
 from dprkit.store.artifacts import draft
 from dprkit.store.manifests import Input, Manifest, read_manifest
-from tests.conftest import environment
+from tests.conftest import call, environment
 
 pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
 pytest.importorskip("milvus_lite", reason="the extra milvus is not installed")
@@ -279,6 +279,22 @@ def test_a_server_that_comes_back_is_loaded_further(
     servers[1].stop()
 
 
+@pytest.mark.parametrize("where", ["embedded", "on a server"])
+def test_an_index_made_by_the_command_line_is_searched_by_it(
+    where: str, work: Path, server: Server, token: str
+) -> None:
+    address = ["--uri", server.uri, "--token-file", token] if where == "on a server" else []
+    made = call("index", "--type", "milvus", *address, "--output-dir", "kept")
+    assert made.exit_code == 0, made.stderr
+    asked = ["--questions", "-", "--topk", 5]
+    answers = []
+    for folder in ("kept", "runs/dprkit/index"):  # the other is an exact one
+        result = call("search", "--index", folder, *asked, input="who wrote hamlet\n")
+        assert result.exit_code == 0, result.stderr
+        answers.append([hit["id"] for hit in json.loads(result.stdout)["ctxs"]])
+    assert answers[0] == answers[1]
+
+
 # --- what is kept ---------------------------------------------------------------------------------
 
 
@@ -376,7 +392,7 @@ def test_a_killed_load_goes_on_after_its_last_whole_shard(
         target=load_and_die, args=(embeddings, tmp_path / "index", 250)
     )
     killed.start()
-    killed.join()
+    killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     loaded = []
     original = milvus.Collection.load
