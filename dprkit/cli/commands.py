@@ -34,8 +34,8 @@ class Command:
     home: str
     """"module:function"; imported when the command runs.
 
-    The module of a stage that `dprkit run` runs has `plan` too, which tells by the settings what
-    the stage reads and writes, or refuses them.
+    The module of a stage that `dprkit run` runs has `files_of` too, which tells by the settings
+    what the stage reads and writes, or refuses them.
     """
     render: Render
     in_run: bool = True

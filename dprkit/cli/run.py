@@ -19,7 +19,7 @@ from dprkit.errors import SettingsError
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
 from dprkit.settings import STAGES, bundled
-from dprkit.store import stage_files
+from dprkit.store.stage_files import StageFiles, check_files
 
 DATA = {"sources", "train_file", "valid_file", "passages", "questions"}
 """Settings that name questions and passages."""
@@ -43,8 +43,8 @@ def run(
             raise SettingsError(
                 f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
             )
-        made = _plans(recipe, as_json)
-        stage_files.check(made)
+        made = _files(recipe, as_json)
+        check_files(made)
         for _, name, path in _given(made):
             _try_to_read(name, path)
         around = Run(display(quiet), tuple(sys.argv), restart)
@@ -64,7 +64,7 @@ def _stages(recipe: Recipe) -> list[str]:
     return [name for name, command in COMMANDS.items() if command.in_run and name in recipe.written]
 
 
-def _plans(recipe: Recipe, as_json: bool) -> dict[str, stage_files.Plan]:
+def _files(recipe: Recipe, as_json: bool) -> dict[str, StageFiles]:
     """What each stage will read and write; every value of the recipe and of --set is checked."""
     for stage in STAGES:
         recipe.explain(stage, {})
@@ -75,16 +75,16 @@ def _plans(recipe: Recipe, as_json: bool) -> dict[str, stage_files.Plan]:
         settings = recipe.stage(stage, {})[0]
         check_outputs(settings, as_json)
         module = import_module(COMMANDS[stage].home.partition(":")[0])
-        made[stage] = module.plan(settings)
+        made[stage] = module.files_of(settings)
     return made
 
 
-def _given(made: Mapping[str, stage_files.Plan]) -> Iterator[tuple[str, str, str]]:
+def _given(made: Mapping[str, StageFiles]) -> Iterator[tuple[str, str, str]]:
     """(stage, setting, path) of each data file that is read and that no stage of the run writes."""
-    written = {os.path.abspath(path) for plan in made.values() for path in plan.files}
-    for stage, plan in made.items():
-        for name in DATA & set(plan.reads):
-            for path in plan.reads[name]:
+    written = {os.path.abspath(path) for files in made.values() for path in files.files}
+    for stage, files in made.items():
+        for name in DATA & set(files.reads):
+            for path in files.reads[name]:
                 if os.path.isfile(path) and os.path.abspath(path) not in written:
                     yield stage, name, path
 
@@ -100,7 +100,7 @@ def _try_to_read(name: str, path: str) -> None:
         next(read_questions(path), None)
 
 
-def _beside_the_example(made: Mapping[str, stage_files.Plan]) -> str:
+def _beside_the_example(made: Mapping[str, StageFiles]) -> str:
     """What to say where a run reads the bundled example in one place and other data in another."""
     example: list[str] = []
     own: list[str] = []

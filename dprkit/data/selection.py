@@ -35,7 +35,7 @@ from dprkit.settings import SelectSettings, required
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import write_file
 from dprkit.store.manifests import is_artifact
-from dprkit.store.stage_files import Plan
+from dprkit.store.stage_files import StageFiles
 
 SPOOL_BYTES = 32 << 20
 
@@ -71,7 +71,7 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     A folder is an artifact: left alone when it is up to date. Raises SettingsError for settings
     that contradict each other and FormatError for what the sources hold.
     """
-    plan(settings)
+    files_of(settings)
     if settings.output is None:
         return _select_into_folder(settings, run)
     report = SelectReport()
@@ -85,19 +85,19 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     return report
 
 
-def plan(settings: SelectSettings) -> Plan:
+def files_of(settings: SelectSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
     _check(settings)
     reads = {"sources": settings.sources, "exclude": settings.exclude}
     if settings.output is not None:
-        return Plan(reads, files=(settings.output, *_side_paths(settings)))
+        return StageFiles(reads, files=(settings.output, *_side_paths(settings)))
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     if STDIN in (*settings.sources, *settings.exclude):
         raise SettingsError(
             "-: a set read from stdin cannot be found up to date; write to --output"
         )
     files = _outputs(directory, list(_sizes(settings)), settings)
-    return Plan(reads, str(directory), tuple(files))
+    return StageFiles(reads, str(directory), tuple(files))
 
 
 def _check(settings: SelectSettings) -> None:

@@ -49,7 +49,7 @@ from dprkit.errors import (
 from dprkit.progress import Run
 from dprkit.settings import DownloadSettings
 from dprkit.store.atomic_files import Hashing, appearing
-from dprkit.store.stage_files import Plan
+from dprkit.store.stage_files import StageFiles
 
 ASK_ABOVE = 5_000_000_000
 """Bytes above which a set is fetched only with `yes`."""
@@ -104,11 +104,12 @@ def download(
         return _Downloads(client, settings, run, yes, dry_run).run_all(targets)
 
 
-def plan(settings: DownloadSettings) -> Plan:
+def files_of(settings: DownloadSettings) -> StageFiles:
     """What is written. Raises SettingsError for an unknown name."""
     targets = _targets(settings)
     files = (str(Path(settings.output_dir) / target.result) for target in targets)
-    return Plan({"catalog": [settings.catalog] if settings.catalog else []}, files=tuple(files))
+    catalog = {"catalog": [settings.catalog]} if settings.catalog else {}
+    return StageFiles(catalog, files=tuple(files))
 
 
 def _targets(settings: DownloadSettings) -> list[Target]:

@@ -20,7 +20,7 @@ from dprkit.settings import EncodeSettings, required
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Check
 from dprkit.store.shared_work import Pieces, shared_draft
-from dprkit.store.stage_files import Plan
+from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +71,7 @@ def encode_corpus(
 
     Raises FormatError for a duplicate or empty id.
     """
-    plan(settings)
+    files_of(settings)
     directory = Path(str(settings.output_dir))
     retriever, passages = str(settings.retriever), str(settings.passages)
     Check(run.progress.note).artifact(retriever, "retriever")
@@ -97,7 +97,7 @@ def encode_corpus(
         return _Encoding(settings, run, append).into(work, part)
 
 
-def plan(settings: EncodeSettings) -> Plan:
+def files_of(settings: EncodeSettings) -> StageFiles:
     """What is read and written. Raises SettingsError, MissingExtra."""
     directory = required(settings.output_dir, "--output-dir", "output")
     retriever = required(settings.retriever, "--retriever", "retriever")
@@ -110,7 +110,12 @@ def plan(settings: EncodeSettings) -> Plan:
         check_backend(settings.backend, settings.int8, settings.precision)
     if settings.engine == "ray":
         need_extra("ray", "ray")
-    return Plan({"retriever": [retriever], "passages": [passages]}, directory)
+    return StageFiles(
+        {"retriever": [retriever], "passages": [passages]},
+        directory,
+        kinds={"retriever": "retriever"},
+        advice={"passages": "name the corpus, or set select-data.passages_out to it"},
+    )
 
 
 def _anywhere(settings: EncodeSettings) -> EncodeSettings:

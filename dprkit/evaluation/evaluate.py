@@ -32,7 +32,7 @@ from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Check
 from dprkit.store.manifests import Manifest, is_artifact, read_manifest
-from dprkit.store.stage_files import Plan
+from dprkit.store.stage_files import StageFiles
 
 Table = dict[str, dict[str, Any]]
 
@@ -87,12 +87,13 @@ def _looked(index: str | Path) -> dict[str, int]:
     return depths_of(manifest.counts)
 
 
-def plan(settings: EvaluateSettings) -> Plan:
+def files_of(settings: EvaluateSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
     inputs = _inputs(settings)
     moved = {"retriever": settings.retriever, "passages": settings.passages}
     reads = {name: [path] for name, path in {**inputs, **moved}.items() if path}
-    return Plan(reads, None if "-" in inputs.values() else settings.output_dir)
+    folder = None if "-" in inputs.values() else settings.output_dir
+    return StageFiles(reads, folder, kinds={"index": "index", "retriever": "retriever"})
 
 
 def _inputs(settings: EvaluateSettings) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import lock
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Input, Manifest, is_artifact, read_manifest, write_manifest
-from dprkit.store.stage_files import Plan
+from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
     from dprkit.data.passage_file import PassageFile
@@ -82,14 +82,14 @@ def _searched_as(work: Draft, settings: IndexSettings) -> Manifest:
     return manifest
 
 
-def plan(settings: IndexSettings) -> Plan:
+def files_of(settings: IndexSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for a type that nobody knows, MissingExtra."""
     directory = required(settings.output_dir, "--output-dir", "output")
     check_type(settings)
     if settings.type == "bm25" and settings.passages:
-        return Plan({"passages": [settings.passages]}, directory)
+        return StageFiles({"passages": [settings.passages]}, directory)
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    return Plan({"embeddings": [embeddings]}, directory)
+    return StageFiles({"embeddings": [embeddings]}, directory, kinds={"embeddings": "embeddings"})
 
 
 def check_type(settings: IndexSettings) -> None:

@@ -1,4 +1,4 @@
-"""What a stage will read and write, told by its settings before anything is done."""
+"""The files that a stage will read and write, told by its settings before anything is done."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from dprkit.errors import InputError, OutputError, SettingsError, reading
 from dprkit.store.manifests import read_manifest
 
 STREAM = "-"
-ARTIFACTS = ("retriever", "embeddings", "index")
-"""Settings that name the artifact of their own kind."""
 
 
-class Plan(NamedTuple):
-    """What a stage reads and writes."""
+class StageFiles(NamedTuple):
+    """The files and folders that a stage reads and writes."""
 
     reads: Mapping[str, Iterable[str]]
     """setting -> files and folders."""
@@ -24,9 +22,13 @@ class Plan(NamedTuple):
     """The artifact that it makes."""
     files: tuple[str, ...] = ()
     """Files that others may read one by one, in the folder or elsewhere."""
+    kinds: Mapping[str, str] = {}
+    """setting of `reads` -> the kind of artifact that it must be."""
+    advice: Mapping[str, str] = {}
+    """setting of `reads` -> what to do where no stage writes the file and it is not there."""
 
 
-def check(plans: Mapping[str, Plan]) -> None:
+def check_files(stages: Mapping[str, StageFiles]) -> None:
     """Refuse stages, in the order in which they would run, that cannot all do their work.
 
     An input must be there or be written by a stage before. No two stages may write the same path,
@@ -35,13 +37,13 @@ def check(plans: Mapping[str, Plan]) -> None:
     """
     read: dict[str, str] = {}
     written: dict[str, str] = {}
-    for stage, plan in plans.items():
-        for name, paths in plan.reads.items():
+    for stage, files in stages.items():
+        for name, paths in files.reads.items():
             for path in paths:
                 if path != STREAM and os.path.abspath(path) not in written:
-                    _check_input(f"{stage}.{name}", path, written)
+                    _check_input(stage, name, path, files, written)
                 read[os.path.abspath(path)] = stage
-        for path in (*plan.files, *([plan.folder] if plan.folder else ())):
+        for path in (*files.files, *([files.folder] if files.folder else ())):
             here = os.path.abspath(path)
             if here in written:
                 raise SettingsError(
@@ -54,32 +56,32 @@ def check(plans: Mapping[str, Plan]) -> None:
                     f"choose another output for {stage}"
                 )
             if path != STREAM:
-                _check_output(path, path == plan.folder)
+                _check_output(path, path == files.folder)
                 written[here] = stage
 
 
-def _check_input(setting: str, path: str, written: Mapping[str, str]) -> None:
-    name = setting.partition(".")[2]
+def _check_input(
+    stage: str, name: str, path: str, files: StageFiles, written: Mapping[str, str]
+) -> None:
     with reading(path):
         there = os.path.exists(path)
         if there and not os.access(path, os.R_OK):
             raise PermissionError
     if not there:
-        raise InputError(f"{setting}: {path}: is not there{_who_might(setting, path, written)}")
-    if name in ARTIFACTS:
-        read_manifest(path, name)
+        way_out = _way_out(path, files.advice.get(name, ""), written)
+        raise InputError(f"{stage}.{name}: {path}: is not there{way_out}")
+    if name in files.kinds:
+        read_manifest(path, files.kinds[name])
 
 
-def _who_might(setting: str, path: str, written: Mapping[str, str]) -> str:
-    """What could make the missing file, or the files that are made in its place."""
-    if setting == "encode-corpus.passages":
-        return ", and no stage writes it; name the corpus, or set select-data.passages_out to it"
+def _way_out(path: str, advice: str, written: Mapping[str, str]) -> str:
+    """The advice of the stage, or the files that an earlier stage makes in the same folder."""
     folder = os.path.dirname(os.path.abspath(path))
     beside = [p for p in written if os.path.dirname(p) == folder and os.path.splitext(p)[1]]
-    if beside:
+    if beside and not advice:
         names = ", ".join(os.path.basename(p) for p in beside)
         return f"; {written[beside[0]]} writes {names} there"
-    return ", and no stage before writes it; check the path"
+    return f", and no stage before writes it; {advice or 'check the path'}"
 
 
 def _check_output(path: str, folder: bool) -> None:

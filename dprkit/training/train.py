@@ -16,10 +16,10 @@ from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.store import stage_files
 from dprkit.store.artifacts import draft, look
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
+from dprkit.store.stage_files import StageFiles
 from dprkit.training.model_card import model_card
 from dprkit.training.processes import Group, join, joined, launch
 from dprkit.training.resolve import (
@@ -90,7 +90,7 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
         return _report(directory, work.done or _train(work, settings, group))
 
 
-def plan(settings: TrainSettings) -> stage_files.Plan:
+def files_of(settings: TrainSettings) -> StageFiles:
     """What is read and written. Raises SettingsError, InputError, MismatchError, MissingExtra."""
     directory = required(settings.output_dir, "--output-dir", "output")
     settings = with_defaults(settings)
@@ -102,7 +102,7 @@ def plan(settings: TrainSettings) -> stage_files.Plan:
     reads: dict[str, list[str]] = {}
     for name, path in inputs_of(settings).items():
         reads.setdefault(names.get(name, "train_file"), []).append(path)
-    return stage_files.Plan(reads, directory)
+    return StageFiles(reads, directory)
 
 
 def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainReport:

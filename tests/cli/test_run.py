@@ -146,8 +146,8 @@ FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16,
         ("train: {valid_file: v.jsonl}", "train.valid_file: v.jsonl: is not there"),
         (
             "train: {}\nencode-corpus: {}",
-            "encode-corpus.passages: runs/bad/data/passages.tsv: is not there, and no stage writes "
-            "it; name the corpus, or set select-data.passages_out to it",
+            "encode-corpus.passages: runs/bad/data/passages.tsv: is not there, and no stage "
+            "before writes it; name the corpus, or set select-data.passages_out to it",
         ),
         ("encode-corpus: {passages: bundled:tiny/passages.tsv, int8: true}", "--int8 is for"),
         (
