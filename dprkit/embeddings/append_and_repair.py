@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dprkit.data.npy import mapped
 from dprkit.embeddings.shards import KIND, shard_names
 from dprkit.errors import InputError, MismatchError
 from dprkit.progress import Run
@@ -70,7 +71,7 @@ class Former:
         for number in np.unique(shards).tolist():
             name, own = shard_names(number)[0], shards == number
             if self._is_good(name):
-                former: np.ndarray = np.load(self.directory / name, "r", allow_pickle=False)
+                former = mapped(self.directory / name)
                 vectors[same[own]] = former[rows[own]]
                 known[same[own]] = True
         return known
@@ -80,8 +81,7 @@ class Former:
         name = shard_names(number)[2]
         if not self._is_good(name):
             return np.empty(0, "<u8")
-        digests: np.ndarray = np.load(self.directory / name, allow_pickle=False)
-        return digests
+        return mapped(self.directory / name)
 
     def _is_good(self, name: str) -> bool:
         if name not in self._good:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit.data.npy import write_header
 from dprkit.errors import MissingExtra
 from dprkit.progress import Run
 from dprkit.settings import ExportEmbeddingsSettings, required
@@ -85,10 +86,8 @@ def _to_npy(work: Draft, embeddings: Embeddings) -> None:
 
     _write_ids(work, "ids.txt", embeddings)
     kind = next(embeddings.vectors()).dtype
-    head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
     with work.file("vectors.npy") as file:
-        shape = (embeddings.count, embeddings.dim)
-        np.lib.format.write_array_header_1_0(file, head | {"shape": shape})
+        write_header(file, (embeddings.count, embeddings.dim), kind)
         for shard in embeddings.vectors():
             for piece in _pieces(work, shard):
                 file.write(np.ascontiguousarray(piece).data)

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dprkit.data.npy import MAGIC, mapped
 from dprkit.embeddings.foreign_pickles import Array, values
 from dprkit.errors import DprkitError, FormatError, InputError, MismatchError, reading
 
 ROWS = 4096
 """Rows of a block."""
-NUMPY_MAGIC = b"\x93NUMPY"
 QUERIES = "query_reps.pkl"
 """dpr-scale puts the questions' vectors beside the passages'."""
 DIGESTS = "digests-"
@@ -68,7 +68,7 @@ def _files_in(folder: Path) -> list[Path]:
             if path.is_file() and path.name != QUERIES and not path.name.startswith(DIGESTS)
         ]
     heads = {path: _head(path) for path in files}
-    for magic in (NUMPY_MAGIC, b"\x80"):
+    for magic in (MAGIC, b"\x80"):
         if found := [path for path, head in heads.items() if head.startswith(magic)]:
             return found
     raise InputError(f"{folder}: holds no npy file and no pickle; name the files of vectors")
@@ -76,7 +76,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _head(path: Path) -> bytes:
     with reading(path), path.open("rb") as file:
-        return file.read(len(NUMPY_MAGIC))
+        return file.read(len(MAGIC))
 
 
 def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Iterator[Block]:
@@ -86,7 +86,7 @@ def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Itera
     needs none. Raises FormatError for what is damaged, InputError for what is no file of vectors.
     """
     head = _head(path)
-    if head.startswith(NUMPY_MAGIC):
+    if head.startswith(MAGIC):
         found = _of_npy(path, None if in_order else ids or _ids_beside(path))
     elif head.startswith(b"\x80"):
         found = _of_pickle(path)
@@ -113,7 +113,7 @@ def _check(path: Path, block: Block) -> None:
 def _of_npy(path: Path, ids: Path | None) -> Iterator[Block]:
     try:
         with reading(path):
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            shape = mapped(path).shape
     except DprkitError:
         raise
     except Exception as error:  # numpy parses the header as Python, which fails in many ways
@@ -124,7 +124,7 @@ def _of_npy(path: Path, ids: Path | None) -> Iterator[Block]:
     names = _lines(ids) if ids else iter(())
     for first in range(0, shape[0], ROWS):
         # Mapped anew for each block: what was touched of the one before no longer counts.
-        rows: Any = np.load(path, mmap_mode="r", allow_pickle=False)[first : first + ROWS]
+        rows = mapped(path)[first : first + ROWS]
         own = list(islice(names, len(rows))) if ids else None
         if own is not None and len(own) != len(rows):
             _refuse_ids(ids, first + len(own), shape[0])

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from dprkit.data.decoding import DPR_WIKI_PREFIX
+from dprkit.data.npy import write_header
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.shards import shard_names
 from dprkit.errors import FormatError, writing
@@ -116,10 +117,8 @@ class Placed:
 
     def _header(self, number: int) -> bytes:
         rows = min(self.size, self.passages - number * self.size)
-        descr = np.lib.format.dtype_to_descr(self.dtype)
         head = io.BytesIO()
-        shape = {"descr": descr, "fortran_order": False, "shape": (rows, self.dim)}
-        np.lib.format.write_array_header_1_0(head, shape)
+        write_header(head, (rows, self.dim), self.dtype)
         return head.getvalue()
 
     def finish(self) -> None:

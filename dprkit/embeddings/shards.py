@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from dprkit.data.npy import mapped, write_header
 from dprkit.errors import InputError, reading
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
@@ -47,7 +48,7 @@ def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -
     """Write shard `number`: (N, D) vectors and their N ids, of passages nobody has seen."""
     vectors_name, ids_name, _ = shard_names(number)
     with work.file(vectors_name) as file:
-        _write_header(file, vectors.shape, str(vectors.dtype))
+        write_header(file, vectors.shape, str(vectors.dtype))
         file.write(np.ascontiguousarray(vectors).data)
     with work.file(ids_name) as file:
         file.write("".join(f"{id_}\n" for id_ in ids).encode())
@@ -64,21 +65,14 @@ def growing_shard(
         work.file(ids_name) as ids,
         work.file(digests_name, content=False) as digests,
     ):
-        _write_header(vectors, (rows, dim), dtype)
-        _write_header(digests, (rows,), "<u8")
+        write_header(vectors, (rows, dim), dtype)
+        write_header(digests, (rows,), "<u8")
         yield ShardWriter(vectors, ids, digests, dtype)
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
-    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    header = {"descr": described, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def dim_of(directory: Path, number: int) -> int:
     """The width of the vectors in a shard."""
-    mapped: Any = np.load(directory / shard_names(number)[0], mmap_mode="r", allow_pickle=False)
-    return int(mapped.shape[1])
+    return int(mapped(directory / shard_names(number)[0]).shape[1])
 
 
 class Embeddings:
@@ -113,8 +107,8 @@ class Embeddings:
             begin, end = int(here[0]), int(here[-1]) + 1
             own = rows[begin:end] - self._starts[number]
             whole = own[-1] - own[0] + 1 == len(own)
-            mapped = self._map(shard_names(number)[0])
-            found[begin:end] = mapped[own[0] : own[-1] + 1] if whole else mapped[own]
+            vectors = self._map(shard_names(number)[0])
+            found[begin:end] = vectors[own[0] : own[-1] + 1] if whole else vectors[own]
         return found
 
     @cached_property
@@ -130,8 +124,7 @@ class Embeddings:
             raise InputError(
                 f"{path}: {size} bytes where the manifest has {record.bytes}; encode again"
             )
-        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        return np.asarray(mapped)
+        return mapped(path)
 
     def ids(self) -> list[str]:
         """The ids of all passages, in the corpus's order."""

@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from dprkit.cores import thread_count
+from dprkit.data.npy import mapped
 from dprkit.errors import InputError, writing
 from dprkit.indexes.bm25_postings import ROWS, SCORES, STARTS, VOCABULARY, Corpus, blocks, join
 from dprkit.indexes.bm25_vocabulary import Vocabulary
@@ -148,7 +149,7 @@ class Bm25Index:
         self.threads = threads or thread_count()
         self._vocabulary = Vocabulary(folder / VOCABULARY)
         self._scores, self._rows, self._starts = (
-            _mapped(folder / name) for name in (SCORES, ROWS, STARTS)
+            mapped(folder / name) for name in (SCORES, ROWS, STARTS)
         )
         self._number = lru_cache(WORDS_KEPT)(self._look_up)
 
@@ -243,11 +244,6 @@ def _last(scores: np.ndarray, count: int) -> np.float32:
     """The `count`-th highest."""
     last: np.float32 = np.partition(scores, len(scores) - count)[len(scores) - count]
     return last
-
-
-def _mapped(path: Path) -> np.ndarray:
-    mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    return np.asarray(mapped)
 
 
 def _whole(directory: Path) -> Path:

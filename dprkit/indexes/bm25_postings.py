@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from dprkit.data.npy import write_header
 from dprkit.indexes.bm25_vocabulary import writing_vocabulary
 from dprkit.indexes.bm25_words import Analyzer
 from dprkit.records import Passage
@@ -198,8 +199,7 @@ class _Column:
             self._header()
 
     def _header(self) -> None:
-        shape = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
-        np.lib.format.write_array_header_1_0(self.file, shape)
+        write_header(self.file, (self.count,), self.dtype)
 
 
 class _Joined:

@@ -1,29 +1,32 @@
 """Files of torch.save, read without running anything that is in them.
 
-A pickle is a program: it may name any function and call it. This reader knows a handful of names
-(tensors, their storages, dicts) and puts inert stand-ins, which only keep what they are given,
-in the place of objects that DPR's and Lightning's checkpoints hold beside their weights, such as
-omegaconf's. Every other name is refused. Both forms are read: the zip file that torch has
-written since 1.6, and the row of pickles before it, in which DPR's checkpoints were published.
+Beside tensors, dicts, lists, text and numbers they hold objects that DPR and Lightning put there,
+such as omegaconf's. These become stand-ins, which only keep what they are given; every other name
+is refused. Both forms are read: the zip file that torch has written since 1.6, and the row of
+pickles before it, in which DPR's checkpoints were published.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
+from dprkit.data.unpickling import (
+    OBJECT_OPERATIONS,
+    OPERATIONS,
+    HarmfulName,
+    Made,
+    Maker,
+    Unpickler,
+    old_torch_file,
+)
 from dprkit.errors import InputError, reading
-
-MAGIC = 0x1950A86A20F9469CFC6C
-"""The first pickle of a file that torch wrote before 1.6 (torch/serialization.py)."""
 
 STORAGES = {
     "FloatStorage": torch.float32,
@@ -38,7 +41,7 @@ STORAGES = {
     "BoolStorage": torch.bool,
     "UntypedStorage": torch.uint8,
 }
-INERT = {
+STAND_INS = {
     "_codecs",
     "argparse",
     "fz_openqa",
@@ -57,44 +60,37 @@ INERT = {
 """Packages whose objects become stand-ins; none of them is imported."""
 
 
-class Refused(Exception):
-    """A pickle names something that this reader does not make."""
+NewStorage = Callable[[torch.dtype, str, int], Tensor]
+"""Makes a storage: the kind of its numbers, its key, their count."""
 
 
-class Inert:
-    """What stands in for an object: its arguments, state and items, and no behaviour."""
+class StandIn(Made):
+    """What stands for an object: its state and its items, and no behaviour."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
-        made = object.__new__(cls)
-        made.__dict__.update(args=args, state={}, items={}, parts=[])
-        return made
+    def __init__(self, *_: Any) -> None:
+        self.state: Any = {}
+        self.items: dict[Any, Any] = {}
+        self.parts: list[Any] = []
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
+    def build(self, state: Any) -> None:
+        self.state = state
 
-    def __setstate__(self, state: Any) -> None:
-        self.__dict__["state"] = state
+    def update(self, items: Any) -> None:
+        self.items.update(items)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.__dict__["items"][key] = value
-
-    def append(self, value: Any) -> None:
-        self.__dict__["parts"].append(value)
-
-    def extend(self, values: Any) -> None:
-        self.__dict__["parts"].extend(values)
+    def extend(self, items: list[Any]) -> None:
+        self.parts += items
 
 
 def plain(value: Any) -> Any:
     """A value with omegaconf's containers as the dicts and lists that they hold."""
-    if isinstance(value, Inert):
-        held = value.__dict__
-        state = held["state"] if isinstance(held["state"], dict) else {}
+    if isinstance(value, StandIn):
+        state = value.state if isinstance(value.state, dict) else {}
         inner = [state[key] for key in ("_content", "_val") if key in state]
-        return plain(inner[0] if inner else held["items"] or held["parts"] or None)
+        return plain(inner[0] if inner else value.items or value.parts or None)
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
@@ -106,9 +102,9 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     with reading(path), path.open("rb") as file:
         try:
             value = _read_zip(path) if zipfile.is_zipfile(file) else _read_row(path, file)
-        except Refused as refused:
+        except HarmfulName as name:
             raise InputError(
-                f"{path}: reading it would run {refused}, which is refused; "
+                f"{path}: reading it would run {name}, which is refused; "
                 "it is no checkpoint of weights, or a harmful one"
             ) from None
         except OSError:
@@ -131,27 +127,24 @@ def _read_zip(path: Path) -> Any:
             return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
         with archive.open(top) as file:
-            return _Unpickler(file, storage).load()
+            size = archive.getinfo(top).file_size
+            return next(_TorchUnpickler(file, size, storage, {}).values())
 
 
 def _read_row(path: Path, file: BinaryIO) -> Any:
-    """Magic number, version, system, object, storage keys, and then each storage's numbers."""
+    """The pickles of a file before torch 1.6, and then each storage's numbers."""
     file.seek(0)
-    room = path.stat().st_size
+    size = path.stat().st_size
 
     def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
-        if not 0 <= numel * dtype.itemsize <= room:
-            raise ValueError(f"a storage of {numel} numbers in a file of {room} bytes")
+        if not 0 <= numel * dtype.itemsize <= size:
+            raise ValueError(f"a storage of {numel} numbers in a file of {size} bytes")
         return torch.empty(numel, dtype=dtype)
 
-    if _Unpickler(file, storage).load() != MAGIC:
-        raise ValueError("it does not begin as one")
-    _Unpickler(file, storage).load()  # version
-    _Unpickler(file, storage).load()  # sizes of the writer's types
-    reader = _Unpickler(file, storage)
-    value = reader.load()
-    for key in _Unpickler(file, storage).load():
-        _fill(reader.storages[key], file)
+    storages: dict[str, Tensor] = {}
+    value, keys = old_torch_file(lambda: _TorchUnpickler(file, size, storage, storages))
+    for key in keys:
+        _fill(storages[key], file)
     return value
 
 
@@ -164,72 +157,63 @@ def _fill(storage: Tensor, file: BinaryIO) -> None:
         raise ValueError("it ends too early")
 
 
-class _Call:
-    """A function that a pickle may call; without attributes, so a pickle cannot change it."""
-
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise Refused(f"a change of {name}")
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-
 def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
 
 
-KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _Call(lambda *_: {}),
-    ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *_: data),
-    ("torch", "Size"): _Call(tuple),
-    ("torch", "device"): _Call(lambda *_: None),
-    ("operator", "getitem"): _Call(lambda *_: None),  # Dict[str, Any], as typing pickles it
-    ("_operator", "getitem"): _Call(lambda *_: None),
-    ("types", "GenericAlias"): _Call(lambda *_: None),  # dict[str, Any]
+MAKERS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": dict,
+    "collections.defaultdict": lambda *_: {},
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch.Size": tuple,
+    "torch.device": lambda *_: None,
+    "operator.getitem": lambda *_: None,  # Dict[str, Any], as typing pickles it
+    "_operator.getitem": lambda *_: None,
+    "types.GenericAlias": lambda *_: None,  # dict[str, Any]
 }
-PLAIN: dict[str, Any] = {
-    one.__name__: one for one in (int, float, str, bool, list, dict, set, tuple, complex)
+PLAIN: dict[str, type] = {
+    kind.__name__: kind for kind in (int, float, str, bool, list, dict, set, tuple, complex)
 }
 PLAIN |= {"unicode": str, "long": int}  # as pickles of protocol 2 call them
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickles to tensors, containers, numbers and stand-ins, and refuses the rest."""
+class _TorchUnpickler(Unpickler):
+    """Makes tensors, containers, numbers and stand-ins."""
 
-    def __init__(self, file: Any, storage: Callable[[torch.dtype, str, int], Tensor]) -> None:
-        super().__init__(file)
-        self._make = storage
-        self.storages: dict[str, Tensor] = {}
-        self._stand_ins: dict[tuple[str, str], type] = {}
+    operations = OPERATIONS | OBJECT_OPERATIONS
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in KNOWN:
-            return KNOWN[module, name]
+    def __init__(
+        self, file: IO[bytes], size: int, storage: NewStorage, storages: dict[str, Tensor]
+    ) -> None:
+        """`storages`: those that were made, by their keys."""
+        super().__init__(file, size)
+        self.new_storage, self.storages = storage, storages
+
+    def stored(self, key: Any) -> Tensor:
+        """A tensor of a storage: ("storage", type, key, place, count, part of another)."""
+        _, dtype, name, _, count, *view = key
+        if name not in self.storages:
+            self.storages[name] = self.new_storage(dtype, name, count)
+        if view and view[0]:
+            _, offset, size = view[0]
+            return self.storages[name][offset : offset + size]
+        return self.storages[name]
+
+    def find(self, module: str, name: str) -> Any:
+        if make := MAKERS.get(f"{module}.{name}"):
+            return Maker(make)
         if module in ("torch", "torch.storage") and name in STORAGES:
             return STORAGES[name]
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
         if module in ("builtins", "__builtin__") and name in PLAIN:
-            return PLAIN[name]
-        if module.partition(".")[0] in INERT:
-            return self._stand_ins.setdefault((module, name), type("Inert", (Inert,), {}))
-        raise Refused(f"{module}.{name}")
+            return Maker(PLAIN[name])
+        if module.partition(".")[0] in STAND_INS:
+            return Maker(StandIn)
+        return super().find(module, name)
 
-    def persistent_load(self, pid: Any) -> Tensor:
-        _, dtype, key, _, numel, *view = pid
-        if key not in self.storages:
-            self.storages[key] = self._make(dtype, key, numel)
-        whole = self.storages[key]
-        if view and view[0]:
-            _, offset, size = view[0]
-            return whole[offset : offset + size]
-        return whole
+    def build(self, state: Any) -> None:
+        if not isinstance(self.stack[-1], dict):  # a state_dict's has notes of torch's own
+            super().build(state)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from dprkit.data.unpickling import INLINE
 from dprkit.embeddings.foreign_files import ROWS, blocks
-from dprkit.embeddings.foreign_pickles import INLINE, values
+from dprkit.embeddings.foreign_pickles import values
 from dprkit.errors import FormatError, InputError
 
 NEW, OLD = b"numpy._core.", b"numpy.core."
