@@ -25,9 +25,9 @@ import torch
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings
-from dprkit.training.gradients import Engine
+from dprkit.training.gradients import GradientEngine
 from dprkit.training.journal import load_state, save_state
-from dprkit.training.objectives import Objective, Targets
+from dprkit.training.objectives import ScoreObjective, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of
 
 PRODUCTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -81,8 +81,8 @@ class Steps:
 
     def __init__(self, precision: str, questions: int, tokens: int, small: bool) -> None:
         self.model = bert(small)
-        self.engine = Engine(self.model, autocast=autocasting(precision, device()))
-        self.objective = Objective(1.0).to(device())
+        self.engine = GradientEngine(self.model, autocast=autocasting(precision, device()))
+        self.objective = ScoreObjective(1.0).to(device())
         self.optimizer = optimizer_of(self.model, self.objective, 2e-5, TrainSettings())
         self.scaler = scaler_of(precision, device())
         self.questions, self.tokens = questions, tokens
@@ -94,7 +94,8 @@ class Steps:
         batch = texts[: self.questions], texts[self.questions :]
         count = self.questions
         mask = np.zeros((count, 2 * count), dtype=bool)
-        targets = Targets.of(np.arange(count) * 2, mask, np.ones(count), device())
+        known = {"positives": np.arange(count) * 2, "false_negatives": mask}
+        targets = tensors(known | {"weights": np.ones(count, np.float32)}, device())
         self.optimizer.zero_grad()
         outcome = self.engine.backward(
             self.objective, batch, targets, number, chunk, self.scaler.scale

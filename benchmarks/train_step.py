@@ -27,8 +27,8 @@ from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import load_tokenizer, tokens_for
 from dprkit.records import Example, Passage
-from dprkit.training.gradients import Engine
-from dprkit.training.objectives import Objective, Targets
+from dprkit.training.gradients import GradientEngine
+from dprkit.training.objectives import ScoreObjective, tensors
 
 JOIN = ". "
 LR = 2e-5
@@ -112,7 +112,7 @@ def dprkit_step(
     model = BiEncoder(encoder, encoder, config)
     _set_dropout(model, dropout)
     tokens = tokens_for(load_tokenizer(folder), config)
-    engine, objective = Engine(model), Objective(config.temperature)
+    engine, objective = GradientEngine(model), ScoreObjective(config.temperature)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
 
     def step(batch: list[Example]) -> float:
@@ -121,7 +121,9 @@ def dprkit_step(
         positives = np.arange(len(batch)) * (1 + negatives)
         # sentence-transformers masks nothing, so nothing is masked here.
         nothing = np.zeros((len(batch), len(passages)), dtype=bool)
-        targets = Targets.of(positives, nothing, np.ones(len(batch)), torch.device("cpu"))
+        weights = np.ones(len(batch), np.float32)
+        known = {"positives": positives, "false_negatives": nothing, "weights": weights}
+        targets = tensors(known, torch.device("cpu"))
         ids = tokens.questions([e.question for e in batch]), tokens.passages(passages)
         optimizer.zero_grad()
         outcome = engine.backward(objective, ids, targets, 0, chunk)

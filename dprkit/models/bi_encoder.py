@@ -16,10 +16,8 @@ from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.forward_batches import chunks
 from dprkit.models.packing import Pack
+from dprkit.models.rows import RowModel, Rows
 from dprkit.models.tokens import Ids
-
-PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}
-"""Tokens of a forward pass: what fits a processor's cache (docs/performance.md), or fills a GPU."""
 
 
 def device() -> torch.device:
@@ -110,7 +108,7 @@ class Encoder(nn.Module):
         return padded.to(device), mask.to(device)
 
 
-class BiEncoder(nn.Module):
+class BiEncoder(RowModel):
     """The two encoders of a retriever; with `config.shared` they have one transformer."""
 
     def __init__(self, question: Encoder, passage: Encoder, config: RetrieverConfig) -> None:
@@ -118,3 +116,18 @@ class BiEncoder(nn.Module):
         self.question_encoder = question
         self.passage_encoder = passage
         self.config = config
+
+    @property
+    def dim(self) -> int:
+        """The width D of the vectors."""
+        return self.passage_encoder.dim
+
+    @property
+    def padded(self) -> bool:
+        """Whether texts are padded, as where the transformer cannot be packed."""
+        return not self.passage_encoder.packed
+
+    def encode(self, side: int, ids: Ids) -> Rows:
+        """The vectors of N questions (side 0) or passages (side 1), a row each."""
+        encoder = self.passage_encoder if side else self.question_encoder
+        return Rows.single(encoder.vectors(ids))

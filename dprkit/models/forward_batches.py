@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}
+"""Tokens of a forward pass: what fits a processor's cache (docs/performance.md), or fills a GPU."""
+
 
 def chunks(
     lengths: Sequence[int], batch_tokens: int, texts: int | None = None, padded: bool = False

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dprkit.models.bi_encoder import PASS_TOKENS, BiEncoder
+from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.encoders import Encoders, Side
+from dprkit.models.forward_batches import PASS_TOKENS
 from dprkit.models.tokens import Ids, Tokens
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}

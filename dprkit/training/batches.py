@@ -4,7 +4,7 @@
     Plan        which rows are in the batch of step i
     Draw        which passages stand beside a row's positive
     Batch       the texts of a batch, and which of its passages are false negatives
-    Prepared    a batch as token ids, ready for the model
+    Prepared    a batch as token ids, ready for the model; `Preparation` makes it
 
 So training goes on at any step without replaying those before it, and neither the number of
 processes nor that of workers changes what is drawn.
@@ -12,12 +12,15 @@ processes nor that of workers changes what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dprkit.data.example_file import ExampleFile
+from dprkit.data.rows import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
@@ -115,6 +118,7 @@ class Plan:
         """
         self.mixture, self.batch_size, self.seed, self.mix = mixture, batch_size, seed, mix
         self.same_title = same_title
+        self.options = batch_size, seed, mix, same_title
         every = range(len(mixture.files))
         self._groups = [list(every)] if mix == "mixed" else [[file] for file in every]
         self._batches = list(map(self._needed, self._groups))
@@ -253,6 +257,15 @@ class Batch(NamedTuple):
     false_negatives: np.ndarray
     """(Q, P) bool: passage j answers question i but is not in its column: see `make_batch`."""
 
+    def targets(self, loss_weights: Sequence[float]) -> dict[str, np.ndarray]:
+        """What objectives.ScoreObjective is told; `loss_weights`: of each file, or of none."""
+        weights = [loss_weights[file] for file in self.files] if loss_weights else 1.0
+        return {
+            "positives": np.array(self.positives, np.int64),
+            "false_negatives": self.false_negatives,
+            "weights": np.full(len(self.files), weights, np.float32),
+        }
+
 
 def make_batch(
     mixture: Mixture, rows: Sequence[At], epoch: int, draw: Draw, by_answers: bool = False
@@ -307,32 +320,58 @@ def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[
 
 
 class Prepared(NamedTuple):
-    """A batch of Q questions and P passages as token ids."""
+    """The batch of an optimizer step, ready for the model."""
 
     step: int
-    question_ids: Ids
-    passage_ids: Ids
-    positives: np.ndarray
-    """(Q,) int64: the column of each question's positive."""
-    false_negatives: np.ndarray
-    """(Q, P) bool: what the loss must leave out."""
-    files: np.ndarray
-    """(Q,) int64: the file that each question is of."""
+    sides: tuple[Ids, ...]
+    """The token ids of the texts of each side, such as questions and passages; long texts last."""
+    targets: dict[str, np.ndarray]
+    """What the objective is told by name beside the rows of each side."""
     places: list[str]
-    """(Q,): the rows for messages, `train.jsonl:17`."""
+    """Where each question comes from, for messages: `train.jsonl:17`."""
 
 
-def prepare(
-    plan: Plan, draw: Draw, tokens: Tokens, step: int, by_answers: bool = False
-) -> Prepared:
-    """The batch of optimizer step `step`, counted from 0: a pure function of its arguments."""
-    batch = make_batch(plan.mixture, plan.rows(step), plan.epoch(step), draw, by_answers)
-    return Prepared(
-        step,
-        tokens.questions(batch.questions),
-        tokens.passages(batch.passages),
-        np.array(batch.positives, np.int64),
-        batch.false_negatives,
-        np.array(batch.files, np.int64),
-        batch.places,
-    )
+@dataclass(frozen=True)
+class Preparation:
+    """Makes the batch of an optimizer step, counted from 0: a pure function of the step."""
+
+    plan: Plan
+    draw: Draw
+    tokens: Tokens
+    by_answers: bool = False
+    """Whether a passage that holds an answer is no negative: see `make_batch`."""
+    loss_weights: Sequence[float] = ()
+    """How much a question of each file counts in the loss; empty: all alike."""
+
+    def __call__(self, step: int) -> Prepared:
+        batch = make_batch(
+            self.plan.mixture,
+            self.plan.rows(step),
+            self.plan.epoch(step),
+            self.draw,
+            self.by_answers,
+        )
+        sides = self.tokens.questions(batch.questions), self.tokens.passages(batch.passages)
+        return Prepared(step, sides, batch.targets(self.loss_weights), batch.places)
+
+    def describe(self) -> Callable[[], Preparation]:
+        """What makes the same of the files in another process."""
+        mixture = self.plan.mixture
+        files = [(str(file.path), file.sha256) for file in mixture.files]
+        rest = self.draw, self.tokens, self.by_answers, self.loss_weights
+        return partial(_opened_again, files, mixture.weights, self.plan.options, rest)
+
+
+def _opened_again(
+    files: list[tuple[str, str]], weights: list[float], options: Any, rest: Any
+) -> Preparation:
+    """Raises InputError where a file is no longer what it was."""
+    mixture = Mixture([_unchanged(path, sha256) for path, sha256 in files], weights)
+    return Preparation(Plan(mixture, *options), *rest)
+
+
+def _unchanged(path: str, sha256: str) -> ExampleFile:
+    file = ExampleFile(path)
+    if file.sha256 != sha256:
+        raise changed(path)
+    return file

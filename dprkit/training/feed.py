@@ -23,88 +23,22 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from dprkit.data.example_file import ExampleFile
-from dprkit.data.rows import changed
 from dprkit.errors import ProcessError
 from dprkit.interrupts import leave_signals_to_parent
-from dprkit.models.tokens import Tokens
-from dprkit.training.batches import Draw, Mixture, Plan, Prepared, prepare
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Description(Protocol[T_co]):
-    """A source as plain values that can be sent to another process."""
-
-    def open(self) -> Callable[[int], T_co]:
-        """The source, which makes the batch of a step."""
-
-
 class Source(Protocol[T_co]):
-    """What makes the batch of a step."""
+    """What makes the batch of a step: a pure function of the step."""
 
     def __call__(self, step: int, /) -> T_co: ...
 
-    def describe(self) -> Description[T_co]: ...
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Makes the prepared batch of a step: see batches.prepare."""
-
-    plan: Plan
-    draw: Draw
-    tokens: Tokens
-    by_answers: bool = False
-
-    def __call__(self, step: int) -> Prepared:
-        return prepare(self.plan, self.draw, self.tokens, step, self.by_answers)
-
-    def describe(self) -> PreparationDescription:
-        plan, mixture = self.plan, self.plan.mixture
-        return PreparationDescription(
-            [(str(file.path), file.sha256) for file in mixture.files],
-            mixture.weights,
-            plan.batch_size,
-            plan.seed,
-            plan.mix,
-            plan.same_title,
-            self.draw,
-            self.tokens,
-            self.by_answers,
-        )
-
-
-@dataclass(frozen=True)
-class PreparationDescription:
-    """A Preparation as plain values; files by their paths and hashes."""
-
-    files: list[tuple[str, str]]
-    weights: list[float]
-    batch_size: int
-    seed: int | None
-    mix: Literal["mixed", "one-file"]
-    same_title: int
-    draw: Draw
-    tokens: Tokens
-    by_answers: bool
-
-    def open(self) -> Preparation:
-        """Raises InputError where a file is no longer what it was."""
-        mixture = Mixture([_same(path, sha256) for path, sha256 in self.files], self.weights)
-        plan = Plan(mixture, self.batch_size, self.seed, self.mix, self.same_title)
-        return Preparation(plan, self.draw, self.tokens, self.by_answers)
-
-
-def _same(path: str, sha256: str) -> ExampleFile:
-    file = ExampleFile(path)
-    if file.sha256 != sha256:
-        raise changed(path)
-    return file
+    def describe(self) -> Callable[[], Callable[[int], T_co]]:
+        """What makes the same source again in another process: a function that pickles."""
 
 
 class Feed(Iterator[T_co], Generic[T_co]):
@@ -163,16 +97,16 @@ class Feed(Iterator[T_co], Generic[T_co]):
 _opened: Callable[[], Callable[[int], Any]]
 
 
-def _processes(description: Description[Any], workers: int) -> Executor:
+def _processes(source: Callable[[], Callable[[int], Any]], workers: int) -> Executor:
     # Not forked: a fork of a process that has threads (torch, tokenizers) may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _begin, (description,))
+    return ProcessPoolExecutor(workers, context, _begin, (source,))
 
 
-def _begin(description: Description[Any]) -> None:
+def _begin(source: Callable[[], Callable[[int], Any]]) -> None:
     """Make ready, without opening anything: here, an error would break the pool untold."""
     global _opened
-    _opened = cache(description.open)
+    _opened = cache(source)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     leave_signals_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,10 +1,9 @@
 """The gradient of a batch's loss, on one process or many, with or without gradient caching.
 
 A batch is cut into chunks, each one forward pass. The chunks are dealt to the processes, every
-process gathers all vectors, computes the whole loss, and sends the gradient of the vectors back
-through its own chunks; the gradients of the weights are then summed over the processes. So N
-processes compute what one computes, and it makes no difference who ran a chunk: its dropout is
-seeded by the step and the chunk's number.
+process gathers all rows, computes the whole loss, and sends the gradient of the rows back through
+its own chunks; the gradients of the weights are then summed over the processes. So N processes
+compute what one computes.
 
 With gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
 Limited Setup") a chunk runs twice, first without a graph and again when its gradient is known, so
@@ -13,17 +12,18 @@ that memory is that of one chunk. The batch is never approximated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dprkit.models.bi_encoder import PASS_TOKENS, BiEncoder, Encoder
-from dprkit.models.forward_batches import chunks
+from dprkit.models.forward_batches import PASS_TOKENS, chunks
+from dprkit.models.rows import RowModel, Rows, bounds_of, places
 from dprkit.models.tokens import Ids
-from dprkit.training.objectives import Objective, Outcome, Targets
+from dprkit.training.objectives import Outcome
 from dprkit.training.processes import ALONE, Group
 
 
@@ -32,61 +32,62 @@ class Chunk(NamedTuple):
 
     number: int
     side: int
-    """0: questions, 1: passages."""
-    rows: list[int]
-    """Where its vectors stand among all the batch's, questions first."""
+    texts: list[int]
+    """Where its texts stand among all the batch's, side after side."""
     ids: Ids
 
 
 def cut(
-    sides: tuple[Ids, Ids], tokens: int, texts: int | None = None, padded: bool = False
+    sides: Sequence[Ids], tokens: int, texts: int | None = None, padded: bool = False
 ) -> list[Chunk]:
-    """The chunks of (questions, passages): at most about `tokens` tokens, and `texts` passages.
+    """The chunks of a batch: at most about `tokens` tokens, and `texts` texts of the last side.
 
-    With `texts`, a chunk of questions has as many tokens as one of passages may have, since they
-    take as much memory. Chunks depend on the batch alone, not on the number of processes.
-    `padded`: padding counts.
+    The last side has the long texts, such as passages. With `texts`, a chunk of another side has
+    as many tokens as one of the last side may have, since they take as much memory. `padded`:
+    padding counts.
     """
-    lengths = [[len(one) for one in ids] for ids in sides]
-    passages = chunks(lengths[1], tokens, texts, padded)
-    if texts and passages:
-        tokens = max(sum(lengths[1][row] for row in rows) for rows in passages)
-    questions = chunks(lengths[0], tokens, None, padded)
-    found: list[Chunk] = []
-    for side, parts in enumerate((questions, passages)):
-        for rows in parts:
-            placed = [side * len(sides[0]) + row for row in rows]
-            found.append(Chunk(len(found), side, placed, [sides[side][row] for row in rows]))
-    return found
+    # Chunks depend on the batch alone, not on the number of processes: their dropout does too.
+    lengths = [list(map(len, ids)) for ids in sides]
+    last = chunks(lengths[-1], tokens, texts, padded)
+    if texts and last:
+        tokens = max(sum(lengths[-1][text] for text in part) for part in last)
+    parts = [*(chunks(side, tokens, None, padded) for side in lengths[:-1]), last]
+    begins = accumulate(map(len, sides), initial=0)
+    work: list[Chunk] = []
+    for side, (ids, begin) in enumerate(zip(sides, begins, strict=False)):
+        for part in parts[side]:
+            work.append(Chunk(len(work), side, [begin + t for t in part], [ids[t] for t in part]))
+    return work
 
 
-class Engine:
-    """Runs a bi-encoder's chunks on this process's share of a group."""
+class GradientEngine:
+    """Runs a model's chunks on this process's share of a group."""
 
     def __init__(
         self,
-        model: BiEncoder,
+        model: RowModel,
         group: Group = ALONE,
         autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.model, self.group, self.autocast = model, group, autocast
+        first = next(model.parameters())
+        self.device, self.dtype = first.device, first.dtype
 
-    def cut(self, sides: tuple[Ids, Ids], texts: int | None = None) -> list[Chunk]:
-        """The chunks of (questions, passages) for this model on this device."""
-        encoder = self.model.passage_encoder
-        tokens = PASS_TOKENS[next(encoder.parameters()).device.type]
-        return cut(sides, tokens, texts, padded=not encoder.packed)
+    def cut(self, sides: Sequence[Ids], texts: int | None = None) -> list[Chunk]:
+        """The chunks of a batch for this model on this device."""
+        return cut(sides, PASS_TOKENS[self.device.type], texts, self.model.padded)
 
-    def vectors(self, chunk: Chunk, seed: int | None = None) -> Tensor:
-        """The vectors (N, D) of a chunk; `seed` is that of its dropout."""
+    def run(self, chunk: Chunk, seed: int | None = None) -> Rows:
+        """The rows of a chunk's texts; `seed` is that of its dropout."""
         if seed is not None:
+            # By the chunk's number: it makes no difference which process runs it, or how often.
             torch.manual_seed(seed * 100_003 + chunk.number)
         with self.autocast():
-            encoded: Tensor = self._encoder(chunk.side).vectors(chunk.ids)
-        return encoded if encoded.dtype == torch.float64 else encoded.float()
+            rows = self.model.encode(chunk.side, chunk.ids)
+        return Rows(self._wide(rows.values), rows.bounds)
 
-    def _encoder(self, side: int) -> Encoder:
-        return self.model.passage_encoder if side else self.model.question_encoder
+    def _wide(self, values: Tensor) -> Tensor:
+        return values if values.dtype == torch.float64 else values.float()
 
     def mine(self, work: list[Chunk]) -> list[Chunk]:
         """This process's chunks, such that all have about as many tokens to do."""
@@ -99,52 +100,69 @@ class Engine:
                 own.append(chunk)
         return own
 
-    def gather(self, work: list[Chunk], parts: dict[int, Tensor]) -> Tensor:
-        """All vectors (Q + P, D) of a batch, on every process, from each one's `parts`."""
-        texts = sum(len(chunk.rows) for chunk in work)
-        like = next(self.model.parameters())
-        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        whole = torch.zeros(texts, self.model.passage_encoder.dim, dtype=dtype, device=like.device)
-        for chunk in work:
-            if chunk.number in parts:
-                whole[chunk.rows] = parts[chunk.number].detach().to(dtype)
-        return self.group.sum(whole)  # every row has one owner; the others add 0
+    def gather(self, work: list[Chunk], parts: Mapping[int, Rows]) -> Rows:
+        """The rows of all texts of a batch, on every process, from each one's `parts`.
 
-    def encode(self, questions: Ids, passages: Ids) -> list[Tensor]:
-        """The vectors (Q, D) and (P, D) of texts, without gradient, encoded by all processes."""
-        work = self.cut((questions, passages))
-        parts = {chunk.number: self.vectors(chunk) for chunk in self.mine(work)}
-        whole = self.gather(work, parts)
-        return [whole[: len(questions)], whole[len(questions) :]]
+        `parts`: the rows of this process's chunks, by their numbers.
+        """
+        # Every text has one owner and the others add 0, so a sum is a gather that needs nothing
+        # to be of one size. How many rows a text has, its owner alone knows: that goes first.
+        own = [(torch.tensor(c.texts), parts[c.number]) for c in work if c.number in parts]
+        counts = torch.zeros(sum(len(chunk.texts) for chunk in work), dtype=torch.long)
+        for texts, rows in own:
+            counts[texts] = rows.counts
+        if self.group.size > 1:
+            counts = self.group.sum(counts.to(self.device)).cpu()
+        bounds = bounds_of(counts)
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        shape = (int(bounds[-1]), self.model.dim)
+        values = torch.zeros(shape, dtype=dtype, device=self.device)
+        for texts, rows in own:
+            values[places(bounds, texts)] = rows.values.detach().to(dtype)
+        return Rows(self.group.sum(values), bounds)
+
+    def encode(self, *sides: Ids) -> list[Rows]:
+        """The rows of the texts of each side, without gradient, encoded by all processes."""
+        work = self.cut(sides)
+        parts = {chunk.number: self.run(chunk) for chunk in self.mine(work)}
+        return split(self.gather(work, parts), sides)
 
     def backward(
         self,
-        objective: Objective,
-        batch: tuple[Ids, Ids],
-        targets: Targets,
+        objective: nn.Module,
+        sides: Sequence[Ids],
+        targets: Mapping[str, Tensor],
         seed: int,
         chunk_texts: int | None = None,
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
     ) -> Outcome:
         """Add the gradient of the batch's loss to every parameter's `.grad`, on every process.
 
-        `batch`: token ids of Q questions and P passages. `seed`: of this step's dropout.
-        `chunk_texts`: cache the gradient in chunks of so many passages. `scale`: a scaler's, for
-        float16. Returns the outcome over the whole batch, the same on every process.
+        `objective`: the rows of each side and the `targets` by name -> Outcome. `sides`: token
+        ids. `seed`: of this step's dropout. `chunk_texts`: cache the gradient in chunks of so
+        many texts of the last side. `scale`: a scaler's, for float16. Returns the outcome over
+        the whole batch, the same on every process.
         """
-        work = self.cut(batch, chunk_texts)
+        work = self.cut(sides, chunk_texts)
         own = self.mine(work)
         cached = chunk_texts is not None
         with torch.set_grad_enabled(not cached):
-            parts = {chunk.number: self.vectors(chunk, seed) for chunk in own}
-        vectors = self.gather(work, parts).requires_grad_()
-        questions = len(batch[0])
-        outcome = objective(vectors[:questions], vectors[questions:], targets)
+            parts = {chunk.number: self.run(chunk, seed) for chunk in own}
+        rows = self.gather(work, parts)
+        rows.values.requires_grad_()
+        outcome: Outcome = objective(*split(rows, sides), **targets)
         torch.autograd.backward(scale(outcome.loss))
-        gradient = vectors.grad
+        gradient = rows.values.grad
         assert gradient is not None
         for chunk in own:
-            part = self.vectors(chunk, seed) if cached else parts.pop(chunk.number)
-            torch.autograd.backward(part, gradient[chunk.rows].to(part.dtype))
+            part = self.run(chunk, seed) if cached else parts.pop(chunk.number)
+            here = gradient[places(rows.bounds, torch.tensor(chunk.texts))]
+            torch.autograd.backward(part.values, here.to(part.values.dtype))
         self.group.sum_gradients([p for p in self.model.parameters() if p.requires_grad])
         return Outcome(outcome.loss.detach(), outcome.losses, outcome.hits)
+
+
+def split(rows: Rows, sides: Sequence[Ids]) -> list[Rows]:
+    """The rows of a whole batch, side by side."""
+    bounds = list(accumulate(map(len, sides), initial=0))
+    return [rows[begin:end] for begin, end in pairwise(bounds)]

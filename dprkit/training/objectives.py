@@ -1,8 +1,8 @@
-"""The losses: pure functions of vectors, and the objective that puts them together."""
+"""The losses of scores, and the objective that adds them up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,54 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def score_matrix(questions: Tensor, passages: Tensor, temperature: float | Tensor) -> Tensor:
-    """Every question against every passage: (Q, D) and (P, D) -> (Q, P), at least float32."""
-    if questions.dtype in (torch.float16, torch.bfloat16):
-        questions, passages = questions.float(), passages.float()
-    return questions @ passages.T / temperature
-
-
-def in_batch_nll(
-    scores: Tensor, positives: Tensor, false_negatives: Tensor | None = None
-) -> Tensor:
-    """Negative log-likelihood (Q,) of each question's positive among all passages of the batch.
-
-        loss_i = -log softmax_j( scores[i, j] )[positives[i]]
-
-    Another question's positive and hard negatives are this one's negatives, but for those that
-    `false_negatives` (Q, P) marks: they leave the softmax.
-
-    `scores` (Q, P) in nats; `positives` (Q,) int64, each question's column.
-
-    Source: Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering",
-    eq. (2) and section 3.2.
-    """
-    if false_negatives is not None:
-        scores = scores.masked_fill(false_negatives, -torch.inf)
-    return F.cross_entropy(scores, positives, reduction="none")
-
-
-class Targets(NamedTuple):
-    """What the objective knows of a batch of Q questions and P passages beside their vectors."""
-
-    positives: Tensor
-    """(Q,) int64: the column of each question's positive."""
-    false_negatives: Tensor
-    """(Q, P) bool: passages that are no negatives of a question."""
-    weights: Tensor
-    """(Q,) float32: how much a question counts in the loss."""
-
-    @classmethod
-    def of(
-        cls,
-        positives: np.ndarray,
-        false_negatives: np.ndarray,
-        weights: np.ndarray,
-        device: torch.device,
-    ) -> Targets:
-        arrays = (positives, false_negatives, weights.astype(np.float32))
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
+from dprkit.models.rows import Rows
+from dprkit.models.scoring import DOT, Scoring
 
 
 class Outcome(NamedTuple):
@@ -68,49 +22,91 @@ class Outcome(NamedTuple):
     hits: Tensor
 
 
-class Objective(nn.Module):
-    """The contrastive loss over the whole batch, with the temperature it may learn.
+class Targets(NamedTuple):
+    """What a loss knows of a batch of Q questions and P passages beside their scores."""
 
-    loss = mean_i( weight_i * nll_i ); with `symmetric` the mean of that and of the same loss with
-    the roles of questions and positives exchanged.
+    positives: Tensor
+    """(Q,) int64: the column of each question's positive."""
+    false_negatives: Tensor
+    """(Q, P) bool: passages that are no negatives of a question."""
+
+
+Loss = Callable[[Tensor, Targets], Tensor]
+"""Scores (Q, P) in nats and targets -> the loss (Q,) of each question."""
+
+
+def in_batch_nll(scores: Tensor, targets: Targets) -> Tensor:
+    """Negative log-likelihood (Q,) of each question's positive among all passages of the batch.
+
+        loss_i = -log softmax_j( scores[i, j] )[positives[i]]
+
+    Another question's positive and hard negatives are this one's negatives, but for false
+    negatives: they leave the softmax.
+
+    Source: Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering",
+    eq. (2) and section 3.2.
+    """
+    scores = scores.masked_fill(targets.false_negatives, -torch.inf)
+    return F.cross_entropy(scores, targets.positives, reduction="none")
+
+
+def reverse_nll(scores: Tensor, targets: Targets) -> Tensor:
+    """The loss (Q,) of finding each positive's question among the questions of the batch."""
+    columns = scores[:, targets.positives].T  # (Q, Q): row i are the questions of positive i
+    excluded = targets.false_negatives[:, targets.positives].T
+    own = torch.arange(len(columns), device=scores.device)
+    return in_batch_nll(columns, Targets(own, excluded))
+
+
+CONTRASTIVE: Sequence[tuple[float, Loss]] = ((1.0, in_batch_nll),)
+SYMMETRIC: Sequence[tuple[float, Loss]] = ((0.5, in_batch_nll), (0.5, reverse_nll))
+
+
+class ScoreObjective(nn.Module):
+    """A weighted sum of losses of the scores of a batch, with the temperature it may learn.
+
+    loss = mean_i( weight_i * sum_k( share_k * loss_k,i ) ). What is told of a question is its
+    first loss, and whether its positive scores highest.
     """
 
-    def __init__(self, temperature: float, learn: bool = False, symmetric: bool = False) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        learn: bool = False,
+        losses: Sequence[tuple[float, Loss]] = CONTRASTIVE,
+        scoring: Scoring = DOT,
+    ) -> None:
         super().__init__()
         # Its logarithm is learned: steps are then shares, and it stays above 0.
         self.log_temperature = nn.Parameter(torch.tensor(temperature).log(), requires_grad=learn)
         self.fixed = None if learn else temperature
-        self.symmetric = symmetric
+        self.losses, self.scoring = losses, scoring
 
     @property
     def temperature(self) -> float:
         """What scores are divided by."""
         return self.fixed or float(self.log_temperature.detach().exp())
 
-    def forward(self, questions: Tensor, passages: Tensor, targets: Targets) -> Outcome:
-        """The outcome of vectors (Q, D) and (P, D)."""
+    def forward(
+        self,
+        questions: Rows,
+        passages: Rows,
+        positives: Tensor,
+        false_negatives: Tensor,
+        weights: Tensor,
+    ) -> Outcome:
+        """The outcome of a batch; `weights` (Q,): how much each question counts in the loss."""
         divisor = self.log_temperature.exp() if self.fixed is None else self.fixed
-        scores = score_matrix(questions, passages, divisor)  # (Q, P)
-        losses = in_batch_nll(scores, targets.positives, targets.false_negatives)
-        weighted = losses
-        if self.symmetric:
-            weighted = (losses + _reverse(scores, targets)) / 2
-        masked = scores.detach().masked_fill(targets.false_negatives, -torch.inf)
-        hits = masked.argmax(1) == targets.positives
-        return Outcome((weighted * targets.weights).mean(), losses.detach(), hits)
+        scores = self.scoring.matrix(questions, passages) / divisor  # (Q, P)
+        targets = Targets(positives, false_negatives)
+        parts = [(share, loss(scores, targets)) for share, loss in self.losses]
+        total = torch.stack([share * losses for share, losses in parts]).sum(0)
+        masked = scores.detach().masked_fill(false_negatives, -torch.inf)
+        hits = masked.argmax(1) == positives
+        return Outcome((total * weights).mean(), parts[0][1].detach(), hits)
 
 
-def _reverse(scores: Tensor, targets: Targets) -> Tensor:
-    """The loss (Q,) of finding each positive's question among the questions of the batch."""
-    columns = scores[:, targets.positives].T  # (Q, Q): row i are the questions of positive i
-    excluded = targets.false_negatives[:, targets.positives].T
-    own = torch.arange(len(columns), device=scores.device)
-    return in_batch_nll(columns, own, excluded)
-
-
-def weights_of(files: np.ndarray, loss_weights: Sequence[float]) -> np.ndarray:
-    """The weight (Q,) of questions that come from training files number `files` (Q,)."""
-    if not loss_weights:
-        return np.ones(len(files))
-    weights: np.ndarray = np.asarray(loss_weights, dtype=np.float64)[files]
-    return weights
+def tensors(targets: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """The targets of a batch on a device."""
+    arrays = ((name, np.ascontiguousarray(array)) for name, array in targets.items())
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays}

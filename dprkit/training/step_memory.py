@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dprkit.memory import peak_bytes
-from dprkit.models.bi_encoder import PASS_TOKENS
+from dprkit.models.forward_batches import PASS_TOKENS
 from dprkit.models.tokens import Ids
-from dprkit.training.gradients import Engine
+from dprkit.training.gradients import Chunk, GradientEngine
 
 SHARE = 0.5
 """Of the free memory that a step may take: moments, gradients and others need the rest."""
@@ -35,24 +36,25 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
-def chunk_that_fits(engine: Engine, batch: tuple[Ids, Ids], free: int) -> int | None:
+def chunk_that_fits(engine: GradientEngine, sides: Sequence[Ids], free: int) -> int | None:
     """Texts in a chunk of gradient caching, or None where the whole batch fits in one graph.
 
-    `batch`: token ids of questions and passages. `free`: bytes. What a token takes is measured:
-    the tensors that one pass over the longest texts keeps for its backward pass.
+    `sides`: the token ids of a batch. `free`: bytes. What a token takes is measured: the tensors
+    that one pass over the longest texts of the last side keeps for its backward pass.
     """
-    longest = sorted(batch[1], key=len, reverse=True)[:4]
-    kept = _kept_bytes(engine, longest) / sum(map(len, longest))
-    whole = kept * sum(len(one) for side in batch for one in side)
+    longest = sorted(sides[-1], key=len, reverse=True)[:4]
+    chunk = Chunk(0, len(sides) - 1, [], longest)
+    kept = _kept_bytes(engine, chunk) / sum(map(len, longest))
+    whole = kept * sum(len(text) for side in sides for text in side)
     if whole <= SHARE * free:
         return None
     texts = int(SHARE * free / (kept * len(longest[0])))
-    room = PASS_TOKENS[next(engine.model.parameters()).device.type] // len(longest[0])
-    return max(1, min(texts, room, len(batch[1])))
+    room = PASS_TOKENS[engine.device.type] // len(longest[0])
+    return max(1, min(texts, room, len(sides[-1])))
 
 
-def _kept_bytes(engine: Engine, texts: Ids) -> int:
-    """Bytes that a forward pass over passages keeps for the backward pass."""
+def _kept_bytes(engine: GradientEngine, chunk: Chunk) -> int:
+    """Bytes that a chunk's forward pass keeps for the backward pass."""
     seen: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> Any:
@@ -61,8 +63,7 @@ def _kept_bytes(engine: Engine, texts: Ids) -> int:
         return tensor
 
     weights = {p.untyped_storage().data_ptr() for p in engine.model.parameters()}
-    chunk = engine.cut(([], texts))[0]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        vectors = engine.vectors(chunk, seed=0)
-    del vectors
+        rows = engine.run(chunk, seed=0)
+    del rows
     return sum(size for pointer, size in seen.items() if pointer not in weights)

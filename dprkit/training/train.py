@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from dprkit.data.example_file import ExampleFile
     from dprkit.models.tokens import Tokens
     from dprkit.records import Passage
-    from dprkit.training.batches import Draw, Mixture, Plan
-    from dprkit.training.feed import Preparation
-    from dprkit.training.gradients import Engine
+    from dprkit.training.batches import Draw, Mixture, Plan, Preparation
+    from dprkit.training.gradients import GradientEngine
     from dprkit.training.journal import Progression
     from dprkit.training.trainer import Trainer
 
@@ -135,7 +134,7 @@ def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
             "takes less; what was saved is kept"
         ) from None
     at = trainer.at
-    model = finished(trainer.engine.model, trainer.objective.temperature)
+    model = finished(trainer.engine.model, trainer.objective.temperature)  # type: ignore[arg-type]
     if at.best is not None and at.best_step != at.step:
         save_retriever(work, model, tokens, below="last/")
         model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_step}")
@@ -165,12 +164,12 @@ def _fit(
     import torch
 
     from dprkit.models.bi_encoder import device
-    from dprkit.training.batches import Draw, Mixture, Plan, Prepared
-    from dprkit.training.feed import Feed, Preparation
-    from dprkit.training.gradients import Engine
+    from dprkit.training.batches import Draw, Mixture, Plan, Preparation, Prepared
+    from dprkit.training.feed import Feed
+    from dprkit.training.gradients import GradientEngine
     from dprkit.training.initial_model import starting_model
     from dprkit.training.journal import Journal, Progression, load_state
-    from dprkit.training.objectives import Objective
+    from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
     from dprkit.training.optimisation import autocasting, set_products
     from dprkit.training.trainer import Trainer
     from dprkit.training.validation import Validator
@@ -185,9 +184,10 @@ def _fit(
     torch.manual_seed(settings.seed)
     run = work.run if work else Run()
     model, tokens = starting_model(settings, chain.from_iterable(files), run)
-    engine = Engine(model, group, autocasting(settings.precision, device()))
+    engine = GradientEngine(model, group, autocasting(settings.precision, device()))
     temperature = settings.temperature or model.config.temperature
-    objective = Objective(temperature, settings.learn_temperature, settings.symmetric).to(device())
+    losses = SYMMETRIC if settings.symmetric else CONTRASTIVE
+    objective = ScoreObjective(temperature, settings.learn_temperature, losses).to(device())
     trainer = Trainer(engine, objective, plan, Journal(work, settings), settings, at)
     if at.checkpoints:
         load_state(directory / at.checkpoints[-1], trainer.state)
@@ -201,7 +201,9 @@ def _fit(
         settings.fresh_negatives,
     )
     # The tokenizer is set to a length at each use, and the feed works beside validation.
-    source = Preparation(plan, draw, copy.deepcopy(tokens), settings.mask_answers)
+    source = Preparation(
+        plan, draw, copy.deepcopy(tokens), settings.mask_answers, settings.loss_weights
+    )
     if group.agree(not at.step or bool(work and "chunk_size" in work.changed)):
         at.chunk_texts = group.agree(_chunk_texts(engine, source, settings))
     notes = _without_negatives(settings, plan, draw, valid) if work else []
@@ -243,7 +245,9 @@ def _open_files(work: Draft | None, settings: TrainSettings, group: Group) -> li
     return files
 
 
-def _chunk_texts(engine: Engine, source: Preparation, settings: TrainSettings) -> int | None:
+def _chunk_texts(
+    engine: GradientEngine, source: Preparation, settings: TrainSettings
+) -> int | None:
     """Texts in a chunk, settled once: another number would give other dropout."""
     from dprkit.training.step_memory import chunk_that_fits, free_bytes
 
@@ -251,8 +255,7 @@ def _chunk_texts(engine: Engine, source: Preparation, settings: TrainSettings) -
         return int(settings.chunk_size) if settings.chunk_size else None
     batch = source(0)
     engine.model.train()  # what dropout keeps counts too
-    here = next(engine.model.parameters()).device
-    return chunk_that_fits(engine, (batch.question_ids, batch.passage_ids), free_bytes(here))
+    return chunk_that_fits(engine, batch.sides, free_bytes(engine.device))
 
 
 def _corpus(settings: TrainSettings) -> Callable[[], Iterator[Passage]] | None:

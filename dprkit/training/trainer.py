@@ -22,9 +22,9 @@ from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Plan, Prepared
 from dprkit.training.feed import Feed
-from dprkit.training.gradients import Engine
+from dprkit.training.gradients import GradientEngine
 from dprkit.training.journal import EPOCHS, LOWER_IS_BETTER, METRICS, Journal, Progression
-from dprkit.training.objectives import Objective, Outcome, Targets, weights_of
+from dprkit.training.objectives import Outcome, ScoreObjective, tensors
 from dprkit.training.optimisation import optimizer_of, scaler_of, schedule, set_lr
 from dprkit.training.step_memory import peak_gb
 
@@ -36,8 +36,8 @@ class Trainer:
 
     def __init__(
         self,
-        engine: Engine,
-        objective: Objective,
+        engine: GradientEngine,
+        objective: ScoreObjective,
         plan: Plan,
         journal: Journal,
         settings: TrainSettings,
@@ -48,7 +48,7 @@ class Trainer:
         self.journal, self.settings, self.at = journal, settings, at
         self.lr = settings.lr or 0.0
         self.optimizer = optimizer_of(engine.model, objective, self.lr, settings)
-        self.device = next(engine.model.parameters()).device
+        self.device = engine.device
         self.scaler = scaler_of(settings.precision, self.device)
         if at.scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(at.scaler)
@@ -112,7 +112,7 @@ class Trainer:
                 self._update(lr)
                 self._count(outcome)
                 seconds = time.perf_counter() - self.begin
-                self._write(outcome, lr, len(batch.question_ids) / seconds)
+                self._write(outcome, lr, len(batch.places) / seconds)
         except (RuntimeError, MemoryError) as error:
             if ran_out(error):
                 raise self._too_large(batch) from None
@@ -121,7 +121,7 @@ class Trainer:
             "loss": float(outcome.loss),
             "accuracy": float(outcome.hits.double().mean()),
             "gradient norm": norm,
-            "passages/s": len(batch.passage_ids) / seconds,
+            "passages/s": len(batch.sides[-1]) / seconds,
             "memory GB": peak_gb(self.device),
         }
         self.journal.advance(facts)
@@ -134,13 +134,11 @@ class Trainer:
         self.whole = True
 
     def _gradient(self, batch: Prepared) -> Outcome:
-        weights = weights_of(batch.files, self.settings.loss_weights)
-        targets = Targets.of(batch.positives, batch.false_negatives, weights, self.device)
         self.optimizer.zero_grad()
         outcome = self.engine.backward(
             self.objective,
-            (batch.question_ids, batch.passage_ids),
-            targets,
+            batch.sides,
+            tensors(batch.targets, self.device),
             seed=self.settings.seed + 1_000_003 * (batch.step + 1),
             chunk_texts=self.at.chunk_texts,
             scale=self.scaler.scale,
@@ -164,8 +162,8 @@ class Trainer:
         if chunk == 1:
             advice = "--restart with a lower --passage-max-length or --activation-checkpointing"
         return MemoryShortage(
-            f"out of memory at step {batch.step + 1} ({len(batch.question_ids)} questions, "
-            f"{len(batch.passage_ids)} passages): go on with {advice}"
+            f"out of memory at step {batch.step + 1} ({len(batch.places)} questions, "
+            f"{len(batch.sides[-1])} passages): go on with {advice}"
         )
 
     def _clip(self, batch: Prepared) -> float:
@@ -219,7 +217,7 @@ class Trainer:
         )
         if best:
             temperature = self.objective.temperature
-            self.journal.keep_best(at.step, self.engine.model, temperature, tokens)
+            self.journal.keep_best(at.step, self.engine.model, temperature, tokens)  # type: ignore[arg-type]
         with held(), self._in_pieces():
             if found is not None:
                 self._record(found, best)

@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from dprkit.models.rows import Rows
+from dprkit.models.scoring import Scoring
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batch_layout import batches_needed, cut
 from dprkit.training.batches import Draw, Mixture, make_batch, pairs
-from dprkit.training.gradients import Engine
+from dprkit.training.gradients import GradientEngine
 from dprkit.training.negatives import names_of
-from dprkit.training.objectives import Objective, Targets, score_matrix, weights_of
+from dprkit.training.objectives import ScoreObjective, tensors
 
 DEPTHS = (1, 5, 20, 100)
 MRR_DEPTH = 10
@@ -41,8 +42,8 @@ class Validator:
 
     def __init__(
         self,
-        engine: Engine,
-        objective: Objective,
+        engine: GradientEngine,
+        objective: ScoreObjective,
         tokens: Tokens,
         examples: Mixture,
         settings: TrainSettings,
@@ -66,14 +67,15 @@ class Validator:
         pool = Pool(self.examples, self.settings)
         questions, passages = self.engine.encode(
             self.tokens.questions(pool.questions), self.tokens.passages(pool.passages)
-        )
+        )  # the rows of Q questions and P passages
         loss, accuracy = self._in_batch(pool, questions, passages)
-        columns = torch.tensor(pool.positives, device=questions.device)
-        others = torch.tensor(pool.others, dtype=torch.long, device=questions.device).view(-1, 2)
-        ranks = torch.cat(list(_ranks(questions, passages[: pool.ranked], columns, others)))
+        ranked, positives = passages[: pool.ranked], torch.tensor(pool.positives)
+        others = torch.tensor(pool.others, dtype=torch.long).view(-1, 2)
+        scoring = self.objective.scoring
+        ranks = torch.cat(list(_ranks(scoring, questions, ranked, positives, others)))
         deep = ranks
         if self.corpus is not None:
-            deep = self._corpus_ranks(questions, passages[columns], pool)
+            deep = self._corpus_ranks(questions, passages.take(positives), pool)
         return {
             "questions": len(pool.questions),
             "pool": pool.ranked,
@@ -84,7 +86,7 @@ class Validator:
             f"mrr@{MRR_DEPTH}": float(reciprocal(deep, MRR_DEPTH).mean()),
         }
 
-    def _in_batch(self, pool: Pool, questions: Tensor, passages: Tensor) -> tuple[float, float]:
+    def _in_batch(self, pool: Pool, questions: Rows, passages: Rows) -> tuple[float, float]:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
         count, size = len(self.examples), self.settings.batch_size or 1
         loss = hits = 0.0
@@ -92,30 +94,26 @@ class Validator:
             rows = [(0, row) for row in range(begin, end)]
             batch = make_batch(self.examples, rows, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
-            targets = Targets.of(
-                np.array(batch.positives),
-                batch.false_negatives,
-                weights_of(np.array(batch.files), ()),
-                questions.device,
-            )
-            outcome = self.objective(questions[begin:end], passages[columns], targets)
+            targets = tensors(batch.targets(()), self.engine.device)
+            outcome = self.objective(questions[begin:end], passages.take(columns), **targets)
             loss += float(outcome.loss) * len(rows)
             hits += float(outcome.hits.sum())
         return loss / count, hits / count
 
-    def _corpus_ranks(self, questions: Tensor, positives: Tensor, pool: Pool) -> Tensor:
+    def _corpus_ranks(self, questions: Rows, positives: Rows, pool: Pool) -> Tensor:
         """The rank (Q,) of each positive among the corpus: 1 + the passages that score higher.
 
         The corpus goes through in blocks; what has the text of a positive of the question is not
         ahead of it.
         """
         assert self.corpus is not None
-        own = (questions * positives).sum(1, keepdim=True)  # (Q, 1)
-        ahead = torch.zeros(len(questions), dtype=torch.long, device=questions.device)
+        scoring = self.objective.scoring
+        own = scoring.pairs(questions, positives).unsqueeze(1)  # (Q, 1)
+        ahead = torch.zeros(len(questions), dtype=torch.long, device=own.device)
         rows = iter(self.corpus())
         while block := list(islice(rows, BLOCK)):
-            _, vectors = self.engine.encode([], self.tokens.passages(block))
-            higher = questions @ vectors.T > own  # (Q, BLOCK)
+            _, passages = self.engine.encode([], self.tokens.passages(block))
+            higher = scoring.matrix(questions, passages) > own  # (Q, BLOCK)
             for column, passage in enumerate(block):
                 higher[pool.answered.get(passage.text.strip(), []), column] = False
             ahead += higher.sum(1)
@@ -174,12 +172,12 @@ class Pool:
 
 
 def _ranks(
-    questions: Tensor, passages: Tensor, positives: Tensor, others: Tensor
+    scoring: Scoring, questions: Rows, passages: Rows, positives: Tensor, others: Tensor
 ) -> Iterator[Tensor]:
     """Ranks (Q,) in blocks; `others` (N, 2): a question's number and a passage that is left out."""
     for begin in range(0, len(questions), BLOCK):
         part = slice(begin, begin + BLOCK)
-        scores = score_matrix(questions[part], passages, 1.0)
+        scores = scoring.matrix(questions[part], passages)
         rows = others[:, 0] - begin
         here = (rows >= 0) & (rows < len(scores))
         scores[rows[here], others[here, 1]] = -torch.inf

@@ -24,11 +24,11 @@ from dprkit.training.batches import (
     Draw,
     Mixture,
     Plan,
+    Preparation,
     by_score,
     drawn_negatives,
     lonely_questions,
     make_batch,
-    prepare,
 )
 from dprkit.training.negatives import without_negatives
 
@@ -466,13 +466,21 @@ def test_a_prepared_batch_is_that_of_its_step_as_tokens(four: Mixture) -> None:
     tokens = Tokens(tokenizer, "pair", (8, 16))
     plan, draw = Plan(four, 2, 3), Draw(1, 1, 3)
     for step in (0, 1, 2, 5):
-        found = prepare(plan, draw, tokens, step)
+        prepared = Preparation(plan, draw, tokens)(step)
         batch = make_batch(four, plan.rows(step), step // 2, draw)
-        assert found.step == step
-        assert found.question_ids == tokens.questions(batch.questions)
-        assert found.passage_ids == tokens.passages(batch.passages)
-        assert found.positives.tolist() == batch.positives
-        assert found.files.tolist() == batch.files
-        assert found.places == batch.places
-        assert np.array_equal(found.false_negatives, batch.false_negatives)
-        assert (found.positives.dtype, found.files.dtype) == (np.int64, np.int64)
+        assert prepared.step == step
+        questions, passages = tokens.questions(batch.questions), tokens.passages(batch.passages)
+        assert prepared.sides == (questions, passages)
+        targets = prepared.targets
+        assert targets["positives"].tolist() == batch.positives
+        assert targets["positives"].dtype == np.int64
+        assert np.array_equal(targets["false_negatives"], batch.false_negatives)
+        assert targets["weights"].tolist() == [1.0, 1.0]
+        assert prepared.places == batch.places
+
+
+def test_each_training_file_has_its_weight_in_the_loss(save: Save) -> None:
+    files = [save(row("a"), row("b"), name="one"), save(row("c"), row("d"), name="two")]
+    batch = make_batch(Mixture(files, [1, 1]), [(0, 1), (1, 0), (0, 0)], 0, Draw(1, 0, 3))
+    assert batch.targets((1.0, 0.5))["weights"].tolist() == [1.0, 0.5, 1.0]
+    assert batch.targets(())["weights"].tolist() == [1.0, 1.0, 1.0]

@@ -12,24 +12,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
 from dprkit.models.tokens import Tokens
-from dprkit.training.batches import Draw, Mixture, Plan, Prepared
-from dprkit.training.feed import Feed, Preparation
+from dprkit.training.batches import Draw, Mixture, Plan, Preparation, Prepared
+from dprkit.training.feed import Feed
 
 
 class Probe(NamedTuple):
-    """A source, and its own description, that does what it is told at one step."""
+    """A source that does what it is told at one step."""
 
     what: str = ""
     at: int = 5
 
-    def describe(self) -> Probe:
-        return self
+    def describe(self) -> Callable[[], Callable[[int], Any]]:
+        return self.open
 
     def open(self) -> Callable[[int], Any]:
         if self.what == "refuse to open":
@@ -66,7 +65,8 @@ def preparation(folder: Path, by_answers: bool = False) -> Preparation:
 
 
 def plain(prepared: Prepared) -> list[Any]:
-    return [part.tolist() if isinstance(part, np.ndarray) else part for part in prepared]
+    targets = {name: array.tolist() for name, array in prepared.targets.items()}
+    return [*prepared._replace(targets={}), targets]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

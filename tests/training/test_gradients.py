@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.rows import Rows
 from dprkit.progress import Run
-from dprkit.training.gradients import Engine, cut
-from dprkit.training.objectives import Objective, Targets
+from dprkit.training.gradients import GradientEngine, cut, split
+from dprkit.training.objectives import SYMMETRIC, ScoreObjective, tensors
 from dprkit.training.processes import join, launch
 
 
@@ -30,7 +31,9 @@ def targets_of(questions, each):
     mask = np.zeros((questions, questions * each), dtype=bool)
     mask[0, -1] = mask[-1, 1] = True
     positives = np.arange(questions) * each
-    return Targets.of(positives, mask, np.linspace(0.5, 2, questions), torch.device("cpu"))
+    weights = np.linspace(0.5, 2, questions).astype(np.float32)
+    named = {"positives": positives, "false_negatives": mask, "weights": weights}
+    return tensors(named, torch.device("cpu"))
 
 
 def gradients(model, questions, each, chunk=None, dropout=0.0, group=None, dtype=torch.float64):
@@ -40,8 +43,8 @@ def gradients(model, questions, each, chunk=None, dropout=0.0, group=None, dtype
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     model.train()
-    objective = Objective(0.5, learn=True, symmetric=True).to(dtype)
-    engine = Engine(model, group) if group else Engine(model)
+    objective = ScoreObjective(0.5, learn=True, losses=SYMMETRIC).to(dtype)
+    engine = GradientEngine(model, group) if group else GradientEngine(model)
     outcome = engine.backward(
         objective, batch_of(questions, each), targets_of(questions, each), 7, chunk
     )
@@ -73,15 +76,15 @@ def test_the_plain_gradient_is_that_of_one_graph_over_the_batch(model):
     mine, outcome = gradients(model, 9, 2)
     model = copy.deepcopy(model).double()
     questions, passages = batch_of(9, 2)
-    objective = Objective(0.5, learn=True, symmetric=True).double()
+    objective = ScoreObjective(0.5, learn=True, losses=SYMMETRIC).double()
     vectors = [
-        encoder(*encoder._padded(ids, torch.device("cpu")))
+        Rows.single(encoder(*encoder._padded(ids, torch.device("cpu"))))
         for encoder, ids in (
             (model.question_encoder, questions),
             (model.passage_encoder, passages),
         )
     ]
-    plain = objective(*vectors, targets_of(9, 2))
+    plain = objective(*vectors, **targets_of(9, 2))
     plain.loss.backward()
     named = [*model.named_parameters(), *objective.named_parameters()]
     assert_close(mine, {name: p.grad.numpy() for name, p in named}, 1e-11)
@@ -96,14 +99,16 @@ def test_caching_repeats_the_dropout_of_each_chunk(model):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.3
-    engine = Engine(model)
-    objective = Objective(0.5).double()
-    with_graph = engine.gather(chunks, {c.number: engine.vectors(c, 7) for c in chunks})
-    parts = {c.number: engine.vectors(c, 7) for c in chunks}
-    leaf = with_graph.requires_grad_()
-    objective(leaf[:24], leaf[24:], targets_of(24, 2)).loss.backward()
+    engine = GradientEngine(model)
+    objective = ScoreObjective(0.5).double()
+    parts = {c.number: engine.run(c, 7) for c in chunks}
+    rows = engine.gather(chunks, parts)
+    rows.values.requires_grad_()
+    sides = split(rows, (questions, passages))
+    objective(*sides, **targets_of(24, 2)).loss.backward()
     for chunk in chunks:
-        parts[chunk.number].backward(leaf.grad[chunk.rows], retain_graph=True)
+        vectors = parts[chunk.number].values
+        vectors.backward(rows.values.grad[chunk.texts], retain_graph=True)
     by_hand = {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
     model.zero_grad()
     engine.backward(objective, (questions, passages), targets_of(24, 2), 7, 8)
@@ -112,10 +117,10 @@ def test_caching_repeats_the_dropout_of_each_chunk(model):
 
 def test_another_seed_is_another_dropout(model):
     torch.manual_seed(0)
-    engine = Engine(copy.deepcopy(model).train())
+    engine = GradientEngine(copy.deepcopy(model).train())
     engine.model.question_encoder.dropout.p = 0.5
     chunk = cut(batch_of(4, 1), 2048)[0]
-    once, again, other = (engine.vectors(chunk, seed) for seed in (1, 1, 2))
+    once, again, other = (engine.run(chunk, seed).values for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
@@ -123,14 +128,14 @@ def test_another_seed_is_another_dropout(model):
 def test_chunks_cover_every_text_once():
     batch = batch_of(30, 3)
     chunks = cut(batch, 100, 7)
-    assert sorted(row for c in chunks for row in c.rows) == list(range(120))
+    assert sorted(row for c in chunks for row in c.texts) == list(range(120))
     assert all(sum(map(len, c.ids)) <= 100 for c in chunks)
-    assert all(len(c.rows) <= 7 for c in chunks if c.side)
+    assert all(len(c.texts) <= 7 for c in chunks if c.side)
     assert len([c for c in chunks if not c.side]) < 5
     for chunk in chunks:
         both = [*batch[0], *batch[1]]
-        assert [both[row] for row in chunk.rows] == chunk.ids
-        assert {row < 30 for row in chunk.rows} == {chunk.side == 0}
+        assert [both[row] for row in chunk.texts] == chunk.ids
+        assert {row < 30 for row in chunk.texts} == {chunk.side == 0}
 
 
 class Case(msgspec.Struct):

@@ -1,25 +1,37 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from dprkit.training.objectives import Objective, Targets, in_batch_nll, score_matrix, weights_of
+from dprkit.models.rows import Rows
+from dprkit.models.scoring import DOT
+from dprkit.training.objectives import SYMMETRIC, ScoreObjective, Targets, in_batch_nll
 
-CPU = torch.device("cpu")
+
+def rows(values):
+    return Rows.single(torch.as_tensor(values))
 
 
-def targets(positives, width, excluded=(), weights=None):
-    mask = np.zeros((len(positives), width), dtype=bool)
+def matrix(questions, passages, temperature=1.0):
+    return DOT.matrix(rows(questions), rows(passages)) / temperature
+
+
+def targets(positives, width, excluded=()):
+    mask = torch.zeros(len(positives), width, dtype=torch.bool)
     for place in excluded:
         mask[place] = True
-    weights = np.ones(len(positives)) if weights is None else np.asarray(weights)
-    return Targets.of(np.asarray(positives), mask, weights, CPU)
+    return Targets(torch.tensor(positives), mask)
+
+
+def outcome_of(objective, questions, passages, known, weights=None):
+    """What an objective makes of vectors (Q, D) and (P, D)."""
+    weights = torch.ones(len(questions)) if weights is None else torch.tensor(weights)
+    return objective(rows(questions), rows(passages), **known._asdict(), weights=weights)
 
 
 def test_equal_scores_cost_the_log_of_the_batch():
-    scores = score_matrix(torch.zeros(2, 3), torch.ones(4, 3), 1.0)
-    losses = in_batch_nll(scores, torch.tensor([0, 2]))
+    scores = matrix(torch.zeros(2, 3), torch.ones(4, 3))
+    losses = in_batch_nll(scores, targets([0, 2], 4))
     assert losses.tolist() == pytest.approx([math.log(4)] * 2)
 
 
@@ -31,13 +43,15 @@ PASSAGES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 def test_the_loss_is_what_a_hand_reckons():
     first = -math.log(math.e / (math.e + 1 + math.e))
     second = -math.log(math.e**2 / (1 + 2 * math.e**2))
-    outcome = Objective(1.0)(QUESTIONS, PASSAGES, targets([0, 1], 3))
+    outcome = outcome_of(ScoreObjective(1.0), QUESTIONS, PASSAGES, targets([0, 1], 3))
     assert outcome.losses.tolist() == pytest.approx([first, second])
     assert outcome.loss.item() == pytest.approx((first + second) / 2)
 
 
 def test_a_false_negative_leaves_the_softmax():
-    outcome = Objective(1.0)(QUESTIONS, PASSAGES, targets([0, 1], 3, excluded=[(0, 2), (1, 2)]))
+    outcome = outcome_of(
+        ScoreObjective(1.0), QUESTIONS, PASSAGES, targets([0, 1], 3, excluded=[(0, 2), (1, 2)])
+    )
     first = -math.log(math.e / (math.e + 1))
     second = -math.log(math.e**2 / (1 + math.e**2))
     assert outcome.losses.tolist() == pytest.approx([first, second])
@@ -47,26 +61,23 @@ def test_a_false_negative_leaves_the_softmax():
 def test_a_false_negative_gets_no_gradient():
     passages = PASSAGES.clone().requires_grad_()
     mask = targets([0, 1], 3, excluded=[(0, 2), (1, 2)])
-    Objective(1.0)(QUESTIONS, passages, mask).loss.backward()
+    outcome_of(ScoreObjective(1.0), QUESTIONS, passages, mask).loss.backward()
     assert passages.grad[2].tolist() == [0, 0]
     assert passages.grad[0].abs().sum() > 0
 
 
 def test_weights_scale_each_question_s_loss():
-    plain = Objective(1.0)(QUESTIONS, PASSAGES, targets([0, 1], 3))
-    weighted = Objective(1.0)(QUESTIONS, PASSAGES, targets([0, 1], 3, weights=[3.0, 0.5]))
+    plain = outcome_of(ScoreObjective(1.0), QUESTIONS, PASSAGES, targets([0, 1], 3))
+    weighted = outcome_of(ScoreObjective(1.0), QUESTIONS, PASSAGES, targets([0, 1], 3), [3.0, 0.5])
     by_hand = (3 * plain.losses[0] + 0.5 * plain.losses[1]) / 2
     assert weighted.loss.item() == pytest.approx(by_hand.item())
 
 
-def test_each_training_file_has_its_weight():
-    assert weights_of(np.array([0, 1, 0]), (1.0, 0.5)).tolist() == [1.0, 0.5, 1.0]
-    assert weights_of(np.array([0, 1]), ()).tolist() == [1.0, 1.0]
-
-
 def test_the_symmetric_loss_asks_for_the_question_as_well():
     """Passages 0 and 1 are the positives: their scores by question are [1, 0] and [0, 2]."""
-    outcome = Objective(1.0, symmetric=True)(QUESTIONS, PASSAGES, targets([0, 1], 3))
+    outcome = outcome_of(
+        ScoreObjective(1.0, losses=SYMMETRIC), QUESTIONS, PASSAGES, targets([0, 1], 3)
+    )
     back = [-math.log(math.e / (math.e + 1)), -math.log(math.e**2 / (1 + math.e**2))]
     both = sum(outcome.losses.tolist()) / 2, sum(back) / 2
     assert outcome.loss.item() == pytest.approx(sum(both) / 2)
@@ -75,24 +86,29 @@ def test_the_symmetric_loss_asks_for_the_question_as_well():
 def test_the_symmetric_loss_leaves_out_questions_of_the_same_passage():
     """Question 1 has passage 0 as a positive too, so it is no negative question of passage 0."""
     mask = targets([0, 1], 3, excluded=[(1, 0)])
-    scores = score_matrix(QUESTIONS, PASSAGES, 1.0)
-    outcome = Objective(1.0, symmetric=True)(QUESTIONS, PASSAGES, mask)
+    scores = matrix(QUESTIONS, PASSAGES)
+    outcome = outcome_of(ScoreObjective(1.0, losses=SYMMETRIC), QUESTIONS, PASSAGES, mask)
     second = -math.log(math.e**2 / (1 + math.e**2))
-    forth = in_batch_nll(scores, mask.positives, mask.false_negatives).mean().item()
+    forth = in_batch_nll(scores, mask).mean().item()
     assert outcome.loss.item() == pytest.approx((forth + (0 + second) / 2) / 2)
 
 
 def test_temperature_divides_the_scores():
-    one = score_matrix(torch.ones(1, 2), torch.ones(1, 2), 0.5)
+    one = matrix(torch.ones(1, 2), torch.ones(1, 2), 0.5)
     assert one.item() == pytest.approx(4.0)
 
 
 def test_a_learned_temperature_has_a_gradient_and_stays_above_zero():
-    objective = Objective(0.5, learn=True)
+    objective = ScoreObjective(0.5, learn=True)
     assert objective.temperature == pytest.approx(0.5)
-    objective(QUESTIONS, PASSAGES, targets([0, 1], 3)).loss.backward()
+    outcome_of(objective, QUESTIONS, PASSAGES, targets([0, 1], 3)).loss.backward()
     numeric = [
-        Objective(0.5 * math.exp(step))(QUESTIONS.double(), PASSAGES.double(), targets([0, 1], 3))
+        outcome_of(
+            ScoreObjective(0.5 * math.exp(step)),
+            QUESTIONS.double(),
+            PASSAGES.double(),
+            targets([0, 1], 3),
+        )
         for step in (-1e-4, 1e-4)
     ]
     slope = (numeric[1].loss - numeric[0].loss).item() / 2e-4
@@ -101,10 +117,10 @@ def test_a_learned_temperature_has_a_gradient_and_stays_above_zero():
 
 def test_scores_are_float32_at_least():
     half = torch.ones(1, 2, dtype=torch.bfloat16)
-    assert score_matrix(half, half, 1.0).dtype == torch.float32
-    assert score_matrix(half.double(), half.double(), 1.0).dtype == torch.float64
+    assert matrix(half, half).dtype == torch.float32
+    assert matrix(half.double(), half.double()).dtype == torch.float64
 
 
 def test_large_scores_do_not_overflow():
-    scores = score_matrix(torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]]), 1.0)
-    assert in_batch_nll(scores, torch.tensor([1])).item() == pytest.approx(2000.0)
+    scores = matrix(torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]]))
+    assert in_batch_nll(scores, targets([1], 2)).item() == pytest.approx(2000.0)

@@ -215,9 +215,9 @@ def test_a_step_that_does_not_fit_names_the_setting_and_keeps_the_state(
     sets, tmp_path, monkeypatch
 ):
     """The allocator's own refusal, at the third step."""
-    from dprkit.training.gradients import Engine
+    from dprkit.training.gradients import GradientEngine
 
-    backward, calls = Engine.backward, []
+    backward, calls = GradientEngine.backward, []
 
     def greedy(self, *rest, **more):
         calls.append(1)
@@ -225,7 +225,7 @@ def test_a_step_that_does_not_fit_names_the_setting_and_keeps_the_state(
             torch.empty(1 << 55)
         return backward(self, *rest, **more)
 
-    monkeypatch.setattr(Engine, "backward", greedy)
+    monkeypatch.setattr(GradientEngine, "backward", greedy)
     with pytest.raises(MemoryShortage, match=r"at step 3 \(16 questions.*--chunk-size"):
         train(small(sets, tmp_path / "m"))
     monkeypatch.undo()
@@ -287,9 +287,9 @@ def test_training_ends_when_validation_gets_no_better(sets, tmp_path):
 
 def test_a_gradient_that_is_no_number_keeps_the_last_good_state(sets, tmp_path, monkeypatch):
     """The loss is finite, the gradient is not: nothing of it gets into the weights."""
-    from dprkit.training.gradients import Engine
+    from dprkit.training.gradients import GradientEngine
 
-    backward, calls = Engine.backward, []
+    backward, calls = GradientEngine.backward, []
 
     def poisoned(self, *rest, **more):
         outcome = backward(self, *rest, **more)
@@ -298,7 +298,7 @@ def test_a_gradient_that_is_no_number_keeps_the_last_good_state(sets, tmp_path, 
             next(self.model.parameters()).grad[0] = torch.inf
         return outcome
 
-    monkeypatch.setattr(Engine, "backward", poisoned)
+    monkeypatch.setattr(GradientEngine, "backward", poisoned)
     with pytest.raises(DivergedError, match=r"gradient is (nan|inf).* step 4 .*of step 2 is kept"):
         train(small(sets, tmp_path / "m"))
     monkeypatch.undo()
@@ -360,10 +360,10 @@ def test_every_way_of_training_stops_and_goes_on(sets, tmp_path, more):
 
 def test_chunks_fit_the_free_memory(small_retriever):
     from dprkit.models.checkpoints import load_bi_encoder
-    from dprkit.training.gradients import Engine
+    from dprkit.training.gradients import GradientEngine
     from dprkit.training.step_memory import chunk_that_fits
 
-    engine = Engine(load_bi_encoder(small_retriever)[0].train())
+    engine = GradientEngine(load_bi_encoder(small_retriever)[0].train())
     batch = [[7] * 20] * 64, [[9] * 100] * 128
     assert chunk_that_fits(engine, batch, 1 << 40) is None
     sizes = [chunk_that_fits(engine, batch, free) for free in (1 << 16, 1 << 23, 1 << 24)]

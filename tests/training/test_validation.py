@@ -9,8 +9,8 @@ from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
-from dprkit.training.gradients import Engine
-from dprkit.training.objectives import Objective
+from dprkit.training.gradients import GradientEngine
+from dprkit.training.objectives import ScoreObjective
 from dprkit.training.trainer import better
 from dprkit.training.validation import Validator, positive_ranks, reciprocal
 
@@ -65,7 +65,7 @@ ROWS = [row(f"question {name}", name, 3) for name in ("alpha", "beta", "gamma")]
 
 def validator(retriever, examples, settings, corpus=None):
     model, tokens = load_bi_encoder(retriever)
-    return Validator(Engine(model), Objective(1.0), tokens, examples, settings, corpus)
+    return Validator(GradientEngine(model), ScoreObjective(1.0), tokens, examples, settings, corpus)
 
 
 def by_hand(retriever):
