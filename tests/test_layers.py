@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
-    {"errors", "records", "progress", "interrupts", "version", "cores"},
+    {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cores"},
     {"settings", "memory", "svg"},
     {"store"},
     {"recipes"},
@@ -33,6 +33,7 @@ LAYER = {group: number for number, groups in enumerate(LAYERS) for group in grou
 SINGLE = {
     "errors",
     "records",
+    "rank_metrics",
     "progress",
     "interrupts",
     "cores",

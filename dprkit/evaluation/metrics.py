@@ -1,61 +1,88 @@
-"""Retrieval metrics over rankings, with 95 % intervals."""
+"""The metrics of a set of questions, from the figures of each.
+
+Each metric is a mean over the questions that it is defined for, at one or several depths.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-Z95 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
+from msgspec import UNSET
 
-RESAMPLES = 1000
-MRR_DEPTH = 100
+from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.statistics import interval, mean
+from dprkit.rank_metrics import reciprocal, success
 
-
-def first_hit(flags: Sequence[bool]) -> int | None:
-    """The 1-based rank of the first True, or None."""
-    return next((rank for rank, flag in enumerate(flags, start=1) if flag), None)
-
-
-def recall_at(first_hits: Sequence[int | None], k: int) -> float:
-    """The share of questions whose first hit is among the best `k`.
-
-    With "the passage holds an answer" as the hit this is answer recall, the field's top-k
-    accuracy (Karpukhin et al. 2020, section 5.1); with "is the gold passage", gold recall.
-    """
-    return sum(rank is not None and rank <= k for rank in first_hits) / len(first_hits)
-
-
-def mean_reciprocal_rank(first_hits: Sequence[int | None], k: int = MRR_DEPTH) -> float:
-    """The mean of 1 / rank of the first hit; 0 for a question without one among the best `k`."""
-    return sum(reciprocal_ranks(first_hits, k)) / len(first_hits)
-
-
-def reciprocal_ranks(first_hits: Sequence[int | None], k: int) -> list[float]:
-    return [1 / rank if rank is not None and rank <= k else 0.0 for rank in first_hits]
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` independent questions.
-
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference": unlike
-    the normal interval it stays within [0, 1] and has a width at 0 and 1.
-    """
-    z2 = Z95 * Z95
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    low = 0.0 if share == 0 else max(0.0, middle - half)
-    return low, 1.0 if share == 1 else min(1.0, middle + half)
-
-
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of a mean, from RESAMPLES draws (Efron 1979)."""
+if TYPE_CHECKING:
     import numpy as np
 
-    sample = np.asarray(values)
-    generator = np.random.default_rng(seed)
-    means = [
-        sample[generator.integers(len(sample), size=len(sample))].mean() for _ in range(RESAMPLES)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+MRR_DEPTH = 100
+Table = dict[str, dict[str, Any]]
+"""Name of a metric -> depth k -> its value."""
+
+
+class Metrics(NamedTuple):
+    """Metrics as shares, their 95 % intervals, and the number of questions of each."""
+
+    values: Table
+    intervals: Table
+    counts: dict[str, int]
+
+
+def metrics_of(figures: Sequence[Figures], depths: Sequence[int]) -> Metrics:
+    """All metrics for which some of the `figures` have what is needed."""
+    metrics = Metrics({}, {}, {})
+    for name, at_depths in (_of_answers(figures, depths) | _of_gold(figures, depths)).items():
+        metrics.values[name] = {str(k): mean(values) for k, values in at_depths.items()}
+        metrics.intervals[name] = {str(k): interval(values) for k, values in at_depths.items()}
+        metrics.counts[name] = len(next(iter(at_depths.values())))
+    return metrics
+
+
+Values = dict[str, dict[int, "np.ndarray"]]
+"""Name of a metric -> depth k -> (Q,) its value for each question that it is defined for."""
+
+
+def _of_answers(figures: Sequence[Figures], depths: Sequence[int]) -> Values:
+    """answer_recall: whether a passage holds an answer; answer_mrr: of the first that does."""
+    ranks = [figure.answer_rank for figure in figures if figure.answer_rank is not UNSET]
+    return _of_first(ranks, depths, "answer_recall", "answer_mrr") if ranks else {}
+
+
+def _of_gold(figures: Sequence[Figures], depths: Sequence[int]) -> Values:
+    """passage_recall: the share of a question's gold passages; mrr: of the first one.
+
+    passage_success, whether any is found, is the same where each question names one; there it is
+    left out.
+    """
+    named = [figure.gold_ranks for figure in figures if figure.gold_ranks]
+    if not named:
+        return {}
+    of_first = _of_first([ranks[0] for ranks in named], depths, "passage_success", "mrr")
+    if all(len(ranks) == 1 for ranks in named):
+        return {"passage_recall": of_first.pop("passage_success")} | of_first
+    return {"passage_recall": {k: _shares(named, k) for k in depths}} | of_first
+
+
+def _of_first(
+    ranks: Sequence[int | None], depths: Sequence[int], success_name: str, mrr_name: str
+) -> Values:
+    """Success and MRR by the rank of the first passage that counts; None: there is none."""
+    import numpy as np
+
+    array = np.array([np.inf if rank is None else rank for rank in ranks])
+    mrr_depth = min(MRR_DEPTH, max(depths))
+    return {
+        success_name: {k: success(array, k) for k in depths},
+        mrr_name: {mrr_depth: reciprocal(array, mrr_depth)},
+    }
+
+
+def _shares(named: Sequence[Sequence[int | None]], k: int) -> np.ndarray:
+    """(Q,) the share of each question's gold passages that is among the best `k`."""
+    import numpy as np
+
+    return np.array(
+        [sum(rank is not None and rank <= k for rank in ranks) / len(ranks) for ranks in named]
+    )

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from dprkit.errors import SettingsError
 from dprkit.indexes.hits import Hits, best
+from dprkit.rank_metrics import first_ranks, reciprocal, success
 
 Method = Literal["rrf", "weighted"]
 RRF_K = 60
@@ -138,8 +139,9 @@ def tune(
     gold = _padded(gold_rows)
     trials = []
     for fusion in _grid(len(found), parts):
-        ranks = _ranks(fusion.of(found, depth).rows, gold)
-        value = 1 / ranks if match[1] == "mrr" else np.isfinite(ranks)
+        rows = fusion.of(found, depth).rows
+        ranks = first_ranks((rows[:, :, None] == gold[:, None, :]).any(axis=2))
+        value = (reciprocal if match[1] == "mrr" else success)(ranks, depth)
         trials.append(Trial(fusion, float(value.mean()) if len(value) else 0.0))
     return Tuning(max(trials, key=lambda trial: trial.value).fusion, metric, tuple(trials))
 
@@ -165,11 +167,3 @@ def _padded(gold_rows: Sequence[Sequence[int]]) -> np.ndarray:
     return np.array([[*rows] + [-2] * (width - len(rows)) for rows in gold_rows], np.int64).reshape(
         len(gold_rows), width
     )
-
-
-def _ranks(rows: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """(Q,) the rank of the first of (Q, G) gold rows among (Q, K), from 1; infinite: not there."""
-    hits = (rows[:, :, None] == gold[:, None, :]).any(axis=2)
-    if not hits.shape[1]:
-        return np.full(len(rows), np.inf)
-    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, np.inf)

@@ -16,6 +16,7 @@ from torch import Tensor
 from dprkit.models.rows import Rows
 from dprkit.models.scoring import Scoring
 from dprkit.models.tokens import Tokens
+from dprkit.rank_metrics import reciprocal, success
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batch_layout import batches_needed, cut
@@ -82,8 +83,8 @@ class Validator:
             "loss": loss,
             "accuracy": accuracy,
             "average_rank": float(ranks.double().mean()),
-            **{f"accuracy@{k}": float((deep <= k).double().mean()) for k in DEPTHS},
-            f"mrr@{MRR_DEPTH}": float(reciprocal(deep, MRR_DEPTH).mean()),
+            **{f"accuracy@{k}": float(success(deep, k).double().mean()) for k in DEPTHS},
+            f"mrr@{MRR_DEPTH}": float(reciprocal(deep.double(), MRR_DEPTH).mean()),
         }
 
     def _in_batch(self, pool: Pool, questions: Rows, passages: Rows) -> tuple[float, float]:
@@ -194,8 +195,3 @@ def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
     columns = torch.arange(scores.shape[1], device=scores.device)
     ahead = (scores > own) | ((scores == own) & (columns < positives))  # (Q, P)
     return 1 + ahead.sum(1)
-
-
-def reciprocal(ranks: Tensor, depth: int) -> Tensor:
-    """1 / rank (Q,) float64, and 0 beyond `depth`."""
-    return torch.where(ranks <= depth, 1 / ranks.double(), 0.0)

@@ -36,7 +36,8 @@ def test_answer_recall_is_what_a_hand_counts(tmp_path):
     report = measured(tmp_path, ROWS, topk=(1, 2, 5))
     assert report.questions == 3
     assert report.metrics["answer_recall"] == pytest.approx({"1": 1 / 3, "2": 2 / 3})
-    assert report.metrics["mrr"] == pytest.approx({"2": (0.5 + 0 + 1) / 3})
+    assert report.metrics["answer_mrr"] == pytest.approx({"2": (0.5 + 0 + 1) / 3})
+    assert "mrr" not in report.metrics
     source = tmp_path / "their.json"
     assert report.notes == [
         f"not measured: @5; no ranking of {source} has more than 2 passages",
@@ -50,7 +51,7 @@ def test_the_files_hold_what_the_report_says(tmp_path):
     written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written["metrics"] == report.metrics
     assert written["questions"] == 3
-    lines = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    lines = lines_of(tmp_path / "out/results.jsonl")
     assert [[c["has_answer"] for c in line["ctxs"]] for line in lines] == [
         [False, True],
         [False, False],
@@ -68,19 +69,81 @@ def test_the_files_hold_what_the_report_says(tmp_path):
     )
 
 
+def lines_of(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def recomputed(lines, depths):
+    """Every metric of metrics.json, from the lines of per_question.jsonl alone."""
+
+    def mean(values):
+        return sum(values) / len(values)
+
+    def reciprocal(rank):
+        return 1 / rank if rank and rank <= max(depths) else 0.0
+
+    def within(rank, k):
+        return rank is not None and rank <= k
+
+    answers = [line["answer_rank"] for line in lines if "answer_rank" in line]
+    gold = [line["gold_ranks"] for line in lines if line["gold_ranks"]]
+    by_depth = {
+        "answer_recall": lambda k: mean([within(rank, k) for rank in answers]),
+        "passage_recall": lambda k: mean([mean([within(r, k) for r in own]) for own in gold]),
+        "passage_success": lambda k: mean([any(within(r, k) for r in own) for own in gold]),
+    }
+    found = {name: {str(k): of(k) for k in depths} for name, of in by_depth.items()}
+    found["answer_mrr"] = {str(max(depths)): mean([reciprocal(rank) for rank in answers])}
+    found["mrr"] = {str(max(depths)): mean([reciprocal(own[0]) for own in gold])}
+    return found
+
+
+MIXED = [
+    result("both", ["x"], ["y", "x", "z"], gold=["0", "2"], id="a"),
+    result("several gold passages, one of them not found", ["x"], ["x"], gold=["0", "9"], id="b"),
+    result("gold alone", [], ["x", "y"], gold=["1"], id="c"),
+    result("nothing found", ["x"], [], gold=["1"], id="d"),
+    result("no answer among them", ["x"], ["y"], id="e"),
+]
+
+
+def test_the_figures_of_each_question_are_kept_and_give_every_metric_again(tmp_path):
+    report = measured(tmp_path, MIXED, topk=(1, 2, 3))
+    assert str(tmp_path / "out/per_question.jsonl") in report.outputs
+    lines = lines_of(tmp_path / "out/per_question.jsonl")
+    assert lines == [
+        {"id": "a", "hits": 3, "answer_rank": 2, "gold_ranks": [1, 3]},
+        {"id": "b", "hits": 1, "answer_rank": 1, "gold_ranks": [1, None]},
+        {"id": "c", "hits": 2, "gold_ranks": [2]},
+        {"id": "d", "hits": 0, "answer_rank": None, "gold_ranks": [None]},
+        {"id": "e", "hits": 1, "answer_rank": None, "gold_ranks": []},
+    ]
+    assert recomputed(lines, (1, 2, 3)) == report.metrics
+
+
+def test_questions_that_found_nothing_do_not_make_a_file_without_texts_one_of_misses(tmp_path):
+    bare = {"question": "a", "answers": ["x"], "gold": ["1"], "ctxs": [{"id": "1", "score": 2}]}
+    report = measured(tmp_path, [bare, {**bare, "question": "b", "ctxs": []}], topk=(1,))
+    assert report.metrics == {"passage_recall": {"1": 0.5}, "mrr": {"1": 0.5}}
+    assert lines_of(tmp_path / "out/per_question.jsonl") == [
+        {"id": "0", "hits": 1, "gold_ranks": [1]},
+        {"id": "1", "hits": 0, "gold_ranks": [None]},
+    ]
+
+
 def test_without_an_output_folder_it_only_measures(tmp_path):
     path = tmp_path / "their.json"
     path.write_text(json.dumps(ROWS))
     report = evaluate(EvaluateSettings(results=str(path), topk=(1,)))
-    assert (report.outputs, report.counts) == ([], {"answer_recall": 3, "mrr": 3})
+    assert (report.outputs, report.counts) == ([], {"answer_recall": 3, "answer_mrr": 3})
     assert [p.name for p in tmp_path.iterdir()] == ["their.json"]
 
 
-def test_mrr_is_of_answers_unless_every_question_names_its_gold_passage(tmp_path):
+def test_mrr_is_of_gold_passages_and_answer_mrr_of_answers(tmp_path):
     rows = [result("a", ["x"], ["x"], gold=["wiki:9"]), result("b", ["x"], ["y", "x"])]
     report = measured(tmp_path, rows, topk=(2,))
-    assert report.counts == {"answer_recall": 2, "passage_recall": 1, "mrr": 2}
-    assert report.metrics["mrr"] == {"2": 0.75}
+    assert report.counts == {"answer_recall": 2, "answer_mrr": 2, "passage_recall": 1, "mrr": 1}
+    assert (report.metrics["answer_mrr"], report.metrics["mrr"]) == ({"2": 0.75}, {"2": 0.0})
 
 
 def test_gold_passages_are_found_behind_dprs_prefix(tmp_path):
@@ -207,6 +270,21 @@ def test_an_index_is_measured_at_every_depth_and_a_file_at_those_it_has(words):
     assert "not measured: @10; no ranking of r/results.jsonl has more than 3" in again.stderr
     table = call("evaluate", "--results", "r/results.jsonl", "--topk", "1,2,10")
     assert "@10" not in table.stdout
+
+
+def test_the_figures_of_each_question_are_the_same_from_an_index_and_from_its_results(words):
+    line = ["--topk", "1,2", "-q", "--output-dir"]
+    call("evaluate", "--index", "index", "--questions", "q.jsonl", *line, "r")
+    call("evaluate", "--results", "r/results.jsonl", *line, "again")
+    figures = lines_of("r/per_question.jsonl")
+    assert [(one["hits"], one["answer_rank"], one["gold_ranks"]) for one in figures] == [
+        (2, 2, [2]),  # "red apple" and "red pear" score the same: in the order of the corpus
+        (1, 1, [1]),
+        (0, None, [None]),
+    ]
+    assert (
+        Path("again/per_question.jsonl").read_bytes() == Path("r/per_question.jsonl").read_bytes()
+    )
 
 
 def test_search_counts_what_it_found(words):

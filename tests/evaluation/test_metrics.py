@@ -1,42 +1,60 @@
-import numpy as np
+"""Metrics from the figures of questions, against values worked out by hand."""
+
+from __future__ import annotations
+
 import pytest
-from scipy.stats import binomtest
 
-from dprkit.evaluation.metrics import (
-    bootstrap_interval,
-    first_hit,
-    mean_reciprocal_rank,
-    recall_at,
-    wilson_interval,
-)
+from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.metrics import metrics_of
 
 
-def test_the_first_hit_counts_from_one():
-    assert first_hit([False, True, True]) == 2
-    assert first_hit([False]) is None
-    assert first_hit([]) is None
+def of_answers(*ranks: int | None) -> list[Figures]:
+    return [Figures(str(n), 100, answer_rank=rank) for n, rank in enumerate(ranks)]
 
 
-def test_recall_is_the_share_of_questions_with_a_hit_that_high():
-    ranks = [1, 3, None, 20]
-    assert [recall_at(ranks, k) for k in (1, 3, 19, 20, 100)] == [0.25, 0.5, 0.5, 0.75, 0.75]
+def of_gold(*ranks: tuple[int | None, ...]) -> list[Figures]:
+    return [Figures(str(n), 100, gold_ranks=own) for n, own in enumerate(ranks)]
+
+
+def test_answer_recall_is_the_share_of_questions_with_a_hit_that_high():
+    metrics = metrics_of(of_answers(1, 3, None, 20), (1, 3, 19, 20, 100))
+    assert list(metrics.values["answer_recall"].values()) == [0.25, 0.5, 0.5, 0.75, 0.75]
+    assert metrics.counts == {"answer_recall": 4, "answer_mrr": 4}
 
 
 def test_mrr_counts_nothing_below_its_depth():
-    assert mean_reciprocal_rank([1, 2, None, 4], 100) == pytest.approx((1 + 0.5 + 0.25) / 4)
-    assert mean_reciprocal_rank([1, 2, None, 4], 3) == pytest.approx(1.5 / 4)
+    ranks = (1, 2, None, 4)
+    assert metrics_of(of_answers(*ranks), (3,)).values["answer_mrr"] == {"3": 1.5 / 4}
+    expected = {"100": pytest.approx((1 + 0.5 + 0.25) / 4)}
+    assert metrics_of(of_answers(*ranks), (5, 1000)).values["answer_mrr"] == expected
 
 
-@pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (3, 7), (1656, 3610)])
-def test_the_interval_of_a_share_is_scipys_wilson_interval(hits, count):
-    expected = binomtest(hits, count).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(hits / count, count) == pytest.approx((expected.low, expected.high))
+def test_with_several_gold_passages_recall_is_the_share_found_and_success_any():
+    metrics = metrics_of(of_gold((1, 4), (2, None), (None, None, None)), (1, 2, 4))
+    assert metrics.values == {
+        "passage_recall": {
+            "1": pytest.approx((1 / 2 + 0 + 0) / 3),
+            "2": pytest.approx((1 / 2 + 1 / 2 + 0) / 3),
+            "4": pytest.approx((1 + 1 / 2 + 0) / 3),
+        },
+        "passage_success": {"1": 1 / 3, "2": 2 / 3, "4": 2 / 3},
+        "mrr": {"4": pytest.approx((1 + 1 / 2 + 0) / 3)},
+    }
+    assert set(metrics.counts.values()) == {3}
 
 
-def test_the_bootstrap_interval_is_near_the_normal_one_and_repeats():
-    values = np.random.default_rng(3).random(2000).tolist()
-    low, high = bootstrap_interval(values)
-    half = 1.96 * np.std(values) / np.sqrt(len(values))
-    assert low == pytest.approx(np.mean(values) - half, abs=2e-3)
-    assert high == pytest.approx(np.mean(values) + half, abs=2e-3)
-    assert bootstrap_interval(values) == (low, high)
+def test_with_one_gold_passage_each_recall_is_success_and_said_once():
+    metrics = metrics_of(of_gold((1,), (None,)), (1,))
+    assert metrics.values == {"passage_recall": {"1": 0.5}, "mrr": {"1": 0.5}}
+    assert metrics.counts == {"passage_recall": 2, "mrr": 2}
+
+
+def test_a_metric_is_of_the_questions_that_have_what_it_needs():
+    metrics = metrics_of([*of_answers(1, None), *of_gold((2,))], (2,))
+    assert metrics.counts == {
+        "answer_recall": 2,
+        "answer_mrr": 2,
+        "passage_recall": 1,
+        "mrr": 1,
+    }
+    assert metrics.values["mrr"] == {"2": 0.5}

@@ -12,7 +12,7 @@ from dprkit.training.batches import Mixture
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective
 from dprkit.training.trainer import better
-from dprkit.training.validation import Validator, positive_ranks, reciprocal
+from dprkit.training.validation import Validator, positive_ranks
 
 
 def test_ranks_count_from_one():
@@ -33,10 +33,6 @@ def test_ranks_equal_those_of_a_sorted_list():
         for row, p in zip(scores, positives, strict=True)
     ]
     assert positive_ranks(scores, positives).tolist() == by_sorting
-
-
-def test_reciprocal_ranks_stop_at_a_depth():
-    assert reciprocal(torch.tensor([1, 4, 10, 11]), 10).tolist() == [1.0, 0.25, 0.1, 0.0]
 
 
 def passages(name, count):

@@ -1,0 +1,50 @@
+"""Means over questions and their 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Z95 = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
+RESAMPLES = 1000
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean, summed in the questions' order: numpy's own differs in the last digit."""
+    return float(sum(values.tolist()) / len(values))
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a mean: that of a share, where values (Q,) are bool, or of figures."""
+    if values.dtype == bool:
+        return wilson_interval(mean(values), len(values))
+    return bootstrap_interval(values)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `count` independent questions.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference": unlike
+    the normal interval it stays within [0, 1] and has a width at 0 and 1.
+    """
+    z2 = Z95 * Z95
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    low = 0.0 if share == 0 else max(0.0, middle - half)
+    return low, 1.0 if share == 1 else min(1.0, middle + half)
+
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile-bootstrap interval of a mean, from RESAMPLES draws (Efron 1979)."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    means = [
+        values[generator.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
