@@ -16,7 +16,7 @@ def blank(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def svg(figure: Any) -> bytes:
+def render(figure: Any) -> bytes:
     import matplotlib
 
     image = io.BytesIO()

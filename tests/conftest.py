@@ -88,14 +88,14 @@ def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Pat
 def remade(directory: Path) -> Path:
     """Write a manifest for the files of an artifact as they are now: one that was made so."""
     from dprkit.store.integrity import record_file
-    from dprkit.store.manifests import MANIFEST, identity_of, read_manifest, sealed
+    from dprkit.store.manifests import MANIFEST, identity_of, read_manifest, with_checksum
 
     made = read_manifest(directory)
     files = {
         name: record_file(directory / name, record.content) for name, record in made.files.items()
     }
     identity = identity_of(made.kind, files)
-    now = sealed(msgspec.structs.replace(made, files=files, identity=identity))
+    now = with_checksum(msgspec.structs.replace(made, files=files, identity=identity))
     (directory / MANIFEST).write_bytes(msgspec.json.encode(now))
     return directory
 

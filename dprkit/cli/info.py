@@ -104,11 +104,11 @@ def _count(name: str, value: Any, indent: str) -> Iterator[str]:
 
 def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str]:
     """What a check finds, line by line. Raises GateError for the first thing that differs."""
-    from dprkit.store.integrity import damage
+    from dprkit.store.integrity import problems_of
     from dprkit.store.manifests import read_manifest
 
     manifest = read_manifest(path, "retriever" if source else None)
-    damaged = damage(path, manifest)
+    damaged = problems_of(path, manifest)
     size = sum(record.bytes for record in manifest.files.values())
     end.report = {"files": len(manifest.files), "bytes": size, "damaged": damaged, "outputs": []}
     yield from damaged

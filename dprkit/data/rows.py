@@ -40,7 +40,7 @@ import msgspec
 from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.progress import Note, silent
-from dprkit.store.atomic_files import CACHE_ADVICE, appearing, cache_folder
+from dprkit.store.atomic_files import CACHE_ADVICE, atomic_write, cache_folder
 from dprkit.store.checksums import Stamp, remember, sha256, stamp, stamp_of
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def _renewed(index: _Index, base: Path, path: Path) -> _Index | None:
 
 
 def _save(index: _Index, base: Path) -> None:
-    with appearing(_beside(base, INDEX)) as file:
+    with atomic_write(_beside(base, INDEX)) as file:
         file.write(msgspec.json.encode(index.header) + b"\n")
         for block in blocks(index.table):
             file.write(block.tobytes())
@@ -343,7 +343,7 @@ def _announce(path: Path, data: Path, size: int, note: Note) -> None:
 @contextmanager
 def _unpacked(source: Source, data: Path) -> Iterator[Source]:
     """`source`, whose bytes are in the file `data` when the block ends without an error."""
-    with appearing(data) as file:
+    with atomic_write(data) as file:
         file.write(b" " * source.begin)  # for the byte-order mark: places stay what they are
         yield replace(source, chunks=_copied(source.chunks, file))
 

@@ -48,7 +48,7 @@ from dprkit.errors import (
 )
 from dprkit.progress import Run
 from dprkit.settings import DownloadSettings
-from dprkit.store.atomic_files import Hashing, appearing
+from dprkit.store.atomic_files import Hashing, atomic_write
 from dprkit.store.stage_files import StageFiles
 
 ASK_ABOVE = 5_000_000_000
@@ -458,7 +458,11 @@ class _Downloads:
         packed, progress = self.folder / target.path, self.run.progress
         progress.start(f"unpacking {packed.name}", None, "bytes")
         try:
-            with reading(packed), gzip.open(packed) as source, appearing(self.folder / name) as out:
+            with (
+                reading(packed),
+                gzip.open(packed) as source,
+                atomic_write(self.folder / name) as out,
+            ):
                 hashing = Hashing(out)
                 while chunk := source.read(_CHUNK):
                     hashing.write(chunk)

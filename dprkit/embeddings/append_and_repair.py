@@ -21,17 +21,17 @@ from dprkit.settings import EncodeSettings
 from dprkit.store.artifacts import differs
 from dprkit.store.atomic_files import delete, lock
 from dprkit.store.drafts import Draft
-from dprkit.store.integrity import identify, is_whole
+from dprkit.store.integrity import input_of, is_whole
 from dprkit.store.manifests import (
     MANIFEST,
-    PIECES,
+    PARTS,
     PREVIOUS,
     Input,
     ProgressRecord,
     is_artifact,
     read_manifest,
 )
-from dprkit.store.shared_work import record_piece
+from dprkit.store.shared_work import record_part
 
 
 def digests(passages: Sequence[Passage]) -> np.ndarray:
@@ -110,7 +110,7 @@ def check(directory: Path, settings: EncodeSettings) -> None:
     if not is_artifact(before):
         return
     found = read_manifest(before, KIND)
-    now = identify(str(settings.retriever)).identity
+    now = input_of(str(settings.retriever)).identity
     for name, was, wanted in (
         ("retriever", found.inputs["retriever"].identity, now),
         ("dtype", found.settings.get("dtype"), settings.dtype),
@@ -152,13 +152,13 @@ def repair(
             return run.progress.note(f"{directory}: all {len(found.files)} files are whole")
         for name in sorted(bad):
             run.progress.note(f"{directory / name}: damaged; making its shard again")
-        delete(directory / PIECES)  # of an earlier making
-        claimed = [PIECES, *found.files]
-        state = {"pieces": found.counts["shards"]}
+        delete(directory / PARTS)  # of an earlier making
+        claimed = [PARTS, *found.files]
+        state = {"parts": found.counts["shards"]}
         record = ProgressRecord(KIND, found.settings, found.inputs, {}, state, claimed)
         Draft(directory, record, run).save()
         for number in range(found.counts["shards"]):
             names = [name for name in shard_names(number) if name in found.files]
             if not bad.intersection(names):
-                record_piece(directory, number, {name: found.files[name] for name in names})
+                record_part(directory, number, {name: found.files[name] for name in names})
         (directory / MANIFEST).unlink()

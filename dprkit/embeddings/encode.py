@@ -18,8 +18,8 @@ from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required
 from dprkit.store.drafts import Draft
-from dprkit.store.integrity import Check
-from dprkit.store.shared_work import Pieces, shared_draft
+from dprkit.store.integrity import Verifier
+from dprkit.store.shared_work import Parts, shared_draft
 from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def encode_corpus(
     files_of(settings)
     directory = Path(str(settings.output_dir))
     retriever, passages = str(settings.retriever), str(settings.passages)
-    Check(run.progress.note).artifact(retriever, "retriever")
+    Verifier(run.progress.note).artifact(retriever, "retriever")
     part = _part(shard)
     if dry_run:
         from dprkit.embeddings.estimate import estimate
@@ -181,7 +181,7 @@ class _Encoding:
         names = {number: shard_names(number) for number in range(self.total)}
         claims = (name for shard in names.values() for name in shard)
         progress = self.run.progress
-        with Pieces(work, self.total, claims) as pieces:
+        with Parts(work, self.total, claims) as parts:
             progress.start("encoding", sum(len(self._rows(n)) for n in wanted), "passages")
             size = self.settings.num_processes
             if self.settings.engine == "ray":
@@ -190,18 +190,18 @@ class _Encoding:
                 on_ray(self._alone(part), size, self.run)
                 size = 1  # there is nothing left to help with
             with helpers(self._alone(part), size, progress.warn):
-                for number, mine in pieces.shared_out(wanted):
+                for number, mine in parts.shared_out(wanted):
                     if mine:
                         self._make(work, number)
-                        pieces.done(number, names[number])
+                        parts.done(number, names[number])
                     else:
                         progress.advance(len(self._rows(number)))
             progress.finish()
-            whole = pieces.whole()
+            whole = parts.whole()
             counts = {"passages": len(self.corpus), "dim": 0, "shards": self.total}
             if whole:
                 counts["dim"] = dim_of(work.directory, min(whole))
-            manifest = pieces.finish(counts)
+            manifest = parts.finish(counts)
         made = self.total if manifest else len(whole)
         dim = manifest.counts["dim"] if manifest else counts["dim"]
         outputs = [str(work.directory)]

@@ -28,7 +28,7 @@ from dprkit.records import Ranking
 from dprkit.settings import EvaluateSettings, required
 from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
-from dprkit.store.integrity import Check
+from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest, is_artifact, read_manifest
 from dprkit.store.stage_files import StageFiles
 
@@ -63,7 +63,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
         return report
     directory = Path(settings.output_dir)
     if settings.index is not None:
-        check = Check(run.progress.note)
+        check = Verifier(run.progress.note)
         check_index(settings.index, check, settings.retriever, settings.passages)
     more = _looked(settings.index) if settings.index else {}
     with draft(directory, "results", settings, inputs, run, more) as work:

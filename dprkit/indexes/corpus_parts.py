@@ -11,7 +11,7 @@ from dprkit.errors import InputError, MismatchError
 from dprkit.indexes.corpus import NO_ROWS, REMOVED, Corpus
 from dprkit.indexes.lineage import input_path, places
 from dprkit.progress import Note, silent
-from dprkit.store.integrity import Check, is_whole
+from dprkit.store.integrity import Verifier, is_whole
 from dprkit.store.manifests import Input, Manifest, is_artifact, read_manifest
 
 
@@ -89,7 +89,7 @@ def open_corpus(
     index: Path | str,
     passages: Path | str | None = None,
     note: Note = silent,
-    check: Check | None = None,
+    check: Verifier | None = None,
 ) -> Corpus:
     """The passages that an index finds; `passages` says where its (first) corpus lies now.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from dprkit.errors import InputError, MismatchError
-from dprkit.store.integrity import Check, identify
+from dprkit.store.integrity import Verifier, input_of
 from dprkit.store.manifests import Input, Manifest, is_artifact, read_manifest
 
 CORPORA = ("passages", "added_passages")
@@ -21,8 +21,8 @@ CORPORA = ("passages", "added_passages")
 
 def places(artifact: Path | str, wanted: Input) -> Iterator[Path]:
     """Where an input of an artifact may lie: where it would if both were moved together, first."""
-    near = Path(os.path.normpath(Path(os.path.realpath(artifact)) / wanted.near))
-    if wanted.near and near.exists():
+    near = Path(os.path.normpath(Path(os.path.realpath(artifact)) / wanted.relative_path))
+    if wanted.relative_path and near.exists():
         yield near
     if Path(wanted.path) != near and Path(wanted.path).exists():
         yield Path(wanted.path)
@@ -33,13 +33,13 @@ def input_path(
     wanted: Input,
     path: Path | str | None = None,
     flag: str | None = None,
-    check: Check | None = None,
+    check: Verifier | None = None,
 ) -> Path:
     """The path of an input of an index or of embeddings, which must hold what it held then.
 
     `path`: where the user says that it lies. `flag`: where the user can say so.
     """
-    check = check or Check()
+    check = check or Verifier()
     there = [Path(path)] if path else list(places(artifact, wanted))
     what = flag.removeprefix("--") if flag else "corpus"
     way_out = f"say where it lies with {flag}" if flag else "put it back, or update the index again"
@@ -57,14 +57,14 @@ def input_path(
     )
 
 
-def _says(here: Path, wanted: Input, check: Check) -> str:
+def _says(here: Path, wanted: Input, check: Verifier) -> str:
     """The identity of what lies there, for an artifact the one that its manifest names."""
     kind = wanted.identity.partition(":")[0]
     if kind == "sha256" and here.is_file():
         return f"sha256:{check.sha256(here) or _corpus_hash(here)}"
     if is_artifact(here) or kind == "retriever":
         return read_manifest(here).identity
-    return identify(here, check).identity
+    return input_of(here, check).identity
 
 
 def _corpus_hash(path: Path) -> str:
@@ -80,7 +80,7 @@ def here_now(artifact: Path | str, inputs: dict[str, Input]) -> dict[str, Input]
     What is gone, or was made anew, keeps its old place: who needs it finds out. Raises
     DamagedError where a retriever says that it is the same and is not.
     """
-    check = Check()
+    check = Verifier()
     found = {}
     for name, wanted in inputs.items():
         same = (here for here in places(artifact, wanted) if _is(here, wanted, check))
@@ -89,7 +89,7 @@ def here_now(artifact: Path | str, inputs: dict[str, Input]) -> dict[str, Input]
     return found
 
 
-def _is(here: Path, wanted: Input, check: Check) -> bool:
+def _is(here: Path, wanted: Input, check: Verifier) -> bool:
     try:
         same = _says(here, wanted, check) == wanted.identity
     except InputError:
@@ -101,7 +101,7 @@ def _is(here: Path, wanted: Input, check: Check) -> bool:
 
 def check_index(
     index: Path | str,
-    check: Check,
+    check: Verifier,
     retriever: Path | str | None = None,
     passages: Path | str | None = None,
 ) -> None:

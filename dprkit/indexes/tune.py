@@ -301,7 +301,7 @@ def draw(points: list[Point], target: float) -> bytes:
     left.grid(alpha=0.3)
     right.barh(names, [_shown(points, name, target).bytes / 1e6 for name in names])
     right.set(xlabel="size on disk (MB)")
-    return svg.svg(figure)
+    return svg.render(figure)
 
 
 def _few_labels(axis: Any, values: list[float]) -> None:

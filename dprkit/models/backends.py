@@ -15,7 +15,7 @@ from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.models.onnx_graphs import find_graph, keep_graph
 from dprkit.models.tokens import Ids, load_tokens
 from dprkit.progress import Run
-from dprkit.store.integrity import Check
+from dprkit.store.integrity import Verifier
 
 Backend = Literal["torch", "onnx"]
 
@@ -55,7 +55,7 @@ def check_backend(backend: Backend, int8: bool, precision: str) -> None:
         need_extra("onnx", "onnxruntime")
 
 
-def load_question_encoder(retriever: Path | str, check: Check | None = None) -> Encoders:
+def load_question_encoder(retriever: Path | str, check: Verifier | None = None) -> Encoders:
     """The encoders of a retriever by whatever is ready soonest for a question.
 
     That is the ONNX graph of its question encoder, if it is there: neither torch nor transformers

@@ -31,7 +31,7 @@ from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.progress import Run
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import CACHE_ADVICE, cache_folder
-from dprkit.store.integrity import Check
+from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Input, is_artifact, read_manifest
 
 FOLDER = ".backends"
@@ -82,16 +82,16 @@ def _wanted(retriever: Path | str, side: Side, int8: bool) -> _Wanted:
 
 
 def find_graph(
-    retriever: Path | str, side: Side, int8: bool = False, check: Check | None = None
+    retriever: Path | str, side: Side, int8: bool = False, check: Verifier | None = None
 ) -> Graph | None:
     """The graph of an encoder, if it is there and was made from this retriever as it is."""
     return _found(_wanted(retriever, side, int8), check) if is_artifact(retriever) else None
 
 
-def _found(wanted: _Wanted, check: Check | None = None) -> Graph | None:
+def _found(wanted: _Wanted, check: Verifier | None = None) -> Graph | None:
     for place in wanted.places:
         with suppress(InputError):
-            manifest = (check or Check()).artifact(place, KIND)
+            manifest = (check or Verifier()).artifact(place, KIND)
             same = manifest.inputs["retriever"].identity == wanted.identity
             if same and manifest.settings["form"] == FORM:
                 counts = manifest.counts
@@ -129,7 +129,7 @@ def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run =
 
 def _make(wanted: _Wanted, place: Path, run: Run) -> None:
     need_extra("onnx", "onnxruntime", "onnx", "onnxscript")
-    Check(run.progress.note).artifact(wanted.retriever)
+    Verifier(run.progress.note).artifact(wanted.retriever)
     settings = {"sides": wanted.sides, "int8": wanted.int8, "form": FORM}
     inputs = {"retriever": Input(os.path.realpath(wanted.retriever), wanted.identity)}
     # Begun anew: what lies there was found not to be what is wanted.

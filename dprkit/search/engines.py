@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.corpus import Corpus
 from dprkit.records import Hit, Question, Ranking
-from dprkit.store.integrity import Check
+from dprkit.store.integrity import Verifier
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +41,10 @@ class Engine(Protocol):
 class Dense:
     """An index of vectors with the retriever that makes a question one."""
 
-    def __init__(self, index: DenseIndex, retriever: Path, check: Check | None = None) -> None:
+    def __init__(self, index: DenseIndex, retriever: Path, check: Verifier | None = None) -> None:
         """`check`: reads what a search may read to see that the ONNX twin was not changed."""
         self.index, self.count = index, index.count
-        self.retriever_path, self.check = retriever, check or Check()
+        self.retriever_path, self.check = retriever, check or Verifier()
 
     @cached_property
     def retriever(self) -> Encoders:

@@ -11,7 +11,7 @@ from dprkit.indexes.lineage import check_index, input_path
 from dprkit.indexes.open_dense import open_dense
 from dprkit.progress import Note, silent
 from dprkit.search.engines import Dense, Engine, Hybrid, Searcher
-from dprkit.store.integrity import SEARCH_LIMIT, Check
+from dprkit.store.integrity import SEARCH_LIMIT, Verifier
 from dprkit.store.manifests import read_manifest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def open_index(
     made from, and DamagedError where it was changed. To see that nothing was, it reads at most
     SEARCH_LIMIT bytes; of what is larger and was never read, it compares the sizes and says so.
     """
-    check = Check(note, SEARCH_LIMIT)
+    check = Verifier(note, SEARCH_LIMIT)
     for one in (index, hybrid):
         if one is not None:
             check_index(one, check, retriever, passages)
@@ -67,7 +67,7 @@ def _engine(
     retriever: Path | str | None,
     nprobe: int | None,
     ef_search: int | None,
-    check: Check,
+    check: Verifier,
 ) -> Engine:
     manifest = read_manifest(index, "index")
     if manifest.counts["type"] == "bm25":

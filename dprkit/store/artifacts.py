@@ -32,12 +32,12 @@ from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
 from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import leases
-from dprkit.store.atomic_files import TEMPORARY, appearing, lock, prune
+from dprkit.store.atomic_files import TEMPORARY, atomic_write, lock, prune
 from dprkit.store.drafts import Draft, free_name, move, remove, tidy
-from dprkit.store.integrity import Check, identify, strangers
+from dprkit.store.integrity import Verifier, input_of, unlisted_files
 from dprkit.store.manifests import (
     MANIFEST,
-    PIECES,
+    PARTS,
     PREVIOUS,
     PROGRESS,
     Input,
@@ -73,7 +73,7 @@ def draft(
     Raises LockedError (exit 75) while another process makes the same artifact.
     """
     directory = Path(directory)
-    work = look(directory, kind, settings, inputs, run, more, unused)
+    work = preview(directory, kind, settings, inputs, run, more, unused)
     if work.done:
         tidy_up_to_date(work)
         yield work
@@ -90,7 +90,7 @@ def draft(
             raise
 
 
-def look(
+def preview(
     directory: Path,
     kind: str,
     settings: msgspec.Struct | Mapping[str, Any],
@@ -135,13 +135,13 @@ def _wish(
     more: Mapping[str, Any] | None,
     unused: Collection[str],
 ) -> Draft:
-    check, here = Check(run.progress.note), os.path.realpath(directory)
+    check, here = Verifier(run.progress.note), os.path.realpath(directory)
     now = {
-        name: given if isinstance(given, Input) else identify(given, check)
+        name: given if isinstance(given, Input) else input_of(given, check)
         for name, given in inputs.items()
     }
     now = {
-        name: msgspec.structs.replace(known, near=os.path.relpath(known.path, here))
+        name: msgspec.structs.replace(known, relative_path=os.path.relpath(known.path, here))
         for name, known in now.items()
     }
     fields: Mapping[str, Setting] = {}
@@ -186,12 +186,12 @@ def _why_anew(work: Draft, before: Manifest) -> str:
     for name in before.files:
         if not (work.directory / name).is_file():
             return f"{name} is gone"
-    for path, _ in Check(work.run.progress.note).flaws(work.directory, before):
+    for path, _ in Verifier(work.run.progress.note).damaged_files(work.directory, before):
         raise MismatchError(
             f"{path}: was changed since it was made; move it away to keep it, "
             f"or make it again with {MADE_AGAIN.get(before.kind, '--restart')}"
         )
-    if strange := strangers(work.directory, before):
+    if strange := unlisted_files(work.directory, before):
         raise MismatchError(
             f"{strange[0]}: is not a file of this {before.kind}; move it away, or make the "
             f"{before.kind} again with --restart, which moves it aside"
@@ -243,10 +243,10 @@ def _side(known: Input | None) -> str:
 def begin(work: Draft) -> None:
     """Decide, holding the lock, between resuming and starting anew.
 
-    Where others are making pieces of this artifact, they can only be joined.
+    Where others are making parts of this artifact, they can only be joined.
     """
     directory, run = work.directory, work.run
-    alone = not leases.any_alive(directory / PIECES)
+    alone = not leases.any_alive(directory / PARTS)
     if alone:  # these are of a killed run
         remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])
     elif run.restart:
@@ -279,7 +279,7 @@ def begin(work: Draft) -> None:
         _refuse_itself(work, before)
         run.progress.note(f"{directory}: made anew: {why}")
         tidy(directory, before.files)
-        if strangers(directory, before):
+        if unlisted_files(directory, before):
             work.record.aside = free_name(directory)
     if work.record.aside:
         _copy_aside(work)
@@ -297,7 +297,7 @@ def _copy_aside(work: Draft) -> None:
     work.tell_aside()
     for name in (MANIFEST, PROGRESS):
         if (directory / name).is_file():
-            with appearing(aside / name) as file:
+            with atomic_write(aside / name) as file:
                 file.write((directory / name).read_bytes())
 
 

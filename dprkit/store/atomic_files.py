@@ -66,7 +66,7 @@ def write_file(path: Path | str) -> Iterator[BinaryIO]:
         straight = path.exists() and not path.is_file()
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         _sweep(target)
-        opened = path.open("wb") if straight else appearing(target)
+        opened = path.open("wb") if straight else atomic_write(target)
         with opened as file, _compressing(file, path.suffix) as outer:
             yield cast(BinaryIO, outer)
 
@@ -95,7 +95,7 @@ def _compressing(file: IO[bytes], suffix: str) -> Iterator[Any]:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Write beside `path`, fsync, rename; leave nothing behind on an error."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def umask_mode(mode: int) -> int:
     return mode & ~mask
 
 
-def open_up(made: Path) -> None:
+def apply_umask(made: Path) -> None:
     """Give a file or a folder and all in it the modes that the umask leaves.
 
     tempfile makes private folders, and safetensors private files.

@@ -20,9 +20,9 @@ from dprkit.settings.fields import Setting
 from dprkit.store.atomic_files import (
     TEMPORARY,
     Hashing,
-    appearing,
+    apply_umask,
+    atomic_write,
     delete,
-    open_up,
     prune,
     sync_file,
     sync_folder,
@@ -38,7 +38,7 @@ from dprkit.store.manifests import (
     Manifest,
     ProgressRecord,
     identity_of,
-    sealed,
+    with_checksum,
     write_manifest,
 )
 
@@ -108,7 +108,7 @@ class Draft:
         `content=False`: it tells about the making and is no part of the identity.
         """
         self.claim(name)
-        with appearing(self.directory / name) as file:
+        with atomic_write(self.directory / name) as file:
             hashing = Hashing(file)
             yield cast(BinaryIO, hashing)
         self.record.files[name] = FileRecord(hashing.count, hashing.digest.hexdigest(), content)
@@ -127,7 +127,7 @@ class Draft:
                 records = {
                     f"{name}/{path.relative_to(work)}": record_file(path, content) for path in files
                 }
-                open_up(work)
+                apply_umask(work)
                 for path in files:
                     sync_file(path)
                 target = self.directory / name
@@ -148,7 +148,7 @@ class Draft:
         self.claim(name)
         with writing(made):
             sync_file(made)
-            open_up(made)
+            apply_umask(made)
             record = record_file(made)
             made.replace(self.directory / name)
             sync_folder(self.directory)
@@ -178,8 +178,8 @@ class Draft:
 
     def save(self) -> None:
         """Write progress.json: everything up to here will be found by a later run."""
-        with appearing(self.directory / PROGRESS) as file:
-            file.write(msgspec.json.encode(sealed(self.record)))
+        with atomic_write(self.directory / PROGRESS) as file:
+            file.write(msgspec.json.encode(with_checksum(self.record)))
 
     def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
         """Write manifest.json: the artifact is whole.
@@ -189,7 +189,7 @@ class Draft:
         record = self.record
         if drop:
             record.files = {n: f for n, f in record.files.items() if not n.startswith(drop)}
-        manifest = sealed(
+        manifest = with_checksum(
             Manifest(
                 kind=record.kind,
                 schema=SCHEMA,

@@ -32,7 +32,7 @@ MAY_CHANGE = ("README.md", "milvus.db/")
 """A card that people edit, and the files of an engine, which writes to them when it searches."""
 
 
-class Check:
+class Verifier:
     """Compares artifacts with their manifests, each once.
 
     It reads at most `limit` bytes of large files whose hashes are not remembered. Of those beyond,
@@ -58,20 +58,20 @@ class Check:
         here = os.path.realpath(directory)
         manifest = self.manifest(directory, kind)
         if here not in self._whole:
-            for path, problem in self.flaws(Path(directory), manifest):
+            for path, problem in self.damaged_files(Path(directory), manifest):
                 again = MADE_AGAIN.get(manifest.kind, "--restart")
                 raise DamagedError(
                     f"{path}: damaged ({problem}); put the file back, "
                     f"or make the {manifest.kind} again with {again}"
                 )
-            if strange := strangers(Path(directory), manifest):
+            if strange := unlisted_files(Path(directory), manifest):
                 raise DamagedError(
                     f"{strange[0]}: is not a file of this {manifest.kind}; move it away"
                 )
             self._whole.add(here)
         return manifest
 
-    def flaws(self, directory: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:
+    def damaged_files(self, directory: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:
         """The files that make the identity of an artifact and are not what its manifest says."""
         files = {name: one for name, one in manifest.files.items() if one.content}
         for name, record in files.items():
@@ -86,7 +86,7 @@ class Check:
         for name in sorted(files, key=lambda name: files[name].bytes):
             if name in unknown and not self._affords(files[name].bytes):
                 self.unproven[directory] = self.unproven.get(directory, 0) + files[name].bytes
-            elif problem := flaw(directory / name, files[name]):
+            elif problem := problem_with(directory / name, files[name]):
                 yield directory / name, problem
 
     def _affords(self, size: int) -> bool:
@@ -128,7 +128,7 @@ def flaw_of_size(path: Path, record: FileRecord) -> str:
     return ""
 
 
-def flaw(path: Path, record: FileRecord, again: bool = False) -> str:
+def problem_with(path: Path, record: FileRecord, again: bool = False) -> str:
     """`""` where a file is what its record says, else what is wrong with it.
 
     `again`: read it even if its hash is remembered.
@@ -142,7 +142,7 @@ def flaw(path: Path, record: FileRecord, again: bool = False) -> str:
     return ""
 
 
-def strangers(directory: Path, manifest: Manifest) -> list[Path]:
+def unlisted_files(directory: Path, manifest: Manifest) -> list[Path]:
     """Files in the folders of an artifact (not beside them) that its manifest does not name.
 
     A library that loads a folder may read such a file: `adapter_config.json` beside weights, say.
@@ -171,25 +171,25 @@ def is_whole(directory: Path, manifest: Manifest, name: str, again: bool = False
 
     `again`: read it even if its hash is remembered.
     """
-    return not flaw(directory / name, manifest.files[name], again)
+    return not problem_with(directory / name, manifest.files[name], again)
 
 
-def damage(directory: Path, manifest: Manifest) -> list[str]:
+def problems_of(directory: Path, manifest: Manifest) -> list[str]:
     """What is wrong with an artifact, a sentence a file. Every file is read again."""
     found = [
         f"{directory / name}: {problem}"
         for name, record in manifest.files.items()
         if not name.startswith(MAY_CHANGE)
-        and (problem := flaw(directory / name, record, again=True))
+        and (problem := problem_with(directory / name, record, again=True))
     ]
-    strange = strangers(directory, manifest)
+    strange = unlisted_files(directory, manifest)
     return found + [f"{path}: is not a file of this {manifest.kind}" for path in strange]
 
 
 # --- what an input is -----------------------------------------------------------------------------
 
 
-def identify(path: Path | str, check: Check | None = None) -> Input:
+def input_of(path: Path | str, check: Verifier | None = None) -> Input:
     """What `path` holds: an artifact, a file, or a folder such as a Hugging Face model.
 
     Raises InputError for what cannot be read and DamagedError for an artifact that was changed.
@@ -201,7 +201,7 @@ def identify(path: Path | str, check: Check | None = None) -> Input:
             raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
         path.stat()
         if is_artifact(path):
-            return Input(here, (check or Check()).artifact(path).identity)
+            return Input(here, (check or Verifier()).artifact(path).identity)
         if path.is_dir():
             return Input(here, _folder_identity(path))
         return Input(here, f"sha256:{checksums.sha256(path)}")

@@ -17,12 +17,12 @@ import msgspec
 
 from dprkit import __version__
 from dprkit.errors import DamagedError, InputError, reading
-from dprkit.store.atomic_files import appearing
+from dprkit.store.atomic_files import atomic_write
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
-PIECES = ".pieces"
+PARTS = ".parts"
 """The folder in an unfinished artifact where processes that share its making find each other."""
 PREVIOUS = ".previous"
 """The folder in an artifact that holds the finished one before it, while it is made anew."""
@@ -42,8 +42,8 @@ class Input(msgspec.Struct, frozen=True):
     path: str
     """Where it lay, absolute."""
     identity: str
-    near: str = ""
-    """The way to it from the folder of what was made: it holds when a workspace is moved."""
+    relative_path: str = msgspec.field(default="", name="near")
+    """The path from the folder of what was made: it holds when a whole workspace is moved."""
 
 
 class Entries(dict[str, Any]):
@@ -70,7 +70,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, FileRecord]
     identity: str
     checksum: str = ""
-    """Of all the above (see `sealed`). Absent in manifests of early versions."""
+    """Of all the above (see `with_checksum`). Absent in manifests of early versions."""
 
 
 class ProgressRecord(msgspec.Struct):
@@ -96,7 +96,7 @@ class ProgressRecord(msgspec.Struct):
 Record = TypeVar("Record", Manifest, ProgressRecord)
 
 
-def sealed(record: Record) -> Record:
+def with_checksum(record: Record) -> Record:
     """The record with its checksum, which tells a record that was changed by hand or by a disk."""
     bare = msgspec.structs.replace(record, checksum="")
     digest = hashlib.sha256(msgspec.json.encode(bare)).hexdigest()
@@ -150,8 +150,10 @@ def read_progress(directory: Path | str) -> ProgressRecord | None:
 
 def write_manifest(directory: Path | str, manifest: Manifest) -> None:
     """Put `manifest` in the place of the one that is there."""
-    with appearing(Path(directory) / MANIFEST) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(sealed(manifest)), indent=2) + b"\n")
+    with atomic_write(Path(directory) / MANIFEST) as file:
+        file.write(
+            msgspec.json.format(msgspec.json.encode(with_checksum(manifest)), indent=2) + b"\n"
+        )
 
 
 def is_artifact(directory: Path | str) -> bool:
@@ -172,7 +174,7 @@ def _decoded(path: Path, form: type[Record]) -> Record:
         if version.schema != SCHEMA:
             raise _another_schema(path, version)
         record: Record = msgspec.json.decode(raw, type=form)
-        if record.checksum and record != sealed(record):
+        if record.checksum and record != with_checksum(record):
             raise _damaged(path, "it was changed since it was written")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error) if raw.strip() else "it is empty") from None

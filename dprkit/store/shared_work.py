@@ -1,9 +1,9 @@
-"""The pieces of an artifact that several processes and hosts make at once.
+"""The parts of an artifact that several processes and hosts make at once.
 
-    .pieces/00012.held    somebody is making piece 12 (dprkit.store.leases)
-    .pieces/00012.json    piece 12 is whole: the records of its files
+    .parts/00012.held    somebody is making part 12 (dprkit.store.leases)
+    .parts/00012.json    part 12 is whole: the records of its files
 
-Both lie in the artifact's folder until all pieces are whole. A piece may be made twice, where its
+Both lie in the artifact's folder until all parts are whole. A part may be made twice, where its
 first holder was taken for dead; on processors that differ the last bits of the two may too.
 """
 
@@ -21,12 +21,12 @@ import msgspec
 from dprkit.errors import DamagedError, LockedError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.store import leases
-from dprkit.store.artifacts import begin, look, tidy_up_to_date, undo
-from dprkit.store.atomic_files import appearing, lock
+from dprkit.store.artifacts import begin, preview, tidy_up_to_date, undo
+from dprkit.store.atomic_files import atomic_write, lock
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import record_file
 from dprkit.store.manifests import (
-    PIECES,
+    PARTS,
     FileRecord,
     Input,
     Manifest,
@@ -49,8 +49,8 @@ def shared_draft(
     inputs: Mapping[str, str | Input],
     run: Run,
 ) -> Iterator[Draft]:
-    """As `artifacts.draft`, for what several processes make. It begins with the first Pieces."""
-    work = look(directory, kind, settings, inputs, run)
+    """As `artifacts.draft`, for what several processes make. It begins with the first Parts."""
+    work = preview(directory, kind, settings, inputs, run)
     if work.done:
         tidy_up_to_date(work)
         yield work
@@ -63,30 +63,30 @@ def shared_draft(
             lock(directory, SHARED_PATIENCE),
         ):
             left = read_progress(directory)
-            if left and not left.state and not leases.any_alive(directory / PIECES):
+            if left and not left.state and not leases.any_alive(directory / PARTS):
                 undo(directory, left)
         raise
 
 
-class Pieces:
-    """Pieces 0 to `total` - 1 of a shared draft, of which this process makes its part.
+class Parts:
+    """Parts 0 to `total` - 1 of a shared draft, of which this process makes its part.
 
     A context manager: while it is open, nobody else restarts what it works on.
     """
 
     def __init__(self, work: Draft, total: int, claims: Iterable[str]) -> None:
-        """`claims`: every file that the pieces will be made of."""
+        """`claims`: every file that the parts will be made of."""
         self.work, self.total = work, total
-        self.folder = work.directory / PIECES
+        self.folder = work.directory / PARTS
         self.presence: leases.Lease | None = None
         with self._locked():
             begin(work)
             if not work.done:
-                work.claim(PIECES, *claims)
+                work.claim(PARTS, *claims)
                 self.folder.mkdir(exist_ok=True)
                 self.presence = leases.take(self.folder, f"process-{uuid4().hex}")
 
-    def __enter__(self) -> Pieces:
+    def __enter__(self) -> Parts:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,14 +100,14 @@ class Pieces:
         return is_artifact(self.work.directory)
 
     def whole(self) -> set[int]:
-        """The pieces that are whole."""
+        """The parts that are whole."""
         return {int(path.stem) for path in self.folder.glob("*.json")}
 
     def shared_out(self, wanted: Iterable[int]) -> Iterator[tuple[int, bool]]:
-        """Each of the `wanted` pieces once it is whole or to be made here: (number, make it).
+        """Each of the `wanted` parts once it is whole or to be made here: (number, make it).
 
-        A piece that is to be made is held until the next one is asked for, and must have been
-        `done` by then. Waits for pieces that others hold: should they die, they are made here.
+        A part that is to be made is held until the next one is asked for, and must have been
+        `done` by then. Waits for parts that others hold: should they die, they are made here.
         """
         left = sorted(set(wanted))
         while left:
@@ -124,7 +124,7 @@ class Pieces:
                         lease.give_back()
 
     def _next(self, left: list[int]) -> tuple[int | None, leases.Lease | None]:
-        """A piece of `left` that is whole, or that was taken just now; None: all are held."""
+        """A part of `left` that is whole, or that was taken just now; None: all are held."""
         with self._locked():
             if self.finished:
                 return left[0], None
@@ -139,7 +139,7 @@ class Pieces:
         return None, None
 
     def done(self, number: int, names: Iterable[str]) -> None:
-        """Piece `number` is whole: `names` are the files that the draft wrote for it."""
+        """Part `number` is whole: `names` are the files that the draft wrote for it."""
         records = {name: self.work.record.files[name] for name in names}
         with self._locked():
             if self.finished:
@@ -149,12 +149,12 @@ class Pieces:
                 here = self.work.directory
                 records = {n: record_file(here / n, r.content) for n, r in records.items()}
             if not self.work.state:
-                self.work.state["pieces"] = self.total
+                self.work.state["parts"] = self.total
                 self.work.save()
-            record_piece(self.work.directory, number, records)
+            record_part(self.work.directory, number, records)
 
     def finish(self, counts: Mapping[str, Any]) -> Manifest | None:
-        """The manifest of the artifact, if all pieces are whole; None: others are left to do."""
+        """The manifest of the artifact, if all parts are whole; None: others are left to do."""
         with self._locked():
             if self.finished:
                 return read_manifest(self.work.directory)
@@ -179,9 +179,9 @@ class Pieces:
             yield
 
 
-def record_piece(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
-    """Note that piece `number` of the artifact in `directory` is whole."""
-    with appearing(directory / PIECES / f"{_name(number)}.json") as file:
+def record_part(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
+    """Note that part `number` of the artifact in `directory` is whole."""
+    with atomic_write(directory / PARTS / f"{_name(number)}.json") as file:
         file.write(msgspec.json.encode(records))
 
 

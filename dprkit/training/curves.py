@@ -46,7 +46,7 @@ def draw_curves(metrics: Path) -> bytes:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[1]:
             axis.legend()
-    return svg.svg(figure)
+    return svg.render(figure)
 
 
 def _smooth(values: list[float]) -> list[float]:

@@ -16,7 +16,7 @@ from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.store.artifacts import draft, look
+from dprkit.store.artifacts import draft, preview
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
@@ -77,7 +77,7 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     settings = with_defaults(settings)
     inputs, more = inputs_of(settings), more_to_record(settings)
     if settings.num_processes > 1 and not joined():
-        there = look(directory, "retriever", settings, inputs, run, more).done
+        there = preview(directory, "retriever", settings, inputs, run, more).done
         if there:
             return _report(directory, there)
         return launch(train, settings, run, settings.num_processes)

@@ -281,7 +281,7 @@ LONG = {
     ),
     "encode-corpus": (
         ["encode-corpus", "--shard-size", "20"],
-        lambda out: len(list(Path(out, ".pieces").glob("*.json"))),
+        lambda out: len(list(Path(out, ".parts").glob("*.json"))),
     ),
 }
 

@@ -200,12 +200,12 @@ def test_what_keeps_no_path_works_in_a_folder_whose_name_is_not_utf8(tmp_path, m
 
 
 def test_a_model_folder_may_hold_a_name_that_is_not_utf8(work):
-    from dprkit.store.integrity import identify
+    from dprkit.store.integrity import input_of
 
     folder = Path("runs/dprkit/model/question_encoder")
-    before = identify(folder).identity
+    before = input_of(folder).identity
     (folder / LATIN).write_bytes(b"x")
-    assert identify(folder).identity != before
+    assert input_of(folder).identity != before
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dprkit.errors import GateError, MissingExtra
 from dprkit.models import onnx_export as export
 from dprkit.models import onnx_graphs
 from dprkit.models.onnx_graphs import GRAPH, find_graph, keep_graph
-from dprkit.store.integrity import identify
+from dprkit.store.integrity import input_of
 from dprkit.store.manifests import read_manifest
 from tests.conftest import remade
 from tests.interop.foreign import convert, save_bert
@@ -34,9 +34,9 @@ def exports(monkeypatch, made_once):
 
 
 def test_graphs_are_no_part_of_what_a_retriever_is(retriever):
-    before = identify(retriever).identity
+    before = input_of(retriever).identity
     shutil.rmtree(retriever / ".backends")
-    assert identify(retriever).identity == before == read_manifest(retriever).identity
+    assert input_of(retriever).identity == before == read_manifest(retriever).identity
 
 
 def test_one_encoder_for_both_sides_has_one_graph(retriever):

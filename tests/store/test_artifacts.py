@@ -21,7 +21,7 @@ from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, 
 from dprkit.progress import Progress, Run
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import LOCK, lock
-from dprkit.store.integrity import identify
+from dprkit.store.integrity import input_of
 from dprkit.store.manifests import (
     MANIFEST,
     PREVIOUS,
@@ -148,7 +148,7 @@ def test_a_copy_elsewhere_is_as_good(out, source, tmp_path):
     shutil.move(out, tmp_path / "moved ü")
     for name in ("copy", "moved ü"):
         assert read_manifest(tmp_path / name, "copies") == made
-        assert identify(tmp_path / name).identity == made.identity
+        assert input_of(tmp_path / name).identity == made.identity
         assert make(tmp_path / name, source) == made
 
 
@@ -159,10 +159,10 @@ def test_the_identity_of_a_folder_is_over_its_files_and_not_its_history(tmp_path
         (tmp_path / name / "sub" / "weights").write_bytes(b"\0" * 10)
     (tmp_path / "two" / ".git").mkdir()
     (tmp_path / "two" / ".git" / "HEAD").write_text("ref")
-    one = identify(tmp_path / "one").identity
-    assert identify(tmp_path / "two").identity == one
+    one = input_of(tmp_path / "one").identity
+    assert input_of(tmp_path / "two").identity == one
     (tmp_path / "two" / "sub" / "weights").write_bytes(b"\1" * 10)
-    assert identify(tmp_path / "two").identity != one
+    assert input_of(tmp_path / "two").identity != one
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_input_that_cannot_be_read_is_told(tmp_path, name, problem):
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=problem):
-        identify(tmp_path / name)
+        input_of(tmp_path / name)
 
 
 def test_stdin_is_no_input_of_an_artifact(out):

@@ -7,8 +7,8 @@ from dprkit.errors import LockedError, MismatchError
 from dprkit.progress import Run
 from dprkit.store import shared_work as pieces_module
 from dprkit.store.integrity import is_whole
-from dprkit.store.manifests import PIECES, read_manifest
-from dprkit.store.shared_work import Pieces, shared_draft
+from dprkit.store.manifests import PARTS, read_manifest
+from dprkit.store.shared_work import Parts, shared_draft
 
 NAMES = [f"{n}.txt" for n in range(6)]
 
@@ -26,15 +26,15 @@ def work_through(directory, made, wanted=range(6), stop_after=99):
     with making(directory) as work:
         if work.done:
             return work.done
-        with Pieces(work, 6, NAMES) as pieces:
-            for number, mine in pieces.shared_out(wanted):
+        with Parts(work, 6, NAMES) as parts:
+            for number, mine in parts.shared_out(wanted):
                 if mine:
                     if len(made) >= stop_after:
                         raise KeyboardInterrupt
                     make(work, number)
-                    pieces.done(number, [NAMES[number]])
+                    parts.done(number, [NAMES[number]])
                     made.append(number)
-            return pieces.finish({"of": 6})
+            return parts.finish({"of": 6})
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +81,8 @@ def test_a_piece_made_twice_is_recorded_as_it_lies_there(tmp_path, last):
     with (
         making(tmp_path / "a") as first,
         making(tmp_path / "a") as second,
-        Pieces(first, 1, NAMES) as ours,
-        Pieces(second, 1, NAMES) as theirs,
+        Parts(first, 1, NAMES) as ours,
+        Parts(second, 1, NAMES) as theirs,
     ):
         if last == "second":
             write(first, "first")
@@ -105,17 +105,17 @@ def test_parts_make_their_pieces_and_the_last_one_the_artifact(tmp_path):
 
 
 def test_nobody_restarts_what_others_are_making(tmp_path):
-    with making(tmp_path / "a") as work, Pieces(work, 6, NAMES):
+    with making(tmp_path / "a") as work, Parts(work, 6, NAMES):
         with (
             pytest.raises(LockedError),
             making(tmp_path / "a", run=Run(restart=True)) as other,
-            Pieces(other, 6, NAMES),
+            Parts(other, 6, NAMES),
         ):
             pass
         with (
             pytest.raises(MismatchError, match="of was 6 and is 7"),
             making(tmp_path / "a", {"of": 7}) as other,
-            Pieces(other, 6, NAMES),
+            Parts(other, 6, NAMES),
         ):
             pass
 
@@ -125,7 +125,7 @@ def test_a_failure_before_the_first_piece_leaves_what_was_there(tmp_path):
     with (
         pytest.raises(ZeroDivisionError),
         making(tmp_path / "a", {"of": 7}) as work,
-        Pieces(work, 7, [*NAMES, "6.txt"]),
+        Parts(work, 7, [*NAMES, "6.txt"]),
     ):
         raise ZeroDivisionError
     assert read_manifest(tmp_path / "a") == before
@@ -136,20 +136,20 @@ def test_other_settings_are_refused_once_a_piece_is_whole(tmp_path):
     with (
         pytest.raises(MismatchError, match="of was 6 and is 7"),
         making(tmp_path / "a", {"of": 7}) as work,
-        Pieces(work, 6, NAMES),
+        Parts(work, 6, NAMES),
     ):
         pass
-    assert (tmp_path / "a" / PIECES / "00000.json").exists()
+    assert (tmp_path / "a" / PARTS / "00000.json").exists()
 
 
 def test_who_wakes_after_all_was_begun_anew_goes_no_further(tmp_path):
-    with making(tmp_path / "a") as work, Pieces(work, 6, NAMES) as pieces:
-        shared_out = pieces.shared_out(range(6))
+    with making(tmp_path / "a") as work, Parts(work, 6, NAMES) as parts:
+        shared_out = parts.shared_out(range(6))
         number, _ = next(shared_out)
-        for held in (tmp_path / "a" / PIECES).glob("*.held"):
+        for held in (tmp_path / "a" / PARTS).glob("*.held"):
             os.utime(held, (1, 1))  # the sleeper gave no sign for long
-        with making(tmp_path / "a", run=Run(restart=True)) as other, Pieces(other, 6, NAMES):
+        with making(tmp_path / "a", run=Run(restart=True)) as other, Parts(other, 6, NAMES):
             make(work, number)
             with pytest.raises(LockedError, match="begun anew by another process"):
-                pieces.done(number, [NAMES[number]])
+                parts.done(number, [NAMES[number]])
         shared_out.close()
