@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from dprkit.errors import FormatError, SettingsError, nearest, reading
+from dprkit.errors import FormatError, SettingsError, nearest
 from dprkit.settings import STAGES, Setting, bundled, convert, fields_of
+from dprkit.yaml_file import read_yaml
 
 RUNS = Path("runs")
 RECIPE = "dprkit.yaml"
@@ -181,95 +182,61 @@ def _find_recipe(name: str | None) -> Path:
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    import yaml
-
-    with reading(path):
-        text = path.read_bytes()
-    try:
-        tree = yaml.compose(text.decode())
-        recipe = yaml.safe_load(text)
-    except UnicodeDecodeError:
-        raise FormatError(path, 1, "not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FormatError(path, line, f"not YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise FormatError(path, 1, f"not YAML: {error}") from None
-    if recipe is None:
+    """A recipe's name, description and stages -> settings; a key that is unknown is refused."""
+    document = read_yaml(path, _underscored)
+    if document.value is None:
         return {}
-    if not isinstance(recipe, dict):
-        raise FormatError(path, 1, "a recipe is a mapping of stages to their settings")
-    _check_keys(path, tree, recipe)
-    return {_known(key): _renamed(value) for key, value in recipe.items()}
-
-
-def _known(key: str) -> str:
-    return key.replace("_", "-") if key.replace("_", "-") in STAGES else key
-
-
-def _renamed(value: Any) -> Any:
-    """Settings may be written with hyphens, as the flags are."""
-    return (
-        {k.replace("-", "_"): v for k, v in value.items()}
-        if isinstance(value, dict)
-        else value or {}
-    )
-
-
-def _check_keys(path: Path, tree: Any, recipe: dict[str, Any]) -> None:
-    """Refuse a key that no stage knows, with its line and the nearest known one."""
-    _refuse_twice(path, tree)
-    for key_node, value_node in tree.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
+    if not isinstance(document.value, dict):
+        raise document.fault("a recipe is a mapping of stages to their settings")
+    recipe: dict[str, Any] = {}
+    for key, value in document.value.items():
+        stage = key.replace("_", "-")
         if key in ("name", "description"):
+            recipe[key] = value
             continue
-        if _known(key) not in STAGES:
-            raise FormatError(path, line, f"no stage is called {key!r}{nearest(key, STAGES)}")
-        if not isinstance(recipe[key], dict | None):
-            raise FormatError(path, line, f"{key} holds the settings of a stage, as name: value")
-        if recipe[key]:
-            _refuse_twice(path, value_node)
-        for name_node, _ in value_node.value if recipe[key] else ():
-            _check_name(_known(key), str(name_node.value), path, name_node.start_mark.line + 1)
+        if stage not in STAGES:
+            raise document.fault(f"no stage is called {key!r}{nearest(key, STAGES)}", key)
+        if not isinstance(value, dict | None):
+            raise document.fault(f"{key} holds the settings of a stage, as name: value", key)
+        recipe[stage] = {}
+        for name, setting in (value or {}).items():
+            if problem := _unknown(stage, name):
+                raise document.fault(problem, key, name)
+            recipe[stage][_underscored(name)] = setting
+    return recipe
 
 
-def _refuse_twice(path: Path, mapping: Any) -> None:
-    """YAML would let the last of two equal keys win in silence."""
-    seen: set[str] = set()
-    for node, _ in mapping.value:
-        name = str(node.value).replace("-", "_")
-        if name in seen:
-            raise FormatError(path, node.start_mark.line + 1, f"{node.value!r} is there twice")
-        seen.add(name)
+def _underscored(name: str) -> str:
+    """Settings may be written with hyphens, as the flags are."""
+    return name.replace("-", "_")
 
 
-def _check_name(stage: str, name: str, path: Path, line: int) -> None:
-    known = fields_of(STAGES[stage])
-    if name.replace("-", "_") not in known:
-        raise FormatError(path, line, f"{stage} has no setting {name!r}{nearest(name, known)}")
+def _unknown(stage: str, name: str) -> str:
+    """What to say of a setting that `stage` does not have; `""` where it has it."""
+    fields = fields_of(STAGES[stage])
+    if _underscored(name) in fields:
+        return ""
+    return f"{stage} has no setting {name!r}{nearest(name, fields)}"
 
 
 def _read_sets(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
     import yaml
 
-    found: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
     for text in sets:
         key, equals, value = text.partition("=")
         stage, dot, name = key.partition(".")
+        stage = stage.replace("_", "-")
         if not (equals and dot):
             raise SettingsError(f"--set {text}: write stage.key=value, such as train.lr=1e-4")
-        if _known(stage) not in STAGES:
-            raise SettingsError(
-                f"--set {text}: no stage is called {stage!r}{nearest(stage, STAGES)}"
-            )
-        known = fields_of(STAGES[_known(stage)])
-        if name.replace("-", "_") not in known:
-            raise SettingsError(
-                f"--set {text}: {stage} has no setting {name!r}{nearest(name, known)}"
-            )
+        if stage not in STAGES:
+            hint = nearest(stage, STAGES)
+            raise SettingsError(f"--set {text}: no stage is called {stage!r}{hint}")
+        if problem := _unknown(stage, name):
+            raise SettingsError(f"--set {text}: {problem}")
         try:
             parsed = yaml.safe_load(value) if value[:1] in "[{" else value
         except yaml.YAMLError:
             raise SettingsError(f"--set {text}: {value!r} is not YAML") from None
-        found.setdefault(_known(stage), {})[name.replace("-", "_")] = parsed
-    return found
+        values.setdefault(stage, {})[_underscored(name)] = parsed
+    return values

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
     {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cores"},
-    {"settings", "memory", "svg"},
+    {"settings", "memory", "svg", "yaml_file"},
     {"store"},
     {"recipes"},
     {"data"},
@@ -41,6 +41,7 @@ SINGLE = {
     "svg",
     "recipes",
     "version",
+    "yaml_file",
 }
 
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from dprkit.errors import FormatError, SettingsError, nearest, reading
+from dprkit.errors import SettingsError, nearest
+from dprkit.yaml_file import Document, read_yaml
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 
@@ -118,57 +119,28 @@ def load_catalog(extra: str | None = None) -> dict[str, Resource]:
 
 
 def _read_catalog(path: Path) -> Iterator[Resource]:
-    lines, entries = _read_yaml(path)
-    for key, fields in entries.items():
-        yield _resource(path, lines.get(str(key), 1), str(key), fields)
+    document = read_yaml(path)
+    if not isinstance(document.value, dict):
+        raise document.fault("a catalog is a mapping of names to url, ext, ...")
+    for key, fields in document.value.items():
+        yield _resource(document, key, fields)
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, int], dict[Any, Any]]:
-    """The line of each key, and the file's mapping."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast, if built
-    with reading(path):
-        data = path.read_bytes()
-    try:
-        tree, entries = yaml.compose(data.decode(), loader), yaml.load(data, loader)
-    except UnicodeDecodeError:
-        raise FormatError(path, 1, "not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FormatError(path, line, f"not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise FormatError(path, 1, f"not YAML: {error}".splitlines()[0]) from None
-    if not isinstance(entries, dict):
-        raise FormatError(path, 1, "a catalog is a mapping of names to url, ext, ...")
-    return _lines_of(path, tree), entries
-
-
-def _lines_of(path: Path, tree: Any) -> dict[str, int]:
-    lines: dict[str, int] = {}
-    for node, _ in tree.value:
-        key, line = str(node.value), node.start_mark.line + 1
-        if key in lines:
-            raise FormatError(path, line, f"{key}: already named in line {lines[key]}")
-        lines[key] = line
-    return lines
-
-
-def _resource(path: Path, line: int, key: str, fields: Any) -> Resource:
+def _resource(document: Document, key: str, fields: Any) -> Resource:
     if not isinstance(fields, dict):
-        raise FormatError(path, line, f"{key}: holds no url; write url: https://...")
+        raise document.fault(f"{key}: holds no url; write url: https://...", key)
     known = [name for name in Resource.__struct_fields__ if name != "key"]
     for name in fields:
         if name not in known:
-            raise FormatError(path, line, f"{key}: unknown field {name!r}{nearest(name, known)}")
+            raise document.fault(f"{key}: unknown field {name!r}{nearest(name, known)}", key, name)
     try:
         resource = msgspec.convert({**fields, "key": key}, Resource)
     except msgspec.ValidationError as error:
-        raise FormatError(path, line, f"{key}: {_explain(str(error))}") from None
+        raise document.fault(f"{key}: {_explain(str(error))}", key) from None
     if not resource.urls:
-        raise FormatError(path, line, f"{key}: the range in {resource.url} is empty")
+        raise document.fault(f"{key}: the range in {resource.url} is empty", key)
     if len(resource.urls) > 1 and (resource.bytes or resource.sha256):
-        raise FormatError(path, line, f"{key}: bytes and sha256 are those of one file, not of many")
+        raise document.fault(f"{key}: bytes and sha256 are those of one file, not of many", key)
     return resource
 
 

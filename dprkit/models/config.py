@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from dprkit.errors import InputError, loading, reading
+from dprkit.errors import InputError, loading
+from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
@@ -63,14 +64,11 @@ def is_retriever(directory: Path | str) -> bool:
 
 def load_config(directory: Path | str) -> RetrieverConfig:
     """The retriever.yaml of a retriever folder."""
-    import yaml
-
     path = Path(directory) / CONFIG
     if not path.is_file():
         raise InputError(
             f"{directory}: has no {CONFIG}; name a folder that dprkit train or convert made"
         )
-    with reading(path):
-        data = path.read_bytes()
+    document = read_yaml(path)
     with loading(path, "not the settings of a retriever"):
-        return msgspec.convert(yaml.safe_load(data), RetrieverConfig)
+        return msgspec.convert(document.value, RetrieverConfig)

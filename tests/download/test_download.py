@@ -751,7 +751,10 @@ URL = "https://example.org/f.bin"
         (f"a: {{url: '{URL}', bytes: many}}", r"mine\.yaml:1: a: bytes: expected int"),
         ("a: {url: 'ftp://example.org/f'}", r"mine\.yaml:1: a: url: expected https://HOST/PATH"),
         (f"../a: {{url: '{URL}'}}", r"mine\.yaml:1: \.\./a: key: expected letters"),
-        (f"a: {{url: '{URL}'}}\na: {{url: '{URL}'}}", r"mine\.yaml:2: a: already named in line 1"),
+        (
+            f"a: {{url: '{URL}'}}\na: {{url: '{URL}'}}",
+            r"mine\.yaml:2: 'a' is there twice, first in line 1",
+        ),
         ("a: {url: 'https://h/f{5..1}'}", r"mine\.yaml:1: a: the range .* is empty"),
         ("a: {url: 'https://h/f{0..1}', bytes: 3}", r"mine\.yaml:1: a: bytes and sha256"),
     ],
