@@ -95,7 +95,7 @@ class Recipe:
                 return self._placed(setting, value), self.source
         if setting.follows:
             path, origin = self._followed(setting)
-            return (path,) if setting.several and path else path, origin
+            return (path,) if setting.shape == "tuple" and path else path, origin
         if setting.workspace:
             return str(self.workspace / setting.workspace), "workspace"
         return setting.default, "default"
@@ -121,7 +121,7 @@ class Recipe:
         """A value of the recipe's file, its paths as they are seen from the current folder."""
         if not setting.path or not value or self.folder == Path():
             return value
-        if setting.several:
+        if setting.shape == "tuple":
             return tuple(self._from_here(path, setting.hub) for path in value)
         return self._from_here(value, setting.hub)
 

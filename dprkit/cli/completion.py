@@ -20,7 +20,6 @@ USUAL = {
     "valid_every": ("epoch", "never"),
     "checkpoint_every": ("10m", "never"),
     "chunk_size": ("auto",),
-    "require": ("positive", "negative", "hard_negative"),
 }
 """Usual values of settings that take any text."""
 

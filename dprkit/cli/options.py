@@ -101,10 +101,10 @@ def option_of(setting: Setting, default: Any) -> tuple[Any, Any]:
 
 def _plain_type(setting: Setting) -> Any:
     """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
-    if setting.kind in (bool, int, float):
+    if setting.shape == "value" and setting.kind in (bool, int, float):
         return setting.kind
-    several = setting.path or setting.flag == "argument"
-    return list[str] if several and setting.several else str
+    repeated = setting.shape == "tuple" and (setting.path or setting.flag == "argument")
+    return list[str] if repeated else str
 
 
 def _metavar(setting: Setting, kind: Any) -> str | None:

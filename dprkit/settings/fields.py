@@ -7,7 +7,7 @@ docs/cli.md.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -26,22 +26,49 @@ Length = Annotated[int, Meta(ge=3)]
 Pool = Literal["positive", "negative", "hard_negative"]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One field of a stage's settings, as the flags, the docs and `config show` need it."""
+
+    sentence: str
+    panel: str = ""
+    path: bool = False
+    output: bool = False
+    workspace: str = ""
+    follows: tuple[str, ...] = ()
+    hub: bool = False
+    flag: str = ""
+    metavar: str = ""
+    replaces: str = ""
+    harmless: bool = False
+    resumable: bool = False
+    only_for: tuple[str, ...] = ()
+
+    # By the class that has the field:
+    name: str = ""
+    type: Any = None
+    default: Any = None
+    kind: Any = None
+    """The type of a value without limits and None: int, str, bool, float."""
+    shape: Literal["value", "tuple", "mapping"] = "value"
+    """Whether it has one value, several, or names with a value each."""
+    choices: tuple[str, ...] = ()
+    """The words that each value may be, where only some will do."""
+
+    def counts_for(self, kind: str) -> bool:
+        """Whether it changes anything where the setting `type` is `kind`."""
+        return not self.only_for or any(fnmatchcase(kind, name) for name in self.only_for)
+
+
 def about(
     sentence: str,
     *,
-    panel: str = "",
     path: bool = False,
     output: bool = False,
     workspace: str = "",
     follows: tuple[str, ...] = (),
-    hub: bool = False,
-    flag: str = "",
-    metavar: str = "",
-    replaces: str = "",
-    harmless: bool = False,
-    resumable: bool = False,
-    only_for: tuple[str, ...] = (),
-) -> Meta:
+    **more: Any,
+) -> Setting:
     """Describe a setting.
 
     `path`: it names a file and so is recorded by what the file holds, not by its name.
@@ -55,87 +82,41 @@ def about(
     half-done artifact may go on with another value. `only_for`: the values of the setting `type`
     for which this one counts, * for any letters; with others it changes nothing.
     """
-    return Meta(
-        description=sentence,
-        extra={
-            "panel": panel,
-            "path": bool(path or output or workspace or follows),
-            "output": bool(output or workspace),
-            "workspace": workspace,
-            "follows": follows,
-            "hub": hub,
-            "flag": flag,
-            "metavar": metavar,
-            "replaces": replaces,
-            "harmless": harmless,
-            "resumable": resumable,
-            "only_for": only_for,
-        },
-    )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One field of a stage's settings, as the flags, the docs and `config show` need it."""
-
-    name: str
-    type: Any
-    kind: Any
-    """The type without limits and None: int, str, Literal[...], tuple[...], dict[...]."""
-    default: Any
-    sentence: str
-    panel: str
-    path: bool
-    output: bool
-    workspace: str
-    follows: tuple[str, ...]
-    hub: bool
-    flag: str
-    metavar: str
-    replaces: str
-    harmless: bool
-    resumable: bool
-    only_for: tuple[str, ...]
-
-    @property
-    def several(self) -> bool:
-        """Whether its value is a tuple."""
-        return get_origin(self.kind) is tuple
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The words it may be, where only some will do."""
-        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
-
-    def counts_for(self, kind: str) -> bool:
-        """Whether it changes anything where the setting `type` is `kind`."""
-        return not self.only_for or any(fnmatchcase(kind, name) for name in self.only_for)
-
-
-def _plain(kind: Any) -> Any:
-    """A type without Annotated, None and limits."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    options = [one for one in get_args(kind) if one is not type(None)]
-    return _plain(options[0]) if type(None) in get_args(kind) and len(options) == 1 else kind
+    output = output or bool(workspace)
+    path = path or output or bool(follows)
+    return Setting(sentence, path=path, output=output, workspace=workspace, follows=follows, **more)
 
 
 @cache
 def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     """The settings of a stage by name, in the order they are written down."""
     hints = get_type_hints(stage, include_extras=True)
-    found = {}
+    fields = {}
     for field in msgspec.structs.fields(stage):
-        meta = next(m for m in hints[field.name].__metadata__ if isinstance(m, Meta) and m.extra)
-        found[field.name] = Setting(
-            field.name,
-            hints[field.name],
-            _plain(hints[field.name]),
-            field.default,
-            meta.description or "",
-            **(meta.extra or {}),
+        hint = hints[field.name]
+        setting = next(m for m in hint.__metadata__ if isinstance(m, Setting))
+        fields[field.name] = replace(
+            setting, name=field.name, type=hint, default=field.default, **_form(hint)
         )
-    return found
+    return fields
+
+
+def _form(hint: Any) -> dict[str, Any]:
+    """The kind, shape and choices of a setting by its annotation."""
+    kind, shape = _plain(hint), "value"
+    if get_origin(kind) in (tuple, dict):
+        shape = "tuple" if get_origin(kind) is tuple else "mapping"
+        kind = _plain(get_args(kind)[0])
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return {"kind": str if choices else kind, "shape": shape, "choices": choices}
+
+
+def _plain(hint: Any) -> Any:
+    """A type without None and limits."""
+    if get_origin(hint) is Annotated:
+        return _plain(get_args(hint)[0])
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return _plain(parts[0]) if type(None) in get_args(hint) else hint
 
 
 def record_of(settings: msgspec.Struct, unused: Collection[str] = ()) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import msgspec
 
@@ -45,23 +45,14 @@ def _pairs(text: str) -> dict[str, int | str]:
 def _spread(value: Any, setting: Setting) -> Any:
     """Split text that stands for several values: `1,5,20` and `train=500,valid=100`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and setting.kind is str:
-        return str(value)  # YAML reads the 500 of `checkpoint_every: 500` as a number
-    if number and setting.several:
-        return [value]
-    if not isinstance(value, str):
-        return value
-    if get_origin(setting.kind) is dict:
-        return _pairs(value)
-    if setting.several:
-        return [value] if setting.path else [part.strip() for part in value.split(",")]
-    return value
-
-
-def _choices(setting: Setting) -> tuple[str, ...]:
-    """The words that a setting, or each part of one, may be."""
-    parts = get_args(setting.kind) if setting.several else ()
-    return get_args(parts[0]) if parts else setting.choices
+    if setting.shape == "mapping":
+        return _pairs(value) if isinstance(value, str) else value
+    if setting.shape == "tuple":
+        several = isinstance(value, str) and not setting.path
+        parts = [part.strip() for part in value.split(",")] if several else [value]
+        return parts if number or isinstance(value, str) else value
+    # YAML reads the 500 of `checkpoint_every: 500` as a number.
+    return str(value) if number and setting.kind is str else value
 
 
 def convert(stage: str, name: str, value: Any, origin: str) -> Any:
@@ -76,10 +67,10 @@ def convert(stage: str, name: str, value: Any, origin: str) -> Any:
         result = msgspec.convert(_spread(value, setting), setting.type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         reason = str(error).replace("`", "").partition(" - at $")[0]
-        if get_origin(setting.kind) is dict and ("regex" in reason or "str" in reason):
+        if setting.shape == "mapping" and ("regex" in reason or "str" in reason):
             reason = _SETS
-        if "enum" in reason and (choices := _choices(setting)):
-            reason += f"; there are {', '.join(choices)}"
+        if "enum" in reason and setting.choices:
+            reason += f"; there are {', '.join(setting.choices)}"
         raise SettingsError(
             f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
         ) from None
