@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 import regex
 
-from dprkit.data import answers as matcher
-from dprkit.data.answers import answer_flags, has_answer
+from dprkit.data import answer_matching as matcher
+from dprkit.data.answer_matching import answer_flags, has_answer
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 QUESTIONS, PASSAGES, RUNS, SUBSAMPLE = 1000, 100, 5, 20

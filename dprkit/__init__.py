@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dprkit.data.answers import has_answer
+    from dprkit.data.answer_matching import has_answer
     from dprkit.data.examples import read_examples
     from dprkit.data.passages import read_passages
     from dprkit.data.questions import read_questions
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DprkitError": "dprkit.errors",
     "evaluate": "dprkit.evaluation.evaluate",
-    "has_answer": "dprkit.data.answers",
+    "has_answer": "dprkit.data.answer_matching",
     "load_retriever": "dprkit.models.retriever",
     "open_index": "dprkit.search.open_index",
     "read_examples": "dprkit.data.examples",

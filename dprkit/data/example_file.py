@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.data.examples import example_keys, parse_example
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.rows import FIELDS, IndexedFile, Rows
-from dprkit.data.streams import Place, Row, Source
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.row_index import FIELDS, IndexedFile, RowKind
+from dprkit.data.streams import Place, RawRow, Stream
 from dprkit.errors import InputError
 from dprkit.progress import Note, silent
 from dprkit.records import Example, Passage
@@ -26,7 +26,7 @@ NAMED = 5
 class ExampleFile(Sequence[Example]):
     """The rows of a training file that have a positive, numbered from 0.
 
-    A positive without text is none. Memory is 36 bytes a row: see data/rows.py.
+    A positive without text is none. Memory is 36 bytes a row: see data/row_index.py.
     """
 
     def __init__(self, path: Path | str, note: Note = silent) -> None:
@@ -85,13 +85,13 @@ def _has_text(passage: Passage) -> bool:
 # --- rows as they lie ----------------------------------------------------------------------------
 
 
-def _example_rows(source: Source) -> Iterator[tuple[Place, int, int]]:
-    for row in read_json_rows(source):
+def _example_rows(stream: Stream) -> Iterator[tuple[Place, int, int]]:
+    for row in read_json_rows(stream):
         line = row.where if isinstance(row.where, int) else 0
-        yield Place(row.start, len(row.raw), line), *example_keys(row, source.path)
+        yield Place(row.start, len(row.raw), line), *example_keys(row, stream.path)
 
 
-EXAMPLES = Rows("examples", _example_rows, fields=[*FIELDS, ("question", "<u8")])
+EXAMPLES = RowKind("examples", _example_rows, fields=[*FIELDS, ("question", "<u8")])
 
 
 class RowFile:
@@ -114,10 +114,10 @@ class RowFile:
     def __len__(self) -> int:
         return len(self._table)
 
-    def row(self, i: int) -> Row:
-        """Row `i`, counted from 0. Raises InputError where the file is not what was indexed."""
+    def row(self, i: int) -> RawRow:
+        """RawRow `i`, counted from 0. Raises InputError where the file is not what was indexed."""
         start, length, *_ = self._table[i].item()
-        return Row(self._file.read(start, length), self.where(i), start)
+        return RawRow(self._file.read(start, length), self.where(i), start)
 
     def where(self, i: int) -> int | str:
         """The place of row `i` for a message: its line, or "byte N" in an array."""

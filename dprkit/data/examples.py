@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.decoding import content_id, decoder, finite_score, first_id, text_key
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.streams import Row, open_source
+from dprkit.data.json_decoding import content_id, decoder, finite_score, first_id, text_key
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import RawRow, open_stream
 from dprkit.records import Candidate, Example, same_question
 
 TEXT_BITS = 40
@@ -42,14 +42,14 @@ class _ForeignExample(msgspec.Struct, frozen=True):
 
 def read_examples(path: Path | str) -> Iterator[Example]:
     """The training examples of a DPR file, a JSON array or jsonl, in the file's order."""
-    for row in read_json_rows(open_source(path)):
+    for row in read_json_rows(open_stream(path)):
         yield parse_example(row, path)
 
 
 _decode_example = decoder(_ForeignExample)
 
 
-def parse_example(row: Row, path: Path | str) -> Example:
+def parse_example(row: RawRow, path: Path | str) -> Example:
     """The example that a row of a DPR file holds."""
     foreign = _decode_example(row, path)
     return Example(
@@ -61,7 +61,7 @@ def parse_example(row: Row, path: Path | str) -> Example:
     )
 
 
-def _candidates(contexts: list[Context], row: Row, path: Path | str) -> tuple[Candidate, ...]:
+def _candidates(contexts: list[Context], row: RawRow, path: Path | str) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(
             context_id(context),
@@ -80,14 +80,14 @@ def context_id(context: Context) -> str:
     return own_id or content_id(context.title or "", context.text)
 
 
-def _score(score: float | str | None, row: Row, path: Path | str) -> float | None:
+def _score(score: float | str | None, row: RawRow, path: Path | str) -> float | None:
     """Some files have scores as texts; an empty one counts as 0."""
     if not isinstance(score, str):
         return score
     return finite_score(score or "0", row, path)
 
 
-def example_keys(row: Row, path: Path | str) -> tuple[int, int]:
+def example_keys(row: RawRow, path: Path | str) -> tuple[int, int]:
     """Numbers of 64 bits that stand for the row's first positive and for its question.
 
     The positive's upper 24 bits stand for its title, the others for its text; 0 says that no

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dprkit.data.streams import open_source, read_text_lines
+from dprkit.data.streams import open_stream, read_text_lines
 from dprkit.errors import FormatError
 
 
 def read_ids(path: Path | str) -> set[str]:
     """The ids in a file. Raises FormatError for lines that hold more than an id."""
     ids = set()
-    source = open_source(path)
-    for number, line in read_text_lines(source):
+    stream = open_stream(path)
+    for number, line in read_text_lines(stream):
         if "\t" in line.strip():
             problem = "tab-separated columns; an id a line is needed: cut -f1 FILE > ids.txt"
             raise FormatError(path, number, problem)

@@ -1,4 +1,4 @@
-"""The corpus opened at any row, by an index of where its passages lie (see data/rows.py).
+"""The corpus opened at any row, by an index of where its passages lie (see data/row_index.py).
 
 Ids are checked when the index is made: each is on one line and names one passage. So an index that
 is found needs no second look. Memory is the same for any number of passages.
@@ -11,10 +11,10 @@ from itertools import chain, islice, tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from dprkit.data.decoding import text_key
+from dprkit.data.json_decoding import text_key
 from dprkit.data.passages import passage_form, placed_passages
-from dprkit.data.rows import IndexedFile, Rows, Table, blocks, changed, unnamed_file
-from dprkit.data.streams import CHUNK, Place, Source, open_source
+from dprkit.data.row_index import IndexedFile, RowKind, RowTable, blocks, changed, unnamed_file
+from dprkit.data.streams import CHUNK, Place, Stream, open_stream
 from dprkit.errors import FormatError
 from dprkit.progress import Note, silent
 from dprkit.records import Passage
@@ -42,8 +42,8 @@ class PassageFile:
         self.path = self._file.path
         self.sha256 = self._file.sha256
         """Of the file as it lies there, compressed or not."""
-        source = open_source(self._file.data)
-        self._first, self._form = source.first, passage_form(source)
+        stream = open_stream(self._file.data)
+        self._first, self._form = stream.first, passage_form(stream)
         if self._form:
             quoted = self._file.traits.get("quoted", self._form.quoted)
             self._form = self._form._replace(quoted=bool(quoted), checked=True)
@@ -126,9 +126,9 @@ class PassageFile:
         """The passages in whole rows, which were found in order when the index was made."""
         if self._first == b"[":
             chunks = chain((b"[",), chunks, (b"]",))
-        source = Source(self.path, self._first, chunks)
+        stream = Stream(self.path, self._first, chunks)
         try:
-            for _, passage in placed_passages(source, self._form):
+            for _, passage in placed_passages(stream, self._form):
                 yield passage
         except FormatError:
             raise changed(self.path) from None
@@ -137,32 +137,32 @@ class PassageFile:
 # --- making the index -----------------------------------------------------------------------------
 
 
-def _passage_rows(source: Source) -> Iterator[tuple[Place, int]]:
+def _passage_rows(stream: Stream) -> Iterator[tuple[Place, int]]:
     """Where each passage lies, with the key of its id."""
     place = None
-    for place, passage in placed_passages(source):
+    for place, passage in placed_passages(stream):
         if "\n" in passage.id or "\r" in passage.id:
             problem = f"the id {passage.id!r} holds a line break"
-            raise FormatError(source.path, place.where, problem)
+            raise FormatError(stream.path, place.where, problem)
         yield place, text_key(passage.id)
     if place is None:
-        raise FormatError(source.path, 1, "holds no passage; name the file of the corpus")
+        raise FormatError(stream.path, 1, "holds no passage; name the file of the corpus")
 
 
-def _refuse_duplicates(path: Path, table: Table, folder: Path) -> None:
+def _refuse_duplicates(path: Path, table: RowTable, folder: Path) -> None:
     """Raise a FormatError for an id that occurs twice."""
     repeated = _repeated(table, folder)
     while suspects := set(islice(repeated, SUSPECTS)):
         _compare(path, suspects)
 
 
-PASSAGES = Rows("passages", _passage_rows, _refuse_duplicates)
+PASSAGES = RowKind("passages", _passage_rows, _refuse_duplicates)
 
 
 def _compare(path: Path, suspects: set[int]) -> None:
     """Two ids of one key may still differ: compare the ids themselves."""
     seen: dict[str, int] = {}
-    for number, (place, passage) in enumerate(placed_passages(open_source(path)), start=1):
+    for number, (place, passage) in enumerate(placed_passages(open_stream(path)), start=1):
         if text_key(passage.id) in suspects and seen.setdefault(passage.id, number) != number:
             problem = (
                 f"the id {passage.id!r} is that of passage {seen[passage.id]} too; "
@@ -171,7 +171,7 @@ def _compare(path: Path, suspects: set[int]) -> None:
             raise FormatError(path, place.where, problem)
 
 
-def _repeated(table: Table, folder: Path) -> Iterator[int]:
+def _repeated(table: RowTable, folder: Path) -> Iterator[int]:
     """The keys that several rows have."""
     import numpy as np
 
@@ -180,7 +180,7 @@ def _repeated(table: Table, folder: Path) -> Iterator[int]:
         yield from np.unique(keys[1:][keys[1:] == keys[:-1]]).tolist()
 
 
-def _shares(table: Table, folder: Path) -> Iterator[np.ndarray]:
+def _shares(table: RowTable, folder: Path) -> Iterator[np.ndarray]:
     """The keys in shares of about SORTED, equal keys in the same share; time N, for any N."""
     import numpy as np
 
@@ -200,7 +200,7 @@ def _shares(table: Table, folder: Path) -> Iterator[np.ndarray]:
             yield np.fromfile(file, "<u8", min(size, 4 * SORTED))
 
 
-def _deal(table: Table, places: list[int], file: IO[bytes]) -> None:
+def _deal(table: RowTable, places: list[int], file: IO[bytes]) -> None:
     """Write each key of `table` to its share, which begins at its place (in keys) in `file`."""
     import numpy as np
 

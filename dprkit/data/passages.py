@@ -12,10 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.decoding import decoder, first_id
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.streams import Place, Source, open_source
-from dprkit.data.tables import (
+from dprkit.data.csv_tables import (
     DELIMITERS,
     Form,
     Table,
@@ -25,6 +22,9 @@ from dprkit.data.tables import (
     place_of,
     split,
 )
+from dprkit.data.json_decoding import decoder, first_id
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import Place, Stream, open_stream
 from dprkit.errors import FormatError
 from dprkit.records import Passage
 
@@ -43,22 +43,22 @@ def read_passages(path: Path | str) -> Iterator[Passage]:
 
     Titles may be missing. Ids may occur twice: data/passage_file.py looks for that.
     """
-    return (passage for _, passage in placed_passages(open_source(path)))
+    return (passage for _, passage in placed_passages(open_stream(path)))
 
 
-def placed_passages(source: Source, form: Form | None = None) -> Iterator[tuple[Place, Passage]]:
-    """The passages of `source` with their places.
+def placed_passages(stream: Stream, form: Form | None = None) -> Iterator[tuple[Place, Passage]]:
+    """The passages of `stream` with their places.
 
     `form`: that of a table that is read from any row on.
     """
-    if source.first in (b"{", b"["):
-        return _json_passages(source)
-    return _table_passages(Table(source, form) if form else _table(source))
+    if stream.first in (b"{", b"["):
+        return _json_passages(stream)
+    return _table_passages(Table(stream, form) if form else _table(stream))
 
 
-def passage_form(source: Source) -> Form | None:
-    """How the table in `source` is written, as far as its first row tells; None: it is JSON."""
-    return None if source.first in (b"{", b"[") else _table(source).form
+def passage_form(stream: Stream) -> Form | None:
+    """How the table in `stream` is written, as far as its first row tells; None: it is JSON."""
+    return None if stream.first in (b"{", b"[") else _table(stream).form
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -66,12 +66,12 @@ def passage_form(source: Source) -> Form | None:
 _decode_passage = decoder(_ForeignPassage)
 
 
-def _json_passages(source: Source) -> Iterator[tuple[Place, Passage]]:
-    for row in read_json_rows(source):
-        foreign = _decode_passage(row, source.path)
+def _json_passages(stream: Stream) -> Iterator[tuple[Place, Passage]]:
+    for row in read_json_rows(stream):
+        foreign = _decode_passage(row, stream.path)
         found = first_id(foreign.id, foreign._id)
         if not found:
-            raise FormatError(source.path, row.where, "lacks the field id (or _id, as BEIR has it)")
+            raise FormatError(stream.path, row.where, "lacks the field id (or _id, as BEIR has it)")
         yield place_of(row), Passage(found, foreign.text, foreign.title or "")
 
 
@@ -89,18 +89,18 @@ _OTHERS = {
 }
 
 
-def _table(source: Source) -> Table:
-    """The table that `source` is, behind its header if it has one."""
-    cells, line, lines = first_row(source)
+def _table(stream: Stream) -> Table:
+    """The table that `stream` is, behind its header if it has one."""
+    cells, line, lines = first_row(stream)
     for delimiter in DELIMITERS:
         names = header_names(split(line, delimiter), _KNOWN)
         names = tuple(_KNOWN.get(name, name) for name in names)
-        if columns := _header(names, source.path):
+        if columns := _header(names, stream.path):
             next(lines)
             quoted = True if delimiter != "\t" or line[:1] == '"' else None
-            return Table(source, Form(columns, "text", delimiter, quoted), lines)
-    _refuse_no_columns(cells, line, source.path)
-    return Table(source, Form(_COLUMNS[: len(cells)], "text"), lines)
+            return Table(stream, Form(columns, "text", delimiter, quoted), lines)
+    _refuse_no_columns(cells, line, stream.path)
+    return Table(stream, Form(_COLUMNS[: len(cells)], "text"), lines)
 
 
 def _header(names: tuple[str, ...], path: Path | str) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ def _refuse_no_columns(cells: list[str], line: str, path: Path | str) -> None:
 
 
 def _table_passages(table: Table) -> Iterator[tuple[Place, Passage]]:
-    path, columns = table.source.path, table.form.columns
+    path, columns = table.stream.path, table.form.columns
     id_at, text_at = columns.index("id"), columns.index("text")
     title_at = columns.index("title") if "title" in columns else None
     for place, cells in table.rows():

@@ -19,12 +19,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from dprkit.data.decoding import decoder, first_id, json_lines
-from dprkit.data.examples import Context, context_id
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.passages import cell
-from dprkit.data.streams import Row, Source, decode, open_source
-from dprkit.data.tables import (
+from dprkit.data.csv_tables import (
     DELIMITERS,
     Form,
     Table,
@@ -34,6 +29,11 @@ from dprkit.data.tables import (
     refuse_carriage_return,
     split,
 )
+from dprkit.data.examples import Context, context_id
+from dprkit.data.json_decoding import decoder, first_id, json_lines
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.passages import cell
+from dprkit.data.streams import RawRow, Stream, decode, open_stream
 from dprkit.errors import FormatError
 from dprkit.records import Question
 
@@ -63,32 +63,32 @@ def read_questions(path: Path | str) -> Iterator[Question]:
     A question without an id of its own gets its number, counted from 0.
     """
     found = None
-    for found in _questions(open_source(path)):
+    for found in _questions(open_stream(path)):
         yield found
     if found is None:
         raise FormatError(path, 1, "holds no question; name the file of the questions")
 
 
-def _questions(source: Source) -> Iterator[Question]:
-    if source.first in (b"[", b"{"):
-        return _json_questions(source)
-    line, lines = first_line(source)
-    if header := _header(line, source.path):
-        return _table_questions(Table(source, header, islice(lines, 1, None)))
+def _questions(stream: Stream) -> Iterator[Question]:
+    if stream.first in (b"[", b"{"):
+        return _json_questions(stream)
+    line, lines = first_line(stream)
+    if header := _header(line, stream.path):
+        return _table_questions(Table(stream, header, islice(lines, 1, None)))
     if _is_id_and_question(line):
-        return _table_questions(Table(source, Form(("id", "question"), "question"), lines))
-    return _line_questions(source.path, lines)
+        return _table_questions(Table(stream, Form(("id", "question"), "question"), lines))
+    return _line_questions(stream.path, lines)
 
 
 _decode_question = decoder(_ForeignQuestion)
 
 
-def _json_questions(source: Source) -> Iterator[Question]:
-    for number, row in enumerate(read_json_rows(source)):
-        foreign = _decode_question(row, source.path)
+def _json_questions(stream: Stream) -> Iterator[Question]:
+    for number, row in enumerate(read_json_rows(stream)):
+        foreign = _decode_question(row, stream.path)
         text = next((t for t in (foreign.question, foreign.input, foreign.text) if t), None)
         if not (text and text.strip()):
-            raise FormatError(source.path, row.where, "lacks a question")
+            raise FormatError(stream.path, row.where, "lacks a question")
         found = first_id(foreign.id, foreign._id)
         yield Question(found or str(number), text, _answers(foreign), _gold(foreign))
 
@@ -148,7 +148,7 @@ def _is_id_and_question(line: str) -> bool:
 
 
 def _table_questions(table: Table) -> Iterator[Question]:
-    path, names = table.source.path, table.form.columns
+    path, names = table.stream.path, table.form.columns
     columns = [_column(names, kind) for kind in ("question", "answers", "id", "gold")]
     for number, (place, cells) in enumerate(table.rows()):
         question, answers, id_, gold = ("" if at is None else cells[at] for at in columns)
@@ -185,7 +185,7 @@ _CSV_ROW = re.compile(
 _TREC = re.compile(r"\S+\s+(?:Q0|0)\s+\S+\s+-?\d+(?:\s+\S+\s+\S+)?\s*$")
 
 
-def _line_questions(path: Path | str, lines: Iterator[Row]) -> Iterator[Question]:
+def _line_questions(path: Path | str, lines: Iterator[RawRow]) -> Iterator[Question]:
     """Plain lines, or DPR's qa.csv: question, tab, Python list of answers."""
     rows = ((cast(int, row.where), decode(row.raw, path, row.where)) for row in lines)
     alike: list[int] = []  # cells of the first lines, if they were comma-separated

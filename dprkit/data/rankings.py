@@ -12,10 +12,10 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from dprkit.data.decoding import DPR_WIKI_PREFIX, decoder, finite_score, first_id, json_lines
-from dprkit.data.json_array import is_keyed, keyed_rows, read_json_rows
+from dprkit.data.json_decoding import DPR_WIKI_PREFIX, decoder, finite_score, first_id, json_lines
+from dprkit.data.json_rows import is_keyed, keyed_rows, read_json_rows
 from dprkit.data.questions import named
-from dprkit.data.streams import Row, Source, open_source
+from dprkit.data.streams import RawRow, Stream, open_stream
 from dprkit.data.trec import read_trec
 from dprkit.errors import FormatError
 from dprkit.records import Hit, Question, Ranking
@@ -68,17 +68,17 @@ def read_results(path: Path | str) -> Iterator[Ranking]:
     if Path(path).is_dir() and (Path(path) / RESULTS).exists():
         path = Path(path) / RESULTS
     seen: set[str] = set()
-    for ranking, where in _placed(open_source(path)):
+    for ranking, where in _placed(open_stream(path)):
         if problem := _problem(ranking, seen):
             raise FormatError(path, where, problem)
         yield ranking
 
 
-def _placed(source: Source) -> Iterator[_Placed]:
-    if source.first not in (b"[", b"{"):
-        return (_Placed(ranking, line) for ranking, line in read_trec(source))
-    keyed, source = is_keyed(source)
-    return _pyserini_rankings(source) if keyed else _rankings(source)
+def _placed(stream: Stream) -> Iterator[_Placed]:
+    if stream.first not in (b"[", b"{"):
+        return (_Placed(ranking, line) for ranking, line in read_trec(stream))
+    keyed, stream = is_keyed(stream)
+    return _pyserini_rankings(stream) if keyed else _rankings(stream)
 
 
 def _problem(ranking: Ranking, seen: set[str]) -> str:
@@ -99,10 +99,10 @@ def _problem(ranking: Ranking, seen: set[str]) -> str:
     return ""
 
 
-def _rankings(source: Source) -> Iterator[_Placed]:
+def _rankings(stream: Stream) -> Iterator[_Placed]:
     decode_ranking = decoder(_ForeignRanking)
-    for number, row in enumerate(read_json_rows(source)):
-        foreign = decode_ranking(row, source.path)
+    for number, row in enumerate(read_json_rows(stream)):
+        foreign = decode_ranking(row, stream.path)
         question = Question(
             first_id(foreign.id) or str(number),
             foreign.question,
@@ -112,7 +112,7 @@ def _rankings(source: Source) -> Iterator[_Placed]:
         hits = (
             Hit(
                 str(hit.id).removeprefix(DPR_WIKI_PREFIX),
-                _score(hit.score, rank, row, source),
+                _score(hit.score, rank, row, stream),
                 hit.title or "",
                 hit.text or "",
                 hit.has_answer,
@@ -122,26 +122,26 @@ def _rankings(source: Source) -> Iterator[_Placed]:
         yield _Placed(Ranking(question, tuple(hits)), row.where)
 
 
-def _pyserini_rankings(source: Source) -> Iterator[_Placed]:
+def _pyserini_rankings(stream: Stream) -> Iterator[_Placed]:
     """The title of a passage is the first line of its text, in quotes or without."""
     decode_ranking = decoder(_PyseriniRanking)
-    for id_, row in keyed_rows(source):
-        foreign = decode_ranking(row, source.path)
+    for id_, row in keyed_rows(stream):
+        foreign = decode_ranking(row, stream.path)
         hits = []
         for rank, hit in enumerate(foreign.contexts, start=1):
             title, line_end, text = (hit.text or "").partition("\n")
             if not line_end:
                 title, text = "", title
-            score = _score(hit.score, rank, row, source)
+            score = _score(hit.score, rank, row, stream)
             hits.append(Hit(str(hit.docid), score, title.strip('"'), text, hit.has_answer))
         question = Question(id_, foreign.question, tuple(foreign.answers))
         yield _Placed(Ranking(question, tuple(hits)), row.where)
 
 
-def _score(score: float | str | None, rank: int, row: Row, source: Source) -> float:
+def _score(score: float | str | None, rank: int, row: RawRow, stream: Stream) -> float:
     if score is None:
-        raise FormatError(source.path, row.where, f"the passage at rank {rank} has no score")
-    return finite_score(score, row, source.path, f" at rank {rank}")
+        raise FormatError(stream.path, row.where, f"the passage at rank {rank} has no score")
+    return finite_score(score, row, stream.path, f" at rank {rank}")
 
 
 def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:

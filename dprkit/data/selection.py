@@ -21,13 +21,13 @@ from typing import BinaryIO
 
 import msgspec
 
-from dprkit.data.decoding import content_id, decoder
 from dprkit.data.examples import parse_example
-from dprkit.data.json_array import read_json_rows
+from dprkit.data.json_decoding import content_id, decoder
+from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
 from dprkit.data.questions import read_questions, write_question
-from dprkit.data.splits import ADVICE, check_split, needs_count, scaled, shared_out
-from dprkit.data.streams import STDIN, Row, decode, open_source
+from dprkit.data.split_sizes import ADVICE, check_split, needs_count, scaled, shared_out
+from dprkit.data.streams import STDIN, RawRow, decode, open_stream
 from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Example, Question
@@ -211,11 +211,11 @@ def _tell_shortfall(settings: SelectSettings, report: SelectReport, asked: int, 
         run.progress.warn(note)
 
 
-Place = tuple[str, Row]
+SourceRow = tuple[str, RawRow]
 """A row and the file it came from."""
 
 
-def _first(rows: Iterator[Place], count: int | None) -> Iterator[Place]:
+def _first(rows: Iterator[SourceRow], count: int | None) -> Iterator[SourceRow]:
     """The first `count` rows; not one more is read."""
     while count is None or count > 0:
         row = next(rows, None)
@@ -225,7 +225,7 @@ def _first(rows: Iterator[Place], count: int | None) -> Iterator[Place]:
         count = None if count is None else count - 1
 
 
-def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[Place]:
+def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[SourceRow]:
     """The rows of all sources that pass every filter; the reasons of the others are counted."""
     dropped: Counter[str] = Counter()
     excluded = {normalise(q.question) for path in settings.exclude for q in read_questions(path)}
@@ -253,9 +253,9 @@ def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[Place
         report.dropped = dict(dropped)
 
 
-def _all_rows(sources: Iterable[str]) -> Iterator[Place]:
+def _all_rows(sources: Iterable[str]) -> Iterator[SourceRow]:
     for path in sources:
-        for row in read_json_rows(open_source(path)):
+        for row in read_json_rows(open_stream(path)):
             yield path, row
 
 
@@ -289,7 +289,7 @@ def _in_word(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
-def _drawn(rows: Iterator[Place], count: int | None, seed: int) -> Iterator[Place]:
+def _drawn(rows: Iterator[SourceRow], count: int | None, seed: int) -> Iterator[SourceRow]:
     """`count` rows (None: all) drawn uniformly in one pass, in random order.
 
     Reservoir sampling, Vitter 1985, algorithm R. The rows themselves lie in a spool, which is a
@@ -308,13 +308,13 @@ def _drawn(rows: Iterator[Place], count: int | None, seed: int) -> Iterator[Plac
         draw.shuffle(places)
         for path, where, offset, length in places:
             spool.seek(offset)
-            yield path, Row(spool.read(length), where)
+            yield path, RawRow(spool.read(length), where)
 
 
 # --- what is written ------------------------------------------------------------------------------
 
 
-def _trimmed(row: Row, settings: SelectSettings) -> Row:
+def _trimmed(row: RawRow, settings: SelectSettings) -> RawRow:
     """The row on one line, with its pools cut as the settings say; else byte for byte."""
     limits = {
         "hard_negative_ctxs": settings.max_hard_negatives,

@@ -28,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
 
 
-class Row(NamedTuple):
+class RawRow(NamedTuple):
     """One line or JSON value of a file: its bytes, its place for a message, its first byte.
 
     `start` counts from 0 in the unpacked file (0 where a row did not come straight from a file).
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class Stream:
     """A file or stream that was opened: its name, its first byte that is no space, its bytes.
 
     `begin` is where the bytes begin: behind a byte-order mark. `traits` are what is found out about
@@ -68,20 +68,20 @@ class Source:
     traits: dict[str, bool] = field(default_factory=dict)
 
 
-def open_source(path: Path | str) -> Source:
+def open_stream(path: Path | str) -> Stream:
     """Open `path` (`-`: stdin) as far as it takes to tell what kind of file it is.
 
     Raises InputError where it cannot be read and FormatError where it is empty.
     """
-    return _source(path, _opened_chunks(path))
+    return _stream(path, _opened_chunks(path))
 
 
-def source_of(file: IO[bytes], path: Path | str) -> Source:
-    """As `open_source`, of a file that is open already and stays so; `path` is for messages."""
-    return _source(path, _read_chunks(file, path))
+def stream_of(file: IO[bytes], path: Path | str) -> Stream:
+    """As `open_stream`, of a file that is open already and stays so; `path` is for messages."""
+    return _stream(path, _read_chunks(file, path))
 
 
-def _source(path: Path | str, chunks: Iterator[bytes]) -> Source:
+def _stream(path: Path | str, chunks: Iterator[bytes]) -> Stream:
     head = _head(chunks)
     if kind := foreign_kind(head, path):
         raise FormatError(path, 1, kind)
@@ -91,7 +91,7 @@ def _source(path: Path | str, chunks: Iterator[bytes]) -> Source:
         if not (chunk := next(chunks, b"")):
             raise FormatError(path, 1, "the file is empty")
         seen.append(chunk)
-    return Source(path, stripped[:1], chain(seen, chunks), begin)
+    return Stream(path, stripped[:1], chain(seen, chunks), begin)
 
 
 def _head(chunks: Iterator[bytes]) -> bytes:
@@ -233,34 +233,34 @@ def _unpacked(pieces: Iterable[bytes], packing: _Packing, path: Path | str) -> I
 # --- lines ----------------------------------------------------------------------------------------
 
 
-def read_lines(source: Source) -> Iterator[Row]:
-    """The lines of `source` without their ends, numbered from 1; blank lines are passed over."""
-    for row in read_all_lines(source):
+def read_lines(stream: Stream) -> Iterator[RawRow]:
+    """The lines of `stream` without their ends, numbered from 1; blank lines are passed over."""
+    for row in read_all_lines(stream):
         if row.raw and not row.raw.isspace():
             yield row._replace(raw=row.raw[:-1]) if row.raw.endswith(b"\r") else row
 
 
-def read_all_lines(source: Source) -> Iterator[Row]:
-    """The lines of `source` up to their b"\\n", blank ones too."""
+def read_all_lines(stream: Stream) -> Iterator[RawRow]:
+    """The lines of `stream` up to their b"\\n", blank ones too."""
     pending: list[bytes] = []
-    number, start = 1, source.begin
-    for chunk in source.chunks:
+    number, start = 1, stream.begin
+    for chunk in stream.chunks:
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if pending:
                 line = b"".join([*pending, line])
                 pending.clear()
-            yield Row(line, number, start)
+            yield RawRow(line, number, start)
             number, start = number + 1, start + len(line) + 1
         pending.append(rest)
     if any(pending):
-        yield Row(b"".join(pending), number, start)
+        yield RawRow(b"".join(pending), number, start)
 
 
-def read_text_lines(source: Source) -> Iterator[tuple[int, str]]:
+def read_text_lines(stream: Stream) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers."""
-    for raw, number, _ in read_lines(source):
-        yield cast(int, number), decode(raw, source.path, number)
+    for raw, number, _ in read_lines(stream):
+        yield cast(int, number), decode(raw, stream.path, number)
 
 
 def decode(raw: bytes, path: Path | str, where: int | str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import BinaryIO, NamedTuple, cast
 
-from dprkit.data.streams import Source, read_text_lines
+from dprkit.data.streams import Stream, read_text_lines
 from dprkit.errors import FormatError
 from dprkit.records import Hit, Question, Ranking
 
@@ -21,13 +21,13 @@ class _Line(NamedTuple):
     number: int
 
 
-def read_trec(source: Source) -> Iterator[tuple[Ranking, int]]:
+def read_trec(stream: Stream) -> Iterator[tuple[Ranking, int]]:
     """The rankings of a TREC run with the line that each begins on; questions have no text.
 
     Ordered as trec_eval does it: by scores, which it reads as float32, falling, and equal ones by
     the passages' ids, falling. The lines of a question must follow one another.
     """
-    lines = (_line(line, number, source) for number, line in read_text_lines(source))
+    lines = (_line(line, number, stream) for number, line in read_text_lines(stream))
     for question, own in groupby(lines, key=lambda line: line.question):
         found = list(own)
         best = sorted(found, key=lambda line: (line.score, line.passage.encode()), reverse=True)
@@ -35,20 +35,20 @@ def read_trec(source: Source) -> Iterator[tuple[Ranking, int]]:
         yield Ranking(Question(question, ""), tuple(hits)), found[0].number
 
 
-def _line(line: str, number: int, source: Source) -> _Line:
+def _line(line: str, number: int, stream: Stream) -> _Line:
     columns = line.split()
     if len(columns) != 6:
         problem = (
             f"{len(columns)} columns: neither JSON nor a TREC run, whose lines have six: question, "
             "Q0, passage, rank, score, name of the run"
         )
-        raise FormatError(source.path, number, problem)
+        raise FormatError(stream.path, number, problem)
     try:
         score = cast(float, struct.unpack("<f", struct.pack("<f", float(columns[4])))[0])
     except (ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise FormatError(source.path, number, f"the score {columns[4]!r} is no finite number")
+        raise FormatError(stream.path, number, f"the score {columns[4]!r} is no finite number")
     return _Line(columns[0], columns[2], score, number)
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.decoding import json_lines
+from dprkit.data.json_decoding import json_lines
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import RESULTS, read_results, write_ranking
 from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.evaluation.judging import Figures, Tally, refuse_empty_answer, with_flags
-from dprkit.evaluation.metrics import Table, metrics_of
+from dprkit.evaluation.metrics import ByDepth, metrics_of
 from dprkit.indexes.faiss_types import depths_of
 from dprkit.indexes.lineage import check_index, places
 from dprkit.progress import Run
@@ -39,11 +39,11 @@ class EvaluateReport(msgspec.Struct):
     """The metrics of a set of rankings, as shares, and where they are written."""
 
     questions: int
-    metrics: Table
+    metrics: ByDepth
     """name -> depth k -> share."""
     counts: dict[str, int]
     """name -> questions that it is measured on."""
-    intervals: Table
+    intervals: ByDepth
     """The same shape, with the low and high end of the 95 % interval."""
     inputs: dict[str, str]
     notes: list[str] = []

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from dprkit.data.answers import answer_flags, has_token, invalid_patterns
+from dprkit.data.answer_matching import answer_flags, has_token, invalid_patterns
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Hit, Question, Ranking
 

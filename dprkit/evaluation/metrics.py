@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 MRR_DEPTH = 100
-Table = dict[str, dict[str, Any]]
+ByDepth = dict[str, dict[str, Any]]
 """Name of a metric -> depth k -> its value."""
 
 
 class Metrics(NamedTuple):
     """Metrics as shares, their 95 % intervals, and the number of questions of each."""
 
-    values: Table
-    intervals: Table
+    values: ByDepth
+    intervals: ByDepth
     counts: dict[str, int]
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dprkit.data.example_file import ExampleFile
-from dprkit.data.rows import changed
+from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.records import Example, Passage
@@ -274,8 +274,8 @@ def make_batch(
 
     A false negative of a question is a passage with the text of a positive of that question, in
     whatever row of the mixture's files, or with the id of one in the same file. `by_answers`: also
-    one whose text holds an answer, tokens compared as DPR does (data/answers.py). Answers without
-    any token hold nowhere.
+    one whose text holds an answer, tokens compared as DPR does
+    (data/answer_matching.py). Answers without any token hold nowhere.
     """
     examples = [mixture[at] for at in rows]
     passages: list[Passage] = []

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.data import passage_file, rows
+from dprkit.data import passage_file, row_index
 from dprkit.data.example_file import RowFile
 from dprkit.data.passage_file import PassageFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
@@ -29,8 +29,8 @@ from dprkit.store import checksums
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every file is worth an index, a few rows fill a block, none lands in the user's folders."""
-    monkeypatch.setattr(rows, "WORTH", 0)
-    monkeypatch.setattr(rows, "BLOCK", 3)
+    monkeypatch.setattr(row_index, "WORTH", 0)
+    monkeypatch.setattr(row_index, "BLOCK", 3)
     monkeypatch.setattr(passage_file, "SORTED", 4)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache" / "dprkit"
@@ -107,9 +107,9 @@ def test_rows_are_given_in_the_order_asked_and_read_once_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = PassageFile(save(tmp_path))
-    read, reads = rows.IndexedFile.read, []
+    read, reads = row_index.IndexedFile.read, []
     monkeypatch.setattr(
-        rows.IndexedFile, "read", lambda *args: reads.append(args[1:]) or read(*args)
+        row_index.IndexedFile, "read", lambda *args: reads.append(args[1:]) or read(*args)
     )
     assert file.at([5, 1, 5, 0, 1]) == [PASSAGES[row] for row in (5, 1, 5, 0, 1)]
     assert len(reads) == 3
@@ -121,9 +121,9 @@ def test_nothing_before_the_first_row_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = PassageFile(save(tmp_path))
-    read, starts = rows.IndexedFile.read, []
+    read, starts = row_index.IndexedFile.read, []
     monkeypatch.setattr(
-        rows.IndexedFile, "read", lambda self, *at: starts.append(at) or read(self, *at)
+        row_index.IndexedFile, "read", lambda self, *at: starts.append(at) or read(self, *at)
     )
     assert next(file.passages(20)) == PASSAGES[20]
     place = TSV.index(b"id16")
@@ -266,8 +266,8 @@ def test_other_bytes_behind_an_unchanged_stamp_are_noticed_where_they_break_rows
 
 def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     builds: list[object] = []
-    build = rows._build
-    monkeypatch.setattr(rows, "_build", lambda *args: builds.append(args) or build(*args))
+    build = row_index._build
+    monkeypatch.setattr(row_index, "_build", lambda *args: builds.append(args) or build(*args))
     return builds
 
 
@@ -293,7 +293,7 @@ def test_a_corpus_that_was_only_touched_keeps_its_index(
     PassageFile(path)
     os.utime(path, ns=(1, 1))
     assert list(PassageFile(path).passages()) == PASSAGES
-    monkeypatch.setattr(rows, "_renewed", None)  # the index knows the new time by now
+    monkeypatch.setattr(row_index, "_renewed", None)  # the index knows the new time by now
     assert list(PassageFile(path).passages()) == PASSAGES
     assert len(builds) == 1
 
@@ -318,7 +318,7 @@ def test_the_index_of_examples_is_none_of_passages(tmp_path: Path) -> None:
 
 
 def test_a_small_corpus_gets_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "WORTH", 1 << 20)
+    monkeypatch.setattr(row_index, "WORTH", 1 << 20)
     path = save(tmp_path)
     assert list(PassageFile(path).passages(2)) == PASSAGES[2:]
     assert os.listdir(tmp_path) == [path.name]
@@ -373,13 +373,14 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy
-from dprkit.data import passage_file, rows
+from dprkit.data import passage_file, row_index
 from dprkit.data.passage_file import PassageFile
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1000
 
-rows.BLOCK, passage_file.SORTED = 1 << 12, 1 << 13  # what takes room in proportion, reached soon
+# What takes room in proportion to the corpus is reached soon.
+row_index.BLOCK, passage_file.SORTED = 1 << 12, 1 << 13
 before = peak()
 file = PassageFile(sys.argv[1])
 count = sum(1 for _ in file.passages(len(file) // 2))

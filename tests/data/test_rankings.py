@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dprkit.data import json_array
+from dprkit.data import json_rows
 from dprkit.data.rankings import read_results
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Hit, Question, Ranking
@@ -69,7 +69,7 @@ EXPECTED = [
 def test_pyserinis_form_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, chunk: int
 ) -> None:
-    monkeypatch.setattr(json_array.streams, "CHUNK", chunk)
+    monkeypatch.setattr(json_rows.streams, "CHUNK", chunk)
     for ascii_ in (True, False):
         text = json.dumps(PYSERINI, indent=indent, ensure_ascii=ascii_)
         assert list(read_results(save(tmp_path, text))) == EXPECTED

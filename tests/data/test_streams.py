@@ -26,10 +26,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprkit.data import json_array, streams
+from dprkit.data import json_rows, streams
 from dprkit.data.examples import read_examples
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.streams import Row, Source, open_source, read_lines
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import RawRow, Stream, open_stream, read_lines
 from dprkit.errors import DprkitError, FormatError, InputError
 
 
@@ -39,8 +39,8 @@ def save(folder: Path, data: bytes, name: str = "file") -> Path:
     return path
 
 
-def rows_of(path: Path) -> list[Row]:
-    return list(read_json_rows(open_source(path)))
+def rows_of(path: Path) -> list[RawRow]:
+    return list(read_json_rows(open_stream(path)))
 
 
 def values_of(path: Path) -> list[Any]:
@@ -127,8 +127,8 @@ def test_the_rows_of_an_array_are_those_that_json_finds_wherever_the_chunks_end(
     pieces = cut_at(document, [point for point in points if point < len(document)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "CHUNK", 1)
-        patch.setattr(json_array, "_WINDOW", window)
-        rows = list(read_json_rows(Source("x", b"[", iter(pieces))))
+        patch.setattr(json_rows, "_WINDOW", window)
+        rows = list(read_json_rows(Stream("x", b"[", iter(pieces))))
     assert [json.loads(row.raw) for row in rows] == json.loads(document)
     for row in rows:
         place = int(str(row.where).removeprefix("byte "))
@@ -151,7 +151,7 @@ def test_an_array_is_split_alike_in_any_layout_and_chunk_size(
 def test_the_rows_of_a_jsonl_file_are_its_lines(rows: list[str]) -> None:
     document = "\n".join(rows).encode()
     pieces = [document[i : i + 1] for i in range(len(document))]
-    found = list(read_json_rows(Source("x", b"{", iter(pieces))))
+    found = list(read_json_rows(Stream("x", b"{", iter(pieces))))
     assert [json.loads(row.raw) for row in found] == [json.loads(row) for row in rows]
     assert [row.where for row in found] == list(range(1, len(rows) + 1))
 
@@ -163,7 +163,7 @@ def test_long_runs_of_backslashes_are_counted_across_chunks(
     path = save(tmp_path, json.dumps(data).encode())
     for chunk in (1, 7, 32):
         monkeypatch.setattr(streams, "CHUNK", chunk)
-        monkeypatch.setattr(json_array, "_WINDOW", 10)
+        monkeypatch.setattr(json_rows, "_WINDOW", 10)
         assert values_of(path) == data
 
 
@@ -256,7 +256,7 @@ def test_what_unpacks_to_a_thousand_times_its_size_is_given_in_chunks(
 ) -> None:
     monkeypatch.setattr(streams, "CHUNK", 1 << 12)
     data = LINES + b" " * 3_000_000
-    chunks = list(open_source(save(tmp_path, pack(data))).chunks)
+    chunks = list(open_stream(save(tmp_path, pack(data))).chunks)
     assert b"".join(chunks) == data
     assert pack is zst or max(map(len, chunks)) <= 1 << 12
 
@@ -316,7 +316,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, data: bytes) -> None:
     ],
 )
 def test_text_that_begins_like_another_kind_stays_text(tmp_path: Path, text: str) -> None:
-    [row] = read_lines(open_source(save(tmp_path, text.encode())))
+    [row] = read_lines(open_stream(save(tmp_path, text.encode())))
     assert row.raw.decode() == text
 
 
@@ -383,8 +383,8 @@ def test_marks_line_ends_and_blank_lines_are_simply_read(
 
 
 def test_lines_are_numbered_with_the_blank_ones(tmp_path: Path) -> None:
-    source = open_source(save(tmp_path, b"\n\nfirst\r\n \n\nsecond"))
-    assert list(read_lines(source)) == [Row(b"first", 3, 2), Row(b"second", 6, 12)]
+    source = open_stream(save(tmp_path, b"\n\nfirst\r\n \n\nsecond"))
+    assert list(read_lines(source)) == [RawRow(b"first", 3, 2), RawRow(b"second", 6, 12)]
 
 
 @pytest.mark.parametrize("chunk", [4, 64])
@@ -400,7 +400,7 @@ def test_a_row_knows_its_first_byte_also_behind_a_mark(
 
 
 def test_a_mark_within_a_file_is_no_mark(tmp_path: Path) -> None:
-    source = open_source(save(tmp_path, b"a\n\xef\xbb\xbfb\n"))
+    source = open_stream(save(tmp_path, b"a\n\xef\xbb\xbfb\n"))
     assert [row.raw for row in read_lines(source)] == [b"a", b"\xef\xbb\xbfb"]
 
 
@@ -445,7 +445,7 @@ def test_what_comes_long_after_the_rows_that_were_asked_for_is_not_read(
     rows = [b'{"n": %d}' % n for n in range(1000)]
     document = opening + (b",\n" if opening else b"\n").join(rows) + b"\xff}\x00]" * 1000
     path = save(tmp_path, pack(document))
-    found = islice(read_json_rows(open_source(path)), 2)
+    found = islice(read_json_rows(open_stream(path)), 2)
     assert [json.loads(row.raw) for row in found] == [{"n": 0}, {"n": 1}]
     with pytest.raises(DprkitError):
         list(read_examples(path))
@@ -453,9 +453,9 @@ def test_what_comes_long_after_the_rows_that_were_asked_for_is_not_read(
 
 FIRST_TWO = """
 from itertools import islice
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.streams import open_source
-for row in islice(read_json_rows(open_source("-")), 2):
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import open_stream
+for row in islice(read_json_rows(open_stream("-")), 2):
     print(row.raw.decode())
 """
 
@@ -523,7 +523,7 @@ def test_memory_is_a_row_and_a_chunk(large: dict[str, Path], name: str, megabyte
     rows_of(save(large[name].parent, LINES, "warm-up"))  # imports are not counted
     tracemalloc.start()
     try:
-        assert sum(1 for _ in read_json_rows(open_source(large[name]))) == 300
+        assert sum(1 for _ in read_json_rows(open_stream(large[name]))) == 300
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

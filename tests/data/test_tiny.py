@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dprkit.data.answers import has_answer
+from dprkit.data.answer_matching import has_answer
 from dprkit.settings import bundled
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dprkit.data.answers import has_answer
+from dprkit.data.answer_matching import has_answer
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.scratch import learn_tokenizer

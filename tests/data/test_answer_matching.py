@@ -14,8 +14,8 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprkit.data import answers as module
-from dprkit.data.answers import answer_flags, has_answer, invalid_patterns
+from dprkit.data import answer_matching as module
+from dprkit.data.answer_matching import answer_flags, has_answer, invalid_patterns
 from dprkit.errors import EmptyAnswer, SettingsError
 
 FIXTURES = Path(__file__).parents[3] / "shared/data/eval_fixtures/dpr"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.data import rows
+from dprkit.data import row_index
 from dprkit.data.passage_file import PassageFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError
@@ -24,7 +24,7 @@ from dprkit.records import Passage
 
 @pytest.fixture(autouse=True)
 def every_file_is_worth_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "WORTH", 0)
+    monkeypatch.setattr(row_index, "WORTH", 0)
 
 
 def save(folder: Path, data: bytes | str, name: str = "corpus") -> Path:

@@ -12,35 +12,35 @@ from typing import Any
 import msgspec
 
 from dprkit.data import streams
-from dprkit.data.streams import SPACE, Row, Source, read_lines
+from dprkit.data.streams import SPACE, RawRow, Stream, read_lines
 from dprkit.errors import FormatError
 
 _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
 
 
-def read_json_rows(source: Source) -> Iterator[Row]:
+def read_json_rows(stream: Stream) -> Iterator[RawRow]:
     """The rows of a JSON array of objects, or of a file with one object a line.
 
     Rows are found, not decoded: a caller that wants few of many decodes few. Reading stops when
     the caller does. An array that is cut off anywhere is a FormatError.
     """
-    if source.first == b"[":
-        return _array_rows(source)
-    if source.first == b"{":
-        return read_lines(source)
+    if stream.first == b"[":
+        return _array_rows(stream)
+    if stream.first == b"{":
+        return read_lines(stream)
     problem = "not JSON: expected an array of objects or one object a line"
-    raise FormatError(source.path, 1, problem)
+    raise FormatError(stream.path, 1, problem)
 
 
 _GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
 
 
-def _array_rows(source: Source) -> Iterator[Row]:
+def _array_rows(stream: Stream) -> Iterator[RawRow]:
     """Split `[{...}, {...}]` into its objects.
 
     `buffer` starts between two objects; `offset` is its place in the file, `fresh` its new end.
     """
-    path, chunks, offset = source.path, source.chunks, source.begin
+    path, chunks, offset = stream.path, stream.chunks, stream.begin
     while not (fresh := next(chunks)).strip(SPACE):
         offset += len(fresh)
     begin = fresh.index(b"[") + 1
@@ -52,7 +52,7 @@ def _array_rows(source: Source) -> Iterator[Row]:
         for start, end in finder.feed(fresh):
             start, end = start - offset, end - offset
             _check_gap(buffer[done:start], comma_due, path, offset + done)
-            yield Row(buffer[start:end], f"byte {offset + start}", offset + start)
+            yield RawRow(buffer[start:end], f"byte {offset + start}", offset + start)
             done, comma_due = end, True
         buffer, offset = buffer[done:], offset + done
         gap = _GAP.match(buffer)
@@ -111,22 +111,22 @@ _KEY = re.compile(rb"\s*(,?)\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _LOOKED_AT = 1 << 16
 
 
-def is_keyed(source: Source) -> tuple[bool, Source]:
-    """Whether `source` is an object whose first value is one too; and the source, unread."""
+def is_keyed(stream: Stream) -> tuple[bool, Stream]:
+    """Whether `stream` is an object whose first value is one too; and the stream, unread."""
     head = b""
     while not (found := _FIRST_VALUE.match(head)) and len(head) < _LOOKED_AT:
-        if not (chunk := next(source.chunks, b"")):
+        if not (chunk := next(stream.chunks, b"")):
             break
         head += chunk
-    whole = replace(source, chunks=chain((head,), source.chunks))
+    whole = replace(stream, chunks=chain((head,), stream.chunks))
     return bool(found and found[1] == b"{"), whole
 
 
-def keyed_rows(source: Source) -> Iterator[tuple[str, Row]]:
+def keyed_rows(stream: Stream) -> Iterator[tuple[str, RawRow]]:
     """The objects in `{"key": {...}, ...}` with their keys. Memory is a chunk and an object."""
-    path, offset, buffer = source.path, source.begin, b""
+    path, offset, buffer = stream.path, stream.begin, b""
     while b"{" not in buffer:
-        buffer += next(source.chunks)
+        buffer += next(stream.chunks)
     begin = buffer.index(b"{") + 1
     fresh = buffer = buffer[begin:]
     offset += begin
@@ -141,14 +141,14 @@ def keyed_rows(source: Source) -> Iterator[tuple[str, Row]]:
             yield _text(key[2], path, offset + done), _row(buffer[start:end], offset + start)
             done, first = end, False
         buffer, offset = buffer[done:], offset + done
-        fresh = next(source.chunks, b"")
+        fresh = next(stream.chunks, b"")
         buffer += fresh
     if buffer.strip(SPACE) != b"}":
         raise FormatError(path, f"byte {offset}", "not JSON: an object or the end is expected")
 
 
-def _row(raw: bytes, start: int) -> Row:
-    return Row(raw, f"byte {start}", start)
+def _row(raw: bytes, start: int) -> RawRow:
+    return RawRow(raw, f"byte {start}", start)
 
 
 def _text(raw: bytes, path: Path | str, start: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 import jsonlines
 import msgspec
 
-from dprkit.data.streams import Row, decode
+from dprkit.data.streams import RawRow, decode
 from dprkit.errors import FormatError
 
 DPR_WIKI_PREFIX = "wiki:"
@@ -28,11 +28,11 @@ _LOOKS = {
 }
 
 
-def decoder(kind: type[T]) -> Callable[[Row, Path | str], T]:
+def decoder(kind: type[T]) -> Callable[[RawRow, Path | str], T]:
     """A function that decodes a JSON row into `kind`, or raises a FormatError with its place."""
     decode_row = msgspec.json.Decoder(kind).decode
 
-    def checked(row: Row, path: Path | str) -> T:
+    def checked(row: RawRow, path: Path | str) -> T:
         if not row.raw.isascii():
             decode(row.raw, path, row.where)  # msgspec passes over what it does not look for
         try:
@@ -71,13 +71,13 @@ def _plain(error: msgspec.ValidationError) -> str:
     return f"{what} is {_WORDS.get(mismatch[2], mismatch[2])}; it has to be {wanted}"
 
 
-def _broken(error: msgspec.DecodeError, row: Row) -> str:
+def _broken(error: msgspec.DecodeError, row: RawRow) -> str:
     if "truncated" in str(error) and isinstance(row.where, int):
         return "the object does not end on its line; put each on one: jq -c . FILE > rows.jsonl"
     return str(error)
 
 
-def _hint(error: msgspec.ValidationError, row: Row, kind: type[Any]) -> str:
+def _hint(error: msgspec.ValidationError, row: RawRow, kind: type[Any]) -> str:
     """What the row seems to be, where it is not of the `kind` that was wanted."""
     if "missing required field" not in str(error) or " - at " in str(error):
         return ""
@@ -103,7 +103,7 @@ def first_id(*candidates: str | int | None) -> str | None:
     return next((str(found) for found in candidates if found is not None), None)
 
 
-def finite_score(score: float | str, row: Row, path: Path | str, place: str = "") -> float:
+def finite_score(score: float | str, row: RawRow, path: Path | str, place: str = "") -> float:
     """A score that a file has as a number or as a text; `place`, such as " at rank 3": for errors.
 
     Raises FormatError for a text that is no number, or not a finite one.

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from dprkit.data.streams import Place, Row, Source, decode, read_all_lines
+from dprkit.data.streams import Place, RawRow, Stream, decode, read_all_lines
 from dprkit.errors import FormatError
 
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
@@ -49,19 +49,19 @@ class Form(NamedTuple):
 
 
 class Table:
-    """A table. `form.quoted` is found out while rows are read, and left in the source's traits."""
+    """A table. `form.quoted` is found out while rows are read, and left in the stream's traits."""
 
-    def __init__(self, source: Source, form: Form, lines: Iterator[Row] | None = None) -> None:
-        """`lines`: those of the source that are left, from the first row behind the header on."""
-        self.source, self.form = source, form
-        self.lines = read_all_lines(source) if lines is None else lines
+    def __init__(self, stream: Stream, form: Form, lines: Iterator[RawRow] | None = None) -> None:
+        """`lines`: those of the stream that are left, from the first row behind the header on."""
+        self.stream, self.form = stream, form
+        self.lines = read_all_lines(stream) if lines is None else lines
 
     def rows(self) -> Iterator[tuple[Place, list[str]]]:
         """The rows with their places, each with as many cells as the table has columns."""
         width = len(self.form.columns)
         for place, cells in chain(self._until_a_quote(), self._rest()):
             if len(cells) != width:
-                raise _wrong_width(self.source.path, place.line, cells, self.form)
+                raise _wrong_width(self.stream.path, place.line, cells, self.form)
             yield place, cells
 
     def _until_a_quote(self) -> Iterator[tuple[Place, list[str]]]:
@@ -70,18 +70,18 @@ class Table:
             return
         delimiter, before = self.form.delimiter, ""
         for row in self.lines:
-            line = decode(row.raw, self.source.path, row.where)
+            line = decode(row.raw, self.stream.path, row.where)
             if _has_quoted(line, delimiter):
                 ahead, quoted = self._first_quote(row, line, before)
                 self.form = self.form._replace(quoted=quoted)
-                self.source.traits["quoted"] = quoted
+                self.stream.traits["quoted"] = quoted
                 self.lines = chain(ahead, self.lines)
                 return
             if line.strip():
                 yield place_of(row), self._cells(line, row.where)
                 before = line
 
-    def _first_quote(self, row: Row, line: str, before: str) -> tuple[list[Row], bool]:
+    def _first_quote(self, row: RawRow, line: str, before: str) -> tuple[list[RawRow], bool]:
         """The lines that were read to find out whether the table is quoted, and whether it is."""
         pulled = [row]
         try:
@@ -92,14 +92,14 @@ class Table:
             closed = not before and lines == 1 and not next(self._appended(pulled), None)
         return pulled, closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
 
-    def pull(self, pulled: list[Row], most: int = sys.maxsize) -> Iterator[str]:
+    def pull(self, pulled: list[RawRow], most: int = sys.maxsize) -> Iterator[str]:
         """The lines in `pulled` and those behind, which are put there, as csv wants them."""
         for row in chain(tuple(pulled), self._appended(pulled)):
             if len(pulled) > most:
                 raise csv.Error("no end of a quoted cell")
-            yield decode(row.raw, self.source.path, row.where) + "\n"
+            yield decode(row.raw, self.stream.path, row.where) + "\n"
 
-    def _appended(self, pulled: list[Row]) -> Iterator[Row]:
+    def _appended(self, pulled: list[RawRow]) -> Iterator[RawRow]:
         for row in self.lines:
             pulled.append(row)
             yield row
@@ -109,8 +109,8 @@ class Table:
 
     def _quoted_rows(self) -> Iterator[tuple[Place, list[str]]]:
         """csv's rows: a quoted cell may span lines."""
-        path, before = self.source.path, ""
-        pulled: list[Row] = []  # the lines that the row at hand is made of
+        path, before = self.stream.path, ""
+        pulled: list[RawRow] = []  # the lines that the row at hand is made of
 
         def pull() -> Iterator[str]:
             for row in self.lines:
@@ -138,7 +138,7 @@ class Table:
             yield _spanned(pulled), cells
             before = pulled[0].raw.decode()
 
-    def _swallows(self, pulled: list[Row], before: str) -> bool:
+    def _swallows(self, pulled: list[RawRow], before: str) -> bool:
         """Whether lines that make up a row look like rows of their own, all of them.
 
         Where texts are in quotes, as in the row `before` them, lines of a text are no rows.
@@ -159,20 +159,20 @@ class Table:
         """Rows in which quotes are characters."""
         balance = 0
         for row in self.lines:
-            line = decode(row.raw, self.source.path, row.where)
+            line = decode(row.raw, self.stream.path, row.where)
             if not line.strip():
                 continue
             cells = self._cells(line, row.where)
             if not self.form.checked and _has_quoted(line, self.form.delimiter):
                 balance += self._balance(cells, row.where)
                 if balance < 0:
-                    raise _mixed(self.source.path, row.where)
+                    raise _mixed(self.stream.path, row.where)
             yield place_of(row), cells
 
     def _cells(self, line: str, where: int | str) -> list[str]:
         """The cells of a line in which quotes are characters."""
         line = line.removesuffix("\r")
-        refuse_carriage_return(line, self.source.path, where)
+        refuse_carriage_return(line, self.stream.path, where)
         return line.split(self.form.delimiter)
 
     def _balance(self, cells: Iterable[str], where: int | str) -> int:
@@ -180,16 +180,16 @@ class Table:
         starting = [cell for cell in cells if cell[:1] == '"']
         closed = [cell for cell in starting if _CLOSED.fullmatch(cell)]
         if any('""' in cell[1:-1] for cell in closed):
-            raise _mixed(self.source.path, where)
+            raise _mixed(self.stream.path, where)
         return -1 if len(closed) == len(starting) else 1
 
 
-def place_of(row: Row) -> Place:
+def place_of(row: RawRow) -> Place:
     line = row.where if isinstance(row.where, int) else 0
     return Place(row.start, len(row.raw), line)
 
 
-def _spanned(pulled: list[Row]) -> Place:
+def _spanned(pulled: list[RawRow]) -> Place:
     start, end = pulled[0].start, pulled[-1].start + len(pulled[-1].raw)
     return Place(start, end - start, cast(int, pulled[0].where))
 
@@ -224,26 +224,26 @@ def _mixed(path: Path | str, where: int | str) -> FormatError:
 # --- headers --------------------------------------------------------------------------------------
 
 
-def first_line(source: Source) -> tuple[str, Iterator[Row]]:
+def first_line(stream: Stream) -> tuple[str, Iterator[RawRow]]:
     """The first line that is not blank, and all lines from this one on."""
-    lines = read_all_lines(source)
+    lines = read_all_lines(stream)
     row = next(row for row in lines if row.raw.strip())
-    line = decode(row.raw, source.path, row.where).removesuffix("\r")
+    line = decode(row.raw, stream.path, row.where).removesuffix("\r")
     if _EXCEL.fullmatch(line):
         problem = f"Excel's line {line}, which is no header; take it out: sed 1d FILE > rows.csv"
-        raise FormatError(source.path, row.where, problem)
+        raise FormatError(stream.path, row.where, problem)
     return line, chain((row,), lines)
 
 
-def first_row(source: Source) -> tuple[list[str], str, Iterator[Row]]:
+def first_row(stream: Stream) -> tuple[list[str], str, Iterator[RawRow]]:
     """The cells of the first row of a tsv, its first line, and all lines from this one on."""
-    line, lines = first_line(source)
+    line, lines = first_line(stream)
     cells = line.split("\t")
     if not _has_quoted(line, "\t"):
-        refuse_carriage_return(line, source.path, 1)
+        refuse_carriage_return(line, stream.path, 1)
         return cells, line, lines
-    table = Table(source, Form((), ""), lines)
-    pulled: list[Row] = []
+    table = Table(stream, Form((), ""), lines)
+    pulled: list[RawRow] = []
     with suppress(csv.Error, FormatError):
         cells = next(csv.reader(table.pull(pulled, AHEAD), delimiter="\t", strict=True))
     return cells, line, chain(pulled, lines)

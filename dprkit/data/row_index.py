@@ -37,7 +37,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.data.streams import CHUNK, STDIN, Place, Source, is_compressed, source_of
+from dprkit.data.streams import CHUNK, STDIN, Place, Stream, is_compressed, stream_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.progress import Note, silent
 from dprkit.store.atomic_files import CACHE_ADVICE, atomic_write, cache_folder
@@ -68,7 +68,7 @@ class _Header(msgspec.Struct, frozen=True):
 
     version: int
     holds: str
-    """What the rows are, as `Rows.name` has it; they were checked to be it."""
+    """What the rows are, as `RowKind.name` has it; they were checked to be it."""
     stamp: Stamp | None
     """Of the file; None: it was changed so shortly before that its stamp proves nothing."""
     sha256: str
@@ -76,7 +76,7 @@ class _Header(msgspec.Struct, frozen=True):
     unpacked: _Unpacked | None
     """None: the file is not compressed."""
     traits: dict[str, bool] = {}
-    """Those of `Source.traits` when all was read."""
+    """Those of `Stream.traits` when all was read."""
 
 
 class _TableOnDisk:
@@ -105,7 +105,7 @@ class _TableOnDisk:
         return found
 
 
-class Table(Protocol):
+class RowTable(Protocol):
     """(N,) of fields, of which only slices are asked for: a numpy array or a _TableOnDisk."""
 
     def __len__(self) -> int: ...
@@ -113,12 +113,12 @@ class Table(Protocol):
     def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
-def blocks(table: Table) -> Iterator[np.ndarray]:
+def blocks(table: RowTable) -> Iterator[np.ndarray]:
     """The table in pieces of BLOCK rows."""
     return (table[first : first + BLOCK] for first in range(0, len(table), BLOCK))
 
 
-class Rows(NamedTuple):
+class RowKind(NamedTuple):
     """What the rows of a file are.
 
     `find` yields each row's place and its keys, numbers of 64 bits; it raises FormatError for what
@@ -127,8 +127,8 @@ class Rows(NamedTuple):
     """
 
     name: str
-    find: Callable[[Source], Iterable[tuple[Place, *tuple[int, ...]]]]
-    check: Callable[[Path, Table, Path], None] | None = None
+    find: Callable[[Stream], Iterable[tuple[Place, *tuple[int, ...]]]]
+    check: Callable[[Path, RowTable, Path], None] | None = None
     fields: Fields = FIELDS
 
     @property
@@ -140,13 +140,13 @@ class _Index(NamedTuple):
     header: _Header
     data: Path
     """The file that rows are read from."""
-    table: Table
+    table: RowTable
 
 
 class IndexedFile:
     """A file with the index of its rows, which is made if there is none. Memory is constant."""
 
-    def __init__(self, path: Path | str, rows: Rows, note: Note = silent) -> None:
+    def __init__(self, path: Path | str, rows: RowKind, note: Note = silent) -> None:
         """Open `path`, which holds `rows`; `note` is told what takes long.
 
         Raises InputError for what cannot be read at random (a pipe), and what `rows` raises.
@@ -188,7 +188,7 @@ def _state(handle: int) -> tuple[int, int, int]:
 # --- finding an index -----------------------------------------------------------------------------
 
 
-def _index(path: Path, rows: Rows, note: Note) -> _Index:
+def _index(path: Path, rows: RowKind, note: Note) -> _Index:
     with reading(path):
         info = os.stat(path) if str(path) != STDIN else None
     if info is None or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
@@ -211,7 +211,7 @@ def _is_own(folder: Path) -> bool:
         return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK)
 
 
-def _built(bases: list[Path], path: Path, rows: Rows, note: Note) -> _Index:
+def _built(bases: list[Path], path: Path, rows: RowKind, note: Note) -> _Index:
     """Make the index at the first of the `bases` that can be written."""
     if bases[0] != path and not os.environ.get("DPRKIT_CACHE"):
         note(
@@ -231,7 +231,7 @@ def _beside(base: Path, suffix: str) -> Path:
     return base.with_name(base.name + suffix)
 
 
-def _load(base: Path, path: Path, rows: Rows, now: Stamp) -> _Index | None:
+def _load(base: Path, path: Path, rows: RowKind, now: Stamp) -> _Index | None:
     """The index at `base` if it is whole and that of `path` as it is."""
     index = _opened(base, path, rows)
     if index is None:
@@ -239,7 +239,7 @@ def _load(base: Path, path: Path, rows: Rows, now: Stamp) -> _Index | None:
     return index if index.header.stamp == now else _renewed(index, base, path)
 
 
-def _opened(base: Path, path: Path, rows: Rows) -> _Index | None:
+def _opened(base: Path, path: Path, rows: RowKind) -> _Index | None:
     """The index of `rows` at `base` if it and its data are whole."""
     try:
         with open(_beside(base, INDEX), "rb") as file:
@@ -302,7 +302,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
+def _build(base: Path, path: Path, rows: RowKind, note: Note) -> _Index:
     """Make the index of `path` in one pass and save it, with the unpacked data, at `base`."""
     with reading(path), open(path, "rb", buffering=0) as file:
         before = stamp(file.fileno())
@@ -310,9 +310,9 @@ def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
         with io.BufferedReader(hashed, CHUNK) as reader:
             data = _beside(base, DATA) if is_compressed(reader) else path
             _announce(path, data, before.size, note)
-            source = source_of(reader, path)
-            with nullcontext(source) if data == path else _unpacked(source, data) as source:
-                table = _table(rows, source, base.parent)
+            stream = stream_of(reader, path)
+            with nullcontext(stream) if data == path else _unpacked(stream, data) as stream:
+                table = _table(rows, stream, base.parent)
                 if rows.check:
                     rows.check(path, table, base.parent)
                 if stamp(file.fileno()) != before:
@@ -321,7 +321,7 @@ def _build(base: Path, path: Path, rows: Rows, note: Note) -> _Index:
     if settled:
         remember(path, settled, digest)
     unpacked = None if data == path else _Unpacked(stamp(data), sha256(data))
-    header = _Header(_VERSION, rows.name, settled, digest, len(table), unpacked, source.traits)
+    header = _Header(_VERSION, rows.name, settled, digest, len(table), unpacked, stream.traits)
     index = _Index(header, data, table)
     if before.size < WORTH and unpacked is None:
         return index
@@ -341,11 +341,11 @@ def _announce(path: Path, data: Path, size: int, note: Note) -> None:
 
 
 @contextmanager
-def _unpacked(source: Source, data: Path) -> Iterator[Source]:
-    """`source`, whose bytes are in the file `data` when the block ends without an error."""
+def _unpacked(stream: Stream, data: Path) -> Iterator[Stream]:
+    """`stream`, whose bytes are in the file `data` when the block ends without an error."""
     with atomic_write(data) as file:
-        file.write(b" " * source.begin)  # for the byte-order mark: places stay what they are
-        yield replace(source, chunks=_copied(source.chunks, file))
+        file.write(b" " * stream.begin)  # for the byte-order mark: places stay what they are
+        yield replace(stream, chunks=_copied(stream.chunks, file))
 
 
 def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
@@ -354,9 +354,9 @@ def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _table(rows: Rows, source: Source, folder: Path) -> Table:
+def _table(rows: RowKind, stream: Stream, folder: Path) -> RowTable:
     """The table of `rows`: an array if they are few, else in an unnamed file in `folder`."""
-    pieces = _packed(rows, source)
+    pieces = _packed(rows, stream)
     first = next(pieces)
     if len(first) < BLOCK:
         return first
@@ -368,11 +368,11 @@ def _table(rows: Rows, source: Source, folder: Path) -> Table:
         return _TableOnDisk(os.dup(file.fileno()), 0, count, rows.fields)
 
 
-def _packed(rows: Rows, source: Source) -> Iterator[np.ndarray]:
+def _packed(rows: RowKind, stream: Stream) -> Iterator[np.ndarray]:
     """`rows` in tables of BLOCK of them; the last one is shorter, maybe empty."""
     numbers = array("Q")
     full = BLOCK * rows.row_bytes // 8
-    for place, *keys in rows.find(source):
+    for place, *keys in rows.find(stream):
         numbers.extend((place.start, place.line << 32 | place.length, *keys))
         if len(numbers) == full:
             yield _table_of(numbers, rows.fields)

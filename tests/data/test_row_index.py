@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.data import example_file, rows
+from dprkit.data import example_file, row_index
 from dprkit.data.example_file import RowFile
-from dprkit.data.json_array import read_json_rows
-from dprkit.data.streams import open_source
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError, OutputError
 from dprkit.store import checksums
 
@@ -29,7 +29,7 @@ from dprkit.store import checksums
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every file is worth an index, and none lands in the user's folders."""
-    monkeypatch.setattr(rows, "WORTH", 0)
+    monkeypatch.setattr(row_index, "WORTH", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache" / "dprkit"
 
@@ -67,8 +67,8 @@ def save(folder: Path, data: bytes = LINES, name: str = "train.json") -> Path:
 
 def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     builds: list[object] = []
-    build = rows._build
-    monkeypatch.setattr(rows, "_build", lambda *args: builds.append(args) or build(*args))
+    build = row_index._build
+    monkeypatch.setattr(row_index, "_build", lambda *args: builds.append(args) or build(*args))
     return builds
 
 
@@ -78,7 +78,7 @@ def test_rows_read_at_random_are_those_of_one_pass_with_their_places(
     tmp_path: Path, document: str, pack: str
 ) -> None:
     path = save(tmp_path, PACKS[pack](DOCUMENTS[document]))
-    expected = list(read_json_rows(open_source(path)))
+    expected = list(read_json_rows(open_stream(path)))
     for file in (RowFile(path), RowFile(path)):  # the second one loads the index
         assert len(file) == 4
         assert [file.row(i) for i in (3, 1, 0, 2)] == [expected[i] for i in (3, 1, 0, 2)]
@@ -154,7 +154,7 @@ def test_a_file_that_was_only_touched_keeps_its_index(
     RowFile(path)
     os.utime(path, ns=(1, 1))
     RowFile(path)
-    monkeypatch.setattr(rows, "_renewed", None)  # the index knows the new time by now
+    monkeypatch.setattr(row_index, "_renewed", None)  # the index knows the new time by now
     RowFile(path)
     assert len(builds) == 1
 
@@ -183,7 +183,7 @@ def test_a_broken_index_is_made_anew(tmp_path: Path, spoil: Callable[[bytes], by
 
 
 def test_a_small_file_gets_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "WORTH", 1 << 20)
+    monkeypatch.setattr(row_index, "WORTH", 1 << 20)
     path = save(tmp_path)
     assert len(RowFile(path)) == 4
     assert os.listdir(tmp_path) == [path.name]
@@ -263,7 +263,7 @@ def test_other_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path, pack:
     path.write_bytes(next(data for data in packed if len(data) == times.st_size))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     after = RowFile(path)
-    assert after.row(0).raw == next(read_json_rows(open_source(path))).raw
+    assert after.row(0).raw == next(read_json_rows(open_stream(path))).raw
     assert before.sha256 != after.sha256
 
 
