@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.cli import render
-from dprkit.cli.download import DOWNLOAD_OPTIONS, list_catalog, partly_fetched
-from dprkit.cli.encode import ENCODE_OPTIONS
+from dprkit.cli.download import list_catalog, partly_fetched
+from dprkit.cli.exit_codes import Ending
+from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
 
 Render = Callable[[Any], None]
@@ -42,10 +43,10 @@ class Command:
     """Whether `dprkit run` runs it where the recipe mentions it, in the order of the table."""
     options: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """Options that are no settings: name -> (annotation, default), given to the stage by name."""
-    instead: Callable[[Any, dict[str, Any], bool], bool] | None = None
+    instead: Callable[[Any, dict[str, Any], Ending], bool] | None = None
     """What may do the job in the stage's place, and says whether it did.
 
-    It is given the settings, the values of `options`, and whether JSON is asked.
+    It is given the settings, the values of `options`, and the command's Ending.
     """
     resumes: Callable[[Any], bool] = half_done
     """Whether the stage, when it was stopped, left something that the same command goes on with."""

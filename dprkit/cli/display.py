@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from rich.filesize import decimal
+
 from dprkit.progress import Progress
 
 LINE_EVERY = 10.0
@@ -51,9 +53,6 @@ class Quiet(Progress):
 class Lines(Progress):
     """One line now and then, for logs and cron."""
 
-    def __init__(self) -> None:
-        self.start("", None, "")
-
     def note(self, message: str) -> None:
         say(f"{time.strftime('%H:%M:%S')} {message}")
 
@@ -67,16 +66,16 @@ class Lines(Progress):
         self.last = ""
 
     def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        self.count(count, facts)
-        if time.monotonic() - self.told >= LINE_EVERY:
-            self.told = time.monotonic()
-            self._tell(self._left())
-
-    def count(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        """Count without a word."""
         self.first = self.first or time.monotonic() - self.begin
         self.done += count
         self.facts = facts or self.facts
+        self.show(count)
+
+    def show(self, count: int) -> None:
+        """Tell from time to time what was counted; the last `count` of it just now."""
+        if time.monotonic() - self.told >= LINE_EVERY:
+            self.told = time.monotonic()
+            self._tell(self._left())
 
     def finish(self) -> None:
         self._tell()
@@ -111,33 +110,25 @@ class Lines(Progress):
 def amount(count: float, unit: str, digits: int = 0) -> str:
     """`count` with its unit: 1,234 rows, 307 MB."""
     if unit == "bytes":
-        return size(count)
+        return decimal(round(count))
     return f"{count:,.{digits}f} {unit.removesuffix('s') if count == 1 and not digits else unit}"
 
 
-def size(count: float) -> str:
-    """`count` bytes for people: 307 MB, 64.5 GB."""
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count:.0f} bytes"
-
-
-class Bars(Progress):
+class Bars(Lines):
     """A rich bar for the count at hand; it goes when the count is done, and a line stays."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(stderr=True, highlight=False)
         self.bar: Any = None
-        self.lines = Lines()
+        self.console = Console(stderr=True, highlight=False)
 
     def note(self, message: str) -> None:
         with silenced():
             self.console.print(message, markup=False, soft_wrap=True)
 
     def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        super().start(what, total, unit, done)
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -153,16 +144,14 @@ class Bars(Progress):
         self.bar.add_task(what, total=total, completed=done, facts="")
         with silenced():
             self.bar.start()
-        self.lines.start(what, total, unit, done)
 
-    def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        self.lines.count(count, facts)
+    def show(self, count: int) -> None:
         self.bar.update(self.bar.task_ids[0], advance=count, facts=self._facts())
 
     def _facts(self) -> str:
         """As many of the facts as leave room for the bar, the count and the time left."""
         shown = ""
-        for name, value in self.lines.facts.items():
+        for name, value in self.facts.items():
             longer = f"{shown} {name} {value:.3g}".lstrip()
             if len(longer) + ROOM > self.console.width:
                 break
@@ -171,7 +160,7 @@ class Bars(Progress):
 
     def finish(self) -> None:
         self.close()
-        self.note(self.lines.summary())
+        self.note(self.summary())
 
     def close(self) -> None:
         """Take a bar down, also after an error: it hides the cursor while it stands."""

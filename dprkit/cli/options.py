@@ -72,6 +72,40 @@ COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
+def switch(help_text: str, *names: str) -> tuple[Any, Any]:
+    """An option of one command that is on or off, and is off by default."""
+    return Annotated[bool, typer.Option(*names, help=help_text)], False
+
+
+DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "listed": switch("List what can be downloaded.", "--list"),
+    "yes": switch(
+        "Fetch more than 5 GB. The servers are asked for the sizes before a download begins; "
+        "files whose size a server does not tell do not count.",
+        "--yes",
+        "-y",
+    ),
+    "dry_run": switch("Show what would be downloaded, with sizes; download nothing.", "--dry-run"),
+}
+ENCODE_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "shard": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="I/N", help="Encode only the I-th of N equal parts of the shards."
+            ),
+        ],
+        None,
+    ),
+    "append": switch("Encode only passages that are new or changed.", "--append"),
+    "repair": switch("Encode damaged shards again, and no others.", "--repair"),
+    "dry_run": switch(
+        "Encode a sample and estimate the time, disk and memory that all would take.",
+        "--dry-run",
+    ),
+}
+
+
 def option_of(setting: Setting, default: Any) -> tuple[Any, Any]:
     """The option (or argument) of a setting. Its value is None where the user gives none."""
     help_text = _described(setting, default)

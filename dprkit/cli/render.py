@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
+from shutil import get_terminal_size
 from typing import Any
 
 import msgspec
+from rich.filesize import decimal as size
 
-from dprkit.cli.display import say, size
+from dprkit.cli.display import say
 from dprkit.memory import peak_bytes
 
 BAR = 20
 """Characters of the bar that stands for a share of 1."""
+PIPE = 10_000
+"""Columns of a table where no terminal shows it: enough for any line."""
 
 
 def as_json(value: Any) -> None:
@@ -26,8 +31,8 @@ def json_of(report: Any, seconds: float) -> dict[str, Any]:
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     peak = max(peak_bytes(), children) / 2**20
     measured = {"seconds": round(seconds, 3), "peak_memory_mb": round(peak, 1)}
-    found: dict[str, Any] = msgspec.to_builtins(report)
-    return found | measured
+    shown: dict[str, Any] = msgspec.to_builtins(report)
+    return shown | measured
 
 
 def as_yaml(value: Any) -> str:
@@ -65,6 +70,11 @@ def words(value: Any) -> str:
 def counted(number: int, name: str) -> str:
     """A number with what it counts, as in 1 file and 2,000 files."""
     return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+def columns() -> int:
+    """Columns that a line on stdout may have."""
+    return get_terminal_size().columns if sys.stdout.isatty() else PIPE
 
 
 def outputs(report: Any) -> None:
@@ -114,9 +124,9 @@ def _estimate(report: Any) -> None:
     passages = counted(report.passages, "passage")
     say(f"{passages}, {report.dim} dimensions; by {report.sample} of them:")
     say(f"  {report.passages_per_second:,.1f} passages/s, {report.tokens_per_second:,.0f} tokens/s")
-    say(f"  time    {time} on this machine alone")
-    say(f"  disk    {size(report.disk_bytes)}")
-    say(f"  memory  {size(report.memory_bytes)} a process")
+    say(f"  time: {time} on this machine alone")
+    say(f"  disk: {size(report.disk_bytes)}")
+    say(f"  memory: {size(report.memory_bytes)} a process")
 
 
 def importing(report: Any) -> None:
@@ -146,42 +156,88 @@ def updating(report: Any) -> None:
 
 def tuning(report: Any) -> None:
     """The table of types on stdout, the recommended one marked."""
-    lines = [
-        f"{report.passages:,} passages, {report.questions:,} questions, top {report.topk}",
-        f"{'':2}{'type':<14}{'depth':>12}{'recall':>9}{'p50 ms':>9}{'p95 ms':>9}"
-        f"{'q/s':>9}{'build s':>9}{'disk MB':>9}{'RAM MB':>9}",
-    ]
-    for row in report.rows:
-        depth = f"nprobe {row.nprobe}" if row.nprobe else f"ef {row.ef_search}"
-        lines.append(
-            f"{'* ' if row == report.recommended else '  '}{row.type:<14}"
-            f"{depth if row.nprobe or row.ef_search else '-':>12}{row.recall:9.4f}"
-            f"{row.p50_ms:9.2f}{row.p95_ms:9.2f}{row.per_second:9.0f}{row.build_seconds:9.1f}"
-            f"{row.bytes / 1e6:9.1f}{row.memory / 1e6:9.1f}"
+    header = (
+        "  type",
+        "depth",
+        "recall",
+        "p50 ms",
+        "p95 ms",
+        "q/s",
+        "build s",
+        "disk MB",
+        "RAM MB",
+    )
+    rows = [
+        (
+            f"{'* ' if row == report.recommended else '  '}{row.type}",
+            _depth(row),
+            f"{row.recall:.4f}",
+            f"{row.p50_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            f"{row.per_second:.0f}",
+            f"{row.build_seconds:.1f}",
+            f"{row.bytes / 1e6:.1f}",
+            f"{row.memory / 1e6:.1f}",
         )
-    lines += [f"{'recommended: ' if report.recommended else ''}{note}" for note in report.notes]
-    sys.stdout.write("\n".join(lines) + "\n")
+        for row in report.rows
+    ]
+    notes = [f"{'recommended: ' if report.recommended else ''}{note}" for note in report.notes]
+    asked = f"{report.passages:,} passages, {report.questions:,} questions, top {report.topk}"
+    sys.stdout.writelines(f"{line}\n" for line in (asked, *table(header, rows), *notes))
+
+
+def _depth(point: Any) -> str:
+    if point.nprobe:
+        return f"nprobe {point.nprobe}"
+    return f"ef {point.ef_search}" if point.ef_search else "-"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; its first two columns are words, the others figures.
+
+    On a terminal that is too narrow for it each figure has a line of its own below the first cell
+    of its row, after the header's word.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, name in enumerate(header):
+        grid.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(width=PIPE, color_system=None, markup=False, emoji=False, highlight=False)
+    with console.capture() as drawn:
+        console.print(grid)
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    if max(map(len, lines)) <= columns():
+        return lines
+    blocks = [[first, *map("    {}: {}".format, header[1:], rest)] for first, *rest in rows]
+    return [line for block in blocks for line in block]
 
 
 def searching(report: Any) -> None:
-    found = counted(report.most, "passage")
+    passages = counted(report.most, "passage")
     if report.fewest < report.most:
         mean = report.passages / report.questions
-        found = f"{report.fewest:,} to {report.most:,} (on average {mean:,.1f}) passages"
-    say(f"{counted(report.questions, 'question')}, {found} each")
+        passages = f"{report.fewest:,} to {report.most:,} (on average {mean:,.1f}) passages"
+    say(f"{counted(report.questions, 'question')}, {passages} each")
     if report.short:
         say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
 def evaluation(report: Any) -> None:
-    """The table of metrics on stdout, with a bar for each share."""
-    lines = [counted(report.questions, "question")]
+    """The table of metrics on stdout, with a bar for each share where there is room for one.
+
+    Written by hand: importing rich.table would take a tenth of a run that finds all up to date.
+    """
+    lines, bar = [counted(report.questions, "question")], min(BAR, columns() - 41)
     for name, shares in report.metrics.items():
         lines.append(f"\n{name.replace('_', ' ')}")
         for k, share in shares.items():
             low, high = report.intervals[name][k]
-            bar = "█" * round(share * BAR)
-            lines.append(f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  {bar}")
+            figures = f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  "
+            lines.append((figures + "█" * round(share * bar)).rstrip())
     sys.stdout.write("\n".join(lines) + "\n")
 
 

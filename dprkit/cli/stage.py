@@ -44,7 +44,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if alone:
                 decided = (key for key in fields if getattr(settings, key) != fields[key].default)
                 tell_fallback(recipe, map(origins.__getitem__, decided))
-            if entry.instead and entry.instead(settings, options, given["as_json"]):
+            if entry.instead and entry.instead(settings, options, end):
                 return
             check_outputs(settings, given["as_json"])
             end.resumes = partial(entry.resumes, settings)

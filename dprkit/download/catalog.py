@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+from rich.filesize import decimal
 
 from dprkit.errors import SettingsError, nearest
 from dprkit.yaml_file import Document, read_yaml
@@ -69,8 +70,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def size(self) -> str:
         """Its size in words, for people."""
         if self.bytes:
-            return show_bytes(self.bytes)
-        about = f"about {show_bytes(self.about_bytes)}" if self.about_bytes else "unknown"
+            return decimal(self.bytes)
+        about = f"about {decimal(self.about_bytes)}" if self.about_bytes else "unknown"
         return f"{about}, {len(self.urls)} files" if len(self.urls) > 1 else about
 
 
@@ -91,16 +92,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def result(self) -> str:
         return self.unpacked or self.path
-
-
-def show_bytes(count: int) -> str:
-    """`count` bytes in decimal units, as shops sell disks: 64.6 GB."""
-    value, units = float(count), ["kB", "MB", "GB", "TB"]
-    if count < 1000:
-        return f"{count} bytes"
-    while (value := value / 1000) >= 999.95 and len(units) > 1:
-        del units[0]
-    return f"{value:.1f} {units[0]}"
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+from rich.filesize import decimal
 
 from dprkit import __version__
-from dprkit.download.catalog import Target, load_catalog, match_resources, show_bytes, targets_of
+from dprkit.download.catalog import Target, load_catalog, match_resources, targets_of
 from dprkit.download.record import LockFile, Recorded, sha256_of
 from dprkit.download.transfer import (
     MAX_PAUSE,
@@ -279,9 +280,9 @@ class _Downloads:
         for target in targets:
             sizes[target.key] = sizes.get(target.key, 0) + self.lengths.get(target.path, 0)
         large = sorted(filter(sizes.get, sizes), key=lambda key: -sizes[key])[:5]
-        shown = ", ".join(f"{key} {show_bytes(sizes[key])}" for key in large)
+        shown = ", ".join(f"{key} {decimal(sizes[key])}" for key in large)
         more = f" and {len(sizes) - len(large)} more" if len(sizes) > len(large) else ""
-        message = f"{show_bytes(total)} to fetch: {shown}{more}; add --yes to fetch them"
+        message = f"{decimal(total)} to fetch: {shown}{more}; add --yes to fetch them"
         if not self.dry_run:
             raise SettingsError(message)
         self._note(message)
@@ -296,7 +297,7 @@ class _Downloads:
         free = shutil.disk_usage(there).free
         if needed > free:
             raise OutputError(
-                f"{path}: needs {show_bytes(needed)} and {show_bytes(free)} are free there; "
+                f"{path}: needs {decimal(needed)} and {decimal(free)} are free there; "
                 "free some, or choose another --output-dir"
             )
 
@@ -339,7 +340,7 @@ class _Downloads:
             else:
                 part.take_up(expected is not None)
             if part.count:
-                self._note(f"{path}: going on after {show_bytes(part.count)}")
+                self._note(f"{path}: going on after {decimal(part.count)}")
             self._pull(target, part)
             self._verify(target, part, expected)
             part.become(path)
@@ -368,7 +369,7 @@ class _Downloads:
         self, target: Target, part: Part, trouble: TryAgain, failures: int
     ) -> DownloadError:
         tries = "one try" if failures == 1 else f"{failures} tries"
-        kept = f"run again to go on after {show_bytes(part.count)}" if part.count else "run again"
+        kept = f"run again to go on after {decimal(part.count)}" if part.count else "run again"
         return DownloadError(
             f"{self._url(target)}: {trouble}, after {tries}; "
             f"check the network or name a --mirror, and {kept}"
