@@ -32,6 +32,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
 }
 
 MADE_AGAIN = {
-    "embeddings": "encode-corpus --repair, or import-embeddings --restart for imported vectors"
+    "embeddings": "dprkit encode-corpus --repair, "
+    "or import-embeddings --restart for imported vectors"
 }
 """kind of artifact -> what makes damaged files of it again, where --restart alone is not best."""

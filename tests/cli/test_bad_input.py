@@ -617,7 +617,7 @@ def test_vectors_that_were_cut_short_are_refused(work):
     path.write_bytes(path.read_bytes()[:-4])
     problem = refused("index", "--output-dir", "new")
     assert "vectors-00001.npy: damaged (it has 3,324 bytes where 3,328 were written)" in problem
-    assert "make the embeddings again with encode-corpus --repair" in problem
+    assert "make the embeddings again with dprkit encode-corpus --repair" in problem
 
 
 def test_weights_that_are_gone_are_told(work):
