@@ -46,27 +46,16 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     question_encoder: Annotated[
         str | None,
-        about(
-            "Question encoder, where the source is a pair of folders.",
-            panel="Source",
-            path=True,
-            hub=True,
-        ),
+        about("Question encoder, where the source is a pair of folders.", path=True, hub=True),
     ] = None
     passage_encoder: Annotated[
         str | None,
-        about(
-            "Passage encoder, where the source is a pair of folders.",
-            panel="Source",
-            path=True,
-            hub=True,
-        ),
+        about("Passage encoder, where the source is a pair of folders.", path=True, hub=True),
     ] = None
     backbone: Annotated[
         str | None,
         about(
             "Folder or hub name with the config and tokenizer that a checkpoint file lacks.",
-            panel="Source",
             path=True,
             hub=True,
         ),
@@ -81,29 +70,24 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     similarity: Annotated[
         Literal["dot", "cosine"] | None,
-        about("How two vectors are compared (default: as the source says, else dot).", panel="Use"),
+        about("How two vectors are compared (default: as the source says, else dot)."),
     ] = None
     title_join: Annotated[
         str | None,
         about(
             "How title and text are joined: pair, none, or a text (default: pair, a space for "
-            "sentence-transformers).",
-            panel="Use",
+            "sentence-transformers)."
         ),
     ] = None
     question_max_length: Annotated[
-        Length | None,
-        about("Tokens of a question that are read (default: the source's, else 64).", panel="Use"),
+        Length | None, about("Tokens of a question that are read (default: the source's, else 64).")
     ] = None
     passage_max_length: Annotated[
-        Length | None,
-        about("Tokens of a passage that are read (default: the source's, else 256).", panel="Use"),
+        Length | None, about("Tokens of a passage that are read (default: the source's, else 256).")
     ] = None
     question_prefix: Annotated[
-        str | None,
-        about("Text before every question (default: the source's prompt).", panel="Use"),
+        str | None, about("Text before every question (default: the source's prompt).")
     ] = None
     passage_prefix: Annotated[
-        str | None,
-        about("Text before every passage (default: the source's prompt).", panel="Use"),
+        str | None, about("Text before every passage (default: the source's prompt).")
     ] = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from dprkit.settings.fields import Positive, about
+from dprkit.settings.shared import EncodedCorpus, NumberType
 
 
 class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +35,7 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     shard_size: Annotated[
         Positive, about("Passages in a shard; a stopped run loses at most one shard.")
     ] = 50_000
-    dtype: Annotated[
-        Literal["float32", "float16"], about("Number type of the vectors on disk.")
-    ] = "float32"
+    dtype: NumberType = "float32"
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], about("Number type of the encoder's matrix products.")
     ] = "fp32"
@@ -77,8 +76,7 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sources: Annotated[
-        tuple[str, ...],
-        about("Files of vectors, or folders of them.", flag="argument", path=True),
+        tuple[str, ...], about("Files of vectors, or folders of them.", flag="argument", path=True)
     ] = ()
     retriever: Annotated[
         str | None,
@@ -119,9 +117,7 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = True
     shard_size: Annotated[Positive, about("Passages in a shard.")] = 50_000
-    dtype: Annotated[
-        Literal["float32", "float16"], about("Number type of the vectors on disk.")
-    ] = "float32"
+    dtype: NumberType = "float32"
 
 
 class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +130,6 @@ class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
     """
 
-    embeddings: Annotated[
-        str | None, about("The encoded corpus.", follows=("index.embeddings",))
-    ] = None
+    embeddings: EncodedCorpus = None
     to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("Format to write.")] = "npy"
     output_dir: Annotated[str | None, about("Folder to write to.", output=True)] = None

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import Positive, about
+from dprkit.settings.shared import MovedCorpus, MovedRetriever, SearchedIndex
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +20,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         --output-dir results
     """
 
-    index: Annotated[str | None, about("The index to search.", follows=("index.output_dir",))] = (
-        None
-    )
+    index: SearchedIndex = None
     results: Annotated[
         str | None,
         about(
@@ -31,20 +30,13 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     questions: Annotated[
-        str | None,
-        about("Questions with answers.", follows=("select-data.output_dir/test.jsonl",)),
+        str | None, about("Questions with answers.", follows=("select-data.output_dir/test.jsonl",))
     ] = None
     output_dir: Annotated[str | None, about("Folder of the results.", workspace="results")] = None
-    retriever: Annotated[
-        str | None, about("Folder of the index's retriever, if it was moved.", path=True)
-    ] = None
-    passages: Annotated[
-        str | None, about("File of the index's corpus, if it was moved.", path=True)
-    ] = None
+    retriever: MovedRetriever = None
+    passages: MovedCorpus = None
     topk: Annotated[
-        tuple[Positive, ...],
-        Meta(min_length=1),
-        about("Depths k to report.", metavar="1,5,20,100"),
+        tuple[Positive, ...], Meta(min_length=1), about("Depths k to report.", metavar="1,5,20,100")
     ] = (1, 5, 20, 100)
     match: Annotated[
         Literal["string", "regex"], about("How an answer is compared with a passage.")

@@ -71,6 +71,7 @@ def about(
 ) -> Setting:
     """Describe a setting.
 
+    `panel`: a heading of --help that begins here; the settings below it stand under it too.
     `path`: it names a file and so is recorded by what the file holds, not by its name.
     `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
     runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
@@ -91,13 +92,14 @@ def about(
 def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     """The settings of a stage by name, in the order they are written down."""
     hints = get_type_hints(stage, include_extras=True)
-    fields = {}
+    fields: dict[str, Setting] = {}
+    panel = ""
     for field in msgspec.structs.fields(stage):
         hint = hints[field.name]
         setting = next(m for m in hint.__metadata__ if isinstance(m, Setting))
-        fields[field.name] = replace(
-            setting, name=field.name, type=hint, default=field.default, **_form(hint)
-        )
+        panel = setting.panel or panel
+        placed = replace(setting, name=field.name, panel=panel, type=hint, default=field.default)
+        fields[field.name] = replace(placed, **_form(hint))
     return fields
 
 

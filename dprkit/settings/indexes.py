@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import AtLeast0, Count, Positive, about
+from dprkit.settings.shared import EncodedCorpus, MovedCorpus
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "Type of the index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq, "
             "exact (searches the embeddings themselves), bm25, milvus, a FAISS factory string "
-            "such as IVF1024,SQ8, or auto.",
+            "such as IVF1024,SQ8, or auto."
         ),
     ] = "flat"
     passages: Annotated[
@@ -81,10 +82,7 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     k1: Annotated[
         AtLeast0,
-        about(
-            "For bm25: how much a repeated word counts; 0 counts it once.",
-            only_for=("bm25",),
-        ),
+        about("For bm25: how much a repeated word counts; 0 counts it once.", only_for=("bm25",)),
     ] = 0.9
     b: Annotated[
         Annotated[float, Meta(ge=0, le=1)],
@@ -134,9 +132,7 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
         --output-dir tuning
     """
 
-    embeddings: Annotated[
-        str | None, about("The encoded corpus.", follows=("index.embeddings",))
-    ] = None
+    embeddings: EncodedCorpus = None
     questions: Annotated[
         str | None,
         about("Questions to measure with.", follows=("select-data.output_dir/valid.jsonl",)),
@@ -194,9 +190,7 @@ class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         about("File of ids, one a line, to remove before passages are added.", path=True),
     ] = None
-    passages: Annotated[
-        str | None, about("File of the index's corpus, if it was moved.", path=True)
-    ] = None
+    passages: MovedCorpus = None
     output_dir: Annotated[
         str | None, about("Folder of the updated index.", workspace="index-updated")
     ] = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from dprkit.settings.fields import AtLeast0, Positive, about
+from dprkit.settings.shared import MovedCorpus, MovedRetriever, SearchedIndex
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,9 +18,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: echo "who wrote hamlet" | dprkit search --index index --questions -
     """
 
-    index: Annotated[str | None, about("The index to search.", follows=("index.output_dir",))] = (
-        None
-    )
+    index: SearchedIndex = None
     questions: Annotated[
         str | None,
         about(
@@ -30,12 +29,8 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Annotated[
         str, about("File to write rankings to; - is stdout.", flag="-o", output=True)
     ] = "-"
-    retriever: Annotated[
-        str | None, about("Folder of the index's retriever, if it was moved.", path=True)
-    ] = None
-    passages: Annotated[
-        str | None, about("File of the index's corpus, if it was moved.", path=True)
-    ] = None
+    retriever: MovedRetriever = None
+    passages: MovedCorpus = None
     topk: Annotated[Positive, about("Passages to retrieve for each question.")] = 100
     hybrid: Annotated[
         str | None,
