@@ -2,13 +2,29 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
+from dprkit.cli.app import app
+from dprkit.cli.help import parts
 from dprkit.cli.reference import reference
 from dprkit.recipes import load_recipe, recipe_names
 from dprkit.settings import STAGES, bundled, fields_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RIDDLES = re.compile(
+    r"\b(sketch(es)?|grounds?|former|formerly|hitherto|anew|thereof|therein|maybe|"
+    r"in its stead|as ever|as of old|what they say|what it says|so many|will not do)\b",
+    re.IGNORECASE,
+)
+"""Words that a reader whose first language is not English stumbles over, or that mean nothing."""
+
+
+def every_command(command, path):
+    """Each command below `command` with its words."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield f"{path} {name}", inner
+        yield from every_command(inner, f"{path} {name}")
 
 
 def commands_in(page):
@@ -53,10 +69,19 @@ def test_every_recipe_loads_and_its_settings_convert(name):
         assert isinstance(settings, STAGES[stage])
 
 
-def test_every_setting_has_a_sentence():
-    for stage, settings in STAGES.items():
-        for setting in fields_of(settings).values():
-            assert re.fullmatch(r"[A-Z].*[.)]", setting.sentence), f"{stage}.{setting.name}"
+def test_every_command_and_option_has_sentences_in_plain_words():
+    texts = {
+        f"{stage}.{name}": setting.sentence
+        for stage, settings in STAGES.items()
+        for name, setting in fields_of(settings).items()
+    }
+    for path, command in every_command(typer.main.get_command(app), "dprkit"):
+        texts[path], _ = parts(command)
+        texts |= {f"{path} {p.name}": p.help or "" for p in command.params if p.name != "help"}
+    assert len(texts) > 300
+    for name, text in texts.items():
+        assert re.fullmatch(r"(?s)[A-Z].*([.)]|\[default: .*\])", text), f"{name}: {text}"
+        assert not RIDDLES.search(text), f"{name}: {text}"
 
 
 def test_the_files_a_recipe_ships_with_are_there():

@@ -17,9 +17,9 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 HELP = """Train, index and evaluate dense passage retrievers from the shell.
 
-Begin with the examples: the first runs all stages on a small data set, in about a minute; the
-second searches the index that the first has built. `dprkit init my-experiment` writes a recipe to
-edit for data of your own.
+Begin with the two examples. The first runs all stages on a small data set, in about a minute.
+The second searches the index that the first has built. `dprkit init my-experiment` writes a recipe
+that you edit for your own data.
 
 Example: dprkit run --recipe tiny
 Example: echo "who wrote hamlet" | dprkit search --index runs/tiny/index --questions - --topk 3

@@ -16,7 +16,7 @@ from dprkit.errors import SettingsError, nearest
 from dprkit.recipes import load_recipe
 from dprkit.settings import STAGES
 
-config = typer.Typer(cls=Group, help="Show the recipe in force.", no_args_is_help=True)
+config = typer.Typer(cls=Group, help="Show the settings of a recipe.", no_args_is_help=True)
 
 
 @config.callback()
@@ -28,14 +28,16 @@ def _config() -> None:
 def show(
     stage: Annotated[
         str | None,
-        typer.Argument(help="Print this stage only.", autocompletion=completion.one_of(STAGES)),
+        typer.Argument(
+            help="Print only the settings of this stage.", autocompletion=completion.one_of(STAGES)
+        ),
     ] = None,
     config_file: ConfigFile = None,
     recipe_name: RecipeName = None,
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print every setting that is in force and where it comes from.
+    """Print the value of every setting and where the value comes from.
 
     Example: dprkit config show train --set train.lr=1e-4
     """

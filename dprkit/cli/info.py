@@ -23,24 +23,24 @@ def info(
         bool,
         typer.Option(
             "--check",
-            help="Read all files again, and encode a retriever's probe texts; compare both with "
-            "what was saved.",
+            help="Read all files of the artifact and compare them with its manifest; encode the "
+            "probe texts of a retriever and compare their vectors with the saved vectors.",
         ),
     ] = False,
     source: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="With --check: compare a retriever with the folder it was converted from (two of "
-            "a pair: questions first), read by its own library.",
+            help="With --check: compare a retriever with the folder that it was converted from, "
+            "which its own library reads. Of a pair give both folders, the question encoder first.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what an artifact is, which command made it, and from which inputs.
 
-    With --check, an artifact with a file that was changed is refused (exit code 3), and so is a
-    retriever whose vectors are no longer those it was saved with.
+    With --check, the exit code is 3 where a file was changed, or where a retriever gives other
+    vectors than when it was saved.
 
     Example: dprkit info runs/tiny/index
     """

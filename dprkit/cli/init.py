@@ -22,21 +22,24 @@ from dprkit.settings import STAGES, Setting, fields_of
 
 def init(
     where: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder, or .yaml file, to write it to.")
+        Path,
+        typer.Argument(
+            metavar="[DIR]", help="Folder to write dprkit.yaml to, or a .yaml file to write."
+        ),
     ] = Path(),
     recipe_name: Annotated[
         str,
         typer.Option(
             "--recipe",
             metavar="NAME",
-            help="The recipe to begin with. [default: tiny]",
+            help="Name of the shipped recipe to begin with. [default: tiny]",
             autocompletion=completion.of_recipes,
         ),
     ] = "tiny",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write dprkit.yaml, a recipe to edit, with a comment on every setting.
+    """Write dprkit.yaml, a recipe to edit with a comment on every setting.
 
     Example: dprkit init my-experiment --recipe tiny
     """

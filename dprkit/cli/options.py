@@ -13,14 +13,16 @@ from dprkit.settings import Setting
 
 ConfigFile = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--config", metavar="FILE", help="The recipe to use.", rich_help_panel=SHARED),
+    typer.Option(
+        "--config", metavar="FILE", help="File of the recipe to use.", rich_help_panel=SHARED
+    ),
 ]
 RecipeName = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         "--recipe",
         metavar="NAME",
-        help="A recipe that ships with dprkit.",
+        help="Name of a recipe that ships with dprkit.",
         autocompletion=completion.of_recipes,
         rich_help_panel=SHARED,
     ),
@@ -30,33 +32,38 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="STAGE.KEY=VALUE",
-        help="Set any setting of any stage, as in --set train.lr=1e-4.",
+        help="Set a setting of any stage, as in --set train.lr=1e-4; give the option again for "
+        "more settings.",
         autocompletion=completion.of_sets,
         rich_help_panel=SHARED,
     ),
 ]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=SHARED),
+    typer.Option(
+        "--json", help="Print the report as one JSON object on stdout.", rich_help_panel=SHARED
+    ),
 ]
 Quiet = Annotated[
     bool,
     typer.Option(
         "--quiet",
         "-q",
-        help="Print only errors, warnings and the data asked for.",
+        help="Print only errors, warnings and the data that was asked for.",
         rich_help_panel=SHARED,
     ),
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Print the settings in force.", rich_help_panel=SHARED),
+    typer.Option(
+        "--verbose", "-v", help="Print the settings of the command too.", rich_help_panel=SHARED
+    ),
 ]
 Restart = Annotated[
     bool,
     typer.Option(
         "--restart",
-        help="Throw away what an earlier run left in the output.",
+        help="Throw away what an earlier run left in the output, and make the output again.",
         rich_help_panel=SHARED,
     ),
 ]
@@ -78,29 +85,40 @@ def switch(help_text: str, *names: str) -> tuple[Any, Any]:
 
 
 DOWNLOAD_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "listed": switch("List what can be downloaded.", "--list"),
+    "listed": switch(
+        "List the resources that can be downloaded, or the part of the list that NAMES names.",
+        "--list",
+    ),
     "yes": switch(
-        "Fetch more than 5 GB. The servers are asked for the sizes before a download begins; "
-        "files whose size a server does not tell do not count.",
+        "Allow a download of more than 5 GB. Before it begins, the servers are asked for the "
+        "sizes; a file whose size the server does not tell counts as 0.",
         "--yes",
         "-y",
     ),
-    "dry_run": switch("Show what would be downloaded, with sizes; download nothing.", "--dry-run"),
+    "dry_run": switch(
+        "Show the files that would be downloaded, with their sizes; download nothing.", "--dry-run"
+    ),
 }
 ENCODE_OPTIONS: dict[str, tuple[Any, Any]] = {
     "shard": (
         Annotated[
             str | None,
             typer.Option(
-                metavar="I/N", help="Encode only the I-th of N equal parts of the shards."
+                metavar="I/N",
+                help="Encode only part I of N equal parts of the shards; I counts from 1.",
             ),
         ],
         None,
     ),
-    "append": switch("Encode only passages that are new or changed.", "--append"),
-    "repair": switch("Encode damaged shards again, and no others.", "--repair"),
+    "append": switch(
+        "Encode only passages that are new or changed since the embeddings in the output folder "
+        "were made.",
+        "--append",
+    ),
+    "repair": switch("Encode damaged shards again, and no other shards.", "--repair"),
     "dry_run": switch(
-        "Encode a sample and estimate the time, disk and memory that all would take.",
+        "Encode a sample of the corpus and estimate the time, disk and memory that the whole "
+        "corpus would take; write nothing.",
         "--dry-run",
     ),
 }

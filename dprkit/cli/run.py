@@ -33,7 +33,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the stages that a recipe mentions, and skip those whose output is up to date.
+    """Run the stages that a recipe names, and skip the stages whose output is up to date.
 
     Example: dprkit run --recipe tiny
     """

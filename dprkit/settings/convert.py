@@ -15,7 +15,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Convert a foreign retriever to dprkit's form, or a retriever to a foreign form.
 
     It reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
-    transformers and fz-openqa's QaRetriever. Nothing in a source is run.
+    transformers and fz-openqa's QaRetriever. Code in a source is not run.
 
     Example: dprkit convert bert-base-uncased --output-dir model
     """
@@ -23,7 +23,8 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     source: Annotated[
         str | None,
         about(
-            "Model to convert: a folder, a hub name or a checkpoint file; with --to, a retriever.",
+            "Model to convert: a folder, a hub name or a checkpoint file; with --to, the "
+            "folder of a retriever.",
             flag="argument",
             path=True,
             hub=True,
@@ -42,7 +43,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     kind: Annotated[
-        Kind | None, about("Kind of the source (default: found from its files).", panel="Source")
+        Kind | None, about("Kind of the source (default: recognised by its files).", panel="Source")
     ] = None
     question_encoder: Annotated[
         str | None,
@@ -55,7 +56,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     backbone: Annotated[
         str | None,
         about(
-            "Folder or hub name with the config and tokenizer that a checkpoint file lacks.",
+            "Folder or hub name of the model whose config and tokenizer a checkpoint file needs.",
             path=True,
             hub=True,
         ),
@@ -64,30 +65,43 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     pooling: Annotated[
         Literal["cls", "mean"] | None,
         about(
-            "How token vectors become one vector (default: as the source says, else cls).",
+            "How the vectors of the tokens become one vector (default: as the source says, "
+            "else cls).",
             panel="Use",
         ),
     ] = None
     similarity: Annotated[
         Literal["dot", "cosine"] | None,
-        about("How two vectors are compared (default: as the source says, else dot)."),
+        about(
+            "How the vectors of a question and a passage are compared (default: as the "
+            "source says, else dot)."
+        ),
     ] = None
     title_join: Annotated[
         str | None,
         about(
-            "How title and text are joined: pair, none, or a text (default: pair, a space for "
-            "sentence-transformers)."
+            "How the title and the text of a passage are joined: pair (two segments), none "
+            "(the text alone), or a text that stands between them, such as '. ' (default: "
+            "pair, or a space for sentence-transformers)."
         ),
     ] = None
     question_max_length: Annotated[
-        Length | None, about("Tokens of a question that are read (default: the source's, else 64).")
+        Length | None,
+        about(
+            "Tokens of a question that the encoder reads; the others are cut off (default: "
+            "as the source says, else 64)."
+        ),
     ] = None
     passage_max_length: Annotated[
-        Length | None, about("Tokens of a passage that are read (default: the source's, else 256).")
+        Length | None,
+        about(
+            "Tokens of a passage that the encoder reads; the others are cut off (default: "
+            "as the source says, else 256)."
+        ),
     ] = None
     question_prefix: Annotated[
-        str | None, about("Text before every question (default: the source's prompt).")
+        str | None, about("Text put before every question (default: as the source says).")
     ] = None
     passage_prefix: Annotated[
-        str | None, about("Text before every passage (default: the source's prompt).")
+        str | None, about("Text put before every passage (default: as the source says).")
     ] = None

@@ -16,36 +16,44 @@ Part = Annotated[str, Meta(pattern=r"^(rest|[0-9]+([.][0-9]+)?%)$")]
 class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Download data sets and checkpoints.
 
-    A stopped download goes on where it was. A file is checked by its length, and by its sha256
-    where the catalog or an earlier download has one.
+    A stopped download goes on where it stopped. Each file is checked by its length, and
+    by its sha256 where the catalog has one. The first download of a file records its sha256 in the
+    output folder, and a later download of the file must have the same.
 
     Example: dprkit download data.retriever.nq-dev
     """
 
     names: Annotated[
         tuple[str, ...],
-        about("Resources to download, or the first segments of their names.", flag="argument"),
+        about(
+            "Names of the resources to download; a name's first segments stand for all "
+            "names that begin with them.",
+            flag="argument",
+        ),
     ] = ()
-    output_dir: Annotated[str, about("Folder to put the files in.", output=True)] = "downloads"
+    output_dir: Annotated[str, about("Folder to write the files to.", output=True)] = "downloads"
     catalog: Annotated[
-        str | None, about("YAML file of more resources, added to the built-in catalog.", path=True)
+        str | None,
+        about("YAML file of more resources, which are added to the built-in catalog.", path=True),
     ] = None
     mirror: Annotated[
-        str | None, about("Base URL to fetch from, instead of the servers that the catalog names.")
+        str | None,
+        about("Base URL to fetch the files from, instead of the servers that the catalog names."),
     ] = None
-    decompress: Annotated[bool, about("Unpack .gz files, instead of keeping them packed.")] = False
+    decompress: Annotated[bool, about("Unpack .gz files instead of keeping them packed.")] = False
     retries: Annotated[
-        Count, about("How often to repeat a failed request, with growing pauses.")
+        Count,
+        about("How many times a failed request is sent again, after longer and longer pauses."),
     ] = 5
     timeout: Annotated[
-        Above0, about("Seconds without a byte after which a request has failed.")
+        Above0, about("Seconds without a byte from the server after which a request has failed.")
     ] = 30.0
 
 
 class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Select training examples from DPR files.
+    """Select training examples from DPR files of any size.
 
-    The files are read row by row, and no further than needed.
+    The files are read row by row; without --shuffle, reading ends at the last row that is needed.
 
     Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
     """
@@ -69,46 +77,70 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder to write the files of --split to.", workspace="data")
+        str | None,
+        about("Folder to write the sets of --split to, one file a set.", workspace="data"),
     ] = None
-    num_items: Annotated[Positive | None, about("Keep at most this many rows.")] = None
+    num_items: Annotated[Positive | None, about("Keep at most this many rows, over all sets.")] = (
+        None
+    )
     split: Annotated[
         dict[str, Positive | Part] | None,
         about(
-            "Write disjoint sets: rows, shares of the rows that qualify, or the rest. Without "
-            "--shuffle each set is a block of the source.",
+            "Write several sets that share no row. The size of a set is a number of rows, a "
+            "share of the rows that qualify, or the rest. Without --shuffle each set is a "
+            "block of the source.",
             metavar="train=80%,valid=500,test=rest",
         ),
     ] = None
-    offset: Annotated[Count, about("Skip the first so many rows that qualify.")] = 0
+    offset: Annotated[
+        Count, about("Pass over this many rows that qualify before the first row is kept.")
+    ] = 0
     shuffle: Annotated[
-        bool, about("Draw the rows uniformly from the whole source instead of taking the first.")
+        bool,
+        about("Draw the rows at random from the whole source instead of keeping the first rows."),
     ] = False
     seed: Annotated[int, about("Seed of --shuffle.")] = 0
     require: Annotated[
         tuple[Pool, ...],
-        about("Kinds of passages that a row must have.", metavar="positive,hard_negative"),
+        about(
+            "Kinds of passages that a row must have; a row that lacks one of the kinds is dropped.",
+            metavar="positive,hard_negative",
+        ),
     ] = ("positive", "negative", "hard_negative")
-    min_positives: Annotated[Count, about("Drop rows with fewer positives.")] = 0
-    min_hard_negatives: Annotated[Count, about("Drop rows with fewer hard negatives.")] = 0
-    min_negatives: Annotated[Count, about("Drop rows with fewer random negatives.")] = 0
+    min_positives: Annotated[Count, about("Drop rows with fewer positives than this.")] = 0
+    min_hard_negatives: Annotated[
+        Count, about("Drop rows with fewer hard negatives than this.")
+    ] = 0
+    min_negatives: Annotated[Count, about("Drop rows with fewer random negatives than this.")] = 0
     max_hard_negatives: Annotated[
-        Count | None, about("Keep only the first so many hard negatives of a row.")
+        Count | None, about("Keep only the first hard negatives of a row, at most this many.")
     ] = None
     max_negatives: Annotated[
-        Count | None, about("Keep only the first so many random negatives of a row.")
+        Count | None, about("Keep only the first random negatives of a row, at most this many.")
     ] = None
     dedupe: Annotated[
-        bool, about("Drop a row whose question came before; case and punctuation do not count.")
+        bool,
+        about(
+            "Drop a row whose question an earlier row has too; letter case and punctuation "
+            "do not count."
+        ),
     ] = False
     exclude: Annotated[
-        tuple[str, ...], about("Drop rows whose question occurs in this file.", path=True)
+        tuple[str, ...],
+        about("File of questions; rows that ask one of its questions are dropped.", path=True),
     ] = ()
     passages_out: Annotated[
         str | None,
-        about("Write the distinct passages of the selected rows here, as a DPR tsv.", output=True),
+        about(
+            "File to write the distinct passages of the selected rows to, as a DPR tsv.",
+            output=True,
+        ),
     ] = None
     questions_out: Annotated[
         str | None,
-        about("Write the selected questions here: jsonl, or DPR's form for .csv.", output=True),
+        about(
+            "File to write the selected questions to: jsonl, or DPR's qa.csv where its name "
+            "ends in .csv.",
+            output=True,
+        ),
     ] = None

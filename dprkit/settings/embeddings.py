@@ -13,46 +13,57 @@ from dprkit.settings.shared import EncodedCorpus, NumberType
 class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Encode the passages of a corpus into shards of vectors.
 
-    The same command may run in many processes, and on many hosts that share a disk: each takes some
-    of the shards. A stopped run goes on after its last whole shard.
+    The same command may run in several processes, and on several hosts that share a disk: each
+    process encodes some of the shards. A stopped run goes on after its last whole shard.
 
     Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
     """
 
     retriever: Annotated[
-        str | None, about("The retriever to encode with.", follows=("train.output_dir",))
+        str | None, about("Folder of the retriever to encode with.", follows=("train.output_dir",))
     ] = None
     passages: Annotated[
         str | None,
         about(
-            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.",
+            "File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.",
             follows=("select-data.passages_out", "select-data.output_dir/passages.tsv"),
         ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder of the embeddings.", workspace="embeddings")
+        str | None, about("Folder to write the embeddings to.", workspace="embeddings")
     ] = None
     shard_size: Annotated[
         Positive, about("Passages in a shard; a stopped run loses at most one shard.")
     ] = 50_000
     dtype: NumberType = "float32"
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], about("Number type of the encoder's matrix products.")
+        Literal["fp32", "bf16", "fp16"],
+        about(
+            "Number type of the encoder's matrix products. None of the types was ever "
+            "tested on a GPU."
+        ),
     ] = "fp32"
     backend: Annotated[
         Literal["torch", "onnx"],
-        about("Library that runs the encoder; onnx is for a CPU (extra: onnx)."),
+        about("Library that runs the encoder; onnx runs on the CPU (extra: onnx)."),
     ] = "torch"
     int8: Annotated[
-        bool, about("With onnx: 8-bit products, which are faster and change the vectors a little.")
+        bool,
+        about(
+            "With --backend onnx: use 8-bit matrix products, which are faster and change "
+            "the vectors a little."
+        ),
     ] = False
     batch_tokens: Annotated[
         Positive | None,
-        about("Tokens in a forward pass (default: chosen for the machine).", harmless=True),
+        about("Tokens in a forward pass (default: chosen by the processor or GPU).", harmless=True),
     ] = None
     num_processes: Annotated[
         Positive,
-        about("Processes of this host, or tasks of Ray, that share the shards.", harmless=True),
+        about(
+            "Processes on this host, or tasks on the Ray cluster, that share the shards.",
+            harmless=True,
+        ),
     ] = 1
     engine: Annotated[
         Literal["local", "ray"],
@@ -67,39 +78,47 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Import vectors that another system made of the corpus.
 
-    It reads the pickles of DPR, Tevatron, contriever and dpr-scale, without running anything in
-    them, and npy files with ids beside them. The files may be in any order; each passage of the
-    corpus needs one vector.
+    It reads the pickles of DPR, Tevatron, contriever and dpr-scale, and npy files with files of ids
+    beside them. Code in a pickle is not run. The files may be in any order; each passage of the
+    corpus must have one vector.
 
     Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
         --output-dir emb
     """
 
     sources: Annotated[
-        tuple[str, ...], about("Files of vectors, or folders of them.", flag="argument", path=True)
+        tuple[str, ...],
+        about("Files of vectors, or folders of such files.", flag="argument", path=True),
     ] = ()
     retriever: Annotated[
         str | None,
-        about("The retriever that made the vectors.", follows=("encode-corpus.retriever",)),
+        about(
+            "Folder of the retriever that made the vectors.", follows=("encode-corpus.retriever",)
+        ),
     ] = None
     passages: Annotated[
         str | None,
         about(
-            "The corpus: DPR tsv, jsonl or BEIR corpus.jsonl.", follows=("encode-corpus.passages",)
+            "File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.",
+            follows=("encode-corpus.passages",),
         ),
     ] = None
     output_dir: Annotated[
         str | None,
-        about("Folder of the embeddings.", output=True, follows=("encode-corpus.output_dir",)),
+        about(
+            "Folder to write the embeddings to.", output=True, follows=("encode-corpus.output_dir",)
+        ),
     ] = None
     kind: Annotated[
         Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
-        about("Format of the files; auto finds the format of each file."),
+        about("Format of the files; auto looks into each file for its format."),
     ] = "auto"
     ids: Annotated[
         tuple[str, ...],
         about(
-            "A file of ids, one a line, for each npy file (default: the one beside it).", path=True
+            "File of passage ids, one a line, for each npy file (default: the file of ids "
+            "beside the npy file).",
+            path=True,
         ),
     ] = ()
     in_order: Annotated[
@@ -112,7 +131,8 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     check: Annotated[
         bool,
         about(
-            "Encode a few passages and refuse vectors that differ from the retriever's.",
+            "Encode a few passages and refuse vectors that differ from the vectors of the "
+            "retriever.",
             harmless=True,
         ),
     ] = True
@@ -123,13 +143,13 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Write an encoded corpus for another system.
 
-    --to npy writes vectors.npy and ids.txt; parquet writes a file per shard, with the columns id
-    and vector; pyserini writes a folder for FaissSearcher; dpr writes a pickle per shard, for DPR's
-    dense_retriever.py.
+    With --to npy it writes vectors.npy and ids.txt. With parquet it writes a file for each shard,
+    with the columns id and vector. With pyserini it writes a folder for FaissSearcher. With dpr it
+    writes a pickle for each shard, for DPR's dense_retriever.py.
 
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
     """
 
     embeddings: EncodedCorpus = None
     to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("Format to write.")] = "npy"
-    output_dir: Annotated[str | None, about("Folder to write to.", output=True)] = None
+    output_dir: Annotated[str | None, about("Folder to write the files to.", output=True)] = None

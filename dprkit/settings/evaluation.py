@@ -14,7 +14,8 @@ from dprkit.settings.shared import MovedCorpus, MovedRetriever, SearchedIndex
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Measure how often an answer is among the best k passages.
 
-    It searches an index, or reads rankings from a file.
+    It searches an index, or reads rankings from a file. Where the questions name their gold
+    passages, it measures how many of these are found, and at which rank.
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
@@ -24,26 +25,39 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     results: Annotated[
         str | None,
         about(
-            "Evaluate these rankings instead: results.jsonl or DPR's JSON; - is stdin.",
+            "File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON, "
+            "Pyserini's JSON or a TREC run; - is stdin.",
             path=True,
             replaces="index questions output_dir",
         ),
     ] = None
     questions: Annotated[
-        str | None, about("Questions with answers.", follows=("select-data.output_dir/test.jsonl",))
+        str | None,
+        about(
+            "File of questions with answers or gold passages.",
+            follows=("select-data.output_dir/test.jsonl",),
+        ),
     ] = None
-    output_dir: Annotated[str | None, about("Folder of the results.", workspace="results")] = None
+    output_dir: Annotated[
+        str | None, about("Folder to write the results to.", workspace="results")
+    ] = None
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
     topk: Annotated[
-        tuple[Positive, ...], Meta(min_length=1), about("Depths k to report.", metavar="1,5,20,100")
+        tuple[Positive, ...],
+        Meta(min_length=1),
+        about(
+            "Depths k to report: each metric looks at the best k passages.", metavar="1,5,20,100"
+        ),
     ] = (1, 5, 20, 100)
     match: Annotated[
-        Literal["string", "regex"], about("How an answer is compared with a passage.")
+        Literal["string", "regex"],
+        about("How an answer is compared with a passage: as words, or as a regular expression."),
     ] = "string"
     texts: Annotated[
         bool,
         about(
-            "Write the passages' texts into results.jsonl; without them it is ten times smaller."
+            "Write the texts of the passages into results.jsonl too; without them the file "
+            "is ten times smaller."
         ),
     ] = True

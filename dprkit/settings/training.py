@@ -18,7 +18,8 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Train a bi-encoder and write it as a retriever.
 
-    A stopped run goes on where it was saved, and ends with the same bytes.
+    A stopped run goes on where it was last saved, and ends with the same bytes as a run that was
+    never stopped.
 
     Example: dprkit train --train-file nq.jsonl --init bert-base-uncased --output-dir model
     """
@@ -26,25 +27,27 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     train_file: Annotated[
         tuple[str, ...],
         about(
-            "File of training examples; give the option again for more files. b.jsonl:2 uses "
-            "each row of b.jsonl twice an epoch.",
+            "File of training examples; give the option again for more files. With "
+            "b.jsonl:2 an epoch uses each row of b.jsonl twice.",
             follows=("select-data.output", "select-data.output_dir/train.jsonl"),
         ),
     ] = ()
     valid_file: Annotated[
         str | None,
         about(
-            "Validation examples (default: valid.jsonl beside the training file, if there).",
+            "File of validation examples (default: valid.jsonl beside the training file, if "
+            "it is there).",
             path=True,
         ),
     ] = None
     output_dir: Annotated[
-        str | None, about("Folder of the trained retriever.", workspace="model")
+        str | None, about("Folder to write the trained retriever to.", workspace="model")
     ] = None
     init: Annotated[
         str | None,
         about(
-            "Start from this Hugging Face folder, hub name or retriever (default: from scratch).",
+            "Model to start from: a Hugging Face folder, a hub name or a retriever "
+            "(default: a small model with random weights, from scratch).",
             path=True,
             hub=True,
         ),
@@ -53,8 +56,8 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     shared: Annotated[
         bool | None,
         about(
-            "One encoder for questions and passages (default: as the model of --init says, else "
-            "two).",
+            "Use one encoder for questions and passages (default: as the model of --init "
+            "says, else two encoders).",
             panel="Model",
         ),
     ] = None
@@ -65,52 +68,65 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     pooling: Annotated[
         Literal["cls", "mean"] | None,
         about(
-            "How token vectors become one vector (default: as the model of --init says, else cls; "
-            "mean from scratch)."
+            "How the vectors of the tokens become one vector (default: as the model of "
+            "--init says, else cls; mean from scratch)."
         ),
     ] = None
     projection: Annotated[
         Count | None,
         about(
-            "Project to this many dimensions (0: no projection; default: as the model of --init "
-            "says, else none; 20 from scratch)."
+            "Dimensions to which the vectors are projected; 0 projects nothing (default: as "
+            "the model of --init says, else 0; 20 from scratch)."
         ),
     ] = None
     similarity: Annotated[
         Literal["dot", "cosine"] | None,
-        about("How two vectors are compared (default: as the model of --init says, else dot)."),
+        about(
+            "How the vectors of a question and a passage are compared (default: as the "
+            "model of --init says, else dot)."
+        ),
     ] = None
     temperature: Annotated[
         Above0 | None,
-        about("Scores are divided by this in the loss (default: 1 for dot, 0.05 for cosine)."),
+        about(
+            "Temperature by which the loss divides the scores (default: as the model of "
+            "--init says, else 1 for dot and 0.05 for cosine)."
+        ),
     ] = None
     learn_temperature: Annotated[
-        bool, about("Train the temperature too, from --temperature on.")
+        bool, about("Train the temperature too; --temperature is its first value.")
     ] = False
     title_join: Annotated[
         str | None,
         about(
-            "How title and text are joined: pair (two segments, default: pair), none, or a text "
-            "such as '. '."
+            "How the title and the text of a passage are joined: pair (two segments), none "
+            "(the text alone), or a text that stands between them, such as '. ' (default: "
+            "as the model of --init says, else pair)."
         ),
     ] = None
     question_max_length: Annotated[
         Length | None,
         about(
-            "Tokens of a question that are read (default: as the model of --init says, else 64)."
+            "Tokens of a question that the encoder reads; the others are cut off (default: "
+            "as the model of --init says, else 64)."
         ),
     ] = None
     passage_max_length: Annotated[
         Length | None,
         about(
-            "Tokens of a passage that are read (default: as the model of --init says, else 256)."
+            "Tokens of a passage that the encoder reads; the others are cut off (default: "
+            "as the model of --init says, else 256)."
         ),
     ] = None
     output_dropout: Annotated[
-        Share | None, about("Dropout on the pooled vector (default: 0, 0.2 from scratch).")
+        Share | None, about("Dropout on the pooled vector (default: 0, or 0.2 from scratch).")
     ] = None
     dropout: Annotated[
-        Share | None, about("Dropout inside the encoder (default: as the model has it).")
+        Share | None,
+        about(
+            "Dropout inside the encoder (default: as the model of --init says, or "
+            "--scratch-dropout from scratch)."
+        ),
     ] = None
     lora_rank: Annotated[
         Count,
@@ -120,13 +136,13 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     lora_alpha: Annotated[
-        Positive | None, about("Scale of the adapters (default: twice their rank).")
+        Positive | None, about("Scale of the low-rank adapters (default: twice --lora-rank).")
     ] = None
 
     scratch_vocab_size: Annotated[
         Annotated[int, Meta(ge=300)],
         about(
-            "From scratch: size of the vocabulary learned from the training text.",
+            "From scratch: size of the vocabulary, which is learned from the training text.",
             panel="From scratch",
         ),
     ] = 8000
@@ -138,96 +154,124 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Annotated[
         Positive | None,
         about(
-            "Questions in an optimizer step, over all processes (default: 32, 8 from scratch).",
+            "Questions in an optimizer step, over all processes (default: 32, or 8 from scratch).",
             panel="Batches",
         ),
     ] = None
     chunk_size: Annotated[
         Texts | None,
         about(
-            "Passages in a forward pass, with the gradient cached: any batch fits in the memory of "
-            "a chunk; auto fits it to the free memory (default: the whole batch in one graph).",
+            "Passages in a forward pass. The gradient is cached, so a batch of any size "
+            "fits in the memory that a chunk takes; auto chooses the chunk by the free "
+            "memory (default: the whole batch in one pass, without the cache).",
             resumable=True,
         ),
     ] = None
     gradient_accumulation_steps: Annotated[
         Positive,
         about(
-            "Refused above 1, since it would not enlarge the pool of negatives; see --chunk-size."
+            "Refused above 1, because each question would keep the negatives of a small "
+            "batch; use --chunk-size for large batches."
         ),
     ] = 1
     mix: Annotated[
         Literal["mixed", "one-file"],
-        about("With several training files: draw a batch from all of them, or from one file."),
+        about("With several training files: draw each batch from all files, or from one file."),
     ] = "mixed"
     same_title: Annotated[
         Positive,
         about(
-            "Questions of a batch whose positives share a title, so that their passages are "
-            "hard negatives of each other; 1 draws at random."
+            "Questions in a group whose positives share a title; a batch is made of such "
+            "groups, so that their passages are hard negatives of each other. 1 draws the "
+            "questions at random."
         ),
     ] = 1
     loss_weights: Annotated[
         tuple[AtLeast0, ...],
-        about("Weight of each training file's questions in the loss (default: 1 each)."),
+        about(
+            "Weight in the loss of the questions of each training file (default: 1 for each file)."
+        ),
     ] = ()
     hard_negatives: Annotated[Count, about("Hard negatives drawn for each question.")] = 1
     negatives: Annotated[Count, about("Random negatives drawn for each question.")] = 0
     hard_negatives_top: Annotated[
         Positive | None,
-        about("Draw hard negatives among the first so many of a row (default: all)."),
+        about("Number of a row's first hard negatives to draw from (default: all)."),
     ] = None
     hard_negatives_by: Annotated[
         Literal["uniform", "score", "first"],
         about(
-            "How hard negatives are drawn: evenly, in proportion to their scores, or the first "
-            "ones."
+            "How hard negatives are drawn: each with the same chance, in proportion to "
+            "their scores, or the first hard negatives of the row."
         ),
     ] = "uniform"
-    fresh_negatives: Annotated[bool, about("Draw negatives anew each epoch.")] = True
+    fresh_negatives: Annotated[
+        bool, about("Draw other negatives in each epoch, instead of the same in all epochs.")
+    ] = True
     mask_answers: Annotated[
-        bool, about("Do not use a passage as a negative of a question whose answer it holds.")
+        bool,
+        about(
+            "Do not use a passage as a negative of a question if it holds an answer of the "
+            "question."
+        ),
     ] = False
-    seed: Annotated[Count, about("Seed of weights, order, sampling and dropout.")] = 0
+    seed: Annotated[
+        Count,
+        about(
+            "Seed of the first weights, the order of the rows, the drawn negatives and the dropout."
+        ),
+    ] = 0
 
     max_epochs: Annotated[
         Count | None,
         about(
-            "Passes over the training file; 0 writes the starting model as a retriever "
-            "(default: 10, or as many as --max-steps takes).",
+            "Times that training sees the training files; 0 writes the model that training "
+            "starts from as a retriever (default: 10, or as many epochs as --max-steps "
+            "takes).",
             panel="Optimisation",
             resumable=True,
         ),
     ] = None
     max_steps: Annotated[
-        Positive | None, about("Stop after this many optimizer steps.", resumable=True)
+        Positive | None,
+        about("Stop after this many optimizer steps (default: no limit).", resumable=True),
     ] = None
     lr: Annotated[
-        Above0 | None, about("Highest learning rate (default: 2e-5, 1e-3 from scratch).")
+        Above0 | None, about("Highest learning rate (default: 2e-5, or 1e-3 from scratch).")
     ] = None
     schedule: Annotated[
         Literal["linear", "cosine", "constant"],
-        about("Course of the learning rate after the warm-up."),
+        about("How the learning rate changes after the warm-up."),
     ] = "linear"
     warmup: Annotated[
-        AtLeast0, about("Optimizer steps of linear warm-up; below 1, a share of all steps.")
+        AtLeast0,
+        about(
+            "Optimizer steps in which the learning rate rises to --lr; a value below 1 is a "
+            "share of all steps."
+        ),
     ] = 0.1
     layer_decay: Annotated[
-        Fraction, about("Each layer learns at this share of the rate of the layer above it.")
+        Fraction,
+        about(
+            "Learning rate of each layer as a share of the rate of the layer above it; 1 "
+            "gives all layers the same rate."
+        ),
     ] = 1.0
-    weight_decay: Annotated[AtLeast0, about("AdamW's decay; biases and norms never decay.")] = 0.0
+    weight_decay: Annotated[
+        AtLeast0, about("Weight decay of AdamW; biases and norms never decay.")
+    ] = 0.0
     max_grad_norm: Annotated[
         AtLeast0, about("Clip the gradient to this norm; 0 does not clip.")
     ] = 2.0
     symmetric: Annotated[
         bool,
-        about("Also train to find the question of each positive among the questions of the batch."),
+        about("Also train each positive to find its question among the questions of the batch."),
     ] = False
 
     num_workers: Annotated[
         Count,
         about(
-            "Processes that tokenise ahead; 0 uses a thread of the trainer.",
+            "Processes that tokenise the next batches; with 0 a thread of the trainer does it.",
             panel="Machine",
             harmless=True,
         ),
@@ -235,33 +279,49 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     num_processes: Annotated[
         Positive,
         about(
-            "Processes of this host that share each batch; torchrun and accelerate launch start "
-            "their own.",
+            "Processes on this host that share the work; torchrun and accelerate launch "
+            "start their own processes.",
             harmless=True,
         ),
     ] = 1
     precision: Annotated[
         Literal["fp32", "tf32", "bf16", "fp16"],
-        about("Number type of the encoder's matrix products; weights stay fp32."),
+        about(
+            "Number type of the encoder's matrix products; the weights stay fp32. None of "
+            "the types was ever tested on a GPU."
+        ),
     ] = "fp32"
     compile: Annotated[bool, about("Compile the encoder with torch.compile.")] = False
     activation_checkpointing: Annotated[
         bool,
-        about("Keep only the input of each layer and compute the rest again, which saves memory."),
+        about(
+            "Keep only the input of each layer in memory and compute its inner values a "
+            "second time, which saves memory and takes longer."
+        ),
     ] = False
 
     valid_every: Annotated[
-        OnSteps, about("Validate every epoch, every so many steps, or never.", panel="Validation")
+        OnSteps,
+        about(
+            "When to validate: after every epoch, after this many optimizer steps, or never.",
+            panel="Validation",
+        ),
     ] = "epoch"
     valid_hard_negatives: Annotated[
-        Count, about("Hard negatives of each question in the average-rank pool.")
+        Count,
+        about("Hard negatives that each question adds to the pool of passages of average_rank."),
     ] = 30
     valid_negatives: Annotated[
-        Count, about("Random negatives of each question in the average-rank pool.")
+        Count,
+        about("Random negatives that each question adds to the pool of passages of average_rank."),
     ] = 30
     valid_corpus: Annotated[
         str | None,
-        about("Passages to rank the validation positives among (default: the pool).", path=True),
+        about(
+            "File of the passages among which accuracy@k and mrr@10 rank the positives "
+            "(default: the average_rank pool).",
+            path=True,
+        ),
     ] = None
     best_by: Annotated[
         Literal[
@@ -274,23 +334,26 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             "accuracy@20",
             "accuracy@100",
         ],
-        about("Figure of the validation by which the weights to keep are chosen."),
+        about("Figure of the validation that chooses the weights to keep."),
     ] = "average_rank"
     patience: Annotated[
-        Positive | None, about("Stop after this many validations without an improvement.")
+        Positive | None,
+        about("Stop after this many validations without an improvement (default: no limit)."),
     ] = None
 
     checkpoint_every: Annotated[
         Every,
         about(
-            "Save the state every so many steps, or minutes as in 10m.",
+            "When to save the state of training: after this many optimizer steps, or after "
+            "a time such as 30s, 10m or 1h; never saves it only after validations and when "
+            "training is stopped.",
             panel="Checkpoints",
             harmless=True,
         ),
     ] = "10m"
     keep_checkpoints: Annotated[
-        Positive, about("Checkpoints to keep while training.", harmless=True)
+        Positive, about("Saved states to keep while training runs.", harmless=True)
     ] = 1
     tensorboard: Annotated[
-        bool, about("Write TensorBoard events too (extra: tensorboard).", harmless=True)
+        bool, about("Also write TensorBoard events (extra: tensorboard).", harmless=True)
     ] = False
