@@ -7,20 +7,19 @@ Names are relative to the output folder. The time of change only spares hashing 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from dprkit.errors import FormatError, reading, writing
+from dprkit.errors import FormatError, reading
 from dprkit.store.atomic_files import write_file
+from dprkit.store.locks import lock_file
 
 LOCK_FILE = "dprkit-download.lock.json"
+PATIENCE = 60.0
+"""Seconds to wait for another run that writes an entry."""
 
 
 class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,7 +78,8 @@ class LockFile:
         return None
 
     def _put(self, name: str, recorded: Recorded) -> None:
-        with self._alone():
+        # Two runs that fetch other files into one folder must not lose each other's entries.
+        with lock_file(self.path.with_name(f"{LOCK_FILE}.lock"), self.path, PATIENCE):
             files = {**self._read(), name: recorded}
             data = msgspec.json.encode({"files": dict(sorted(files.items()))})
             with write_file(self.path) as file:
@@ -95,17 +95,6 @@ class LockFile:
         except (msgspec.MsgspecError, KeyError) as error:
             problem = f"damaged ({error}); mend it, or delete it to record all files anew"
             raise FormatError(self.path, 1, problem) from None
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two runs that fetch other files into one folder must not lose each other's entries."""
-        with writing(self.folder):
-            handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,6 @@ do later, DownloadError where it will not.
 from __future__ import annotations
 
 import email.utils
-import fcntl
 import hashlib
 import os
 import re
@@ -23,8 +22,9 @@ from typing import IO
 import httpx
 import msgspec
 
-from dprkit.errors import DownloadError, LockedError, writing
+from dprkit.errors import DownloadError, writing
 from dprkit.store.atomic_files import sync_file, write_file
+from dprkit.store.locks import lock_file
 
 MAX_PAUSE = 120.0
 """Seconds; a server that asks for a longer pause is asked again after this."""
@@ -143,28 +143,16 @@ def part_of(path: Path) -> Iterator[Part]:
     Raises LockedError while another process holds it. An empty part is not left behind.
     """
     part_path = path.with_name(f"{path.name}.part")
-    with writing(part_path):
-        part_path.parent.mkdir(parents=True, exist_ok=True)
-        file = part_path.open("a+b", buffering=0)  # unbuffered: what has arrived survives a kill
-    with file:
-        _claim(file, part_path)
-        part = Part(part_path, file)
-        try:
-            yield part
-        finally:
-            if not os.fstat(file.fileno()).st_size:
-                part.discard()
-
-
-def _claim(file: IO[bytes], path: Path) -> None:
-    busy = LockedError(f"{path}: another run is fetching this file; try again later")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    held = os.fstat(file.fileno()).st_ino
-    if not path.exists() or path.stat().st_ino != held:
-        raise busy  # its owner finished and renamed it between our opening and our lock
+    with lock_file(path.with_name(f"{path.name}.part.lock"), path):
+        with writing(part_path):
+            file = part_path.open("a+b", buffering=0)  # unbuffered: what arrived survives a kill
+        with file:
+            part = Part(part_path, file)
+            try:
+                yield part
+            finally:
+                if not os.fstat(file.fileno()).st_size:
+                    part.discard()
 
 
 # --- one server's answers ---------------------------------------------------------------------

@@ -19,9 +19,10 @@ from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
 from dprkit.store.artifacts import differs
-from dprkit.store.atomic_files import delete, lock
+from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import input_of, is_whole
+from dprkit.store.locks import lock
 from dprkit.store.manifests import (
     MANIFEST,
     PARTS,

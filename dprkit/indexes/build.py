@@ -13,8 +13,8 @@ from dprkit.indexes.lineage import here_now, input_path
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, record_of, required, unused_of
 from dprkit.store.artifacts import draft
-from dprkit.store.atomic_files import lock
 from dprkit.store.drafts import Draft
+from dprkit.store.locks import lock
 from dprkit.store.manifests import Input, Manifest, is_artifact, read_manifest, write_manifest
 from dprkit.store.stage_files import StageFiles
 

@@ -32,9 +32,10 @@ from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
 from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import leases
-from dprkit.store.atomic_files import TEMPORARY, atomic_write, lock, prune
+from dprkit.store.atomic_files import TEMPORARY, atomic_write, prune
 from dprkit.store.drafts import Draft, free_name, move, remove, tidy
 from dprkit.store.integrity import Verifier, input_of, unlisted_files
+from dprkit.store.locks import lock
 from dprkit.store.manifests import (
     MANIFEST,
     PARTS,

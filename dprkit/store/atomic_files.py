@@ -6,13 +6,11 @@ Every file dprkit writes is written beside its final name, fsynced and renamed, 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import gzip
 import hashlib
 import os
 import shutil
-import socket
 import stat
 import sys
 import tempfile
@@ -22,10 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from dprkit.errors import UNREADABLE, InputError, LockedError, OutputError, reading, writing
+from dprkit.errors import UNREADABLE, InputError, OutputError, reading, writing
 
 TEMPORARY = ".tmp-"
-LOCK = ".lock"
 DAY = 86400.0
 
 
@@ -190,59 +187,3 @@ def prune(directory: Path, names: Iterable[str]) -> None:
     for folder in sorted(folders - {directory}, reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-@contextmanager
-def lock(directory: Path, patience: float = 0) -> Iterator[None]:
-    """Hold `directory` for this process; the kernel lets go of it however the process ends.
-
-    The lock file goes at the end, and so does the folder where nothing else is in it. Raises
-    LockedError where another process holds it for more than `patience` seconds.
-    """
-    handle = _locked(directory, time.monotonic() + patience)
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    holder = f"pid {os.getpid()} on {socket.gethostname()} since {since}\n"
-    try:
-        with writing(directory):
-            os.truncate(handle, 0)
-            os.write(handle, holder.encode())
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            (directory / LOCK).unlink()
-            directory.rmdir()  # refused where there is anything in it
-        os.close(handle)
-
-
-def _locked(directory: Path, deadline: float) -> int:
-    """The handle of `directory`'s lock file, held. Raises LockedError after the deadline."""
-    path = directory / LOCK
-    while True:
-        with writing(directory):
-            handle = _open_lock(path)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another run"
-            os.close(handle)
-            if time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            raise LockedError(f"{directory}: in use by {holder}; try again later") from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(handle)):
-                return handle
-        os.close(handle)  # its last holder removed the file: this lock holds nothing
-
-
-def _open_lock(path: Path) -> int:
-    """Open the lock file, whose folder another process may be removing at this moment."""
-    tries = 100
-    while True:
-        tries -= 1
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except (FileExistsError, FileNotFoundError):
-            if not tries:
-                raise

@@ -22,9 +22,10 @@ from dprkit.errors import DamagedError, LockedError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.store import leases
 from dprkit.store.artifacts import begin, preview, tidy_up_to_date, undo
-from dprkit.store.atomic_files import atomic_write, lock
+from dprkit.store.atomic_files import atomic_write
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import record_file
+from dprkit.store.locks import lock
 from dprkit.store.manifests import (
     PARTS,
     FileRecord,

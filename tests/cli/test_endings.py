@@ -21,7 +21,7 @@ import pytest
 from dprkit import errors
 from dprkit.cli.exit_codes import SIGNALS, ending
 from dprkit.settings import bundled
-from dprkit.store.atomic_files import lock
+from dprkit.store.locks import lock
 from dprkit.store.manifests import is_artifact, read_manifest, read_progress
 from tests.conftest import DPRKIT, call, environment, shell
 

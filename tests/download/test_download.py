@@ -5,7 +5,6 @@ What must be on the disk afterwards is always compared with the bytes the server
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -39,6 +38,7 @@ from dprkit.errors import (
 )
 from dprkit.progress import Progress, Run
 from dprkit.settings import DownloadSettings
+from dprkit.store.locks import lock_file
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -506,12 +506,12 @@ def test_a_damaged_lock_file_is_named(settings: DownloadSettings) -> None:
 
 
 def test_two_runs_never_write_to_one_part(settings: DownloadSettings) -> None:
-    part = Path(settings.output_dir) / "my/f.bin.part"
-    part.parent.mkdir(parents=True)
-    with part.open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(LockedError, match="another run") as caught:
-            download(settings)
+    path = Path(settings.output_dir) / "my/f.bin"
+    with (
+        lock_file(path.with_name("f.bin.part.lock"), path),
+        pytest.raises(LockedError, match=rf"f.bin: in use by pid {os.getpid()} on") as caught,
+    ):
+        download(settings)
     assert caught.value.exit_code == 75
     download(settings)
     assert arrived(settings) == BODY

@@ -20,8 +20,8 @@ from dprkit import __version__
 from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError
 from dprkit.progress import Progress, Run
 from dprkit.store.artifacts import draft
-from dprkit.store.atomic_files import LOCK, lock
 from dprkit.store.integrity import input_of
+from dprkit.store.locks import LOCK, lock
 from dprkit.store.manifests import (
     MANIFEST,
     PREVIOUS,

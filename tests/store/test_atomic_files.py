@@ -3,17 +3,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zstandard
 
-from dprkit.errors import LockedError, OutputError
-from dprkit.store.atomic_files import LOCK, Hashing, lock, write_file
+from dprkit.errors import OutputError
+from dprkit.store.atomic_files import Hashing, write_file
 
 
 def write(path, data=b"new"):
@@ -162,60 +159,6 @@ def test_what_passes_through_is_counted_in_bytes_and_hashed(tmp_path):
     whole = b"head" + vectors.tobytes()
     assert (tmp_path / "a").read_bytes() == whole
     assert (hashing.count, hashing.digest.hexdigest()) == (28, hashlib.sha256(whole).hexdigest())
-
-
-# --- locks ----------------------------------------------------------------------------------------
-
-
-def test_a_lock_is_held_once_and_names_its_holder(tmp_path):
-    folder = tmp_path / "out"
-    with lock(folder):
-        with pytest.raises(LockedError, match=rf"out: in use by pid {os.getpid()} on .+ since 2"):
-            lock(folder).__enter__()
-        (folder / "made").touch()
-    with lock(folder):
-        pass
-    assert names(folder) == ["made"]
-
-
-def test_a_lock_leaves_no_empty_folder(tmp_path):
-    with pytest.raises(ValueError, match="bad input"), lock(tmp_path / "out"):
-        raise ValueError("bad input")
-    assert names(tmp_path) == []
-
-
-def test_a_killed_holder_lets_go(tmp_path):
-    program = (
-        "import os, sys; from pathlib import Path; from dprkit.store.atomic_files import lock\n"
-    )
-    program += "with lock(Path(sys.argv[1])): os._exit(9)"
-    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)]).returncode == 9
-    assert names(tmp_path) == [LOCK]
-    with lock(tmp_path):
-        assert f"pid {os.getpid()} " in (tmp_path / LOCK).read_text()
-
-
-def test_two_processes_never_hold_a_lock_together(tmp_path):
-    """Each adds 1 to a number in a file, 100 times, which goes wrong if two do it at once."""
-    program = """
-import sys
-from pathlib import Path
-from dprkit.errors import LockedError
-from dprkit.store.atomic_files import lock
-number, folder, done = Path(sys.argv[1]), Path(sys.argv[2]), 0
-while done < 100:
-    try:
-        with lock(folder):
-            number.write_text(str(int(number.read_text()) + 1))
-            done += 1
-    except LockedError:
-        pass
-"""
-    (tmp_path / "number").write_text("0")
-    command = [sys.executable, "-c", program, str(tmp_path / "number"), str(tmp_path / "locked")]
-    processes = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
-    assert Path(tmp_path / "number").read_text() == "300"
 
 
 def test_what_a_killed_run_left_is_gone_a_day_later(tmp_path):
