@@ -39,12 +39,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dprkit.interop.convert import convert
-from dprkit.models.backends import load_encoders
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.encoders import Encoders
 from dprkit.models.forward_batches import chunks
+from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.models.tokens import Ids, Tokens, load_tokenizer
 from dprkit.records import Passage
 from dprkit.settings import ConvertSettings
@@ -165,22 +164,22 @@ def read(squad: Path, tokens: Tokens) -> tuple[Ids, Ids, Ids]:
 KS = (1, 5, 20, 100)
 
 
-def runtimes_of(model: Path, folder: Path) -> dict[str, Encoders]:
+def runtimes_of(model: Path, folder: Path) -> dict[str, Retriever]:
     """The model as a retriever in `folder`, by each runtime."""
     use = {"similarity": "cosine", "title_join": ". ", "question_max_length": 64}
     convert(ConvertSettings(source=str(model), output_dir=str(folder), **use))  # type: ignore[arg-type]
     return {
-        "torch, packed": load_encoders(folder),
-        "onnxruntime": load_encoders(folder, "onnx"),
-        "onnxruntime, int8": load_encoders(folder, "onnx", int8=True),
+        "torch, packed": load_retriever(folder),
+        "onnxruntime": load_retriever(folder, "onnx"),
+        "onnxruntime, int8": load_retriever(folder, "onnx", int8=True),
     }
 
 
-def compare_runtimes(runtimes: dict[str, Encoders], model: Path, squad: Path, runs: int) -> None:
+def compare_runtimes(runtimes: dict[str, Retriever], model: Path, squad: Path, runs: int) -> None:
     passages = random.Random(0).sample(corpus(squad), 256)
     ways: dict[str, Callable[[], object]] = {
-        name: lambda encoders=encoders: encoders.encode_passages(passages)  # type: ignore[misc]
-        for name, encoders in runtimes.items()
+        name: lambda retriever=retriever: retriever.encode_passages(passages)  # type: ignore[misc]
+        for name, retriever in runtimes.items()
     }
     peer = "sentence-transformers"
     if find_spec("sentence_transformers"):
@@ -205,7 +204,7 @@ def compare_runtimes(runtimes: dict[str, Encoders], model: Path, squad: Path, ru
         print(f"  {name:26s} {len(passages) / median:7.2f} {share:6.0%} {baseline / median:6.2f}")
 
 
-def compare_recall(runtimes: dict[str, Encoders], squad: Path) -> None:
+def compare_recall(runtimes: dict[str, Retriever], squad: Path) -> None:
     passages = corpus(squad)
     with gzip.open(squad / "dev.questions.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
@@ -213,8 +212,8 @@ def compare_recall(runtimes: dict[str, Encoders], squad: Path) -> None:
     row_of = {passage.id: row for row, passage in enumerate(passages)}
     gold = np.array([row_of[row["passage_id"]] for row in rows])
     sides = {
-        name: (encoders.encode_questions(asked), encoders.encode_passages(passages))
-        for name, encoders in runtimes.items()
+        name: (retriever.encode_questions(asked), retriever.encode_passages(passages))
+        for name, retriever in runtimes.items()
     }
     exact_questions, exact = sides["torch, packed"]
     print(f"\nrecall@{KS}, and the cosines of passages to torch's (least, mean)")

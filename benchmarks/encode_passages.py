@@ -30,6 +30,7 @@ import torch
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.encode import WINDOW
 from dprkit.interop.convert import convert
+from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.records import Passage
 from dprkit.settings import ConvertSettings
@@ -134,7 +135,7 @@ def main() -> None:
         convert(ConvertSettings(source=str(options.model), output_dir=folder))
         retriever = load_retriever(folder)
     ids = retriever.tokens.passages(passages)
-    config = retriever.model.passage_encoder.backbone.config
+    config = load_bi_encoder(folder)[0].passage_encoder.backbone.config
     ways: dict[str, Callable[[], object]] = {
         DPRKIT: lambda: encode(retriever, passages),
         TOKENS: lambda: [retriever.tokens.passages(part) for part in windows(passages)],

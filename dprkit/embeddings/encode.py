@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dprkit.embeddings.append_and_repair import Former
     from dprkit.embeddings.estimate import EncodeEstimate
-    from dprkit.models.encoders import Encoders
+    from dprkit.models.retriever import Retriever
     from dprkit.models.tokens import Ids
 
 WINDOW = 1024
@@ -79,7 +79,7 @@ def encode_corpus(
     if dry_run:
         from dprkit.embeddings.estimate import estimate
 
-        return estimate(settings, run)
+        return estimate(settings, retriever_of, run)
     inputs = {"retriever": retriever, "passages": passages}
     if repair or append:
         from dprkit.embeddings import append_and_repair
@@ -105,7 +105,7 @@ def files_of(settings: EncodeSettings) -> StageFiles:
     if passages == "-":
         raise SettingsError("--passages: a corpus is read again at search; it cannot be stdin")
     if settings.backend == "onnx" or settings.int8:  # the check imports numpy
-        from dprkit.models.backends import check_backend
+        from dprkit.models.retriever import check_backend
 
         check_backend(settings.backend, settings.int8, settings.precision)
     if settings.engine == "ray":
@@ -115,6 +115,19 @@ def files_of(settings: EncodeSettings) -> StageFiles:
         directory,
         kinds={"retriever": "retriever"},
         advice={"passages": "name the corpus, or set select-data.passages_out to it"},
+    )
+
+
+def retriever_of(settings: EncodeSettings, run: Run) -> Retriever:
+    """The retriever to encode with, run as the settings say."""
+    from dprkit.models.retriever import load_retriever
+
+    return load_retriever(
+        str(settings.retriever),
+        settings.backend,
+        int8=settings.int8,
+        precision=settings.precision,
+        run=run,
     )
 
 
@@ -165,12 +178,9 @@ class _Encoding:
         self.begin = time.perf_counter()
 
     @cached_property
-    def retriever(self) -> Encoders:
+    def retriever(self) -> Retriever:
         """The retriever, loaded when the first shard falls to this process."""
-        from dprkit.models.backends import load_encoders
-
-        s = self.settings
-        return load_encoders(str(s.retriever), s.backend, s.int8, s.precision, self.run)
+        return retriever_of(self.settings, self.run)
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""
@@ -230,7 +240,7 @@ class _Encoding:
             for window in _ahead(self._windows(work, number)):
                 vectors, made = (
                     window.vectors,
-                    retriever.vectors("passage", window.ids, batch_tokens),
+                    retriever.encode("passage", window.ids, batch_tokens),
                 )
                 self._refuse_unfit(made, window)
                 vectors[~window.known] = made

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from traceback import extract_tb
 from typing import Any, TypeVar
 
 from dprkit.cores import shared_among, thread_count
@@ -102,16 +103,25 @@ def _run(work: Callable[[Ready], object], rank: int, size: int, pipe: Any) -> No
     """What another process does."""
     die_with_parent()
     leave_signals_to_parent()  # it ends this process
-    _divide(rank, size, thread_count())
 
     def ready() -> None:
         pipe.send((True, None))
         pipe.recv()
 
     try:
+        _divide(rank, size, thread_count())
         pipe.send((True, work(ready)))
-    except DprkitError as error:
-        pipe.send((False, str(error)))
+    except Exception as error:
+        pipe.send((False, _in_a_line(error)))
+
+
+def _in_a_line(error: Exception) -> str:
+    """What went wrong in another process; of what no user can cause also where in the code."""
+    if isinstance(error, DprkitError):
+        return str(error)
+    place = extract_tb(error.__traceback__)[-1]
+    why = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {why} ({place.filename}:{place.lineno})"
 
 
 def _alone(work: Callable[[], object], _: Ready) -> None:

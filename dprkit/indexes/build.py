@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dprkit.data.passage_file import PassageFile
     from dprkit.embeddings.shards import Embeddings
 
-WORTH_A_TWIN = 10_000
-"""Passages from which on an index takes longer than the ONNX twin of a question encoder."""
+WORTH_A_COPY = 10_000
+"""Passages from which on an index takes longer than the ONNX copy of a question encoder."""
 GROUND = "ground.json"
 FOR_RESUMING = ("trained.", "growing.", "part-")
 
@@ -49,8 +49,8 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     with draft(directory, "index", settings, _inputs(settings), run, unused=unused) as work:
         manifest = _searched_as(work, settings) if work.done else _build(work, settings)
     counts = manifest.counts
-    if not work.done and counts["passages"] >= WORTH_A_TWIN and "retriever" in manifest.inputs:
-        _keep_twin(manifest.inputs["retriever"].path, run)
+    if not work.done and counts["passages"] >= WORTH_A_COPY and "retriever" in manifest.inputs:
+        _keep_onnx_copy(manifest.inputs["retriever"].path, run)
     notes = [counts["reason"]] if counts.get("reason") else []
     notes += counts.get("notes", [])
     return IndexReport(
@@ -186,16 +186,16 @@ def _refuse_changed(work: Draft, embeddings: Embeddings) -> None:
         )
 
 
-def _keep_twin(retriever: str, run: Run) -> None:
-    """Keep the ONNX twin of the question encoder with the retriever, where that can be made.
+def _keep_onnx_copy(retriever: str, run: Run) -> None:
+    """Keep the ONNX copy of the question encoder with the retriever, where that can be made.
 
     It spares a search the import of torch and transformers.
     """
     if not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))) or not is_artifact(retriever):
         return
-    from dprkit.models.onnx_graphs import keep_graph
+    from dprkit.models.onnx_copies import keep_copy
 
     try:
-        keep_graph(retriever, "question", run=run)
+        keep_copy(retriever, "question", run=run)
     except (DprkitError, RuntimeError) as error:  # searches go by torch then
-        run.progress.note(f"{retriever}: no ONNX twin of its question encoder: {error}")
+        run.progress.note(f"{retriever}: no ONNX copy of its question encoder: {error}")

@@ -166,7 +166,7 @@ def _measure_all(work: Draft, settings: TuneSettings) -> Manifest:
 
 def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
     """The questions' vectors (Q, D), by the retriever that made the embeddings."""
-    from dprkit.models.backends import load_question_encoder
+    from dprkit.models.retriever import load_for_questions
 
     path = str(settings.questions)
     texts = [q.question for q in islice(read_questions(path), settings.num_questions)]
@@ -174,7 +174,7 @@ def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
         raise InputError(f"{path}: holds no question; there is nothing to measure with")
     wanted = embeddings.manifest.inputs["retriever"]
     here = input_path(embeddings.directory, wanted, settings.retriever, "--retriever")
-    return load_question_encoder(here).encode_questions(texts)
+    return load_for_questions(here).encode_questions(texts)
 
 
 def _sampled(embeddings: Embeddings, size: int, scratch: Path) -> Embeddings:

@@ -16,6 +16,7 @@ from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
 
 CARD = "README.md"
+COPY = "onnx-copy"
 HOW_READ = (
     "kind",
     "question_encoder",
@@ -58,8 +59,8 @@ def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
     InputError and MismatchError for a source that is not what it should be, MissingExtra.
     """
     _check(settings)
-    if settings.to == "twin":
-        return _twin(settings, run)
+    if settings.to == COPY:
+        return _keep_copy(settings, run)
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     kind = "export" if settings.to else "retriever"
     if settings.to:
@@ -80,8 +81,10 @@ def _check(settings: ConvertSettings) -> None:
                 f"--{flag} is about reading a foreign source; --to has no use for it"
             )
         required(settings.source, "SOURCE", "retriever")
-        if settings.to == "twin" and settings.output_dir:
-            raise SettingsError("--to twin: it is kept with its retriever; leave --output-dir out")
+        if settings.to == COPY and settings.output_dir:
+            raise SettingsError(
+                f"--to {COPY}: it is kept with its retriever; leave --output-dir out"
+            )
     elif settings.source and any(pair):
         raise SettingsError("SOURCE and the encoders of a pair both name what to read; give one")
     elif any(pair) and not all(pair):
@@ -164,21 +167,21 @@ def _export(work: Draft, settings: ConvertSettings) -> Manifest:
     return work.finish({"kind": "retriever", "to": settings.to, "dim": dim, "mapped": mapped})
 
 
-def _twin(settings: ConvertSettings, run: Run) -> ConvertReport:
-    """Keep the ONNX graph of a retriever's question encoder with it."""
+def _keep_copy(settings: ConvertSettings, run: Run) -> ConvertReport:
+    """Keep an ONNX copy of a retriever's question encoder with it."""
+    from dprkit.models.onnx_copies import keep_copy
     from dprkit.models.onnx_encoder import OnnxEncoder
-    from dprkit.models.onnx_graphs import keep_graph
 
-    graph = keep_graph(str(settings.source), "question", run=run)
-    folder = graph.path.parents[1]
+    copy = keep_copy(str(settings.source), "question", run=run)
+    folder = copy.path.parents[1]
     return ConvertReport(
         kind="retriever",
-        to="twin",
-        dim=OnnxEncoder(graph.path, graph.padding).dim,
-        mapped=[f"onnxruntime's vectors of the probes differ by at most {graph.agreement:.1g}"],
+        to=COPY,
+        dim=OnnxEncoder(copy.path, copy.padding).dim,
+        mapped=[f"onnxruntime's vectors of the probes differ by at most {copy.agreement:.1g}"],
         passed_over=[],
-        largest_difference=graph.agreement,
-        files=[str(graph.path.relative_to(folder))],
+        largest_difference=copy.agreement,
+        files=[str(copy.path.relative_to(folder))],
         identity=read_manifest(folder).identity,
         outputs=[str(folder)],
     )

@@ -11,6 +11,7 @@ from dprkit.errors import InputError, loading
 from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
+Side = Literal["question", "passage"]
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 """The folders of a retriever's encoders."""
 

@@ -26,6 +26,10 @@ def runtime() -> Any:
     return onnxruntime
 
 
+PASS_TOKENS = 512
+"""Tokens of a forward pass, with their padding, where nothing else is said."""
+
+
 class OnnxEncoder:
     """One encoder. `dim` is the width D of its vectors."""
 
@@ -53,18 +57,18 @@ class OnnxEncoder:
         self.path, self.padding = path, padding
         self.dim = int(self.session.get_outputs()[0].shape[1])
 
-    def vectors(self, ids: Ids, batch_tokens: int) -> np.ndarray:
+    def encode(self, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
         """The vectors (N, D), float32, of N texts, in their order.
 
         Texts go through in passes of at most `batch_tokens` tokens with their padding, longest
         first: passes that are small and of like lengths stay in the cache and waste little.
         """
-        found = np.empty((len(ids), self.dim), np.float32)
-        for part in chunks([len(one) for one in ids], batch_tokens, padded=True):
+        vectors = np.empty((len(ids), self.dim), np.float32)
+        for part in chunks([len(text) for text in ids], batch_tokens or PASS_TOKENS, padded=True):
             rows, mask = self._padded([ids[i] for i in part])
             feeds = {"input_ids": rows, "attention_mask": mask}
-            (found[part],) = self.session.run(["vectors"], feeds)
-        return found
+            (vectors[part],) = self.session.run(["vectors"], feeds)
+        return vectors
 
     def _padded(self, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
         """(N, L) ids and the mask of what is no padding."""

@@ -1,46 +1,141 @@
-"""The retriever as a library user holds it: texts in, numpy arrays out."""
+"""A retriever as its users hold it: texts in, numpy arrays out, by torch or by onnxruntime.
+
+Retriever
+├── Tokens               tokens.py          texts -> token ids
+└── for each side        token ids -> vectors
+    ├── TorchEncoder     torch_encoder.py   an Encoder of the BiEncoder (bi_encoder.py)
+    └── OnnxEncoder      onnx_encoder.py    the ONNX copy of that encoder (onnx_copies.py)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
-import torch
 
-from dprkit.models.bi_encoder import BiEncoder
-from dprkit.models.checkpoints import load_bi_encoder
-from dprkit.models.encoders import Encoders, Side
-from dprkit.models.forward_batches import PASS_TOKENS
-from dprkit.models.tokens import Ids, Tokens
+from dprkit.errors import SettingsError, need_extra
+from dprkit.models.config import Side, load_config
+from dprkit.models.onnx_copies import find_copy, keep_copy
+from dprkit.models.onnx_encoder import OnnxEncoder
+from dprkit.models.tokens import Ids, Tokens, load_tokens
+from dprkit.progress import Run
+from dprkit.records import Passage
+from dprkit.store.integrity import Verifier
 
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Backend = Literal["torch", "onnx"]
 
 
-class Retriever(Encoders):
-    """A question encoder and a passage encoder with one similarity, by torch."""
-
-    def __init__(self, model: BiEncoder, tokens: Tokens, precision: str = "fp32") -> None:
-        """`precision`: fp32, bf16 or fp16, the numbers of the encoders' products."""
-        super().__init__(tokens)
-        self.model, self.precision = model, precision
-        self.device = next(model.parameters()).device.type
-        self.batch_tokens = PASS_TOKENS[self.device]
+class TextEncoder(Protocol):
+    """The encoder of one side, whatever runs it."""
 
     @property
     def dim(self) -> int:
         """The width D of the vectors."""
-        return self.model.passage_encoder.dim
 
-    def vectors(self, side: Side, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
+    def encode(self, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
+        """The vectors (N, D), float32, of N texts given as token ids, in their order.
+
+        `batch_tokens`: at most so many tokens go through at a time.
+        """
+
+
+class Retriever:
+    """A question encoder and a passage encoder with one similarity."""
+
+    def __init__(self, tokens: Tokens, open_encoder: Callable[[Side], TextEncoder]) -> None:
+        """`open_encoder` gives the encoder of a side; it is asked when one is first used."""
+        self.tokens, self.encoder_of = tokens, cache(open_encoder)
+
+    @property
+    def dim(self) -> int:
+        """The width D of the vectors."""
+        return self.encoder_of("passage").dim
+
+    def encode(self, side: Side, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
         """The vectors (N, D), float32, of N texts given as token ids, in their order."""
-        model = self.model
-        encoder = model.question_encoder if side == "question" else model.passage_encoder
-        half = _PRECISIONS.get(self.precision)
-        with torch.inference_mode(), torch.autocast(self.device, half, half is not None):
-            vectors = encoder.encode(ids, batch_tokens or self.batch_tokens)
-        return vectors.float().cpu().numpy()
+        return self.encoder_of(side).encode(ids, batch_tokens)
+
+    def encode_questions(
+        self, questions: Sequence[str], batch_tokens: int | None = None
+    ) -> np.ndarray:
+        """The vectors (N, D), float32, of N questions."""
+        if isinstance(questions, str):
+            raise TypeError("questions must be a list of strings, not one string")
+        return self.encode("question", self.tokens.questions(questions), batch_tokens)
+
+    def encode_passages(
+        self, passages: Sequence[Passage | tuple[str, str]], batch_tokens: int | None = None
+    ) -> np.ndarray:
+        """The vectors (N, D), float32, of N passages: records or (title, text) pairs."""
+        records = [p if isinstance(p, Passage) else Passage("", p[1], p[0]) for p in passages]
+        return self.encode("passage", self.tokens.passages(records), batch_tokens)
+
+    def scores(
+        self, questions: Sequence[str], passages: Sequence[Passage | tuple[str, str]]
+    ) -> np.ndarray:
+        """The similarities (N,) of N questions and their N passages, pair by pair."""
+        if len(questions) != len(passages):
+            raise ValueError(
+                f"{len(questions)} questions and {len(passages)} passages make no pairs"
+            )
+        product = self.encode_questions(questions) * self.encode_passages(passages)
+        return np.asarray(product.sum(axis=1))
 
 
-def load_retriever(path: Path | str, precision: str = "fp32") -> Retriever:
-    """The retriever in a folder that `dprkit train` made."""
-    return Retriever(*load_bi_encoder(path), precision)
+def load_retriever(
+    path: Path | str,
+    backend: Backend = "torch",
+    *,
+    int8: bool = False,
+    precision: str = "fp32",
+    run: Run = Run(),
+) -> Retriever:
+    """The retriever in a folder that `dprkit train` or `dprkit convert` made.
+
+    `precision`: fp32, bf16 or fp16, of torch's products. `backend="onnx"` runs on the CPU by
+    onnxruntime; the ONNX copies of the encoders are made when they are first needed, which takes
+    torch and some seconds, and kept. With `int8` their matrix products are in 8 bits: faster, and
+    the vectors are not quite the same (docs/performance.md).
+
+    Raises MissingExtra, SettingsError for int8 with torch, GateError for a copy that does not do
+    what the retriever does.
+    """
+    check_backend(backend, int8, precision)
+    if backend == "torch":
+        from dprkit.models.torch_encoder import load_torch_encoders
+
+        return Retriever(*load_torch_encoders(path, precision))
+    tokens = load_tokens(Path(path), load_config(path))
+    opened: dict[Path, OnnxEncoder] = {}
+
+    def open_encoder(side: Side) -> OnnxEncoder:
+        copy = keep_copy(path, side, int8, run)
+        if copy.path not in opened:  # one may serve both sides
+            opened[copy.path] = OnnxEncoder(copy.path, copy.padding)
+        return opened[copy.path]
+
+    return Retriever(tokens, open_encoder)
+
+
+def load_for_questions(path: Path | str, check: Verifier | None = None) -> Retriever:
+    """A retriever that is to encode questions, by the backend that starts soonest.
+
+    That is the ONNX copy of its question encoder, if it is there: neither torch nor transformers
+    is imported then. Else it is torch. `check` sees that the copy was not changed.
+    """
+    copied = find_spec("onnxruntime") and find_copy(path, "question", check=check)
+    return load_retriever(path, "onnx" if copied else "torch")
+
+
+def check_backend(backend: Backend, int8: bool, precision: str) -> None:
+    """Raises SettingsError for int8 with torch, MissingExtra where the runtime is not installed."""
+    if backend == "torch" and int8:
+        raise SettingsError("--int8 is for --backend onnx; torch encodes in full precision")
+    if backend == "onnx" and precision != "fp32":
+        raise SettingsError(f"--precision {precision} is for --backend torch; onnx has --int8")
+    if backend == "onnx":
+        need_extra("onnx", "onnxruntime")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.indexes.hits import DenseIndex, Hits
-    from dprkit.models.encoders import Encoders
+    from dprkit.models.retriever import Retriever
     from dprkit.search.fusion import Fusion
 
 BATCH = 256
@@ -42,18 +42,18 @@ class Dense:
     """An index of vectors with the retriever that makes a question one."""
 
     def __init__(self, index: DenseIndex, retriever: Path, check: Verifier | None = None) -> None:
-        """`check`: reads what a search may read to see that the ONNX twin was not changed."""
+        """`check`: reads what a search may read to see that the ONNX copy was not changed."""
         self.index, self.count = index, index.count
         self.retriever_path, self.check = retriever, check or Verifier()
 
     @cached_property
-    def retriever(self) -> Encoders:
+    def retriever(self) -> Retriever:
         """The retriever, loaded when the first question comes."""
-        from dprkit.models.backends import load_question_encoder
+        from dprkit.models.retriever import load_for_questions
 
-        encoders = load_question_encoder(self.retriever_path, self.check)
+        retriever = load_for_questions(self.retriever_path, self.check)
         self.check.tell()
-        return encoders
+        return retriever
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None

@@ -32,13 +32,18 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     output_dir: Annotated[
         str | None,
-        about("Folder to write to; a twin is kept with its retriever instead.", output=True),
+        about(
+            "Folder to write to; an ONNX copy (--to onnx-copy) is kept with its retriever instead.",
+            output=True,
+        ),
     ] = None
     to: Annotated[
-        Literal["hf-dpr", "sentence-transformers", "onnx", "twin"] | None,
+        Literal["hf-dpr", "sentence-transformers", "onnx", "onnx-copy"] | None,
         about(
-            "Form to convert a retriever to; twin is an ONNX copy of its question encoder, with "
-            "which a search starts without torch (default: convert a source to a retriever)."
+            "Form to convert a retriever to; onnx-copy keeps an ONNX copy of its question encoder "
+            "with it, so that a search starts without torch (default: convert a source to a "
+            "retriever).",
+            renamed={"twin": "onnx-copy"},
         ),
     ] = None
 

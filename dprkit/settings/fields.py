@@ -6,10 +6,11 @@ docs/cli.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -43,6 +44,7 @@ class Setting:
     harmless: bool = False
     resumable: bool = False
     only_for: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = MappingProxyType({})
 
     # By the class that has the field:
     name: str = ""
@@ -81,7 +83,8 @@ def about(
     is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
     what comes out, so an artifact made with another value is no other artifact. `resumable`: a
     half-done artifact may go on with another value. `only_for`: the values of the setting `type`
-    for which this one counts, * for any letters; with others it changes nothing.
+    for which this one counts, * for any letters; with others it changes nothing. `renamed`: words
+    that were choices before, and what they are called now.
     """
     output = output or bool(workspace)
     path = path or output or bool(follows)

@@ -51,6 +51,8 @@ def _spread(value: Any, setting: Setting) -> Any:
         several = isinstance(value, str) and not setting.path
         parts = [part.strip() for part in value.split(",")] if several else [value]
         return parts if number or isinstance(value, str) else value
+    if isinstance(value, str):
+        return setting.renamed.get(value, value)
     # YAML reads the 500 of `checkpoint_every: 500` as a number.
     return str(value) if number and setting.kind is str else value
 

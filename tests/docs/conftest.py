@@ -37,7 +37,7 @@ CANNOT = (
 """What a test on any machine cannot do as it is typed: pattern, what is typed instead, why."""
 SLOW = (
     (r"--num-processes 2", "--num-processes 1", "each more imports torch once more"),
-    (r"dprkit convert \w+ --to twin", "true", "exporting a graph takes four seconds"),
+    (r"dprkit convert \w+ --to onnx-copy", "true", "exporting a graph takes four seconds"),
     (r"--batch-size 256 --chunk-size 8", "--batch-size 16 --chunk-size 8", "3 seconds"),
     (r"(torchrun|accelerate launch) .*-m dprkit", "dprkit", "each imports torch once more"),
 )

@@ -20,7 +20,7 @@ from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
 from dprkit.settings import EncodeSettings
 from dprkit.store.manifests import read_manifest
-from tests.conftest import call, remade
+from tests.conftest import call, environment, remade, shell
 
 
 def settings(retriever, passages, output, **more):
@@ -158,6 +158,58 @@ def test_processes_of_one_command_share_the_shards(
     assert len(own) < 15
     one, two = (np.concatenate(list(Embeddings(tmp_path / n).vectors())) for n in ("alone", "two"))
     np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+OTHER_FAILS = """
+import sys, time
+from pathlib import Path
+failed = Path({failed!r})
+if "spawn_main" in " ".join(sys.orig_argv):
+    from dprkit.models import checkpoints
+    def fail(path):
+        failed.touch()
+        return 1 / 0
+    checkpoints.load_bi_encoder = fail
+elif "encode-corpus" in sys.orig_argv:
+    from dprkit.embeddings import encode
+    make = encode._Encoding._make
+    def patient(self, work, number):
+        while not failed.exists():
+            time.sleep(0.05)
+        make(self, work, number)
+    encode._Encoding._make = patient
+"""
+
+
+def test_a_process_that_fails_is_one_line_of_the_command(small_retriever, tiny_passages, tmp_path):
+    """The other one cannot load the retriever; this one waits for that and makes all shards."""
+    (tmp_path / "code").mkdir()
+    program = OTHER_FAILS.format(failed=str(tmp_path / "failed"))
+    (tmp_path / "code/sitecustomize.py").write_text(program)
+    words = ["--retriever", small_retriever, "--passages", tiny_passages, "--shard-size", "20"]
+    words += ["--output-dir", tmp_path / "e", "--num-processes", "2"]
+    ran = shell("encode-corpus", *words, env=environment(PYTHONPATH=str(tmp_path / "code")))
+    assert ran.returncode == 0, ran.stderr
+    (line,) = [line for line in ran.stderr.splitlines() if "process 2 of 2" in line]
+    assert "ZeroDivisionError: division by zero" in line
+    assert line.endswith("the other processes did its share")
+    assert "Traceback" not in ran.stderr
+
+
+def test_flags_that_contradict_each_other_are_refused_before_anything_is_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DPRKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "p.tsv").write_text("not a corpus")
+    words = ["--retriever", tmp_path / "none", "--passages", tmp_path / "p.tsv"]
+    for flags, problem in (
+        (["--int8"], "--int8 is for --backend onnx"),
+        (["--backend", "onnx", "--precision", "bf16"], "--precision bf16 is for --backend torch"),
+    ):
+        ran = call("encode-corpus", *words, *flags, "--output-dir", tmp_path / "e")
+        assert ran.exit_code == 1
+        assert ran.stderr.strip().endswith(problem) or problem in ran.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["p.tsv"]
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "1/2/3"])

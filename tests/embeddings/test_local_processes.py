@@ -23,6 +23,10 @@ def fail(ready=None):
     raise InputError("p.tsv: is gone")
 
 
+def stumble(ready=None):
+    return [][1]
+
+
 def take_long():
     time.sleep(60)
 
@@ -54,14 +58,21 @@ class Differing:
 
 @pytest.mark.parametrize(
     ("other", "problem"),
-    [(fail, "process 2 of 2: p.tsv: is gone"), (die, "process 2 of 2 was killed by signal 9")],
+    [
+        (fail, "process 2 of 2: p.tsv: is gone"),
+        (stumble, r"process 2 of 2: IndexError: list index out of range \(.*processes.py:\d+\)"),
+        (die, "process 2 of 2 was killed by signal 9"),
+    ],
 )
 def test_one_that_fails_or_dies_is_an_error_of_this_one(other, problem):
     with pytest.raises(ProcessError, match=problem):
         together(Differing(other), 2)
 
 
-@pytest.mark.parametrize(("other", "problem"), [(fail, "p.tsv: is gone"), (die, "signal 9")])
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [(fail, "p.tsv: is gone"), (stumble, "IndexError: list"), (die, "signal 9")],
+)
 def test_a_helper_that_fails_is_told_and_the_work_goes_on(other, problem, capfd):
     told = []
     with helpers(other, 2, told.append):

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from dprkit.errors import InputError, MismatchError, OutputError, SettingsError
+from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.settings import TrainSettings
@@ -107,8 +108,8 @@ def test_separate_heads_share_their_transformer_and_learn_apart(tmp_path, tiny_e
     train(TrainSettings(output_dir=str(out), similarity="cosine", **how))
     config = load_config(out)
     assert (config.shared, config.separate_heads, config.projection) == (True, True, 8)
-    retriever = load_retriever(out)
-    one, two = retriever.model.question_encoder, retriever.model.passage_encoder
+    model, _ = load_bi_encoder(out)
+    one, two = model.question_encoder, model.passage_encoder
     assert one.backbone is two.backbone
     assert not torch.equal(one.projection.weight, two.projection.weight)
     assert list((out / "passage_encoder").iterdir()) == [
@@ -118,7 +119,7 @@ def test_separate_heads_share_their_transformer_and_learn_apart(tmp_path, tiny_e
     from dprkit.models.checkpoints import PROBE_QUESTIONS
 
     np.testing.assert_allclose(
-        retriever.encode_questions(PROBE_QUESTIONS), probes["questions"], atol=1e-6
+        load_retriever(out).encode_questions(PROBE_QUESTIONS), probes["questions"], atol=1e-6
     )
     again = tmp_path / "again"
     train(
@@ -138,7 +139,7 @@ def test_adapters_leave_each_side_its_own_head(tmp_path, source, tiny_examples):
     how = {"separate_heads": True, "projection": 8, "lora_rank": 2, "batch_size": 8, "max_steps": 3}
     given = {"init": str(source), "train_file": (str(tiny_examples),), "lr": 1e-2} | how
     train(TrainSettings(output_dir=str(tmp_path / "out"), **given))
-    model = load_retriever(tmp_path / "out").model
+    model = load_bi_encoder(tmp_path / "out")[0]
     heads = model.question_encoder.projection, model.passage_encoder.projection
     assert not torch.equal(heads[0].weight, heads[1].weight)
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer
 
 from dprkit.errors import DprkitError, InputError, SettingsError
+from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from tests.conftest import call
@@ -162,7 +163,7 @@ def test_heads_are_passed_over_and_named_with_v(plain, tmp_path):
     assert done.exit_code == 0
     assert "passed over: cls.predictions.bias" in done.stderr
     assert json.loads(done.stdout)["passed_over"] == sorted(heads)
-    kept = load_retriever(tmp_path / "out").model.question_encoder.backbone.state_dict()
+    kept = load_bi_encoder(tmp_path / "out")[0].question_encoder.backbone.state_dict()
     for name, value in before.state_dict().items():
         assert "pooler" in name or torch.equal(kept[name], value)
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from dprkit.errors import InputError, SettingsError
 from dprkit.interop.torch_files import plain, read_torch_file
+from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from tests.interop.foreign import (
@@ -335,7 +336,7 @@ def test_the_shared_transformer_is_saved_once(tmp_path):
     assert [p.name for p in (tmp_path / "out/passage_encoder").iterdir()] == [
         "projection.safetensors"
     ]
-    model = load_retriever(tmp_path / "out").model
+    model = load_bi_encoder(tmp_path / "out")[0]
     assert model.question_encoder.backbone is model.passage_encoder.backbone
 
 

@@ -15,16 +15,16 @@ MISSING = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is N
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One BERT for both sides, with mean pooling and cosine, and both its graphs."""
+    """One BERT for both sides, with mean pooling and cosine, and both its ONNX copies."""
     if MISSING:
         pytest.skip(f"the extra onnx is not installed: no {MISSING[0]}")
-    from dprkit.models.onnx_graphs import keep_graph
+    from dprkit.models.onnx_copies import keep_copy
 
-    folder = tmp_path_factory.mktemp("graphs")
+    folder = tmp_path_factory.mktemp("copies")
     save_bert(folder / "bert")
     use = {"pooling": "mean", "similarity": "cosine", "title_join": ". "}
     convert(source=folder / "bert", output_dir=folder / "model", **use)
-    keep_graph(folder / "model", "question", int8=True)
+    keep_copy(folder / "model", "question", int8=True)
     return folder / "model"
 
 

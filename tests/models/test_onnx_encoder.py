@@ -1,12 +1,12 @@
 import pytest
 
 from dprkit.errors import InputError
+from dprkit.models.onnx_copies import find_copy
 from dprkit.models.onnx_encoder import OnnxEncoder
-from dprkit.models.onnx_graphs import find_graph
 
 
 def test_a_text_of_each_length_is_padded_with_what_padding_is(retriever):
-    encoder = OnnxEncoder(find_graph(retriever, "question").path, padding=7)
+    encoder = OnnxEncoder(find_copy(retriever, "question").path, padding=7)
     rows, mask = encoder._padded([[1, 2, 3], [4]])
     assert rows.tolist() == [[1, 2, 3], [4, 7, 7]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -1,4 +1,4 @@
-"""ONNX graphs of a retriever's encoders, made once and kept with it.
+"""ONNX copies of a retriever's encoders, made once and kept with it.
 
     RETRIEVER/.backends/question/onnx/model.onnx
     RETRIEVER/.backends/passage/...        absent where one encoder serves both sides
@@ -7,7 +7,7 @@
 Each is an artifact of its own, made from the retriever, and no part of the retriever's identity:
 one that was made from another retriever does not count and is made again. Where the folder cannot
 be written they lie in $XDG_CACHE_HOME/dprkit (~/.cache/dprkit) under the retriever's identity.
-Whether a graph is right is asked of the retriever's probes before it appears.
+Whether a copy is right is asked of the retriever's probes before it appears.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dprkit.errors import GateError, InputError, LockedError, OutputError, need_extra
-from dprkit.models.config import load_config
-from dprkit.models.encoders import Side
+from dprkit.models.config import Side, load_config
 from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.progress import Run
 from dprkit.store.artifacts import draft
@@ -37,7 +36,7 @@ from dprkit.store.manifests import Input, is_artifact, read_manifest
 FOLDER = ".backends"
 KIND = "graph"
 FORM = 2
-"""Changes whenever graphs of another dprkit are not to be used any more."""
+"""Changes whenever copies by another dprkit are not to be used any more."""
 CLOSE = 1e-3
 """How far a number of a probe's vector may be from the one saved: that of `dprkit info --check`."""
 ALIKE = 0.9
@@ -45,8 +44,8 @@ ALIKE = 0.9
 GRAPH = "onnx/model.onnx"
 
 
-class Graph(NamedTuple):
-    """An encoder's graph: inputs input_ids and attention_mask (N, L), output vectors (N, D).
+class OnnxCopy(NamedTuple):
+    """A graph with the inputs input_ids and attention_mask (N, L) and the output vectors (N, D).
 
     `padding` is the id that fills up shorter texts. `agreement` is told by the probes: the
     largest difference of a number, or for int8 the least cosine.
@@ -58,7 +57,7 @@ class Graph(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """A graph that may have to be made: of which encoder, of which retriever."""
+    """A copy that may have to be made: of which encoder, of which retriever."""
 
     retriever: Path
     identity: str
@@ -68,7 +67,7 @@ class _Wanted(NamedTuple):
 
     @property
     def places(self) -> list[Path]:
-        """Where the graph may lie, the best place first."""
+        """Where the copy may lie, the best place first."""
         name = self.sides[0] + ("-int8" if self.int8 else "")
         short = self.identity.removeprefix("retriever:")[:16]
         return [self.retriever / FOLDER / name, cache_folder() / FOLDER[1:] / short / name]
@@ -81,26 +80,26 @@ def _wanted(retriever: Path | str, side: Side, int8: bool) -> _Wanted:
     return _Wanted(Path(retriever), identity, ("question", "passage") if one else (side,), int8)
 
 
-def find_graph(
+def find_copy(
     retriever: Path | str, side: Side, int8: bool = False, check: Verifier | None = None
-) -> Graph | None:
-    """The graph of an encoder, if it is there and was made from this retriever as it is."""
+) -> OnnxCopy | None:
+    """The ONNX copy of an encoder, if it is there and was made from this retriever as it is."""
     return _found(_wanted(retriever, side, int8), check) if is_artifact(retriever) else None
 
 
-def _found(wanted: _Wanted, check: Verifier | None = None) -> Graph | None:
+def _found(wanted: _Wanted, check: Verifier | None = None) -> OnnxCopy | None:
     for place in wanted.places:
         with suppress(InputError):
             manifest = (check or Verifier()).artifact(place, KIND)
             same = manifest.inputs["retriever"].identity == wanted.identity
             if same and manifest.settings["form"] == FORM:
                 counts = manifest.counts
-                return Graph(place / GRAPH, counts["padding"], counts["agreement"])
+                return OnnxCopy(place / GRAPH, counts["padding"], counts["agreement"])
     return None
 
 
-def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run = Run()) -> Graph:
-    """The graph of an encoder; made, checked against the probes and kept, if it was not there.
+def keep_copy(retriever: Path | str, side: Side, int8: bool = False, run: Run = Run()) -> OnnxCopy:
+    """The ONNX copy of an encoder; made, checked against the probes and kept, if it was not there.
 
     Several processes may ask at once: one makes it and the others wait. With `run.restart` it is
     made again. Raises MissingExtra, GateError where the probes do not agree, OutputError where it
@@ -108,20 +107,20 @@ def keep_graph(retriever: Path | str, side: Side, int8: bool = False, run: Run =
     """
     wanted = _wanted(retriever, side, int8)
     places = wanted.places
-    graph = None if run.restart else _found(wanted)
-    while graph is None:
+    copy = None if run.restart else _found(wanted)
+    while copy is None:
         try:
             _make(wanted, places[0], run)
-            graph = _found(wanted)
+            copy = _found(wanted)
         except LockedError:
             time.sleep(0.2)
-            graph = _found(wanted)
+            copy = _found(wanted)
         except OutputError as error:
             del places[0]
             if not places:
                 problem = str(error).partition(";")[0]
                 raise OutputError(f"{problem}; {CACHE_ADVICE}") from None
-    return graph
+    return copy
 
 
 # --- making -------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ def _make(wanted: _Wanted, place: Path, run: Run) -> None:
     inputs = {"retriever": Input(os.path.realpath(wanted.retriever), wanted.identity)}
     # Begun anew: what lies there was found not to be what is wanted.
     with draft(place, KIND, settings, inputs, Run(command=run.command, restart=True)) as work:
-        what = "int8 ONNX graph" if wanted.int8 else "ONNX graph"
+        what = "8-bit ONNX copy" if wanted.int8 else "ONNX copy"
         served = " and ".join(wanted.sides)
         run.progress.note(f"{wanted.retriever}: making the {what} of its {served} encoder")
         with work.folder("onnx") as folder:
@@ -164,7 +163,7 @@ def _quantise(wanted: _Wanted, path: Path, run: Run) -> int:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    exact = keep_graph(wanted.retriever, wanted.sides[0], run=replace(run, restart=False))
+    exact = keep_copy(wanted.retriever, wanted.sides[0], run=replace(run, restart=False))
     with _hushed():
         quantize_dynamic(exact.path, path, per_channel=True, weight_type=QuantType.QInt8)
     return exact.padding
@@ -181,7 +180,7 @@ def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
         "question": (tokens.questions(probes.questions), probes.vectors["questions"]),
         "passage": (tokens.passages(probes.passages), probes.vectors["passages"]),
     }
-    now = np.concatenate([encoder.vectors(pairs[side][0], 1024) for side in wanted.sides])
+    now = np.concatenate([encoder.encode(pairs[side][0], 1024) for side in wanted.sides])
     saved = np.concatenate([pairs[side][1] for side in wanted.sides])  # (16 or 32, D)
     return _cosine(wanted, now, saved) if wanted.int8 else _difference(wanted, now, saved)
 
@@ -190,7 +189,7 @@ def _difference(wanted: _Wanted, now: np.ndarray, saved: np.ndarray) -> float:
     difference = float(np.abs(now - saved).max())
     if not difference <= CLOSE:
         raise GateError(
-            f"{wanted.retriever}: its ONNX graph differs by {difference:.3g} on the probes "
+            f"{wanted.retriever}: its ONNX copy differs by {difference:.3g} on the probes "
             f"({CLOSE:g} is allowed); use --backend torch"
         )
     return difference

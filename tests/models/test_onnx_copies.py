@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 
 from dprkit import errors
 from dprkit.errors import GateError, MissingExtra
+from dprkit.models import onnx_copies
 from dprkit.models import onnx_export as export
-from dprkit.models import onnx_graphs
-from dprkit.models.onnx_graphs import GRAPH, find_graph, keep_graph
+from dprkit.models.onnx_copies import GRAPH, find_copy, keep_copy
 from dprkit.store.integrity import input_of
 from dprkit.store.manifests import read_manifest
 from tests.conftest import remade
@@ -44,14 +44,14 @@ def test_one_encoder_for_both_sides_has_one_graph(retriever):
         "question",
         "question-int8",
     ]
-    assert find_graph(retriever, "passage") == find_graph(retriever, "question")
-    assert find_graph(retriever, "question").agreement < 1e-5
-    assert 0.9 < find_graph(retriever, "passage", int8=True).agreement < 1
+    assert find_copy(retriever, "passage") == find_copy(retriever, "question")
+    assert find_copy(retriever, "question").agreement < 1e-5
+    assert 0.9 < find_copy(retriever, "passage", int8=True).agreement < 1
 
 
 def test_what_is_there_is_not_made_again(retriever, exports):
-    assert keep_graph(retriever, "passage").path == retriever / ".backends/question" / GRAPH
-    assert keep_graph(retriever, "passage", int8=True).path.parents[1].name == "question-int8"
+    assert keep_copy(retriever, "passage").path == retriever / ".backends/question" / GRAPH
+    assert keep_copy(retriever, "passage", int8=True).path.parents[1].name == "question-int8"
     assert exports == []
 
 
@@ -59,19 +59,19 @@ def test_the_graph_of_another_retriever_does_not_count(retriever, tmp_path, expo
     save_bert(tmp_path / "bert", seed=7)
     convert(source=tmp_path / "bert", output_dir=tmp_path / "other")
     shutil.copytree(retriever / ".backends", tmp_path / "other/.backends")
-    assert find_graph(tmp_path / "other", "question") is None
-    with pytest.raises(GateError, match=r"ONNX graph differs by .* --backend torch"):
-        keep_graph(tmp_path / "other", "question")  # what `exports` writes is the first one's
+    assert find_copy(tmp_path / "other", "question") is None
+    with pytest.raises(GateError, match=r"ONNX copy differs by .* --backend torch"):
+        keep_copy(tmp_path / "other", "question")  # what `exports` writes is the first one's
     assert len(exports) == 1
-    assert find_graph(tmp_path / "other", "question") is None
+    assert find_copy(tmp_path / "other", "question") is None
 
 
 def test_a_damaged_graph_does_not_count_and_is_made_again(retriever, exports):
     path = retriever / ".backends/question" / GRAPH
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    assert find_graph(retriever, "question") is None
-    assert keep_graph(retriever, "question").path == path
+    assert find_copy(retriever, "question") is None
+    assert keep_copy(retriever, "question").path == path
     assert path.read_bytes() == whole
     assert len(exports) == 1
 
@@ -82,10 +82,10 @@ def test_a_graph_lies_in_the_cache_where_the_retriever_cannot_be_written(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.rmtree(retriever / ".backends")
     (retriever / ".backends").write_text("in the way")
-    made = keep_graph(retriever, "question")
+    made = keep_copy(retriever, "question")
     assert made.path.is_relative_to(tmp_path / "cache/dprkit/backends")
-    assert find_graph(retriever, "question") == made
-    assert keep_graph(retriever, "question") == made
+    assert find_copy(retriever, "question") == made
+    assert keep_copy(retriever, "question") == made
     assert len(exports) == 1
 
 
@@ -99,7 +99,7 @@ def test_of_two_that_ask_at_once_one_makes_it_and_the_other_waits(retriever, mon
 
     monkeypatch.setattr(export, "write_graph", slowly)
     asking = [
-        threading.Thread(target=lambda: found.append(keep_graph(retriever, "question")))
+        threading.Thread(target=lambda: found.append(keep_copy(retriever, "question")))
         for _ in range(2)
     ]
     for one in asking:
@@ -108,7 +108,7 @@ def test_of_two_that_ask_at_once_one_makes_it_and_the_other_waits(retriever, mon
     for one in asking:
         one.join()
     assert len(exports) == 1
-    assert found[0] == found[1] == find_graph(retriever, "question")
+    assert found[0] == found[1] == find_copy(retriever, "question")
 
 
 def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch, exports):
@@ -123,9 +123,9 @@ def test_an_int8_graph_unlike_the_retriever_is_refused(retriever, monkeypatch, e
     )
     shutil.rmtree(retriever / ".backends")
     remade(retriever)
-    monkeypatch.setattr(onnx_graphs, "CLOSE", np.inf)
+    monkeypatch.setattr(onnx_copies, "CLOSE", np.inf)
     with pytest.raises(GateError, match="leave --int8 out"):
-        keep_graph(retriever, "question", int8=True)
+        keep_copy(retriever, "question", int8=True)
     assert not (retriever / ".backends/question-int8").exists()
 
 
@@ -133,12 +133,12 @@ def test_the_extra_is_named_where_it_is_missing(retriever, monkeypatch):
     shutil.rmtree(retriever / ".backends")
     monkeypatch.setattr(errors, "find_spec", lambda module: None)
     with pytest.raises(MissingExtra, match=r"onnxruntime is not .*'dprkit\[onnx\]'"):
-        keep_graph(retriever, "question")
+        keep_copy(retriever, "question")
 
 
 def test_a_restart_makes_it_again(retriever, exports):
     from dprkit.progress import Run
 
-    keep_graph(retriever, "question", run=Run(restart=True))
+    keep_copy(retriever, "question", run=Run(restart=True))
     assert len(exports) == 1
-    assert onnx_graphs.find_graph(retriever, "question")
+    assert onnx_copies.find_copy(retriever, "question")

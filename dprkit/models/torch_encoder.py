@@ -1,0 +1,45 @@
+"""An encoder run by torch on the CPU or a GPU: token ids in, numpy vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dprkit.models.bi_encoder import Encoder
+from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.config import Side
+from dprkit.models.forward_batches import PASS_TOKENS
+from dprkit.models.tokens import Ids, Tokens
+
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchEncoder:
+    """One encoder. `dim` is the width D of its vectors."""
+
+    def __init__(self, encoder: Encoder, precision: str = "fp32") -> None:
+        """`precision`: fp32, bf16 or fp16, the numbers of the encoder's products."""
+        self.encoder, self.half = encoder, _PRECISIONS.get(precision)
+        self.dim = encoder.dim
+        self.device = next(encoder.parameters()).device.type
+
+    def encode(self, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
+        """The vectors (N, D), float32, of N texts, in their order."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device, self.half, self.half is not None),
+        ):
+            vectors = self.encoder.encode(ids, batch_tokens or PASS_TOKENS[self.device])
+        return vectors.float().cpu().numpy()
+
+
+def load_torch_encoders(
+    path: Path | str, precision: str
+) -> tuple[Tokens, Callable[[Side], TorchEncoder]]:
+    """The tokenizers of a retriever folder, and what gives the encoder of a side."""
+    model, tokens = load_bi_encoder(path)
+    encoders = {"question": model.question_encoder, "passage": model.passage_encoder}
+    return tokens, lambda side: TorchEncoder(encoders[side], precision)
