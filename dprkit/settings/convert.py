@@ -43,7 +43,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Form to convert a retriever to; onnx-copy keeps an ONNX copy of its question encoder "
             "with it, so that a search starts without torch (default: convert a source to a "
             "retriever).",
-            renamed={"twin": "onnx-copy"},
+            renamed=(("twin", "onnx-copy"),),
         ),
     ] = None
 

@@ -6,11 +6,10 @@ docs/cli.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -44,7 +43,7 @@ class Setting:
     harmless: bool = False
     resumable: bool = False
     only_for: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = MappingProxyType({})
+    renamed: tuple[tuple[str, str], ...] = ()
 
     # By the class that has the field:
     name: str = ""

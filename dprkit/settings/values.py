@@ -52,7 +52,7 @@ def _spread(value: Any, setting: Setting) -> Any:
         parts = [part.strip() for part in value.split(",")] if several else [value]
         return parts if number or isinstance(value, str) else value
     if isinstance(value, str):
-        return setting.renamed.get(value, value)
+        return dict(setting.renamed).get(value, value)
     # YAML reads the 500 of `checkpoint_every: 500` as a number.
     return str(value) if number and setting.kind is str else value
 
