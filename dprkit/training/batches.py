@@ -3,8 +3,8 @@
     Mixture     the files, with how often an epoch sees each
     Plan        which rows are in the batch of step i
     Draw        which passages stand beside a row's positive
-    Batch       the texts of a batch, and which of its passages are false negatives
-    Prepared    a batch as token ids, ready for the model; `Preparation` makes it
+    BatchTexts  the texts of a batch, and which of its passages are false negatives
+    Preparation the batch of a step as token ids, ready for the model
 
 So training goes on at any step without replaying those before it, and neither the number of
 processes nor that of workers changes what is drawn.
@@ -22,15 +22,14 @@ import numpy as np
 from dprkit.data.example_file import ExampleFile
 from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
-from dprkit.models.tokens import Ids, Tokens
+from dprkit.models.tokens import Tokens
 from dprkit.records import Example, Passage
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
-from dprkit.training.negatives import Positives, answering, holding_answers, without_negatives
+from dprkit.training.feed import Batch
+from dprkit.training.negatives import Positives, answering, holding_answers
 
 At = tuple[int, int]
 """A training row: the number of its file, its number there."""
-LOOKED_AT = 1000
-"""Questions that are looked at before training for whether they have negatives."""
 
 
 # --- which rows -----------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ def by_score(weights: np.ndarray, rng: np.random.Generator) -> list[int]:
 # --- batches --------------------------------------------------------------------------------------
 
 
-class Batch(NamedTuple):
+class BatchTexts(NamedTuple):
     """Q questions with their P passages, as text."""
 
     questions: list[str]
@@ -269,7 +268,7 @@ class Batch(NamedTuple):
 
 def make_batch(
     mixture: Mixture, rows: Sequence[At], epoch: int, draw: Draw, by_answers: bool = False
-) -> Batch:
+) -> BatchTexts:
     """The batch of `rows`: each question's positive, then its hard negatives, then negatives.
 
     A false negative of a question is a passage with the text of a positive of that question, in
@@ -294,7 +293,7 @@ def make_batch(
     if by_answers:
         false |= holding_answers(examples, passages)
     false[np.arange(len(rows)), positives] = False
-    return Batch(
+    return BatchTexts(
         [example.question for example in examples],
         passages,
         positives,
@@ -302,33 +301,6 @@ def make_batch(
         [mixture.where(at) for at in rows],
         false,
     )
-
-
-def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[int, int]:
-    """How many questions of the first epoch have no negative at all, and of how many that is.
-
-    The batches are those of training. Of a large file about the first LOOKED_AT questions are
-    looked at.
-    """
-    lonely = seen = step = 0
-    while step < plan.batches_per_epoch and seen < LOOKED_AT:
-        batch = make_batch(plan.mixture, plan.rows(step), 0, draw, by_answers)
-        lonely += without_negatives(batch.false_negatives)
-        seen += len(batch.questions)
-        step += 1
-    return lonely, seen
-
-
-class Prepared(NamedTuple):
-    """The batch of an optimizer step, ready for the model."""
-
-    step: int
-    sides: tuple[Ids, ...]
-    """The token ids of the texts of each side, such as questions and passages; long texts last."""
-    targets: dict[str, np.ndarray]
-    """What the objective is told by name beside the rows of each side."""
-    places: list[str]
-    """Where each question comes from, for messages: `train.jsonl:17`."""
 
 
 @dataclass(frozen=True)
@@ -343,7 +315,7 @@ class Preparation:
     loss_weights: Sequence[float] = ()
     """How much a question of each file counts in the loss; empty: all alike."""
 
-    def __call__(self, step: int) -> Prepared:
+    def __call__(self, step: int) -> Batch:
         batch = make_batch(
             self.plan.mixture,
             self.plan.rows(step),
@@ -352,7 +324,7 @@ class Preparation:
             self.by_answers,
         )
         sides = self.tokens.questions(batch.questions), self.tokens.passages(batch.passages)
-        return Prepared(step, sides, batch.targets(self.loss_weights), batch.places)
+        return Batch(step, sides, batch.targets(self.loss_weights), batch.places)
 
     def describe(self) -> Callable[[], Preparation]:
         """What makes the same of the files in another process."""

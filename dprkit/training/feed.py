@@ -24,12 +24,27 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from dprkit.errors import ProcessError
 from dprkit.interrupts import leave_signals_to_parent
+from dprkit.models.tokens import Ids
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+class Batch(NamedTuple):
+    """The batch of an optimizer step, ready for the model."""
+
+    step: int
+    sides: tuple[Ids, ...]
+    """The token ids of the texts of each side, such as questions and passages; long texts last."""
+    targets: dict[str, np.ndarray]
+    """What the objective is told by name beside the rows of each side."""
+    places: list[str]
+    """Where each question comes from, for messages: `train.jsonl:17`."""
 
 
 class Source(Protocol[T_co]):

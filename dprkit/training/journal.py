@@ -4,7 +4,7 @@
     epochs.jsonl       an object an epoch, with train/... and valid/... figures
     tensorboard/       the same as events, if asked for
     checkpoint-STEP/   the state to go on from; until training ends
-    best-STEP/         the retriever of the best validation; until training ends
+    best-STEP/         the model of the best validation, as it is used; until training ends
 
 Of several processes only the first has something to write in; the others' journal is silent.
 """
@@ -19,16 +19,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dprkit.models.bi_encoder import BiEncoder
-from dprkit.models.checkpoints import save_retriever
-from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
 from dprkit.store.drafts import Draft
-from dprkit.training.initial_model import finished
+from dprkit.training.task import Task
 
 METRICS, EPOCHS, EVENTS = "metrics.jsonl", "epochs.jsonl", "tensorboard"
 BEST, CHECKPOINT = "best-", "checkpoint-"
-LOWER_IS_BETTER = ("average_rank", "loss")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -141,11 +137,10 @@ class Journal:
             if old.startswith((BEST, CHECKPOINT)):
                 self.work.remove(old)
 
-    def keep_best(self, step: int, model: BiEncoder, temperature: float, tokens: Tokens) -> None:
-        """Keep the weights of `step` as the best ones so far, beside those that were so before."""
+    def keep_best(self, step: int, task: Task) -> None:
+        """Keep the model of `step` as the best one so far, beside the one that was so before."""
         if self.work is not None:
-            trained = finished(model, temperature)
-            save_retriever(self.work, trained, tokens, below=f"{BEST}{step}/")
+            task.save(self.work, f"{BEST}{step}/")
 
     def adopt(self) -> None:
         """Make the growing files part of the artifact."""

@@ -9,50 +9,61 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
-from dprkit.errors import DivergedError, DprkitError, MemoryShortage
+from dprkit.errors import DivergedError, DprkitError, MemoryShortage, SettingsError
 from dprkit.interrupts import held
 from dprkit.memory import ran_out
-from dprkit.models.tokens import Tokens
 from dprkit.settings import TrainSettings
-from dprkit.training.batches import Plan, Prepared
-from dprkit.training.feed import Feed
+from dprkit.store.drafts import Draft
+from dprkit.training.feed import Batch, Feed
 from dprkit.training.gradients import GradientEngine
-from dprkit.training.journal import EPOCHS, LOWER_IS_BETTER, METRICS, Journal, Progression
-from dprkit.training.objectives import Outcome, ScoreObjective, tensors
-from dprkit.training.optimisation import optimizer_of, scaler_of, schedule, set_lr
-from dprkit.training.step_memory import peak_gb
-
-Validate = Callable[[], dict[str, float]]
+from dprkit.training.journal import EPOCHS, METRICS, Journal, Progression, load_state
+from dprkit.training.objectives import Outcome, tensors
+from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of, schedule, set_lr
+from dprkit.training.processes import ALONE, Group
+from dprkit.training.step_memory import chunk_that_fits, free_bytes, peak_gb
+from dprkit.training.task import Figures, Task
 
 
 class Trainer:
-    """One run of training: a model, its optimizer and schedule, and how far it is."""
+    """One run of training: a task's model, its optimizer and schedule, and how far it is."""
 
     def __init__(
         self,
-        engine: GradientEngine,
-        objective: ScoreObjective,
-        plan: Plan,
-        journal: Journal,
+        task: Task,
         settings: TrainSettings,
-        at: Progression,
+        directory: Path,
+        group: Group = ALONE,
+        work: Draft | None = None,
     ) -> None:
-        """`settings` are complete: every default that depends on another setting is filled in."""
-        self.engine, self.objective, self.plan = engine, objective, plan
-        self.journal, self.settings, self.at = journal, settings, at
+        """`work`: the artifact in `directory`, which the first process of the group writes.
+
+        Goes on from the state that is there.
+        """
+        self.task, self.settings, self.work = task, settings, work
+        self.device = next(task.model.parameters()).device
+        self.engine = GradientEngine(
+            task.model, group, autocasting(settings.precision, self.device)
+        )
+        self.at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
+        self.journal = Journal(work, settings)
         self.lr = settings.lr or 0.0
-        self.optimizer = optimizer_of(engine.model, objective, self.lr, settings)
-        self.device = engine.device
+        self.optimizer = optimizer_of(task.model, task.objective, self.lr, settings)
         self.scaler = scaler_of(settings.precision, self.device)
-        if at.scaler and self.scaler.is_enabled():
-            self.scaler.load_state_dict(at.scaler)
-        self.steps = total_steps(settings, plan.batches_per_epoch)
+        if self.at.scaler and self.scaler.is_enabled():
+            self.scaler.load_state_dict(self.at.scaler)
+        if self.at.checkpoints:
+            load_state(directory / self.at.checkpoints[-1], self.state)
+        # Every process made the same model of the same seed; a GPU of another kind may not have.
+        group.copy([*task.model.parameters(), *task.model.buffers()])
+        self.steps = total_steps(settings, task.batches_per_epoch)
         self.begin = time.perf_counter()
         """When the wait for the present batch began."""
         self.whole = True
@@ -62,29 +73,69 @@ class Trainer:
     def state(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What a checkpoint holds beside the Progression."""
         return {
-            "model": self.engine.model,
-            "objective": self.objective,
+            "model": self.task.model,
+            "objective": self.task.objective,
             "optimizer": self.optimizer,
         }
 
-    def fit(self, feed: Feed[Prepared], tokens: Tokens, validate: Validate | None) -> Progression:
+    def fit(self) -> None:
         """Train to the end, from wherever an earlier run stopped."""
+        self._settle_chunks()
+        self._tell()
+        workers = self.settings.num_workers
+        with Feed(self.task.prepare, self.at.step, self.steps, workers) as feed:
+            self._loop(feed)
+
+    def _settle_chunks(self) -> None:
+        """Settle the chunks of gradient caching once: others would have other dropout."""
+        group, size = self.engine.group, self.settings.chunk_size
+        new_size = self.work is not None and "chunk_size" in self.work.changed
+        if not group.agree(not self.at.step or new_size):
+            return
+        texts = int(size) if size and size != "auto" else None
+        if size == "auto":
+            self.engine.model.train()  # what dropout keeps counts too
+            sides, free = self.task.prepare(0).sides, free_bytes(self.device)
+            texts = chunk_that_fits(self.engine, sides, free)
+        self.at.chunk_texts = group.agree(texts)
+
+    def _tell(self) -> None:
+        """Say what the chunks are, and what another end does to a run that is half done."""
+        if self.at.chunk_texts:
+            self.journal.note(f"gradients are cached in chunks of {self.at.chunk_texts} passages")
+        changed = self.work.changed if self.work else {}
+        if not set(changed) & {"max_epochs", "max_steps"}:
+            return
+        done = self.at.step
+        if self.steps < done:
+            raise SettingsError(
+                f"{done} steps are done already, more than the {self.steps} asked for; "
+                "ask for more, or begin again with --restart"
+            )
+        earlier = msgspec.structs.replace(self.settings, **changed)
+        before = total_steps(earlier, self.task.batches_per_epoch)
+        self.journal.warn(
+            f"training ends after step {self.steps} instead of {before}: the first {done} steps "
+            f"had the learning rates that lead to {before}, those to come have the ones that lead "
+            f"to {self.steps}"
+        )
+
+    def _loop(self, feed: Feed[Batch]) -> None:
         self.journal.open(self.at)
         self.journal.start(self.at.step, self.steps)
         try:
             if self.at.closed < self.at.step:
-                self._close(validate, tokens)
+                self._close()
             while not self._ended():
                 self.engine.model.train()
                 self.begin = time.perf_counter()
                 self._step(next(feed))
-                self._close(validate, tokens)
+                self._close()
         except BaseException as error:
             self._rescue(error)
             raise
         finally:
             self.journal.close()
-        return self.at
 
     def _rescue(self, error: BaseException) -> None:
         """Save what can be gone on from. Weights that diverged are no reason to drop good ones."""
@@ -100,7 +151,7 @@ class Trainer:
 
     # --- a step -----------------------------------------------------------------------------
 
-    def _step(self, batch: Prepared) -> None:
+    def _step(self, batch: Batch) -> None:
         """One optimizer step."""
         try:
             outcome = self._gradient(batch)
@@ -133,10 +184,10 @@ class Trainer:
         yield
         self.whole = True
 
-    def _gradient(self, batch: Prepared) -> Outcome:
+    def _gradient(self, batch: Batch) -> Outcome:
         self.optimizer.zero_grad()
         outcome = self.engine.backward(
-            self.objective,
+            self.task.objective,
             batch.sides,
             tensors(batch.targets, self.device),
             seed=self.settings.seed + 1_000_003 * (batch.step + 1),
@@ -147,7 +198,7 @@ class Trainer:
             raise self._diverged(f"the loss is {float(outcome.loss)}", batch)
         return outcome
 
-    def _diverged(self, what: str, batch: Prepared) -> DivergedError:
+    def _diverged(self, what: str, batch: Batch) -> DivergedError:
         """NaN compares as neither better nor worse: it would be kept as the best."""
         places = ", ".join(batch.places[:5]) + (", ..." if len(batch.places) > 5 else "")
         return DivergedError(
@@ -156,7 +207,7 @@ class Trainer:
             "lower --lr or lengthen --warmup, and begin again with --restart"
         )
 
-    def _too_large(self, batch: Prepared) -> MemoryShortage:
+    def _too_large(self, batch: Batch) -> MemoryShortage:
         chunk = self.at.chunk_texts
         advice = f"--chunk-size below {chunk}" if chunk else "--chunk-size 16, or auto"
         if chunk == 1:
@@ -166,7 +217,7 @@ class Trainer:
             f"{len(batch.sides[-1])} passages): go on with {advice}"
         )
 
-    def _clip(self, batch: Prepared) -> float:
+    def _clip(self, batch: Batch) -> float:
         """Clip the gradient; returns its norm. Raises DivergedError where that is no number."""
         self.scaler.unscale_(self.optimizer)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -193,7 +244,7 @@ class Trainer:
     def _write(self, outcome: Outcome, lr: float, rate: float) -> None:
         line = {
             "step": self.at.step,
-            "epoch": (self.at.step - 1) // self.plan.batches_per_epoch,
+            "epoch": (self.at.step - 1) // self.task.batches_per_epoch,
             "loss": float(outcome.loss),
             "accuracy": float(outcome.hits.double().mean()),
             "lr": lr,
@@ -203,60 +254,55 @@ class Trainer:
 
     # --- between steps ----------------------------------------------------------------------
 
-    def _close(self, validate: Validate | None, tokens: Tokens) -> None:
+    def _close(self) -> None:
         """Validate, keep the best, end the epoch and save, where that is due after a step.
 
         Whatever stops it before the state changes, a later run does it again.
         """
-        at = self.at
-        found = None
-        if validate is not None and self._validation_due():
-            found = self._checked(self.engine.group.agree(validate()))
-        best = found is not None and (
-            at.best is None or better(found, at.best, self.settings.best_by)
-        )
+        at, figures = self.at, self._validation()
+        best = figures is not None and (at.best is None or self.task.better(figures, at.best))
         if best:
-            temperature = self.objective.temperature
-            self.journal.keep_best(at.step, self.engine.model, temperature, tokens)  # type: ignore[arg-type]
+            self.journal.keep_best(at.step, self.task)
         with held(), self._in_pieces():
-            if found is not None:
-                self._record(found, best)
-            if at.step % self.plan.batches_per_epoch == 0 or self._ended():
+            if figures is not None:
+                self._record(figures, best)
+            if at.step % self.task.batches_per_epoch == 0 or self._ended():
                 self._close_epoch()
             at.closed = at.step
-        if found is not None or self.journal.due(at.step):
+        if figures is not None or self.journal.due(at.step):
             with held():
                 self.journal.save(at, self.state)
+
+    def _validation(self) -> Figures | None:
+        """The figures of a validation, where one is due. Raises DivergedError."""
+        if not self._validation_due():
+            return None
+        figures = self.engine.group.agree(self.task.validate(self.engine))
+        if figures is None or math.isfinite(figures["loss"]):
+            return figures
+        raise DivergedError(
+            f"the validation loss after step {self.at.step} is {figures['loss']}: training has "
+            "diverged; lower --lr or lengthen --warmup, and begin again with --restart"
+        )
 
     def _validation_due(self) -> bool:
         every, step = self.settings.valid_every, self.at.step
         if every == "never":
             return False
-        size = self.plan.batches_per_epoch if every == "epoch" else int(every)
+        size = self.task.batches_per_epoch if every == "epoch" else int(every)
         return step % size == 0 or step == self.steps
 
-    def _checked(self, found: dict[str, float]) -> dict[str, float]:
-        if math.isfinite(found["loss"]):
-            return found
-        raise DivergedError(
-            f"the validation loss after step {self.at.step} is {found['loss']}: training has "
-            "diverged; lower --lr or lengthen --warmup, and begin again with --restart"
-        )
-
-    def _record(self, found: dict[str, float], best: bool) -> None:
+    def _record(self, figures: Figures, best: bool) -> None:
         """Put a validation into the history and metrics.jsonl."""
         at = self.at
-        at.history.append({"step": at.step, **found})
+        at.history.append({"step": at.step, **figures})
         at.stale += 1
         if best:
-            at.best, at.best_step, at.stale = found, at.step, 0
-        line: dict[str, Any] = {"step": at.step, "epoch": at.step // self.plan.batches_per_epoch}
-        self.journal.write(METRICS, at, line | {"valid": found})
-        self.journal.note(
-            f"step {at.step}: valid loss {found['loss']:.4f}, average rank "
-            f"{found['average_rank']:.1f} of {found['pool']:.0f}, accuracy {found['accuracy']:.3f}"
-            f"{' (best)' if best else ''}"
-        )
+            at.best, at.best_step, at.stale = figures, at.step, 0
+        line: dict[str, Any] = {"step": at.step, "epoch": at.step // self.task.batches_per_epoch}
+        self.journal.write(METRICS, at, line | {"valid": figures})
+        mark = " (best)" if best else ""
+        self.journal.note(f"step {at.step}: {self.task.summary(figures)}{mark}")
         if self.settings.patience and at.stale == self.settings.patience:
             self.journal.note(
                 f"no better {self.settings.best_by} in {at.stale} validations: training ends"
@@ -275,13 +321,6 @@ class Trainer:
         line = {"epoch": len(at.losses), "step": at.step, **figures}
         at.loss_sum, at.hit_sum, at.seen = 0.0, 0, 0
         self.journal.write(EPOCHS, at, line)
-
-
-def better(one: dict[str, float], other: dict[str, float], by: str) -> bool:
-    """Whether validation `one` is better than `other` by the figure `by`."""
-    if by in LOWER_IS_BETTER:
-        return one[by] < other[by]
-    return one[by] > other[by]
 
 
 def total_steps(settings: TrainSettings, batches_per_epoch: int) -> int:

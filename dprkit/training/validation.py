@@ -7,12 +7,13 @@ positive of the same question counts (see negatives.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from dprkit.data.passages import read_passages
 from dprkit.models.rows import Rows
 from dprkit.models.scoring import Scoring
 from dprkit.models.tokens import Tokens
@@ -27,6 +28,7 @@ from dprkit.training.objectives import ScoreObjective, tensors
 
 DEPTHS = (1, 5, 20, 100)
 MRR_DEPTH = 10
+LOWER_IS_BETTER = ("average_rank", "loss")
 BLOCK = 1024
 """Questions, or corpus passages, that are scored at once."""
 
@@ -38,7 +40,7 @@ class Validator:
     scores highest in its batch; batches are made as in training, in the file's order.
     average_rank: mean 1-based rank of the positive in the pool of all questions' positives and
     their first `valid_hard_negatives` and `valid_negatives`. accuracy@k, mrr@10: of the positive
-    in the pool, or in what `corpus()` gives. pool: passages in the pool.
+    in the pool, or in the `valid_corpus`. pool: passages in the pool.
     """
 
     def __init__(
@@ -48,10 +50,9 @@ class Validator:
         tokens: Tokens,
         examples: Mixture,
         settings: TrainSettings,
-        corpus: Callable[[], Iterable[Passage]] | None = None,
     ) -> None:
         self.engine, self.objective, self.tokens = engine, objective, tokens
-        self.examples, self.settings, self.corpus = examples, settings, corpus
+        self.examples, self.settings = examples, settings
 
     def __call__(self) -> dict[str, float]:
         """The figures of the model as it is now."""
@@ -75,8 +76,9 @@ class Validator:
         scoring = self.objective.scoring
         ranks = torch.cat(list(_ranks(scoring, questions, ranked, positives, others)))
         deep = ranks
-        if self.corpus is not None:
-            deep = self._corpus_ranks(questions, passages.take(positives), pool)
+        if self.settings.valid_corpus:
+            corpus = read_passages(self.settings.valid_corpus)
+            deep = self._corpus_ranks(corpus, questions, passages.take(positives), pool)
         return {
             "questions": len(pool.questions),
             "pool": pool.ranked,
@@ -101,18 +103,18 @@ class Validator:
             hits += float(outcome.hits.sum())
         return loss / count, hits / count
 
-    def _corpus_ranks(self, questions: Rows, positives: Rows, pool: Pool) -> Tensor:
+    def _corpus_ranks(
+        self, corpus: Iterator[Passage], questions: Rows, positives: Rows, pool: Pool
+    ) -> Tensor:
         """The rank (Q,) of each positive among the corpus: 1 + the passages that score higher.
 
         The corpus goes through in blocks; what has the text of a positive of the question is not
         ahead of it.
         """
-        assert self.corpus is not None
         scoring = self.objective.scoring
         own = scoring.pairs(questions, positives).unsqueeze(1)  # (Q, 1)
         ahead = torch.zeros(len(questions), dtype=torch.long, device=own.device)
-        rows = iter(self.corpus())
-        while block := list(islice(rows, BLOCK)):
+        while block := list(islice(corpus, BLOCK)):
             _, passages = self.engine.encode([], self.tokens.passages(block))
             higher = scoring.matrix(questions, passages) > own  # (Q, BLOCK)
             for column, passage in enumerate(block):
@@ -195,3 +197,10 @@ def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
     columns = torch.arange(scores.shape[1], device=scores.device)
     ahead = (scores > own) | ((scores == own) & (columns < positives))  # (Q, P)
     return 1 + ahead.sum(1)
+
+
+def better(one: dict[str, float], other: dict[str, float], by: str) -> bool:
+    """Whether validation `one` is better than `other` by the figure `by`."""
+    if by in LOWER_IS_BETTER:
+        return one[by] < other[by]
+    return one[by] > other[by]

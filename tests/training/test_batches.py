@@ -27,9 +27,9 @@ from dprkit.training.batches import (
     Preparation,
     by_score,
     drawn_negatives,
-    lonely_questions,
     make_batch,
 )
+from dprkit.training.check_examples import lonely_questions
 from dprkit.training.negatives import without_negatives
 
 
@@ -406,7 +406,7 @@ def test_questions_without_any_negative_are_counted(
     plan = Plan(Mixture([save(*alone, name="two.jsonl")], [1]), 2, 0)
     assert lonely_questions(plan, Draw(0, 0, 0)) == (0, 2)
     assert lonely_questions(plan, Draw(0, 0, 0), by_answers=True) == (2, 2)
-    monkeypatch.setattr("dprkit.training.batches.LOOKED_AT", 2)
+    monkeypatch.setattr("dprkit.training.check_examples.LOOKED_AT", 2)
     assert lonely_questions(Plan(mixed, 1, None), Draw(0, 0, None)) == (2, 2)
 
 

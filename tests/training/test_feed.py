@@ -17,8 +17,8 @@ import pytest
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
 from dprkit.models.tokens import Tokens
-from dprkit.training.batches import Draw, Mixture, Plan, Preparation, Prepared
-from dprkit.training.feed import Feed
+from dprkit.training.batches import Draw, Mixture, Plan, Preparation
+from dprkit.training.feed import Batch, Feed
 
 
 class Probe(NamedTuple):
@@ -64,7 +64,7 @@ def preparation(folder: Path, by_answers: bool = False) -> Preparation:
     return Preparation(plan, Draw(2, 0, 3), Tokens(tokenizer, "pair", (8, 16)), by_answers)
 
 
-def plain(prepared: Prepared) -> list[Any]:
+def plain(prepared: Batch) -> list[Any]:
     targets = {name: array.tolist() for name, array in prepared.targets.items()}
     return [*prepared._replace(targets={}), targets]
 
@@ -163,7 +163,7 @@ def alive(pid: int) -> bool:
 ORPHANS = """
 import time
 from test_feed import Probe
-from dprkit.training.feed import Feed
+from dprkit.training.feed import Batch, Feed
 
 if __name__ == "__main__":
     with Feed(Probe("be slow"), 0, 10**9, 2) as feed:

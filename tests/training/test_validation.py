@@ -1,6 +1,6 @@
 import json
-from functools import partial
 
+import msgspec
 import pytest
 import torch
 
@@ -11,8 +11,7 @@ from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective
-from dprkit.training.trainer import better
-from dprkit.training.validation import Validator, positive_ranks
+from dprkit.training.validation import Validator, better, positive_ranks
 
 
 def test_ranks_count_from_one():
@@ -56,12 +55,19 @@ def mixture(folder, rows):
     return Mixture([ExampleFile(path)], [1.0])
 
 
+def corpus_file(folder, passages):
+    path = folder / "corpus.jsonl"
+    rows = [{"id": str(i), "text": p.text, "title": p.title} for i, p in enumerate(passages)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
 ROWS = [row(f"question {name}", name, 3) for name in ("alpha", "beta", "gamma")]
 
 
-def validator(retriever, examples, settings, corpus=None):
+def validator(retriever, examples, settings):
     model, tokens = load_bi_encoder(retriever)
-    return Validator(GradientEngine(model), ScoreObjective(1.0), tokens, examples, settings, corpus)
+    return Validator(GradientEngine(model), ScoreObjective(1.0), tokens, examples, settings)
 
 
 def by_hand(retriever):
@@ -108,9 +114,9 @@ def test_validation_equals_a_slow_reckoning(small_retriever, tmp_path):
 def test_a_corpus_may_be_ranked_instead_of_the_pool(small_retriever, tmp_path):
     """The corpus holds copies of the positives, which are not ahead of themselves."""
     q, p, pool = by_hand(small_retriever)
-    settings = TrainSettings(batch_size=2, valid_hard_negatives=2)
-    examples = mixture(tmp_path, ROWS)
-    found = validator(small_retriever, examples, settings, lambda: iter([*pool, *pool]))()
+    corpus = corpus_file(tmp_path, [*pool, *pool])
+    settings = TrainSettings(batch_size=2, valid_hard_negatives=2, valid_corpus=corpus)
+    found = validator(small_retriever, mixture(tmp_path, ROWS), settings)()
     ranks = []
     for i, question in enumerate(q):
         scores = [float(question @ passage) for passage in p]
@@ -170,9 +176,9 @@ def test_no_figure_counts_another_positive_of_the_same_question(small_retriever,
     for i in range(3):
         negatives = [scores[i][j] for j in batch if j not in answers[i]]
         losses.append(torch.tensor([scores[i][gold[i]], *negatives]).log_softmax(0)[0].item())
-    for corpus in (None, [*pool, copy]):
-        examples = mixture(tmp_path, rows)
-        found = validator(small_retriever, examples, settings, corpus and partial(iter, corpus))()
+    for corpus in (None, corpus_file(tmp_path, [*pool, copy])):
+        ranked = msgspec.structs.replace(settings, valid_corpus=corpus)
+        found = validator(small_retriever, mixture(tmp_path, rows), ranked)()
         deep = ranks(7 if corpus else 6)
         assert found["average_rank"] == pytest.approx(sum(ranks(6)) / 3)
         assert found["mrr@10"] == pytest.approx(sum(1 / rank for rank in deep) / 3)

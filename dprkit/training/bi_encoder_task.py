@@ -1,0 +1,112 @@
+"""The task of training a bi-encoder on files of examples with the contrastive loss."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+
+import torch
+
+from dprkit.data.example_file import ExampleFile
+from dprkit.models.bi_encoder import BiEncoder, device
+from dprkit.models.checkpoints import save_retriever
+from dprkit.models.tokens import Tokens
+from dprkit.progress import Run
+from dprkit.settings import TrainSettings
+from dprkit.store.drafts import Draft
+from dprkit.training.batches import Draw, Mixture, Plan, Preparation
+from dprkit.training.gradients import GradientEngine
+from dprkit.training.initial_model import finished, starting_model
+from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
+from dprkit.training.processes import Group
+from dprkit.training.resolve import weighted_files
+from dprkit.training.task import Figures
+from dprkit.training.validation import Validator, better
+
+
+class BiEncoderTask:
+    """A bi-encoder with the training files and the validation file that its settings name."""
+
+    def __init__(self, settings: TrainSettings, group: Group, run: Run) -> None:
+        self.settings = settings
+        files, weights = zip(*weighted_files(settings), strict=True)
+        self.examples = Mixture(opened(files, group, run), weights)
+        self.valid = validation_rows(settings)
+        self.plan = Plan(
+            self.examples,
+            settings.batch_size or 1,
+            settings.seed,
+            settings.mix,
+            settings.same_title,
+        )
+        self.batches_per_epoch = self.plan.batches_per_epoch
+        self.model: BiEncoder
+        torch.manual_seed(settings.seed)
+        self.model, self.tokens = starting_model(
+            settings, chain.from_iterable(self.examples.files), run
+        )
+        self.objective = ScoreObjective(
+            settings.temperature or self.model.config.temperature,
+            settings.learn_temperature,
+            SYMMETRIC if settings.symmetric else CONTRASTIVE,
+        ).to(device())
+        # The tokenizer is set to a length at each use, and the feed works beside validation.
+        tokens = copy.deepcopy(self.tokens)
+        draw = draw_of(settings)
+        self.prepare = Preparation(
+            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights
+        )
+
+    def validate(self, engine: GradientEngine) -> Figures | None:
+        """The figures of `Validator`, where there is a validation file."""
+        if self.valid is None:
+            return None
+        return Validator(engine, self.objective, self.tokens, self.valid, self.settings)()
+
+    def better(self, figures: Figures, best: Figures) -> bool:
+        """Whether a validation is better than the best one, by `best_by`."""
+        return better(figures, best, self.settings.best_by)
+
+    def summary(self, figures: Figures) -> str:
+        """A validation in a line for the user."""
+        return (
+            f"valid loss {figures['loss']:.4f}, average rank {figures['average_rank']:.1f} of "
+            f"{figures['pool']:.0f}, accuracy {figures['accuracy']:.3f}"
+        )
+
+    def finished(self) -> tuple[BiEncoder, Tokens]:
+        """The model as it is used, with its tokens."""
+        return finished(self.model, self.objective.temperature), self.tokens
+
+    def save(self, work: Draft, below: str = "") -> None:
+        """Write the retriever into an artifact."""
+        save_retriever(work, *self.finished(), below=below)
+
+
+def opened(paths: tuple[str, ...], group: Group, run: Run) -> list[ExampleFile]:
+    """The training files; the first process makes their indexes, the others wait for them."""
+    if not group.first:
+        group.agree(None)
+    files = [ExampleFile(path, run.progress.note) for path in paths]
+    if group.first:
+        group.agree(None)
+    return files
+
+
+def validation_rows(settings: TrainSettings) -> Mixture | None:
+    """The rows to validate on; None: there is no validation."""
+    if not settings.valid_file or settings.valid_every == "never":
+        return None
+    return Mixture([ExampleFile(settings.valid_file)], [1.0])
+
+
+def draw_of(settings: TrainSettings) -> Draw:
+    """How the settings want passages to be drawn."""
+    return Draw(
+        settings.hard_negatives,
+        settings.negatives,
+        settings.seed,
+        settings.hard_negatives_top,
+        settings.hard_negatives_by,
+        settings.fresh_negatives,
+    )

@@ -1,0 +1,89 @@
+"""What a user should know of training examples before they are trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dprkit.progress import Progress
+from dprkit.training.batches import Draw, Mixture, Plan, make_batch
+from dprkit.training.bi_encoder_task import BiEncoderTask
+from dprkit.training.negatives import without_negatives
+
+LOOKED_AT = 1000
+"""Questions that are looked at for whether they have negatives."""
+
+
+def tell_about(task: BiEncoderTask, progress: Progress) -> list[str]:
+    """Say what is odd about the examples of a task; returns what is worth keeping of it."""
+    plan, valid, settings = task.plan, task.valid, task.settings
+    examples = plan.mixture
+    rows = sum(map(len, examples.files))
+    for file in (*examples.files, *(valid.files if valid else ())):
+        if file.dropped:
+            places = ", ".join(file.dropped_where) + (", ..." if file.dropped > 5 else "")
+            progress.warn(
+                f"{file.path}: {file.dropped} rows without a positive are left out ({places})"
+            )
+    if rows < plan.batch_size:
+        progress.warn(
+            f"fewer rows than a batch has ({rows} of {plan.batch_size}): each batch is smaller"
+        )
+    notes = _without_negatives(task)
+    for line in notes:
+        progress.warn(line)
+    if plan.batches_per_epoch > -(-len(examples) // plan.batch_size):
+        progress.note(
+            f"one passage is the positive of many rows: an epoch has {plan.batches_per_epoch} "
+            f"batches of at most {-(-len(examples) // plan.batches_per_epoch)} questions"
+        )
+    if valid:
+        progress.note(f"training on {rows} examples, validating on {len(valid)}")
+        if shared := _shared_questions(examples, valid):
+            progress.warn(f"validation questions that are training questions too: {shared}")
+    else:
+        why = "--valid-every never" if settings.valid_file else "no --valid-file"
+        progress.note(f"training on {rows} examples without validation ({why})")
+    return notes
+
+
+def _without_negatives(task: BiEncoderTask) -> list[str]:
+    """What to say of questions that have nothing to be told apart from."""
+    plan, valid, by_answers = task.plan, task.valid, task.settings.mask_answers
+    notes = []
+    lonely, seen = lonely_questions(plan, task.prepare.draw, by_answers)
+    if lonely:
+        of = seen if seen >= len(plan.mixture) else f"the first {seen}"
+        advice = "raise --batch-size or give negatives"
+        notes.append(f"{lonely} of {of} questions have no negative: {advice}")
+    if valid:
+        in_order = Plan(valid, plan.batch_size, None)
+        draw = task.prepare.draw._replace(seed=None)
+        lonely, seen = lonely_questions(in_order, draw, by_answers)
+        if lonely:
+            of = seen if seen >= len(valid) else f"the first {seen}"
+            notes.append(
+                f"{lonely} of {of} validation questions have no negative: loss and accuracy "
+                "count them as right"
+            )
+    return notes
+
+
+def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[int, int]:
+    """How many questions of the first epoch have no negative at all, and of how many that is.
+
+    The batches are those of training. Of a large file about the first LOOKED_AT questions are
+    looked at.
+    """
+    lonely = seen = step = 0
+    while step < plan.batches_per_epoch and seen < LOOKED_AT:
+        batch = make_batch(plan.mixture, plan.rows(step), 0, draw, by_answers)
+        lonely += without_negatives(batch.false_negatives)
+        seen += len(batch.questions)
+        step += 1
+    return lonely, seen
+
+
+def _shared_questions(examples: Mixture, valid: Mixture) -> int:
+    """Questions of both sets, by the keys that the files' indexes have of them."""
+    trained = np.concatenate([file.questions for file in examples.files])
+    return len(np.intersect1d(trained, valid.files[0].questions))
