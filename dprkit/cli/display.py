@@ -24,7 +24,8 @@ def display(quiet: bool) -> Progress:
     """The display that fits where stderr goes."""
     if quiet:
         return Quiet()
-    return Bars() if sys.stderr.isatty() else Lines()
+    still = os.environ.get("TERM") in ("dumb", "unknown")  # no line there can be written over
+    return Bars() if sys.stderr.isatty() and not still else Lines()
 
 
 def say(line: str) -> None:

@@ -290,6 +290,8 @@ def one_object(text):
 
 
 QUESTION = "who wrote hamlet\n"
+NEW = ("--output-dir", "new")
+CORPUS = ("--passages", "bundled:tiny/passages.tsv")
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
@@ -298,19 +300,37 @@ LINES = {
     "index": ["index", "--output-dir", "new"],
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
+    "convert": ["convert", "runs/dprkit/model", "--to", "sentence-transformers", *NEW],
+    "import-embeddings": ["import-embeddings", "theirs/vectors.npy", *CORPUS, *NEW],
+    "export-embeddings": ["export-embeddings", *NEW],
+    "tune-index": ["tune-index", "--types", "flat", "--topk", "2", *NEW],
+    "update-index": ["update-index", "--add", "runs/dprkit/embeddings", *NEW],
     "run": ["run"],
     "run up to date": ["run", "--set", "evaluate.topk=2"],
     "init": ["init", "new"],
     "info": ["info", "runs/dprkit/index"],
+    "info --check": ["info", "runs/dprkit/model", "--check"],
     "config show": ["config", "show"],
     "download --list": ["download", "--list", "data.retriever"],
 }
-DATA_ONLY = {"info", "config show", "download --list"}
+DATA_ONLY = {"info", "info --check", "config show", "download --list"}
 """What prints data and nothing else, and makes nothing."""
+
+
+def give_vectors(name):
+    """Write what import-embeddings reads."""
+    if name == "import-embeddings":
+        assert call("export-embeddings", "--output-dir", "theirs").exit_code == 0
+
+
+def test_every_command_is_here():
+    """But for download itself, which tests/cli/test_downloading.py calls."""
+    assert {words[0] for words in LINES.values()} == {*STAGES, "run", "init", "info", "config"}
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_json_is_one_object_with_time_memory_and_outputs(name, work):
+    give_vectors(name)
     result = call(*LINES[name], "--json", input=QUESTION)
     assert result.exit_code == 0, result.stderr
     found = one_object(result.stdout)
@@ -321,6 +341,7 @@ def test_json_is_one_object_with_time_memory_and_outputs(name, work):
 
 @pytest.mark.parametrize("name", sorted(set(LINES) - DATA_ONLY))
 def test_quiet_says_nothing_when_all_is_well(name, work):
+    give_vectors(name)
     result = call(*LINES[name], "--quiet", input=QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == ""  # a cron line sends no mail
