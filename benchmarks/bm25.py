@@ -22,7 +22,8 @@ import Stemmer
 
 from dprkit.data.passages import read_passages
 from dprkit.data.questions import read_questions
-from dprkit.indexes.bm25 import Bm25Index, build
+from dprkit.indexes.bm25 import Bm25Index, write_index
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings
 from dprkit.store.artifacts import draft
@@ -52,7 +53,7 @@ def build_theirs(path: str) -> bm25s.BM25:
 def build_ours(path: str, folder: Path) -> None:
     settings = IndexSettings()
     with draft(folder, "index", settings, {}, Run()) as work:
-        work.finish(build(work, read_passages(path), settings))
+        work.finish(write_index(work, read_passages(path), settings))
 
 
 def search_theirs(index: bm25s.BM25, asked: list[str], topk: int) -> np.ndarray:
@@ -75,7 +76,9 @@ def main() -> None:
         print(f"build: {ours:.1f} s; bm25s {theirs:.1f} s")
         seconds: dict[str, list[float]] = {"dprkit": [], "bm25s": []}
         for _ in range(args.rounds):
-            index = Bm25Index(folder, threads=1)  # with none of the questions' words known
+            index = Bm25Index(
+                IndexFolder(folder), threads=1
+            )  # with none of the questions' words known
             spent, found = timed(index.search, asked, args.topk)
             seconds["dprkit"].append(spent)
             spent, scores = timed(search_theirs, library, asked, found.rows.shape[1])

@@ -10,10 +10,10 @@ bounds: a way that uses one core loses less to the neighbours than one that uses
 
     faiss           IndexFlatIP, in memory (for one question it uses one core)
     product         numpy: all scores in one product, argpartition, then sort the K best
-    exact           dprkit, as `dprkit index --type exact` makes it: with a sketch in 8 bits
-    exact, whole    the same without the sketch: every vector is read, shards mapped
-    exact float16   the same without the sketch, of float16 shards
-    exact, read     the same without the sketch and with nothing mapped: every block is read again
+    exact           dprkit, as `dprkit index --type exact` makes it: with an 8-bit copy
+    exact, whole    the same without that copy: every vector is read, shards mapped
+    exact float16   the same without that copy, of float16 shards
+    exact, read     the same without that copy and with nothing mapped: every block is read again
 
 Last, the peak memory of processes that search the corpus, and one of --large passages, under the
 default budget, with the time of their second search of one question and of a batch.
@@ -37,7 +37,7 @@ from dprkit.embeddings.shards import Embeddings, write_shard
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex
 from dprkit.indexes.hits import DenseIndex
-from dprkit.indexes.open_dense import open_dense
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.artifacts import draft
@@ -68,7 +68,7 @@ def indexed(folder: Path) -> DenseIndex:
     """The exact index of the embeddings in a folder, made as the command makes it."""
     directory = folder.with_name(f"{folder.name}-index")
     index(IndexSettings(embeddings=str(folder), output_dir=str(directory), type="exact"))
-    return open_dense(directory)
+    return IndexFolder(directory).open_dense()
 
 
 def one_product(vectors: np.ndarray, topk: int) -> Way:
@@ -136,7 +136,7 @@ def compare(ways: dict[str, Way], questions: np.ndarray, runs: int) -> Iterator[
 
 def alone(folder: Path, topk: int) -> None:
     """Search in this process, which does nothing else; prints JSON."""
-    exact = open_dense(f"{folder}-index")
+    exact = IndexFolder(f"{folder}-index").open_dense()
     dim = read_manifest(folder, "embeddings").counts["dim"]
     seconds = []
     for count in BATCHES:

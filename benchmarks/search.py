@@ -22,6 +22,7 @@ import numpy as np
 from dprkit.embeddings.shards import write_shard
 from dprkit.indexes.build import index
 from dprkit.indexes.faiss_index import FaissIndex
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings
 from dprkit.store.artifacts import draft
@@ -97,7 +98,7 @@ def main() -> None:
         for kind in given.types:
             out = str(folder / kind)
             index(IndexSettings(embeddings=str(folder / "embeddings"), output_dir=out, type=kind))
-            for line in compare(FaissIndex(out), questions, given.topk, given.turns):
+            for line in compare(FaissIndex(IndexFolder(out)), questions, given.topk, given.turns):
                 sys.stdout.write(f"{kind:<8}{line}")
                 sys.stdout.flush()
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dprkit.errors import SettingsError
+from dprkit.indexes.kinds import unused_settings
 from dprkit.settings import (
     STAGES,
     EncodeSettings,
@@ -19,7 +20,6 @@ from dprkit.settings import (
     real_path,
     record_of,
     required,
-    unused_of,
 )
 
 
@@ -162,7 +162,7 @@ def test_a_path_that_is_needed_is_asked_for_by_its_flag():
 
 def test_a_setting_of_another_type_of_index_makes_no_other_index():
     def kept(**settings):
-        return record_of(IndexSettings(**settings), unused_of(IndexSettings(**settings)))
+        return record_of(IndexSettings(**settings), unused_settings(settings["type"]))
 
     assert kept(type="flat") == kept(type="flat", k1=1.2, uri="x", max_ram="8GB")
     for other in ({"k1": 1.2}, {"stemmer": "none"}):

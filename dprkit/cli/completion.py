@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from dprkit.indexes.kinds import kind_names
 from dprkit.recipes import recipe_names
 from dprkit.settings import STAGES, Setting, fields_of
 
 Complete = Callable[[str], list[str]]
 
-INDEX_TYPES = (
-    *("flat", "hnsw", "ivf", "ivfsq8", "ivfpq", "sq16", "sq8", "hnswsq8", "pq"),
-    *("exact", "bm25", "milvus", "auto"),
-)
 USUAL = {
-    "type": INDEX_TYPES,
-    "types": INDEX_TYPES,
+    "type": kind_names(),
+    "types": kind_names(),
     "title_join": ("pair", "none"),
     "valid_every": ("epoch", "never"),
     "checkpoint_every": ("10m", "never"),

@@ -21,15 +21,14 @@ from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.evaluation.judging import Figures, Tally, refuse_empty_answer, with_flags
 from dprkit.evaluation.metrics import ByDepth, metrics_of
-from dprkit.indexes.faiss_types import depths_of
-from dprkit.indexes.lineage import check_index, places
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.settings import EvaluateSettings, required
 from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
-from dprkit.store.manifests import Manifest, is_artifact, read_manifest
+from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 
 METRICS, PER_QUESTION, TREC_RUN = "metrics.json", "per_question.jsonl", "run.trec"
@@ -62,10 +61,12 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
         report, _ = _measured(settings, run)
         return report
     directory = Path(settings.output_dir)
+    more: dict[str, int] = {}
     if settings.index is not None:
-        check = Verifier(run.progress.note)
-        check_index(settings.index, check, settings.retriever, settings.passages)
-    more = _looked(settings.index) if settings.index else {}
+        moved = {"retriever": settings.retriever, "passages": settings.passages}
+        folder = IndexFolder(settings.index, Verifier(run.progress.note), moved)
+        folder.verify()
+        more = folder.depths  # the bytes of an index do not tell, and its figures depend on it
     with draft(directory, "results", settings, inputs, run, more) as work:
         manifest = work.done or _evaluate(work, settings, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
@@ -74,15 +75,6 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     report.outputs = [str(directory / name) for name in sorted(manifest.files)]
     report.inputs = {name: known.identity for name, known in manifest.inputs.items()}
     return report
-
-
-def _looked(index: str | Path) -> dict[str, int]:
-    """How far a search of the index looks: its bytes do not tell, and its figures depend on it."""
-    manifest = read_manifest(index, "index")
-    if manifest.counts["type"] == "updated":
-        below = filter(is_artifact, places(index, manifest.inputs["index"]))
-        return next(map(_looked, below), {})
-    return depths_of(manifest.counts)
 
 
 def files_of(settings: EvaluateSettings) -> StageFiles:

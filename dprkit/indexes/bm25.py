@@ -14,11 +14,10 @@ can open and search it too:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -26,15 +25,19 @@ import numpy as np
 
 from dprkit.cores import thread_count
 from dprkit.data.npy import mapped
+from dprkit.data.passage_file import PassageFile
 from dprkit.errors import InputError, writing
-from dprkit.indexes.bm25_postings import ROWS, SCORES, STARTS, VOCABULARY, Corpus, blocks, join
+from dprkit.indexes.bm25_inverted_lists import ROWS, SCORES, STARTS, VOCABULARY, blocks, join
 from dprkit.indexes.bm25_vocabulary import Vocabulary
+from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import CURRENT, Analyzer, analyzer_for
 from dprkit.indexes.hits import Hits
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.tie_order import in_order
+from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import read_manifest
 
 FOLDER, BLOCKS = "bm25", "blocks"
 ANALYZER, PARAMETERS = "analyzer.json", "params.index.json"
@@ -61,7 +64,33 @@ class _Parameters(msgspec.Struct, frozen=True):
 # --- building -------------------------------------------------------------------------------------
 
 
-def build(work: Draft, passages: Iterable[Passage], settings: IndexSettings) -> dict[str, Any]:
+def check_settings(settings: IndexSettings) -> None:
+    """Raise SettingsError for a language without a stemmer."""
+    analyzer_for(settings.stemmer)
+
+
+def build(work: Draft, corpus: PassageFile, settings: IndexSettings) -> dict[str, Any]:
+    """Build the index of a corpus; with a note where BM25 counts no word of a passage."""
+    counts = write_index(work, corpus.passages(), settings)
+    return {**counts, "notes": _wordless(corpus, counts, work.run)}
+
+
+def _wordless(corpus: PassageFile, counts: dict[str, Any], run: Run) -> list[str]:
+    if not counts["wordless"]:
+        return []
+    place = f"{corpus.path}:{corpus.where(counts['first_wordless'])}"
+    passages = "1 passage" if counts["wordless"] == 1 else f"{counts['wordless']:,} passages"
+    note = (
+        f"{passages} without a word that BM25 can find (empty, stop words, single letters), "
+        f"such as the one at {place}"
+    )
+    run.progress.warn(note)
+    return [note]
+
+
+def write_index(
+    work: Draft, passages: Iterable[Passage], settings: IndexSettings
+) -> dict[str, Any]:
     """Write the BM25 index of `passages`, title and text, into `work`; its counts.
 
     Memory does not grow with the corpus. A build that was killed goes on after its last whole
@@ -110,19 +139,18 @@ def _gather(work: Draft, passages: Iterable[Passage], analyzer: Analyzer) -> Non
 
 def _join(work: Draft, analyzer: Analyzer, settings: IndexSettings) -> dict[str, Any]:
     state, progress = work.state, work.run.progress
-    corpus = Corpus(state["passages"], state["words"], settings.k1, settings.b)
+    weights = Bm25Weights(state["passages"], state["words"], settings.k1, settings.b)
     parts = [work.directory / _block(number) for number in range(state["blocks"])]
     progress.start("joining", state["postings"], "postings")
     with work.folder(FOLDER) as folder, writing(folder):
-        terms = join(parts, corpus, folder, progress.advance)
-        parameters = _Parameters(settings.k1, settings.b, corpus.passages)
+        terms = join(parts, weights, folder, progress.advance)
+        parameters = _Parameters(settings.k1, settings.b, weights.passages)
         (folder / PARAMETERS).write_bytes(msgspec.json.encode(parameters))
         (folder / ANALYZER).write_bytes(msgspec.json.encode(analyzer))
     progress.finish()
     return {
-        "type": "bm25",
-        "passages": corpus.passages,
-        "words": corpus.words,
+        "passages": weights.passages,
+        "words": weights.words,
         "terms": terms,
         "postings": state["postings"],
         "wordless": state["wordless"],
@@ -136,12 +164,19 @@ def _join(work: Draft, analyzer: Analyzer, settings: IndexSettings) -> dict[str,
 class Bm25Index:
     """A BM25 index on disk, memory-mapped. Rows are the corpus's rows."""
 
-    def __init__(self, directory: Path | str, threads: int | None = None) -> None:
+    def __init__(self, index: IndexFolder, threads: int | None = None) -> None:
         """`threads`: how many search at once; None is as many as `cores.thread_count` says.
 
-        Raises InputError for an index that is unfinished, cut short or not of BM25.
+        Raises InputError for an index that is cut short or not of BM25.
         """
-        folder = _whole(Path(directory))
+        files = [name for name in index.manifest.files if name.startswith(f"{FOLDER}/")]
+        if not files:
+            raise InputError(
+                f"{index.path}: is no BM25 index; build one with dprkit index --type bm25"
+            )
+        for name in files:
+            index.file(name)
+        folder = index.path / FOLDER
         self.parameters = msgspec.json.decode((folder / PARAMETERS).read_bytes(), type=_Parameters)
         self.count = self.parameters.num_docs
         """Passages in it."""
@@ -163,23 +198,20 @@ class Bm25Index:
         (A,) int64, ascending; no other rows are looked for, and K is at most A.
         """
         depth = min(topk, self.count if allowed is None else len(allowed))
-        found = Hits(
-            np.full((len(questions), depth), -1, np.int64),
-            np.full((len(questions), depth), -np.inf, np.float32),
-        )
+        hits = Hits.none(len(questions), depth)
         if not depth:
-            return found
+            return hits
         asked = [self._terms(question) for question in questions]
 
         def answer(numbers: range) -> None:
             for number in numbers:
                 rows, scores = self._best(asked[number], depth, allowed)
-                found.rows[number, : len(rows)], found.scores[number, : len(rows)] = rows, scores
+                hits.rows[number, : len(rows)], hits.scores[number, : len(rows)] = rows, scores
 
         shares = min(self.threads, len(asked))
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(answer, (range(n, len(asked), shares) for n in range(shares))))
-        return found
+        return hits
 
     def _terms(self, question: str) -> list[int]:
         """The numbers of the terms of a question that the corpus has, with repetitions."""
@@ -194,7 +226,7 @@ class Bm25Index:
         self, terms: list[int], depth: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the best `depth` passages, in order."""
-        found = []
+        windows = []
         for start in range(0, self.count, WINDOW):
             scores = self._window(terms, start)
             rows = None
@@ -203,9 +235,9 @@ class Bm25Index:
                 rows = allowed[slice(*ends)]
                 scores = scores[rows - start]
             places = highest(scores, depth)
-            found.append((places + start if rows is None else rows[places], scores[places]))
-        rows, scores = (np.concatenate(column) for column in zip(*found, strict=True))
-        order = np.argsort(-scores, kind="stable")[:depth]  # rows ascend already
+            windows.append((places + start if rows is None else rows[places], scores[places]))
+        rows, scores = (np.concatenate(column) for column in zip(*windows, strict=True))
+        order = in_order(rows, scores)[:depth]
         return rows[order], scores[order]
 
     def _window(self, terms: list[int], start: int) -> np.ndarray:
@@ -220,6 +252,11 @@ class Bm25Index:
                 rows, weights = rows[slice(*edges)] - start, weights[slice(*edges)]
             np.add.at(scores, rows, weights)
         return scores
+
+
+def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> Bm25Index:
+    """The BM25 index in a folder."""
+    return Bm25Index(folder)
 
 
 def highest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -244,16 +281,3 @@ def _last(scores: np.ndarray, count: int) -> np.float32:
     """The `count`-th highest."""
     last: np.float32 = np.partition(scores, len(scores) - count)[len(scores) - count]
     return last
-
-
-def _whole(directory: Path) -> Path:
-    """The folder of the index in an artifact, if all its files are as long as they should be."""
-    manifest = read_manifest(directory, "index")
-    own = {name: file for name, file in manifest.files.items() if name.startswith(f"{FOLDER}/")}
-    if not own:
-        raise InputError(f"{directory}: is no BM25 index; build one with dprkit index --type bm25")
-    for name, file in own.items():
-        path = directory / name
-        if not path.is_file() or path.stat().st_size != file.bytes:
-            raise InputError(f"{path}: missing or cut short; run dprkit index again")
-    return directory / FOLDER

@@ -1,20 +1,21 @@
 """Exact search of the shards themselves, block by block, in bounded memory.
 
-Each thread takes the next block, multiplies it with all questions in float32 and lays aside what
-may be among the best; at the end those few are scored again in float64, and that decides. How far
-float32 can be off is known (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
-3.1: D * 2^-24 * |q| * |p| for D terms in any order), so nothing is laid aside too little. For a few
-questions a sketch of the corpus tells sooner what to lay aside (dprkit.indexes.exact_sketch).
+Each thread takes the next block, multiplies it with all questions in float32 and keeps every row
+that may be among the best. At the end the kept rows are scored again in float64, and these scores
+decide. The error of a float32 product is bounded (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 3.1: D * 2^-24 * |q| * |p| for D terms in any order), so no true top-K row
+is lost. For a few questions the 8-bit copy of the vectors tells sooner which rows to keep
+(dprkit.indexes.exact_int8).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,8 +24,13 @@ from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
 from dprkit.indexes.blas_threads import one_thread_each
-from dprkit.indexes.exact_sketch import Piece, Sketch
+from dprkit.indexes.exact_int8 import Int8Copy, Part, open_int8, worth_a_copy, write_int8
 from dprkit.indexes.hits import Hits
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.made_from import write_made_from
+from dprkit.indexes.tie_order import in_order
+from dprkit.settings import IndexSettings
+from dprkit.store.drafts import Draft
 
 T = TypeVar("T")
 RESIDENT = 320 << 20
@@ -42,20 +48,20 @@ _SAFE = 65536.0
 
 
 class _Work(NamedTuple):
-    """Rows to be scored: a whole block, some rows of it, or rows from anywhere."""
+    """Rows to be scored: a whole block (rows None), some rows of it, or any rows (block None)."""
 
     block: Block | None
     rows: np.ndarray | None
 
 
 class ExactIndex:
-    """An encoded corpus, searched as it lies on disk. Inner product; the manifest is the corpus's.
+    """An encoded corpus, searched as it lies on disk. Inner product.
 
     What it promises: scores are the inner products in float64, rounded to float32, and the order is
-    that of `Hits`, also of equal vectors and of ties beyond the cut. They depend neither on the
+    the tie order, also of equal vectors and of ties beyond the cut. They depend neither on the
     other questions of the batch, nor on block sizes, nor on the number of threads.
 
-    Memory: `resident_bytes` of the corpus, what the sketch may keep, and for each thread about
+    Memory: `resident_bytes` of the corpus, what the 8-bit copy may keep, and for each thread about
     20 MB; not the corpus's size.
     """
 
@@ -64,15 +70,16 @@ class ExactIndex:
         embeddings: Embeddings,
         resident_bytes: int = RESIDENT,
         threads: int | None = None,
-        sketch: Sketch | None = None,
+        int8: Int8Copy | None = None,
     ) -> None:
-        """`threads`: None is as many as `cores.thread_count` says. `sketch`: of these embeddings;
-        with it a few questions are answered sooner. Raises InputError as Embeddings does."""
-        self.directory, self.manifest = embeddings.directory, embeddings.manifest
+        """`threads`: None is as many as `cores.thread_count` says. `int8`: the 8-bit copy of these
+        vectors; with it a few questions are answered sooner. Raises InputError as Embeddings does.
+        """
+        self.directory = embeddings.directory
         self.count = embeddings.count
         self.dim = embeddings.dim
         self.threads = threads or thread_count()
-        self.sketch = sketch
+        self.int8 = int8
         self._blocks = Blocks(embeddings, resident_bytes)
         self._norms: dict[Block, float] = {}
         """The largest norm in each block that was searched."""
@@ -88,41 +95,39 @@ class ExactIndex:
         if not np.isfinite(questions).all():
             raise ValueError("a question vector holds NaN or infinity")
         depth = min(topk, self.count if allowed is None else len(allowed))
-        shape = len(questions), depth
-        found = Hits(np.empty(shape, np.int64), np.empty(shape, np.float32))
+        hits = Hits.none(len(questions), depth)
         size = max(1, min(_QUESTIONS, _CANDIDATES // max(1, depth)))
         with ThreadPoolExecutor(self.threads) as pool:
             for start in range(0, len(questions) if depth else 0, size):
                 part = slice(start, start + size)
-                best = self._by_sketch(questions[part], depth, pool) if allowed is None else None
+                best = self._by_int8(questions[part], depth, pool) if allowed is None else None
                 if best is None:
                     best = self._search(questions[part], depth, allowed, pool)
-                found.rows[part], found.scores[part] = best
-        return found
+                hits.rows[part], hits.scores[part] = best
+        return hits
 
-    def _by_sketch(
-        self, questions: np.ndarray, depth: int, pool: ThreadPoolExecutor
-    ) -> Hits | None:
-        """The same as `_search`, sooner; None where the sketch does not help."""
-        if self.sketch is None or len(questions) > _FEW or not self.sketch.helps(depth):
+    def _by_int8(self, questions: np.ndarray, depth: int, pool: ThreadPoolExecutor) -> Hits | None:
+        """The same as `_search`, sooner; None where the 8-bit copy does not help."""
+        if self.int8 is None or len(questions) > _FEW or not self.int8.helps(depth):
             return None
-        running = _Running(questions, depth, self._blocks.take)
-        pieces = iter(self.sketch.pieces)
-        look = partial(self._look, self.sketch, pieces, questions, running)
-        unseen = np.max(_together(look, pieces, self.threads, pool), axis=0)
-        return running.best(pool) if running.settled(unseen) else None
+        candidates = _Candidates(questions, depth, self._blocks.take)
+        parts = iter(self.int8.parts)
+        scan = partial(self._scan_int8, self.int8, parts, questions, candidates)
+        unseen = np.max(_together(scan, parts, self.threads, pool), axis=0)
+        return candidates.best(pool) if candidates.complete(unseen) else None
 
-    def _look(
-        self, sketch: Sketch, pieces: Iterator[Piece], questions: np.ndarray, running: _Running
+    def _scan_int8(
+        self, int8: Int8Copy, parts: Iterator[Part], questions: np.ndarray, candidates: _Candidates
     ) -> np.ndarray:
-        """What one thread does; the best (Q,) that rows may score which it did not lay aside."""
+        """What one thread does; (Q,) the highest 8-bit scores of rows that it was not shown."""
         unseen = np.full(len(questions), -np.inf, np.float32)
-        with sketch.lens() as lens:
-            for piece in pieces:
-                assert piece.error is not None
-                rows, scores = lens.near(piece, questions, running.depth)
-                running.add(rows, scores, piece.error)
-                if rows.shape[1] < piece.stop - piece.start:
+        with int8.reader() as reader:
+            for part in parts:
+                assert part.error is not None
+                rows, scores = reader.nearest(part, questions, candidates.depth)
+                candidates.add(rows, scores, part.error)
+                # FAISS gives the best rows of a part: no other one scores above the last of them.
+                if rows.shape[1] < part.stop - part.start:
                     unseen = np.maximum(unseen, scores[:, -1])
         return unseen
 
@@ -133,16 +138,16 @@ class ExactIndex:
         allowed: np.ndarray | None,
         pool: ThreadPoolExecutor,
     ) -> Hits:
-        running = _Running(questions, depth, self._blocks.take)
+        candidates = _Candidates(questions, depth, self._blocks.take)
         blocks = self._blocks.long if len(questions) <= _FEW else self._blocks.all
         longest = max(self._blocks.rows, *(block.stop - block.start for block in blocks))
         work = iter(self._work(blocks, allowed))
         with one_thread_each() as alone:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
-            scan = partial(self._scan, work, questions, running, longest)
+            scan = partial(self._scan, work, questions, candidates, longest)
             _together(scan, work, threads, pool)
-        return running.best(pool)
+        return candidates.best(pool)
 
     def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
         """All there is to do. The threads share one iterator of it, which a list's can be."""
@@ -160,7 +165,7 @@ class ExactIndex:
         ]
 
     def _scan(
-        self, work: Iterator[_Work], questions: np.ndarray, running: _Running, longest: int
+        self, work: Iterator[_Work], questions: np.ndarray, candidates: _Candidates, longest: int
     ) -> None:
         """What one thread does: score what is next, until nothing is."""
         reader = self._blocks.reader()
@@ -168,10 +173,13 @@ class ExactIndex:
         for item in work:
             rows, vectors, norm = self._read(item, reader)
             scores = memory[: len(questions) * len(rows)].reshape(len(questions), len(rows))
-            if norm * running.norms.max() >= np.finfo(np.float32).max:
+            # |q| * |p| bounds every partial sum (Cauchy-Schwarz), so below this none overflows.
+            if norm * candidates.norms.max() >= np.finfo(np.float32).max:
                 raise InputError(f"{self.directory}: a score is beyond what float32 can hold")
-            error = (self.dim + 8) * 2.0**-24 * norm  # the rounding at the end is a term more
-            running.add(rows, _products(questions, vectors, scores), error)
+            # D terms are off by at most D roundings of |q| * |p|; the rounding of the float64 score
+            # to float32 is one more, and the other 7 are room for second-order terms.
+            error = (self.dim + 8) * 2.0**-24 * norm
+            candidates.add(rows, _products(questions, vectors, scores), error)
 
     def _read(self, work: _Work, reader: Reader) -> tuple[np.ndarray, np.ndarray, float]:
         """The rows of a piece of work (B,), their vectors (B, D), and a norm that none exceeds."""
@@ -199,12 +207,25 @@ class ExactIndex:
         return rows, vectors, self._norms[block]
 
 
-class _Running:
-    """The candidates among the rows seen so far: a few more than the best K of each question.
+def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> ExactIndex:
+    """The exact index in a folder: a search reads the embeddings that its manifest names."""
+    return ExactIndex(folder.embeddings(), int8=open_int8(folder))
 
-    They are kept as triples (question, row, score) in flat arrays, and thinned out whenever there
-    are twice as many as are needed: the lowest of each question's best K is then the bar to pass,
-    less what float32 can be off.
+
+def build(work: Draft, embeddings: Embeddings, _settings: IndexSettings) -> dict[str, Any]:
+    """Write an exact index: the names of its inputs, and the 8-bit copy where that saves time."""
+    write_made_from(work)
+    if worth_a_copy(embeddings):
+        write_int8(work, embeddings)
+    return {"passages": embeddings.count, "dim": embeddings.dim}
+
+
+class _Candidates:
+    """Rows that may be among the best K of a question: of the rows seen so far, a few more than K.
+
+    They are kept as triples (question, row, score) in flat arrays. Whenever there are twice as many
+    as are needed they are thinned out: a row must then reach the question's bar, which is the K-th
+    best score so far, less what both scores can be off.
     """
 
     def __init__(
@@ -214,21 +235,23 @@ class _Running:
         self.exact = questions.astype(np.float64)
         self.norms = np.linalg.norm(self.exact, axis=1)
         self.smallest = questions.shape[1] * 2.0**-149
-        """What a score can be off where products are too small to be float32 numbers."""
+        """What a score can be off where products are below float32's smallest number, 2^-149."""
         self.bar = np.full(len(questions), -np.inf, np.float32), 0.0
         """The K-th best of what was seen, -inf before K were, and the largest error of it."""
-        self.held: list[_Triples] = []
+        self.kept: list[_Triples] = []
         self.size = 0
         self.limit = 2 * len(questions) * depth + 4096
         self.lock = threading.Lock()
 
     def add(self, rows: np.ndarray, scores: np.ndarray, error: float) -> None:
-        """Lay aside what may be among the best of (Q, B) scores of rows, (B,) or (Q, B).
+        """Keep what may be among the best of (Q, B) scores of rows, (B,) or (Q, B).
 
         No score is further off than `error` times the norm of its question.
         """
         bar, largest = self.bar
-        error = max(error, largest)
+        error = max(error, largest)  # the bar may come from scores that are further off than these
+        # K rows of these alone set a bar while there is none, so that the first block is not kept
+        # whole.
         if scores.shape[1] >= self.depth and bar.min() == -np.inf:
             bar = np.maximum(bar, np.partition(scores, -self.depth, axis=1)[:, -self.depth])
         passed = np.flatnonzero(scores >= self._passing(bar, error)[:, None])
@@ -239,7 +262,7 @@ class _Running:
         triples = _Triples(asked.astype(np.int32), chosen, scores.ravel()[passed])
         with self.lock:
             self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], error)
-            self.held.append(triples)
+            self.kept.append(triples)
             self.size += len(passed)
             if self.size > self.limit:
                 self._thin_out()
@@ -250,50 +273,54 @@ class _Running:
         shape = len(self.questions), self.depth
         return Hits(best.rows.reshape(shape), best.scores.reshape(shape))
 
-    def settled(self, unseen: np.ndarray) -> bool:
-        """Whether no row is among the best that was not laid aside: all score at most `unseen`.
+    def complete(self, unseen: np.ndarray) -> bool:
+        """Whether no row that was never added is among the best: these score at most `unseen`.
 
-        The K rows at or above the bar have true scores of at least the bar less their error, and
-        a row that was not laid aside has at most `unseen` and its own error more.
+        K rows have true scores of at least the bar less the error; the true score of a row that
+        was never added is at most `unseen` plus the error. So below the bar less both it is out.
         """
-        if self.held:
+        if self.kept:
             self._thin_out()
         return bool((unseen < self._passing(*self.bar)).all())
 
     def _passing(self, bar: np.ndarray, error: float) -> np.ndarray:
-        """The lowest scores (Q,) that may be among the best: both they and the bar are off."""
+        """The lowest scores (Q,) that may be among the best.
+
+        The bar's true scores may be `error` lower and a row's `error` higher: hence twice.
+        """
         lowest: np.ndarray = bar - 2 * (self.norms * error + self.smallest)
         return lowest.astype(np.float32)
 
     def _thin_out(self) -> None:
         left = self._above_the_bar()
-        if len(left.rows) > self.limit:  # so many are as good as equal: more exact scores decide
+        # So many rows are as good as equal in float32 that only their exact scores tell them apart.
+        if len(left.rows) > self.limit:
             left = self._cut(self._exactly(left, map))
-        self.held, self.size = [left], len(left.rows)
+        self.kept, self.size = [left], len(left.rows)
 
     def _above_the_bar(self) -> _Triples:
-        """What was laid aside, ordered by question, less what cannot be among the best K."""
-        held = _Triples(*map(np.concatenate, zip(*self.held, strict=True)))
-        held = held.at(np.argsort(held.asked, kind="stable"))
+        """What was kept, ordered by question, less what cannot be among the best K."""
+        kept = _Triples(*map(np.concatenate, zip(*self.kept, strict=True)))
+        kept = kept.at(np.argsort(kept.asked, kind="stable"))
         bar, error = self.bar
-        bar = bar.copy()
-        ends = np.searchsorted(held.asked, np.arange(len(bar)), side="right").tolist()
+        bar = bar.copy()  # threads read the old one without the lock
+        ends = np.searchsorted(kept.asked, np.arange(len(bar)), side="right").tolist()
         for question, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if end - start >= self.depth:
-                scores = held.scores[start:end]
+                scores = kept.scores[start:end]
                 bar[question] = max(bar[question], np.partition(scores, -self.depth)[-self.depth])
         self.bar = bar, error
-        return held.at(np.flatnonzero(held.scores >= self._passing(bar, error)[held.asked]))
+        return kept.at(np.flatnonzero(kept.scores >= self._passing(bar, error)[kept.asked]))
 
-    def _exactly(self, held: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:
+    def _exactly(self, kept: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:
         """The same with scores of float64, rounded to float32; in the order of rows."""
-        held = held.at(np.argsort(held.rows, kind="stable"))
+        kept = kept.at(np.argsort(kept.rows, kind="stable"))
         parts = [
-            held.at(slice(start, start + _PAIRS)) for start in range(0, len(held.rows), _PAIRS)
+            kept.at(slice(start, start + _PAIRS)) for start in range(0, len(kept.rows), _PAIRS)
         ]
         each = each if len(parts) > 1 else map
         scores = np.concatenate(list(each(self._score, parts)))
-        return held._replace(scores=scores)
+        return kept._replace(scores=scores)
 
     def _score(self, pairs: _Triples) -> np.ndarray:
         rows, where = np.unique(pairs.rows, return_inverse=True)
@@ -302,11 +329,11 @@ class _Running:
         scores = np.einsum("pd,pd->p", vectors, self.exact[pairs.asked])
         return np.asarray(scores, np.float32)
 
-    def _cut(self, held: _Triples) -> _Triples:
-        """The best K of each question that has as many, in the order of `Hits`."""
-        held = held.at(np.lexsort((held.rows, -held.scores, held.asked)))
-        first = np.searchsorted(held.asked, held.asked)
-        return held.at(np.flatnonzero(np.arange(len(first)) - first < self.depth))
+    def _cut(self, kept: _Triples) -> _Triples:
+        """The best K of each question that has as many, in the tie order."""
+        kept = kept.at(in_order(kept.rows, kept.scores, kept.asked))
+        first = np.searchsorted(kept.asked, kept.asked)
+        return kept.at(np.flatnonzero(np.arange(len(first)) - first < self.depth))
 
 
 class _Triples(NamedTuple):
@@ -321,12 +348,12 @@ class _Triples(NamedTuple):
 
 
 def _together(
-    look: Callable[[], T], work: Iterator[object], threads: int, pool: ThreadPoolExecutor
+    scan: Callable[[], T], work: Iterator[object], threads: int, pool: ThreadPoolExecutor
 ) -> list[T]:
-    """What `look` gives on so many threads, this one among them, that share the `work`."""
+    """What `scan` gives on so many threads, this one among them, that share the `work`."""
     try:
-        others = [pool.submit(look) for _ in range(threads - 1)]
-        return [look(), *(other.result() for other in others)]
+        others = [pool.submit(scan) for _ in range(threads - 1)]
+        return [scan(), *(other.result() for other in others)]
     finally:  # after an error, or Ctrl-C, nothing is left for the other threads
         deque(work, maxlen=0)
 

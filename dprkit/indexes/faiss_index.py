@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dprkit.errors import InputError, SettingsError, reading
+from dprkit.errors import InputError, SettingsError
+from dprkit.indexes.faiss_depths import depths_for, depths_of, depths_to_try
+from dprkit.indexes.faiss_transforms import (
+    nested,
+    refuse_distorted,
+    refuse_distorting,
+    refuse_misfit,
+    transforms,
+)
+from dprkit.indexes.faiss_types import (
+    Choice,
+    check_settings,
+    choose,
+    ivf_of,
+    lists_of,
+    make,
+    reason_of,
+    sample_for,
+)
+from dprkit.indexes.kinds import KINDS
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.embeddings.shards import Embeddings
     from dprkit.indexes.hits import Hits
+    from dprkit.indexes.index_folder import IndexFolder
+
+__all__ = ["build", "check_settings", "depths_for", "depths_of", "depths_to_try", "open_folder"]
 
 INDEX = "index.faiss"
 BITE = 512
@@ -37,16 +58,6 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     after its last block and ends with the same bytes.
     """
     from dprkit.indexes import faiss_parts
-    from dprkit.indexes.faiss_transforms import refuse_distorting, refuse_misfit
-    from dprkit.indexes.faiss_types import (
-        NAMED,
-        Choice,
-        choose,
-        depths,
-        lists_of,
-        make,
-        reason_of,
-    )
 
     work.claim(INDEX)
     kept = work.state.get("choice")
@@ -60,7 +71,7 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
         if not index.is_trained:
             index = _trained(work, index, embeddings, settings)
         refuse_distorting(index, choice.factory, "--type")
-        if choice.type not in NAMED:
+        if choice.type not in KINDS:
             sample = spread_sample(embeddings, min(BITE, embeddings.count))
             refuse_misfit(index, choice.factory, sample)
         faiss_parts.write(work, index, embeddings)
@@ -72,15 +83,15 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     except (SettingsError, InputError):
         work.state.clear()  # no later run can go on with this type
         raise
-    return {
+    counts = {
         "type": choice.type,
         "factory": choice.factory,
         "reason": choice.reason,
         "passages": embeddings.count,
         "dim": embeddings.dim,
         "lists": lists,
-        **depths(settings, lists),
     }
+    return {**counts, **depths_for(settings, counts)}
 
 
 def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSettings) -> Any:
@@ -88,7 +99,6 @@ def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSet
     import faiss
 
     from dprkit.indexes.faiss_parts import TRAINED, reproducible, save_index
-    from dprkit.indexes.faiss_types import lists_of, reason_of, sample_for
 
     if TRAINED in work.record.files:
         return faiss.read_index(str(work.directory / TRAINED))
@@ -116,8 +126,6 @@ def _prepare(index: Any) -> None:
     import faiss
 
     from dprkit.indexes.faiss_parts import inner
-    from dprkit.indexes.faiss_transforms import nested, transforms
-    from dprkit.indexes.faiss_types import ivf_of
 
     ivf = ivf_of(index)
     if ivf:
@@ -161,24 +169,13 @@ def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:
 class FaissIndex:
     """A FAISS index on disk. Inner product; rows are the corpus's rows."""
 
-    def __init__(
-        self,
-        directory: Path | str,
-        nprobe: int | None = None,
-        ef_search: int | None = None,
-        verify: bool = False,
-    ) -> None:
-        """Open the index in `directory`; what can be mapped from the disk is.
+    def __init__(self, folder: IndexFolder, depths: Mapping[str, int] | None = None) -> None:
+        """Open the index in `folder`; what can be mapped from the disk is.
 
-        `nprobe`, `ef_search`: instead of those the manifest has. `verify`: read the whole file to
-        see that it is what was written. Raises InputError where it is not.
+        `depths`: `nprobe` and `ef_search` instead of those that the manifest has. Raises
+        InputError for a file that is not what was written, by its length.
         """
-        from dprkit.indexes.faiss_transforms import refuse_distorted
-
-        self.manifest = read_manifest(directory, "index")
-        counts = self.manifest.counts
-        self.path = Path(directory) / INDEX
-        self._check(verify)
+        self.path, counts = folder.file(INDEX), folder.counts
         self.index: Any = _open(self.path)
         refuse_distorted(self.index, self.path)
         self.count = int(self.index.ntotal)
@@ -188,8 +185,8 @@ class FaissIndex:
                 f"{counts['passages']:,}; run dprkit index --restart"
             )
         self.dim = int(self.index.d)
-        self.nprobe = int(nprobe or counts.get("nprobe", 1))
-        self.ef_search = int(ef_search or counts.get("ef_search", 16))
+        chosen = {"nprobe": 1, "ef_search": 16, **counts, **(depths or {})}
+        self.nprobe, self.ef_search = int(chosen["nprobe"]), int(chosen["ef_search"])
         self._last: tuple[int, np.ndarray | None, Any] = -1, None, None
 
     def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
@@ -201,13 +198,13 @@ class FaissIndex:
         """
         import numpy as np
 
-        from dprkit.indexes.hits import Hits, best
+        from dprkit.indexes.hits import Hits
+        from dprkit.indexes.tie_order import best
 
         vectors = np.ascontiguousarray(vectors, np.float32)
         depth = min(topk, self.count if allowed is None else len(allowed))
         if not depth or not len(vectors):
-            shape = len(vectors), depth  # one of them is 0
-            return Hits(np.empty(shape, np.int64), np.empty(shape, np.float32))
+            return Hits.none(len(vectors), depth)
         if allowed is not None and self._bare(len(allowed)):
             return self._compare(vectors, depth, allowed)
         scores, rows = self.index.search(vectors, depth, params=self._cached(depth, allowed))
@@ -232,28 +229,16 @@ class FaissIndex:
         """The best of the allowed rows, all of which are decoded and compared, in blocks."""
         import numpy as np
 
-        from dprkit.indexes.hits import Hits, best
+        from dprkit.indexes.hits import Hits
+        from dprkit.indexes.tie_order import best
 
-        found = Hits(np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32))
+        hits = Hits.none(len(vectors), 0)
         for begin in range(0, len(allowed), FEW):
             rows = np.ascontiguousarray(allowed[begin : begin + FEW], np.int64)
             scores = vectors @ self.index.reconstruct_batch(rows).T
             wide = np.broadcast_to(rows, scores.shape)
-            found = best(np.hstack([found.rows, wide]), np.hstack([found.scores, scores]), topk)
-        return found
-
-    def _check(self, verify: bool) -> None:
-        record = self.manifest.files[INDEX]
-        if not self.path.is_file() or self.path.stat().st_size != record.bytes:
-            raise InputError(f"{self.path}: missing or cut short; run dprkit index again")
-        if verify:
-            with reading(self.path), self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != record.sha256:
-                raise InputError(
-                    f"{self.path}: is not what was written (sha256 {digest[:12]} where the "
-                    f"manifest has {record.sha256[:12]}); run dprkit index --restart"
-                )
+            hits = best(np.hstack([hits.rows, wide]), np.hstack([hits.scores, scores]), topk)
+        return hits
 
     def _cached(self, depth: int, allowed: np.ndarray | None) -> Any:
         """FAISS's parameters; those of the search before where it was of the same kind.
@@ -293,6 +278,11 @@ class FaissIndex:
         return faiss.SearchParameters(sel=selector) if selector else None
 
 
+def open_folder(folder: IndexFolder, depths: Mapping[str, int]) -> FaissIndex:
+    """The FAISS index in a folder."""
+    return FaissIndex(folder, depths)
+
+
 def _selector(allowed: np.ndarray | None, count: int) -> Any:
     """FAISS's filter for `allowed` rows: a bit for each row of the corpus."""
     import faiss
@@ -309,8 +299,6 @@ def _open(path: Path) -> Any:
     """The index in a file: inverted lists are mapped, and codes too where FAISS can."""
     import faiss
 
-    from dprkit.indexes.faiss_types import reason_of
-
     try:
         if (index := _mapped_lists(path)) is not None:
             return index
@@ -324,8 +312,6 @@ def _open(path: Path) -> Any:
 def _mapped_lists(path: Path) -> Any:
     """The index with its inverted lists mapped, or None where it has none that can be."""
     import faiss
-
-    from dprkit.indexes.faiss_types import ivf_of
 
     with path.open("rb") as file:
         if file.read(4) not in (b"IwFl", b"IwSq", b"IwPQ", b"IxPT"):

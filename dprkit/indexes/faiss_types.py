@@ -17,14 +17,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.indexes.faiss_transforms import refuse_distorting
+from dprkit.indexes.kinds import KINDS, kind_names
 from dprkit.settings import IndexSettings
 
-NAMED = ("flat", "sq16", "sq8", "pq", "ivf", "ivfsq8", "ivfpq", "hnsw", "hnswsq8")
 LINKS = 32
 """Neighbours of a node of an HNSW graph; twice as many at its ground level."""
 GRAPH_BYTES = LINKS * 2 * 4 + 24
@@ -160,8 +159,7 @@ def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
     except RuntimeError as error:
         raise SettingsError(
             f"{flag}: FAISS does not make {factory!r} of {dim} dimensions: {reason_of(error)}; "
-            f"named kinds are auto, exact, bm25, milvus, {', '.join(NAMED)}"
-            f"{nearest(factory.lower(), NAMED)}"
+            f"{_named(factory)}"
         ) from None
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise SettingsError(f"{flag}: {factory!r} does not compare by inner product; take another")
@@ -175,25 +173,32 @@ def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
     return index
 
 
-def check_word(factory: str, flag: str = "--type") -> None:
-    """Raises SettingsError for a factory string that FAISS does not know for inner products.
+def check_settings(settings: IndexSettings) -> None:
+    """Raises SettingsError for a size or a factory string that cannot be used.
 
     Before the vectors are there: what depends on their width or number is left to `make`.
     """
+    size_of(settings.max_ram, "--max-ram")
+    if settings.type in KINDS:
+        return
     import faiss
 
     try:
-        faiss.index_factory(64, factory, faiss.METRIC_INNER_PRODUCT)
+        faiss.index_factory(64, settings.type, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         if "could not parse" in str(error):
             raise SettingsError(
-                f"{flag}: FAISS knows no {factory!r}; named kinds are auto, exact, bm25, milvus, "
-                f"{', '.join(NAMED)}{nearest(factory.lower(), NAMED)}"
+                f"--type: FAISS knows no {settings.type!r}; {_named(settings.type)}"
             ) from None
         if "METRIC_L2" in str(error):
             raise SettingsError(
-                f"{flag}: {factory!r} does not compare by inner product; take another"
+                f"--type: {settings.type!r} does not compare by inner product; take another"
             ) from None
+
+
+def _named(factory: str) -> str:
+    """The end of an error: the kinds that have a name."""
+    return f"named kinds are {', '.join(kind_names())}{nearest(factory.lower(), kind_names())}"
 
 
 def lists_of(index: Any) -> int:
@@ -212,27 +217,3 @@ def ivf_of(index: Any) -> Any:
 def reason_of(error: RuntimeError) -> str:
     """FAISS's own sentence, without where in its source it stands."""
     return re.sub(r"(?s)^.*\.(cpp|h):\d+: (Error: )?", "", str(error)).strip()
-
-
-# --- searching ----------------------------------------------------------------------------------
-
-
-def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:
-    """How far a search of an index looks, by its manifest's counts; empty where all is compared."""
-    names = ["nprobe"] if counts.get("lists") else []
-    names += ["ef_search"] if "HNSW" in counts.get("factory", "") else []
-    return {name: counts[name] for name in names if name in counts}
-
-
-def depths(settings: IndexSettings, lists: int) -> dict[str, int]:
-    """`nprobe` and `ef_search`: the user's, or a guess from the wanted recall.
-
-    2 sqrt(lists) lists and 64 candidates for .95, more in proportion to what may be missed. Only
-    a measurement on the user's own questions (tune-index) tells what is enough.
-    """
-    share = 1 - min(settings.target_recall, 0.999)
-    probes = math.ceil(math.sqrt(lists) * min(8.0, 0.1 / share))
-    return {
-        "nprobe": min(settings.nprobe or max(probes, 1), max(lists, 1)),
-        "ef_search": settings.ef_search or max(16, round(64 * min(8.0, 0.05 / share))),
-    }

@@ -1,4 +1,4 @@
-"""What every kind of index answers with, and the order in which it does."""
+"""What every index answers with, and what every index of vectors can do."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import numpy as np
 class Hits(NamedTuple):
     """The best passages for Q questions, as rows of the corpus counted from 0.
 
-    Both are (Q, K): `rows` int64, `scores` float32. Score descending, then row ascending. Where an
-    index finds fewer than K, the rest of a line is row -1 with score -inf.
+    Both are (Q, K): `rows` int64, `scores` float32, in the tie order (dprkit.indexes.tie_order).
+    Where an index finds fewer than K, the rest of a line is row -1 with score -inf.
     """
 
     rows: np.ndarray
     scores: np.ndarray
+
+    @classmethod
+    def none(cls, questions: int, depth: int) -> Hits:
+        """(Q, K) places that hold nothing yet."""
+        shape = questions, depth
+        return cls(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
 
 
 class DenseIndex(Protocol):
@@ -32,11 +38,3 @@ class DenseIndex(Protocol):
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
         """
         ...
-
-
-def best(rows: np.ndarray, scores: np.ndarray, topk: int) -> Hits:
-    """The `topk` best of (Q, C) candidates, in the order of `Hits`."""
-    if rows.shape[1] <= topk and (scores[:, 1:] < scores[:, :-1]).all():
-        return Hits(rows, scores)  # in order, as most engines answer
-    order = np.lexsort((rows, -scores), axis=1)[:, :topk]
-    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))

@@ -33,13 +33,16 @@ from dprkit.errors import (
     MismatchError,
     MissingExtra,
     SettingsError,
+    need_extra,
     reading,
 )
-from dprkit.indexes.hits import Hits, best
+from dprkit.indexes.hits import Hits
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.tie_order import best
 from dprkit.settings import IndexSettings
 from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import PREVIOUS, Manifest, read_manifest
+from dprkit.store.manifests import PREVIOUS, Manifest
 
 if TYPE_CHECKING:
     from dprkit.embeddings.shards import Embeddings
@@ -70,6 +73,12 @@ CONNECT_FAILED = 2
 
 
 # --- building -------------------------------------------------------------------------------------
+
+
+def check_settings(settings: IndexSettings) -> None:
+    """Raise MissingExtra where no client is installed, SettingsError for a URI that is none."""
+    need_extra("milvus", "pymilvus", *([] if settings.uri else ["milvus_lite"]))
+    check_uri(settings.uri)
 
 
 def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
 
 def identities(embeddings: Manifest) -> dict[str, str]:
     """What a collection is made from: the embeddings, and what those were made from."""
-    made_from = {name: known.identity for name, known in embeddings.inputs.items()}
+    made_from = {name: given.identity for name, given in embeddings.inputs.items()}
     return {"embeddings": embeddings.identity, **made_from}
 
 
@@ -137,19 +146,18 @@ def _load(work: Draft, embeddings: Embeddings, collection: Collection) -> None:
 class MilvusIndex:
     """A collection that `build` loaded. Inner product; rows are the corpus's rows."""
 
-    def __init__(self, directory: Path | str) -> None:
+    def __init__(self, folder: IndexFolder) -> None:
         """Raises as `build` does, and InputError where the collection is gone or not whole."""
-        self.manifest = read_manifest(directory, "index")
-        settings = self.manifest.settings
+        settings = folder.manifest.settings
         place = Place(
-            Path(directory),
+            folder.path,
             settings.get("uri"),
             settings.get("collection"),
-            self.manifest.counts.get("token_file"),
-            _made_from(Path(directory) / IDENTITIES),
+            folder.counts.get("token_file"),
+            _made_from(folder.path / IDENTITIES),
         )
-        self.count = int(self.manifest.counts["passages"])
-        self.dim = int(self.manifest.counts["dim"])
+        self.count = int(folder.counts["passages"])
+        self.dim = int(folder.counts["dim"])
         self.collection = Collection(place)
         self.collection.open(self.count)
 
@@ -164,15 +172,20 @@ class MilvusIndex:
         if depth > DEEPEST:
             raise SettingsError(f"--topk: {topk} will not do: Milvus finds at most {DEEPEST:,}")
         if not depth or not len(vectors):
-            return _nothing(len(vectors), depth)
+            return Hits.none(len(vectors), depth)
         filters = [""] if allowed is None else list(_filters(allowed))
-        found = [self.collection.search(vectors, depth, words) for words in filters]
-        rows, scores = zip(*found, strict=True)
+        hits = [self.collection.search(vectors, depth, words) for words in filters]
+        rows, scores = zip(*hits, strict=True)
         return best(np.concatenate(rows, axis=1), np.concatenate(scores, axis=1), depth)
 
     def close(self) -> None:
         """Let go of the engine; the embedded one can then be opened by another process."""
         self.collection.close()
+
+
+def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> MilvusIndex:
+    """The collection that an index names."""
+    return MilvusIndex(folder)
 
 
 def _made_from(path: Path) -> dict[str, str]:
@@ -187,11 +200,6 @@ def _filters(allowed: np.ndarray) -> Iterator[str]:
     for begin in range(0, len(allowed), ALLOWED):
         rows = ",".join(map(str, allowed[begin : begin + ALLOWED].tolist()))
         yield f"row in [{rows}]"
-
-
-def _nothing(questions: int, depth: int) -> Hits:
-    rows = np.full((questions, depth), -1, np.int64)
-    return Hits(rows, np.full((questions, depth), -np.inf, np.float32))
 
 
 # --- the engine -----------------------------------------------------------------------------------
@@ -289,8 +297,8 @@ class Collection:
 
     def check(self) -> None:
         """Raise MismatchError where the collection is made from something else."""
-        known = self._ask("describe_collection", timeout=PATIENCE)
-        text = known.get("properties", {}).get(PROPERTY)
+        described = self._ask("describe_collection", timeout=PATIENCE)
+        text = described.get("properties", {}).get(PROPERTY)
         if text is None:
             raise MismatchError(
                 f"{self.place} is not made by dprkit; name another with --collection"
@@ -336,12 +344,12 @@ class Collection:
     def _ready(self) -> int:
         self._ask("load_collection")
         counting: Any = {"output_fields": ["count(*)"], "consistency_level": "Strong"}
-        found = self._ask("query", timeout=PATIENCE, **counting)
-        return int(found[0]["count(*)"])
+        (answer,) = self._ask("query", timeout=PATIENCE, **counting)
+        return int(answer["count(*)"])
 
     def search(self, vectors: np.ndarray, depth: int, words: str) -> Hits:
         """The best `depth` rows of those that the filter `words` lets through."""
-        found = _nothing(len(vectors), depth)
+        hits = Hits.none(len(vectors), depth)
         step = max(1, min(QUESTIONS, ANSWERS // depth))
         for begin in range(0, len(vectors), step):
             batch = np.asarray(vectors[begin : begin + step], np.float32)
@@ -354,10 +362,10 @@ class Collection:
                 search_params={"metric_type": "IP"},
                 timeout=PATIENCE,
             )
-            for line, hits in enumerate(answers, start=begin):
-                found.rows[line, : len(hits.ids)] = hits.ids
-                found.scores[line, : len(hits.ids)] = hits.distances
-        return found
+            for line, answer in enumerate(answers, start=begin):
+                hits.rows[line, : len(answer.ids)] = answer.ids
+                hits.scores[line, : len(answer.ids)] = answer.distances
+        return hits
 
     def _ask(self, what: str, *words: Any, **options: Any) -> Any:
         """Send one request, and again where the engine was away; none does harm twice."""

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,16 @@ from dprkit import svg
 from dprkit.data.questions import read_questions
 from dprkit.errors import InputError, ProcessError, SettingsError
 from dprkit.indexes.build import index
-from dprkit.indexes.faiss_types import NAMED, make, size_of
-from dprkit.indexes.lineage import input_path
+from dprkit.indexes.faiss_types import make, size_of
+from dprkit.indexes.find_inputs import input_path
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.kinds import KINDS, UPDATED, kind_of
 from dprkit.memory import status_bytes
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, TuneSettings, required
 from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
+from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -73,10 +75,11 @@ def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
     counts = read_manifest(embeddings, "embeddings").counts
     count = min(settings.sample or counts["passages"], counts["passages"])
-    if "bm25" in settings.types:
-        raise SettingsError("--types: bm25 compares words; only indexes of vectors are compared")
-    for name in set(settings.types) - {*NAMED, "exact", "auto", "milvus"}:
-        make(name, count, counts["dim"], "--types")
+    for name in settings.types:
+        if kind_of(name).reads != "vectors" or name == UPDATED:
+            raise SettingsError(f"--types: {name}: only indexes of vectors can be compared")
+        if name not in KINDS:
+            make(name, count, counts["dim"], "--types")
     inputs = {"embeddings": embeddings, "questions": questions}
     with draft(directory, "tuning", settings, inputs, run) as work:
         manifest = work.done or _measure_all(work, settings)
@@ -173,8 +176,10 @@ def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
     if not texts:
         raise InputError(f"{path}: holds no question; there is nothing to measure with")
     wanted = embeddings.manifest.inputs["retriever"]
-    here = input_path(embeddings.directory, wanted, settings.retriever, "--retriever")
-    return load_for_questions(here).encode_questions(texts)
+    retriever = input_path(
+        embeddings.directory, "retriever", wanted, Verifier(), settings.retriever
+    )
+    return load_for_questions(retriever).encode_questions(texts)
 
 
 def _sampled(embeddings: Embeddings, size: int, scratch: Path) -> Embeddings:
@@ -230,38 +235,44 @@ def _try(
 
 def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[Point]:
     """An index at each depth its type has: recall of `gold` (Q, K), latency, speed, memory."""
-    from dprkit.indexes.open_dense import open_dense
-
-    counts = read_manifest(folder, "index").counts
+    index = IndexFolder(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     before, points = status_bytes("VmRSS"), []
-    for nprobe, ef in _depths(counts):
-        opened = open_dense(folder, nprobe or None, ef or None)
+    for depths in _depths(index):
+        opened = index.open_dense(depths)
         opened.search(asked[:1], topk)
         began = time.perf_counter()
-        found = opened.search(asked, topk).rows
+        rows = opened.search(asked, topk).rows
         rate = len(asked) / (time.perf_counter() - began)
         p50, p95 = _latency(opened, asked, topk)
-        recall = _overlap(found, gold)
+        recall = _overlap(rows, gold)
         memory = max(status_bytes("VmHWM") - before, 0)
-        factory = str(counts.get("factory", counts["type"]))
+        factory = str(index.counts.get("factory", index.type))
+        nprobe, ef_search = depths.get("nprobe", 0), depths.get("ef_search", 0)
         points.append(
-            Point("", factory, nprobe, ef, recall, 0.0, size, memory, p50, p95, round(rate, 1))
+            Point(
+                type="",
+                factory=factory,
+                nprobe=nprobe,
+                ef_search=ef_search,
+                recall=recall,
+                build_seconds=0.0,
+                bytes=size,
+                memory=memory,
+                p50_ms=p50,
+                p95_ms=p95,
+                per_second=round(rate, 1),
+            )
         )
         if recall >= 0.9995:
             break
     return points
 
 
-def _depths(counts: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """(nprobe, ef_search) to try, growing; 0 where the type has no such thing."""
-    lists = counts.get("lists", 0)
-    if lists:
-        yield from ((1 << n, 0) for n in range(lists.bit_length()) if 1 << n <= lists)
-    elif "HNSW" in counts.get("factory", ""):
-        yield from ((0, 16 << n) for n in range(7))
-    else:
-        yield 0, 0
+def _depths(index: IndexFolder) -> list[dict[str, int]]:
+    """Depths of search to try, growing."""
+    kind = index.kind
+    return kind.load().depths_to_try(index.counts) if kind.has_depths else [{}]
 
 
 def _latency(opened: Any, asked: np.ndarray, topk: int) -> tuple[float, float]:
@@ -277,9 +288,9 @@ def _latency(opened: Any, asked: np.ndarray, topk: int) -> tuple[float, float]:
     return p50, p95
 
 
-def _overlap(found: np.ndarray, gold: np.ndarray) -> float:
-    """The share of `gold` that is in `found`, over all questions."""
-    hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), gold.tolist(), strict=True))
+def _overlap(rows: np.ndarray, gold: np.ndarray) -> float:
+    """The share of `gold` that is in `rows`, over all questions."""
+    hits = sum(len(set(a) & set(b)) for a, b in zip(rows.tolist(), gold.tolist(), strict=True))
     return round(hits / gold.size, 5)
 
 

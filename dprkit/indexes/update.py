@@ -1,12 +1,13 @@
 """update-index: passages added to an index, replaced and removed, without building it again.
 
-    manifest.json   names the index that it stands on, and the embeddings that were added
-    ground.json     the identities of these
-    removed.npy     (R,) int64, ascending: rows of that index which are not found any more
+    manifest.json    names the base, which is the index that was updated, and the added embeddings
+    made_from.json   the identities of both
+    removed.npy      (R,) int64, ascending: rows of the base that a search leaves out
 
-Nothing is copied, so it takes no longer than what it adds, for an index of any size and type. The
-rows of what was added follow those of the index; they are compared one by one (dprkit.indexes.
-exact) until the whole is worth building anew. An updated index can be updated in its turn.
+`update-index` writes a small index that refers to its base and copies nothing, so it takes as long
+as reading the new vectors. Rows 0 to N-1 are the N rows of the base, removed ones included, so no
+row of the base changes its number; the rows of added passages follow. A search compares its
+question with each added passage (dprkit.indexes.updated_search). An updated index can be a base.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ import numpy as np
 from dprkit.data.ids import read_ids
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, MismatchError, SettingsError
-from dprkit.indexes.build import tell_ground
-from dprkit.indexes.corpus import REMOVED, Corpus
-from dprkit.indexes.corpus_parts import open_corpus, row_count
-from dprkit.indexes.lineage import here_now
+from dprkit.indexes.find_inputs import moved_inputs
+from dprkit.indexes.index_folder import REMOVED, IndexFolder
+from dprkit.indexes.indexed_passages import IndexedPassages
+from dprkit.indexes.kinds import UPDATED
+from dprkit.indexes.made_from import write_made_from
 from dprkit.progress import Run
 from dprkit.settings import UpdateSettings, required
 from dprkit.store.artifacts import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Input, Manifest, read_manifest
 
-OWN = ("index", "added", "added_passages", "remove")
-"""The inputs that an updated index has beside those of the index below it."""
+OWN_INPUTS = ("index", "added", "added_passages", "remove")
+"""The inputs that an updated index has beside those of its base."""
 WORTH_BUILDING = 0.2
 """Share of an index that was added or removed from which on building it anew pays."""
 
@@ -47,21 +49,21 @@ class UpdateReport(msgspec.Struct):
 
 
 def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
-    """Make an index that stands on `settings.index`, with passages added and removed.
+    """Make an index that refers to `settings.index`, with passages added and removed.
 
-    A passage whose id the index has takes that one's place. Raises MismatchError for embeddings of
-    another retriever, and InputError where nothing would be left.
+    An added passage replaces the passage of the base that has its id. Raises MismatchError for
+    embeddings of another retriever, and InputError where nothing would be left.
     """
     path = required(settings.index, "--index", "index")
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     if not settings.add and not settings.remove:
         raise SettingsError("--add and --remove: give at least one; there is nothing to update")
-    base = read_manifest(path, "index")
-    inputs = _inputs(settings, path, base)
-    # It stands on these places, so the same bytes at other ones make another index.
-    here = os.path.realpath(directory)
-    given = [os.path.realpath(one) for one in (path, settings.add) if one]
-    places = {"places": [os.path.relpath(one, here) for one in given]}
+    base = IndexFolder(path, moved={"passages": settings.passages})
+    inputs = _inputs(settings, base)
+    # It refers to folders, so the same bytes in other folders make another index.
+    folder = os.path.realpath(directory)
+    named = [os.path.realpath(given) for given in (path, settings.add) if given]
+    places = {"places": [os.path.relpath(given, folder) for given in named]}
     with draft(directory, "index", settings, inputs, run, more=places) as work:
         counts = (work.done or _make(work, settings, base)).counts
     notes = []
@@ -79,15 +81,15 @@ def update_index(settings: UpdateSettings, run: Run = Run()) -> UpdateReport:
     )
 
 
-def _inputs(settings: UpdateSettings, path: str, base: Manifest) -> dict[str, str | Input]:
-    if base.counts["type"] == "bm25":
+def _inputs(settings: UpdateSettings, base: IndexFolder) -> dict[str, str | Input]:
+    if not base.kind.updatable:
         raise SettingsError(
-            f"--index: {path} is of bm25, which weighs every word over the whole corpus; "
-            "make it again with dprkit index --type bm25"
+            f"--index: {base.path} is a {base.type} index, whose scores depend on the whole "
+            f"corpus; make it again with dprkit index --type {base.type}"
         )
-    carried = {name: known for name, known in base.inputs.items() if name not in OWN}
-    inputs: dict[str, str | Input] = {**here_now(path, carried)}
-    inputs["index"] = path
+    carried = {name: given for name, given in base.inputs.items() if name not in OWN_INPUTS}
+    inputs: dict[str, str | Input] = {**moved_inputs(base.path, carried)}
+    inputs["index"] = str(base.path)
     if settings.add:
         added = read_manifest(settings.add, "embeddings")
         for what, was, now in (
@@ -96,34 +98,34 @@ def _inputs(settings: UpdateSettings, path: str, base: Manifest) -> dict[str, st
         ):
             if getattr(was, "identity", was) != getattr(now, "identity", now):
                 raise MismatchError(
-                    f"{settings.add}: was not made with the {what} of {path}; "
+                    f"{settings.add}: was not made with the {what} of {base.path}; "
                     "encode the new passages with the retriever of the index"
                 )
-        passages = here_now(settings.add, {"added_passages": added.inputs["passages"]})
+        passages = moved_inputs(settings.add, {"added_passages": added.inputs["passages"]})
         inputs |= {"added": settings.add, **passages}
     if settings.remove:
         inputs["remove"] = settings.remove
     return inputs
 
 
-def _make(work: Draft, settings: UpdateSettings, base: Manifest) -> Manifest:
-    corpus = open_corpus(str(settings.index), settings.passages, work.run.progress.note)
+def _make(work: Draft, settings: UpdateSettings, base: IndexFolder) -> Manifest:
+    passages = base.passages(work.run.progress.note)
     wanted = _ids(settings.remove)
-    gone = corpus.rows_of(wanted)
+    gone = passages.rows_of(wanted)
     absent = len(wanted) - len(gone)
-    added = _replaced(settings.add, corpus, gone) if settings.add else 0
+    added = _replaced(settings.add, passages, gone) if settings.add else 0
     left = base.counts["passages"] - len(gone) + added
     if not left:
         raise InputError(f"{settings.index}: nothing of it would be left; remove fewer passages")
     with work.file(REMOVED) as file:
         np.save(file, np.sort(np.fromiter(gone.values(), np.int64, len(gone))))
-    tell_ground(work)
+    write_made_from(work)
     return work.finish(
         {
-            "type": "updated",
+            "type": UPDATED,
             "passages": left,
             "dim": base.counts["dim"],
-            "rows": row_count(base) + added,
+            "rows": base.rows + added,
             "added": added,
             "removed": len(gone),
             "absent": absent,
@@ -139,9 +141,9 @@ def _ids(path: str | None) -> set[str]:
     return read_ids(path)
 
 
-def _replaced(path: str, corpus: Corpus, gone: dict[str, int]) -> int:
-    """Put the rows of passages that come anew among those `gone`; how many come."""
+def _replaced(path: str, passages: IndexedPassages, gone: dict[str, int]) -> int:
+    """Count the added passages, and note in `gone` the rows of the passages that they replace."""
     embeddings = Embeddings(path)
     for number in range(embeddings.shards):
-        gone |= corpus.rows_of(embeddings.ids_of(number))
+        gone |= passages.rows_of(embeddings.ids_of(number))
     return embeddings.count

@@ -1,4 +1,4 @@
-"""One ranking from several: what two kinds of index find is put together."""
+"""Fusion: one ranking from those of several engines, by ranks or by scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from msgspec import Meta
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Hits, best
+from dprkit.indexes.hits import Hits
+from dprkit.indexes.tie_order import best
 from dprkit.rank_metrics import first_ranks, reciprocal, success
 
 Method = Literal["rrf", "weighted"]
@@ -21,20 +22,20 @@ RRF_K = 60
 
 
 class Fusion(msgspec.Struct, frozen=True, kw_only=True):
-    """How rankings are put together; goes through JSON unchanged."""
+    """How rankings are fused; goes through JSON unchanged."""
 
     method: Method = "rrf"
     weights: tuple[Annotated[float, Meta(ge=0)], ...] = ()
-    """One an index, in their order; none: all the same."""
+    """The weight of each engine, in their order; none: all the same."""
     rrf_k: Annotated[int, Meta(ge=0)] = RRF_K
 
-    def of(self, found: Sequence[Hits], topk: int) -> Hits:
+    def of(self, rankings: Sequence[Hits], topk: int) -> Hits:
         """`fuse` with these settings."""
-        return fuse(found, topk, self.weights or None, self.method, self.rrf_k)
+        return fuse(rankings, topk, self.weights or None, self.method, self.rrf_k)
 
 
 def fuse(
-    found: Sequence[Hits],
+    rankings: Sequence[Hits],
     topk: int,
     weights: Sequence[float] | None = None,
     method: Method = "rrf",
@@ -53,36 +54,36 @@ def fuse(
     so one that an index did not find counts there as the lowest it found. Raises SettingsError
     where there is not a weight of 0 or more for each index, and one above 0.
     """
-    given = np.ones(len(found)) if weights is None else np.asarray(weights, np.float64)
+    given = np.ones(len(rankings)) if weights is None else np.asarray(weights, np.float64)
     usable = np.isfinite(given).all() and (given >= 0).all() and (given > 0).any()
-    if given.shape != (len(found),) or not usable:
+    if given.shape != (len(rankings),) or not usable:
         raise SettingsError(
-            f"weights {given.tolist()} for {len(found)} indexes: "
+            f"weights {given.tolist()} for {len(rankings)} indexes: "
             "expected one of 0 or more for each, and one above 0"
         )
-    parts = [_reciprocal(one, rrf_k) if method == "rrf" else _stretched(one) for one in found]
-    rows = np.concatenate([one.rows for one in found], axis=1)
+    parts = [_reciprocal(hits, rrf_k) if method == "rrf" else _stretched(hits) for hits in rankings]
+    rows = np.concatenate([hits.rows for hits in rankings], axis=1)
     scores = np.concatenate([w * part for w, part in zip(given, parts, strict=True)], axis=1)
     fused = best(*_summed(rows, scores), topk)
     filled = (fused.rows >= 0).any(axis=0)
     return Hits(fused.rows[:, filled], fused.scores[:, filled])
 
 
-def _reciprocal(found: Hits, rrf_k: int) -> np.ndarray:
-    ranks = np.arange(1, found.rows.shape[1] + 1)
-    return np.broadcast_to(1 / (rrf_k + ranks), found.rows.shape)
+def _reciprocal(hits: Hits, rrf_k: int) -> np.ndarray:
+    ranks = np.arange(1, hits.rows.shape[1] + 1)
+    return np.broadcast_to(1 / (rrf_k + ranks), hits.rows.shape)
 
 
-def _stretched(found: Hits) -> np.ndarray:
+def _stretched(hits: Hits) -> np.ndarray:
     """(Q, K) scores from 0 to 1; anything where nothing was found."""
-    there = found.rows >= 0
-    scores = found.scores.astype(np.float64)
-    low = scores.min(axis=1, initial=np.inf, where=there, keepdims=True)
-    high = scores.max(axis=1, initial=-np.inf, where=there, keepdims=True)
+    filled = hits.rows >= 0
+    scores = hits.scores.astype(np.float64)
+    low = scores.min(axis=1, initial=np.inf, where=filled, keepdims=True)
+    high = scores.max(axis=1, initial=-np.inf, where=filled, keepdims=True)
     width = high - low
     flat = ~(width > 0)  # one score only, or none
     stretched: np.ndarray = np.where(
-        there, np.where(flat, 1, (np.where(there, scores, 0) - low) / np.where(flat, 1, width)), 0
+        filled, np.where(flat, 1, (np.where(filled, scores, 0) - low) / np.where(flat, 1, width)), 0
     )
     return stretched
 
@@ -120,7 +121,7 @@ class Tuning(msgspec.Struct, frozen=True):
 
 
 def tune(
-    found: Sequence[Hits],
+    rankings: Sequence[Hits],
     gold_rows: Sequence[Sequence[int]],
     metric: str = "mrr@10",
     parts: int = 10,
@@ -138,8 +139,8 @@ def tune(
     depth = int(match[2])
     gold = _padded(gold_rows)
     trials = []
-    for fusion in _grid(len(found), parts):
-        rows = fusion.of(found, depth).rows
+    for fusion in _grid(len(rankings), parts):
+        rows = fusion.of(rankings, depth).rows
         ranks = first_ranks((rows[:, :, None] == gold[:, None, :]).any(axis=2))
         value = (reciprocal if match[1] == "mrr" else success)(ranks, depth)
         trials.append(Trial(fusion, float(value.mean()) if len(value) else 0.0))

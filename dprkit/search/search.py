@@ -16,9 +16,10 @@ from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Ranking
-from dprkit.search.engines import DEPTH, Hybrid, Searcher
+from dprkit.search.engine import DEPTH, HybridEngine
 from dprkit.search.fusion import RRF_K, Fusion, tune
 from dprkit.search.open_index import open_index
+from dprkit.search.searcher import Searcher
 from dprkit.settings import SearchSettings, required
 from dprkit.store.atomic_files import write_file
 
@@ -51,7 +52,7 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     if settings.format == "results":
         write = partial(write_ranking, texts=settings.texts)
     run.progress.start("searching", None, "questions")
-    found: list[int] = []
+    depths: list[int] = []
     empty: list[str] = []
     asked: set[str] = set()
     with write_file(settings.output) as file:
@@ -60,16 +61,16 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
         while batch := list(islice(rankings, settings.batch_size)):
             for ranking in batch:
                 write(ranking, file)
-                found.append(len(ranking.hits))
+                depths.append(len(ranking.hits))
                 if settings.tune_on:
                     asked.add(ranking.question.question)
                 empty += [] if ranking.hits else [ranking.question.id]
             file.flush()
             run.progress.advance(len(batch))
     run.progress.finish()
-    report.questions, report.passages = len(found), sum(found)
-    report.fewest, report.most = min(found, default=0), max(found, default=0)
-    report.short = sum(count < settings.topk for count in found)
+    report.questions, report.passages = len(depths), sum(depths)
+    report.fewest, report.most = min(depths, default=0), max(depths, default=0)
+    report.short = sum(count < settings.topk for count in depths)
     if settings.tune_on:
         _tell_tuned(settings.tune_on, asked, report, run)
     if empty:
@@ -100,7 +101,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
         ef_search=settings.ef_search,
         note=run.progress.note,
     )
-    if isinstance(searcher.engine, Hybrid):
+    if isinstance(searcher.engine, HybridEngine):
         report.fusion = searcher.engine.fusion = _fusion(settings, searcher, report)
         for note in report.notes:
             run.progress.note(note)
@@ -125,10 +126,10 @@ def _fusion(settings: SearchSettings, searcher: Searcher, report: SearchReport) 
     questions = [question for question in read_questions(settings.tune_on) if question.gold]
     if not questions:
         raise InputError(f"{settings.tune_on}: no question names a gold passage to tune by")
-    known = searcher.passages.rows_of({id_ for question in questions for id_ in question.gold})
-    gold = [[known[id_] for id_ in question.gold if id_ in known] for question in questions]
+    rows = searcher.passages.rows_of({id_ for question in questions for id_ in question.gold})
+    gold = [[rows[id_] for id_ in question.gold if id_ in rows] for question in questions]
     engine = searcher.engine
-    assert isinstance(engine, Hybrid)
+    assert isinstance(engine, HybridEngine)
     tuned = tune(engine.each([question.question for question in questions], DEPTH), gold)
     best = max(tuned.trials, key=lambda trial: trial.value)
     report.notes.append(

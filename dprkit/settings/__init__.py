@@ -12,7 +12,7 @@ from dprkit.settings.embeddings import (
     ImportEmbeddingsSettings,
 )
 from dprkit.settings.evaluation import EvaluateSettings
-from dprkit.settings.fields import Setting, about, fields_of, record_of, required, unused_of
+from dprkit.settings.fields import Setting, about, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
 from dprkit.settings.search import SearchSettings
 from dprkit.settings.stages import STAGES
@@ -42,5 +42,4 @@ __all__ = [
     "real_path",
     "record_of",
     "required",
-    "unused_of",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -42,7 +41,6 @@ class Setting:
     replaces: str = ""
     harmless: bool = False
     resumable: bool = False
-    only_for: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
 
     # By the class that has the field:
@@ -55,10 +53,6 @@ class Setting:
     """Whether it has one value, several, or names with a value each."""
     choices: tuple[str, ...] = ()
     """The words that each value may be, where only some will do."""
-
-    def counts_for(self, kind: str) -> bool:
-        """Whether it changes anything where the setting `type` is `kind`."""
-        return not self.only_for or any(fnmatchcase(kind, name) for name in self.only_for)
 
 
 def about(
@@ -81,9 +75,8 @@ def about(
     `flag`: a short flag, or "argument". `replaces`: settings that count as not given when this one
     is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
     what comes out, so an artifact made with another value is no other artifact. `resumable`: a
-    half-done artifact may go on with another value. `only_for`: the values of the setting `type`
-    for which this one counts, * for any letters; with others it changes nothing. `renamed`: words
-    that were choices before, and what they are called now.
+    half-done artifact may go on with another value. `renamed`: words that were choices before, and
+    what they are called now.
     """
     output = output or bool(workspace)
     path = path or output or bool(follows)
@@ -134,12 +127,6 @@ def record_of(settings: msgspec.Struct, unused: Collection[str] = ()) -> dict[st
         for name, field in fields_of(type(settings)).items()
         if not field.path and name not in unused
     }
-
-
-def unused_of(settings: msgspec.Struct) -> set[str]:
-    """The settings that change nothing where the setting `type` is what it is here."""
-    kind = getattr(settings, "type", "")
-    return {n for n, field in fields_of(type(settings)).items() if not field.counts_for(kind)}
 
 
 def required(value: str | None, flag: str, what: str) -> str:

@@ -47,7 +47,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For auto: memory that a search may take (default: half of the machine's memory).",
             metavar="8GB",
-            only_for=("auto",),
         ),
     ] = None
     target_recall: Annotated[
@@ -57,7 +56,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Share of the exact top passages that a search should find; 1 is exact. By this "
             "share auto chooses the type, and ivf and hnsw choose how many vectors a search "
             "compares.",
-            only_for=("auto",),
         ),
     ] = 0.95
     train_sample: Annotated[
@@ -66,7 +64,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
             "For ivf, pq and sq8: number of vectors, spread over the corpus, that the lists "
             "and codes are trained on; 0 takes 131,072, or 32 for each list where that is "
             "more.",
-            only_for=("ivf*", "pq", "sq8", "hnswsq8", "auto", "[A-Z]*"),
         ),
     ] = 0
     nprobe: Annotated[
@@ -89,7 +86,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         AtLeast0,
         about(
             "For bm25: how much more a repeated word counts; with 0 a repeated word counts once.",
-            only_for=("bm25",),
         ),
     ] = 0.9
     b: Annotated[
@@ -97,7 +93,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For bm25: how much the length of a passage lowers its score, from 0 (not at "
             "all) to 1.",
-            only_for=("bm25",),
         ),
     ] = 0.4
     stemmer: Annotated[
@@ -105,7 +100,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For bm25: language of the stemmer and of the stop words; none keeps all words "
             "as they are.",
-            only_for=("bm25",),
         ),
     ] = "english"
     uri: Annotated[
@@ -113,7 +107,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For milvus: URL of a server, such as http://host:19530 (default: a database in "
             "the folder of the index).",
-            only_for=("milvus",),
         ),
     ] = None
     collection: Annotated[
@@ -121,7 +114,6 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         about(
             "For milvus: name of the collection (default: a name made from the identity of "
             "the embeddings).",
-            only_for=("milvus",),
         ),
     ] = None
     token_file: Annotated[

@@ -230,10 +230,12 @@ def test_the_shell_offers_the_values_of_options(typed, offered, tmp_path):
 
 
 def test_the_offered_types_of_index_are_those_there_are():
-    from dprkit.cli.completion import INDEX_TYPES
-    from dprkit.indexes.faiss_types import NAMED
+    from dprkit.cli.completion import USUAL
+    from dprkit.settings import IndexSettings, fields_of
 
-    assert set(INDEX_TYPES) == {*NAMED, "exact", "bm25", "milvus", "auto"}
+    told = fields_of(IndexSettings)["type"].sentence
+    assert {*USUAL["type"]} == {*USUAL["types"]} >= {"flat", "exact", "bm25", "milvus", "auto"}
+    assert all(re.search(rf"\b{name}\b", told) for name in USUAL["type"])
 
 
 def test_completion_is_installed_once(tmp_path):

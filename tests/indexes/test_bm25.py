@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from dprkit.data.passages import read_passages
 from dprkit.data.questions import read_questions
 from dprkit.errors import InputError, SettingsError
-from dprkit.indexes import bm25, bm25_postings
-from dprkit.indexes.bm25 import Bm25Index, build, highest
+from dprkit.indexes import bm25, bm25_inverted_lists
+from dprkit.indexes.bm25 import Bm25Index, highest, write_index
 from dprkit.indexes.bm25_vocabulary import Vocabulary, writing_vocabulary
 from dprkit.indexes.bm25_words import Analyzer, analyzer_for
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings
@@ -35,7 +36,7 @@ def make(folder, passages, run=Run(), **settings):
     chosen = IndexSettings(**settings)
     with draft(folder, "index", chosen, {}, run) as work:
         if not work.done:
-            work.finish(build(work, passages, chosen))
+            work.finish(write_index(work, passages, chosen))
     return folder
 
 
@@ -102,9 +103,9 @@ QUESTIONS = [
 @pytest.fixture
 def small_parts(monkeypatch):
     """Every bound so small that a few hundred passages go past it."""
-    monkeypatch.setattr(bm25_postings, "BLOCK", 300)
-    monkeypatch.setattr(bm25_postings, "GROUP", 40)
-    monkeypatch.setattr(bm25_postings, "READ_AHEAD", 30)
+    monkeypatch.setattr(bm25_inverted_lists, "BLOCK", 300)
+    monkeypatch.setattr(bm25_inverted_lists, "GROUP", 40)
+    monkeypatch.setattr(bm25_inverted_lists, "READ_AHEAD", 30)
     monkeypatch.setattr(bm25, "WINDOW", 37)
 
 
@@ -114,7 +115,7 @@ def small_parts(monkeypatch):
 @pytest.mark.parametrize("topk", [1, 10, 1000])
 def test_rankings_equal_the_formula_written_out(tmp_path, small_parts, topk):
     passages = made_up(300)
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     found = index.search(QUESTIONS, topk)
     assert found.rows.shape == (len(QUESTIONS), min(topk, 300))
     for question, rows, scores in zip(QUESTIONS, *found, strict=True):
@@ -123,7 +124,9 @@ def test_rankings_equal_the_formula_written_out(tmp_path, small_parts, topk):
 
 def test_other_constants_and_no_stemmer(tmp_path):
     passages = made_up(50)
-    index = Bm25Index(make(tmp_path / "index", passages, k1=1.5, b=0.75, stemmer="none"))
+    index = Bm25Index(
+        IndexFolder(make(tmp_path / "index", passages, k1=1.5, b=0.75, stemmer="none"))
+    )
     (rows,), (scores,) = index.search(["wordab wordac"], 50)
     assert_same(rows, scores, by_hand(passages, "wordab wordac", 1.5, 0.75), 50)
     assert index.search(["the"], 50).rows[0, 0] >= 0  # no stop words without a language
@@ -152,8 +155,8 @@ def test_bounds_change_no_byte(tmp_path, monkeypatch):
     passages = made_up(300)
     whole = content(make(tmp_path / "whole", passages) / "bm25")
     for block, group in ((150, 1), (400, 1000), (10**6, 7)):
-        monkeypatch.setattr(bm25_postings, "BLOCK", block)
-        monkeypatch.setattr(bm25_postings, "GROUP", group)
+        monkeypatch.setattr(bm25_inverted_lists, "BLOCK", block)
+        monkeypatch.setattr(bm25_inverted_lists, "GROUP", group)
         folder = make(tmp_path / f"{block}", passages)
         assert content(folder / "bm25") == whole
         assert not (folder / "blocks").exists()
@@ -162,12 +165,12 @@ def test_bounds_change_no_byte(tmp_path, monkeypatch):
 def test_ties_at_the_cut_go_to_the_first_rows(tmp_path, small_parts):
     passages = [Passage(str(row), "same words here") for row in range(200)]
     passages[150] = Passage("150", "words words")
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     assert index.search(["words"], 6).rows.tolist() == [[150, 0, 1, 2, 3, 4]]
 
 
 def test_what_shares_no_word_is_not_found(tmp_path):
-    index = Bm25Index(make(tmp_path / "index", made_up(30)))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", made_up(30))))
     found = index.search(["wordzz", "", "the", "wordaa"], 5)
     assert (found.rows[:3] == -1).all()
     assert np.isneginf(found.scores[:3]).all()
@@ -176,7 +179,7 @@ def test_what_shares_no_word_is_not_found(tmp_path):
 
 def test_only_allowed_rows_are_found(tmp_path, small_parts):
     passages = made_up(300)
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     allowed = np.array([0, 5, 36, 37, 38, 111, 150, 151, 299])
     expected = by_hand(passages, "wordaa wordab")
     for topk in (3, 50):
@@ -190,14 +193,14 @@ def test_only_allowed_rows_are_found(tmp_path, small_parts):
 def test_threads_change_nothing(tmp_path):
     folder = make(tmp_path / "index", made_up(300))
     questions = QUESTIONS * 7
-    alone = Bm25Index(folder, threads=1).search(questions, 20)
-    together = Bm25Index(folder, threads=5).search(questions, 20)
+    alone = Bm25Index(IndexFolder(folder), threads=1).search(questions, 20)
+    together = Bm25Index(IndexFolder(folder), threads=5).search(questions, 20)
     np.testing.assert_array_equal(alone.rows, together.rows)
     np.testing.assert_array_equal(alone.scores, together.scores)
 
 
 def test_no_questions_give_no_lines(tmp_path):
-    index = Bm25Index(make(tmp_path / "index", made_up(30)))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", made_up(30))))
     assert index.search([], 5).rows.shape == (0, 5)
 
 
@@ -264,7 +267,7 @@ def test_a_corpus_in_chinese_is_found_by_a_part_of_a_sentence(tmp_path):
         Passage("2", "人们常常去爬华山"),
         Passage("3", "hills"),
     ]
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     assert index.search(["安徽省的黄山", "常常爬山", "hill"], 1).rows.tolist() == [[0], [1], [2]]
 
 
@@ -285,7 +288,7 @@ def test_a_build_that_an_older_dprkit_began_keeps_its_rules(tmp_path, small_part
     del begun["checksum"]
     assert begun["state"].pop("analyzer") == 2
     progress.write_text(json.dumps(begun))
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     assert index.analyzer.version == 1
 
 
@@ -293,7 +296,7 @@ def test_passages_without_a_word_are_counted_and_the_first_is_named(tmp_path, sm
     words = [Passage(str(n), "word " * 40) for n in range(30)]
     empty = [Passage("a", "the of", "A"), Passage("b", "")]
     with draft(tmp_path / "index", "index", IndexSettings(), {}, Run()) as work:
-        counts = build(work, [*words, empty[0], *words, empty[1]], IndexSettings())
+        counts = write_index(work, [*words, empty[0], *words, empty[1]], IndexSettings())
     assert (counts["wordless"], counts["first_wordless"]) == (2, 30)
 
 
@@ -372,13 +375,13 @@ def test_a_build_stopped_while_joining_goes_on(tmp_path, small_parts, monkeypatc
     def stop(*_):
         raise Killed
 
-    for target, name in ((bm25_postings._Source, "take"), (bm25.Draft, "remove")):
+    for target, name in ((bm25_inverted_lists._Source, "take"), (bm25.Draft, "remove")):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, stop)
             with pytest.raises(Killed):
                 make(folder, passages)
         with pytest.raises(InputError, match="unfinished"):
-            Bm25Index(folder)
+            Bm25Index(IndexFolder(folder))
     assert content(make(folder, iter([]))) == whole  # what is joined is not read again
 
 
@@ -387,12 +390,12 @@ import os, signal, sys
 from dprkit.store.artifacts import draft
 from dprkit.progress import Run
 from dprkit.records import Passage
-from dprkit.indexes import bm25_postings
-from dprkit.indexes.bm25 import build
+from dprkit.indexes import bm25_inverted_lists
+from dprkit.indexes.bm25 import write_index
 from dprkit.settings import IndexSettings
 
 folder, left = sys.argv[1], int(sys.argv[2])
-bm25_postings.BLOCK, bm25_postings.GROUP = 300, 40
+bm25_inverted_lists.BLOCK, bm25_inverted_lists.GROUP = 300, 40
 
 def count(event, arguments):
     global left
@@ -406,7 +409,7 @@ passages = [Passage(str(n), f"red{n % 37} blue{n % 11} green{n * n % 101}") for 
 sys.addaudithook(count)
 with draft(folder, "index", IndexSettings(), {}, Run()) as work:
     if not work.done:
-        work.finish(build(work, passages, IndexSettings()))
+        work.finish(write_index(work, passages, IndexSettings()))
 print(int(sys.argv[2]) - left)
 """
 
@@ -429,10 +432,10 @@ def test_builds_killed_anywhere_end_with_the_same_bytes(tmp_path):
 
 def test_a_file_cut_short_is_named(tmp_path):
     folder = make(tmp_path / "index", made_up(30))
-    path = folder / "bm25" / bm25_postings.SCORES
+    path = folder / "bm25" / bm25_inverted_lists.SCORES
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(InputError, match=r"data\.csc\.index\.npy: missing or cut short"):
-        Bm25Index(folder)
+    with pytest.raises(InputError, match=r"data\.csc\.index\.npy: damaged \(it has"):
+        Bm25Index(IndexFolder(folder))
 
 
 def test_another_kind_of_index_is_refused(tmp_path):
@@ -441,7 +444,7 @@ def test_another_kind_of_index_is_refused(tmp_path):
             file.write(b"vectors")
         work.finish({})
     with pytest.raises(InputError, match="is no BM25 index"):
-        Bm25Index(tmp_path / "index")
+        Bm25Index(IndexFolder(tmp_path / "index"))
 
 
 def test_an_empty_corpus_is_refused(tmp_path):
@@ -452,7 +455,7 @@ def test_an_empty_corpus_is_refused(tmp_path):
 def test_a_corpus_without_words_can_be_searched(tmp_path):
     for number, texts in enumerate((["", "the"], ["", ""])):
         passages = [Passage(str(row), text) for row, text in enumerate(texts)]
-        index = Bm25Index(make(tmp_path / f"{number}", passages))
+        index = Bm25Index(IndexFolder(make(tmp_path / f"{number}", passages)))
         assert index.search(["anything"], 2).rows.tolist() == [[-1, -1]]
 
 
@@ -475,7 +478,7 @@ def test_recall_on_real_questions_is_what_bm25s_reached(tmp_path, name, expected
     places = {passage.id: row for row, passage in enumerate(passages)}
     questions = list(read_questions(folder / "dev.questions.jsonl.gz"))
     gold = np.array([places[question.gold[0]] for question in questions])
-    index = Bm25Index(make(tmp_path / "index", passages))
+    index = Bm25Index(IndexFolder(make(tmp_path / "index", passages)))
     found = index.search([question.question for question in questions], 100)
     hits = found.rows == gold[:, None]
     reached = [hits[:, :k].any(axis=1).mean() for k in (1, 5, 20, 100)]

@@ -8,7 +8,7 @@ from dprkit.errors import InputError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.indexes.build import index
 from dprkit.indexes.faiss_index import FaissIndex
-from dprkit.indexes.open_dense import open_dense
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Progress, Run
 from dprkit.settings import EvaluateSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
@@ -29,7 +29,7 @@ def test_an_exact_index_is_the_embeddings_that_it_names(embeddings, write_embedd
 def test_an_index_is_opened_by_its_manifest(embeddings, vectors, tmp_path):
     for kind in ("flat", "ivf"):
         index(IndexSettings(embeddings=str(embeddings), output_dir=str(tmp_path / kind), type=kind))
-        opened = open_dense(tmp_path / kind, nprobe=3)
+        opened = IndexFolder(tmp_path / kind).open_dense({"nprobe": 3})
         assert isinstance(opened, FaissIndex)
         assert (opened.nprobe, opened.count) == (3, 2000)
 
@@ -41,7 +41,7 @@ def test_a_bm25_index_is_no_index_of_vectors(embeddings, tmp_path):
     manifest["counts"]["type"] = "bm25"
     path.write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="compares words"):
-        open_dense(tmp_path / "i")
+        IndexFolder(tmp_path / "i").open_dense()
 
 
 def test_rows_are_read_across_shards(embeddings, vectors):
@@ -79,7 +79,7 @@ def test_a_depth_of_search_builds_nothing_and_counts_for_what_is_measured(
     all_ = recall(type="IVF16,Flat", nprobe=16)
     assert (tmp_path / "i/index.faiss").stat().st_mtime_ns == made
     assert f"{folder}: searched with nprobe 16 from now on" in notes
-    assert open_dense(folder).nprobe == 16
+    assert IndexFolder(folder).open_dense().nprobe == 16
     exact = evaluate(
         EvaluateSettings(index=str(small_index), questions=str(tiny_examples), topk=(5,))
     )

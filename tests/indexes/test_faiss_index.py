@@ -16,8 +16,10 @@ from dprkit.indexes import faiss_parts
 from dprkit.indexes.build import index
 from dprkit.indexes.faiss_index import FaissIndex, _prepare, spread_sample
 from dprkit.indexes.faiss_types import automatic, factory_of, lists_for, size_of
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
+from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import read_manifest
 
 BLOCK = 300 * 64
@@ -83,7 +85,7 @@ def test_the_file_made_of_parts_is_the_one_that_faiss_writes(kind, embeddings, v
 def test_scores_are_inner_products_whatever_the_type(
     kind, least, allowed, embeddings, vectors, tmp_path
 ):
-    opened = FaissIndex(build(embeddings, tmp_path / "i", kind), **DEPTHS.get(kind, {}))
+    opened = FaissIndex(IndexFolder(build(embeddings, tmp_path / "i", kind)), DEPTHS.get(kind, {}))
     questions = vectors[::40] + 0.3
     rows, scores = opened.search(questions, 10, allowed)
     assert (opened.count, rows.shape, rows.dtype, scores.dtype) == (2000, (50, 10), "i8", "f4")
@@ -97,7 +99,7 @@ def test_scores_are_inner_products_whatever_the_type(
 
 
 def test_rows_that_are_not_found_are_told(embeddings, vectors, tmp_path):
-    opened = FaissIndex(build(embeddings, tmp_path / "i", "ivf"), nprobe=1)
+    opened = FaissIndex(IndexFolder(build(embeddings, tmp_path / "i", "ivf")), {"nprobe": 1})
     rows, scores = opened.search(vectors[:5], 2000)
     assert rows.shape == (5, 2000)
     assert ((rows == -1) == np.isneginf(scores)).all()
@@ -105,7 +107,7 @@ def test_rows_that_are_not_found_are_told(embeddings, vectors, tmp_path):
 
 
 def test_k_is_at_most_the_corpus_and_what_is_allowed(embeddings, vectors, tmp_path):
-    opened = FaissIndex(build(embeddings, tmp_path / "i", "flat"))
+    opened = FaissIndex(IndexFolder(build(embeddings, tmp_path / "i", "flat")))
     assert opened.search(vectors[:2], 10_000).rows.shape == (2, 2000)
     assert opened.search(vectors[:2], 10, np.array([5, 9])).rows.shape == (2, 2)
     assert opened.search(vectors[:2], 10, np.array([], np.int64)).rows.shape == (2, 0)
@@ -114,10 +116,10 @@ def test_k_is_at_most_the_corpus_and_what_is_allowed(embeddings, vectors, tmp_pa
 
 def test_a_moved_index_still_works(embeddings, vectors, tmp_path):
     build(embeddings, tmp_path / "i", "ivf")
-    before = FaissIndex(tmp_path / "i").search(vectors[:9], 5).rows
+    before = FaissIndex(IndexFolder(tmp_path / "i")).search(vectors[:9], 5).rows
     (tmp_path / "i").rename(tmp_path / "elsewhere")
     np.testing.assert_array_equal(
-        FaissIndex(tmp_path / "elsewhere").search(vectors[:9], 5).rows, before
+        FaissIndex(IndexFolder(tmp_path / "elsewhere")).search(vectors[:9], 5).rows, before
     )
 
 
@@ -160,10 +162,10 @@ def test_a_finished_part_is_not_made_again(embeddings, tmp_path):
 
 PROGRAM = """
 import sys
-from dprkit.indexes import exact_sketch, faiss_parts
+from dprkit.indexes import exact_int8, faiss_parts
 from dprkit.indexes.build import index
 from dprkit.settings import IndexSettings
-exact_sketch.PIECE_BYTES, exact_sketch.WORTH_BYTES = 2_000, 0
+exact_int8.PART_BYTES, exact_int8.WORTH_BYTES = 2_000, 0
 faiss_parts.BLOCK_BYTES = faiss_parts.LISTS_BYTES = 20_000
 faiss_parts.SHARE_OF_SAVING = 1e9
 index(IndexSettings(embeddings=sys.argv[1], output_dir=sys.argv[2], type=sys.argv[3]))
@@ -282,7 +284,7 @@ def test_a_type_that_cannot_be_made_is_refused(kind, problem, embeddings, tmp_pa
 def test_a_tiny_corpus_takes_every_named_type(tmp_path, vectors, write_embeddings):
     embeddings = write_embeddings(tmp_path / "e", vectors[:9])
     for kind in ("flat", "sq8", "pq", "ivf", "ivfsq8", "ivfpq", "hnsw", "auto"):
-        opened = FaissIndex(build(embeddings, tmp_path / kind, kind))
+        opened = FaissIndex(IndexFolder(build(embeddings, tmp_path / kind, kind)))
         assert opened.search(vectors[:2], 20).rows.shape == (2, 9)
 
 
@@ -291,10 +293,10 @@ def test_a_flipped_bit_is_found_on_demand(embeddings, tmp_path):
     content = bytearray((folder / "index.faiss").read_bytes())
     content[-1] ^= 1
     (folder / "index.faiss").write_bytes(content)
-    FaissIndex(folder)
-    with pytest.raises(InputError, match="is not what was written"):
-        FaissIndex(folder, verify=True)
+    FaissIndex(IndexFolder(folder))
+    with pytest.raises(InputError, match=r"index.faiss: damaged \(it was changed"):
+        IndexFolder(folder, Verifier()).verify()
     for start, problem in ((b"IxFI", "holds 0 vectors"), (b"XXXX", "FAISS cannot read it")):
         (folder / "index.faiss").write_bytes(start + bytes(len(content) - 4))
         with pytest.raises(InputError, match=problem):
-            FaissIndex(folder)
+            FaissIndex(IndexFolder(folder))

@@ -10,6 +10,7 @@ from dprkit.errors import InputError, SettingsError
 from dprkit.indexes.build import index
 from dprkit.indexes.faiss_index import FaissIndex
 from dprkit.indexes.faiss_types import make
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.settings import IndexSettings
 from tests.conftest import call
 
@@ -45,7 +46,7 @@ def test_a_type_that_moves_or_scales_vectors_is_refused_before_it_is_built(kind,
 def test_a_type_that_turns_or_pads_vectors_finds_what_brute_force_finds(kind, shifted, tmp_path):
     embeddings, vectors = shifted
     build(embeddings, tmp_path / "i", kind)
-    found = FaissIndex(tmp_path / "i").search(vectors[:20], 20)
+    found = FaissIndex(IndexFolder(tmp_path / "i")).search(vectors[:20], 20)
     true = vectors[:20] @ vectors.T
     gold = np.argsort(-true, axis=1)[:, :20]
     shares = [len(set(a) & set(b)) / 20 for a, b in zip(found.rows, gold, strict=True)]
@@ -87,7 +88,7 @@ def test_an_index_that_was_built_with_a_shift_is_not_searched(shifted, tmp_path)
     moved.add(vectors)
     faiss.write_index(moved, str(tmp_path / "i/index.faiss"))
     with pytest.raises(InputError, match=r"index\.faiss: "):
-        FaissIndex(tmp_path / "i")
+        FaissIndex(IndexFolder(tmp_path / "i"))
 
 
 def test_the_line_names_the_flag_and_what_does_no_harm(shifted, tmp_path):

@@ -24,6 +24,7 @@ import pytest
 from dprkit.embeddings.shards import Embeddings, write_shard
 from dprkit.errors import InputError, LockedError, MismatchError, MissingExtra, SettingsError
 from dprkit.indexes import milvus
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.milvus import MilvusIndex, build, identities
 from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
@@ -77,7 +78,7 @@ def built(embeddings: Path) -> Path:
 
 @pytest.fixture
 def index(built: Path) -> Iterator[MilvusIndex]:
-    opened = MilvusIndex(built)
+    opened = MilvusIndex(IndexFolder(built))
     yield opened
     opened.close()
 
@@ -151,7 +152,7 @@ def test_passages_that_tie_come_in_the_order_of_the_corpus(tmp_path: Path) -> No
         write_shard(work, 0, np.ones((5, 2), np.float16), list("abcde"))
         work.finish({"passages": 5, "dim": 2, "shards": 1})
     make_index(tmp_path / "embeddings", tmp_path / "index")
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     found = index.search(np.ones((1, 2), np.float32), 5)
     index.close()
     assert found.rows.tolist() == [[0, 1, 2, 3, 4]]
@@ -217,7 +218,7 @@ def test_a_server_holds_one_collection_for_several_indexes(
 ) -> None:
     for name in ("first", "second"):
         make_index(embeddings, tmp_path / name, uri=server.uri, token_file=token)
-    opened = [MilvusIndex(tmp_path / name) for name in ("first", "second")]
+    opened = [MilvusIndex(IndexFolder(tmp_path / name)) for name in ("first", "second")]
     expected = brute_force(corpus(embeddings), questions, 20)[0]
     for index in opened:
         np.testing.assert_array_equal(index.search(questions, 20).rows, expected)
@@ -238,13 +239,13 @@ def test_a_collection_of_other_embeddings_is_neither_loaded_nor_searched(
     refusal = r"'mine' holds the embeddings embeddings:\w+, not embeddings:\w+; name another with"
     with pytest.raises(MismatchError, match=refusal):
         make_index(other, tmp_path / "wrong", **settings)
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     index.collection.client.drop_collection("mine")
     with pytest.raises(InputError, match="'mine' is gone; run dprkit index again"):
-        MilvusIndex(tmp_path / "index")
+        MilvusIndex(IndexFolder(tmp_path / "index"))
     index.collection.client.create_collection("mine", dimension=DIM)
     with pytest.raises(MismatchError, match="is not made by dprkit"):
-        MilvusIndex(tmp_path / "index")
+        MilvusIndex(IndexFolder(tmp_path / "index"))
     index.close()
 
 
@@ -273,7 +274,7 @@ def test_a_server_that_comes_back_is_loaded_further(
                 threading.Timer(0.5, lambda: servers.append(start())).start()
 
     make_index(embeddings, tmp_path / "index", Run(Restart()), uri=servers[0].uri)
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     assert len(servers) == 2 and index.count == COUNT
     index.close()
     servers[1].stop()
@@ -313,7 +314,7 @@ def test_the_manifest_counts_the_engines_files_and_searching_leaves_them(
     built: Path, questions: np.ndarray
 ) -> None:
     manifest = read_manifest(built)
-    opened = MilvusIndex(built)
+    opened = MilvusIndex(IndexFolder(built))
     opened.search(questions, 5)
     opened.close()
     sizes = {
@@ -340,7 +341,7 @@ def test_an_index_of_other_embeddings_takes_the_place_of_one(
     other = make_embeddings(tmp_path / "other", seed=1)
     (tmp_path / "index/milvus.db/left-by-the-engine").touch()
     make_index(other, tmp_path / "index")
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     found = index.search(questions, 5)
     index.close()
     np.testing.assert_array_equal(found.rows, brute_force(corpus(other), questions, 5)[0])
@@ -350,19 +351,19 @@ def test_a_damaged_index_is_told_in_a_line(embeddings: Path, tmp_path: Path) -> 
     make_index(embeddings, tmp_path / "index")
     shutil.rmtree(tmp_path / "index/milvus.db/collections")
     with pytest.raises(InputError, match="is gone; run dprkit index again"):
-        MilvusIndex(tmp_path / "index")
+        MilvusIndex(IndexFolder(tmp_path / "index"))
     (tmp_path / "index/collection.json").write_bytes(b"{")
     with pytest.raises(InputError, match=r"collection.json: damaged; run dprkit index again"):
-        MilvusIndex(tmp_path / "index")
+        MilvusIndex(IndexFolder(tmp_path / "index"))
 
 
 def test_a_collection_that_is_not_whole_is_not_searched(embeddings: Path, tmp_path: Path) -> None:
     make_index(embeddings, tmp_path / "index")
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     index.collection.client.delete(index.collection.place.name, ids=[5])
     index.close()
     with pytest.raises(InputError, match="399 passages instead of 400; run dprkit index again"):
-        MilvusIndex(tmp_path / "index")
+        MilvusIndex(IndexFolder(tmp_path / "index"))
 
 
 # --- being killed, being in the way ---------------------------------------------------------------
@@ -404,7 +405,7 @@ def test_a_killed_load_goes_on_after_its_last_whole_shard(
     monkeypatch.setattr(milvus.Collection, "load", load)
     make_index(embeddings, tmp_path / "index")
     assert loaded == [200, 300]
-    index = MilvusIndex(tmp_path / "index")
+    index = MilvusIndex(IndexFolder(tmp_path / "index"))
     found = index.search(questions, 50)
     index.close()
     expected = brute_force(corpus(embeddings), questions, 50)
@@ -414,7 +415,7 @@ def test_a_killed_load_goes_on_after_its_last_whole_shard(
 HOLD = """
 import sys, time
 from dprkit.indexes.milvus import MilvusIndex
-index = MilvusIndex(sys.argv[1])
+index = MilvusIndex(IndexFolder(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -427,7 +428,7 @@ def test_an_embedded_engine_in_use_is_told_in_a_line(built: Path) -> None:
     with subprocess.Popen(command, **how) as holder:
         assert holder.stdout and holder.stdout.readline() == "open\n"
         with pytest.raises(LockedError, match="in use by another process"):
-            MilvusIndex(built)
+            MilvusIndex(IndexFolder(built))
         _, complaints = holder.communicate(timeout=30)  # it ends although it closes nothing
     assert (holder.returncode, complaints) == (0, "")
 
@@ -450,7 +451,7 @@ def test_an_engine_that_is_not_there_is_tried_a_few_times_and_told_in_a_line(
 def test_the_missing_extra_is_named(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     with pytest.raises(MissingExtra, match=r"pip install 'dprkit\[milvus\]'"):
-        MilvusIndex(built)
+        MilvusIndex(IndexFolder(built))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dprkit.data.passages import read_passages
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.build import index
-from dprkit.indexes.open_dense import open_dense
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.update import update_index
 from dprkit.search.open_index import open_index
 from dprkit.settings import EncodeSettings, IndexSettings, UpdateSettings
@@ -96,11 +96,11 @@ def test_updates_stand_on_updates(corpora, tmp_path):
     three = updated(two, tmp_path / "three", remove=late)
     assert rankings(two) == rankings(built(tmp_path, corpora["whole"], "exact"))
     assert rankings(three)[0] == [hit for hit in rankings(two, 21)[0] if hit[0] != first]
-    assert open_dense(three).count == open_dense(two).count - 1
+    assert IndexFolder(three).open_dense().count == IndexFolder(two).open_dense().count - 1
 
 
 def test_many_removed_rows_are_left_out(corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr("dprkit.indexes.updated.SPARE", 3)
+    monkeypatch.setattr("dprkit.indexes.updated_search.SPARE", 3)
     base = built(tmp_path, corpora["old"], "flat")
     up = updated(base, tmp_path / "up", corpora["new"], Path(corpora["gone"]))
     assert rankings(up) == rankings(built(tmp_path, corpora["whole"], "exact"))
@@ -115,8 +115,12 @@ def test_only_some_rows_are_looked_for(corpora, tmp_path):
     assert searcher.only(gone | new) == gone
     assert {hit.id for hit in searcher.search(QUESTIONS, 100)[0].hits} == new
     assert searcher.absent(gone | new) == gone
-    rows = np.arange(open_dense(up).base_rows)
-    found = open_dense(up).search(np.ones((1, open_dense(base).dim), np.float32), 300, rows)
+    rows = np.arange(IndexFolder(up).open_dense().base_rows)
+    found = (
+        IndexFolder(up)
+        .open_dense()
+        .search(np.ones((1, IndexFolder(base).open_dense().dim), np.float32), 300, rows)
+    )
     assert found.rows.shape == (1, 170) and (found.rows >= 0).all()
 
 
@@ -157,16 +161,18 @@ def test_an_index_that_was_made_anew_below_is_noticed(corpora, tmp_path):
     base = built(tmp_path, corpora["old"], "exact")
     up = updated(base, tmp_path / "up", corpora["new"])
     index(IndexSettings(embeddings=corpora["whole"], output_dir=base, type="exact"))
-    with pytest.raises(MismatchError, match="made anew"):
-        open_dense(up)
+    with pytest.raises(MismatchError, match=r"up: was made with the index .*, but .* holds index:"):
+        IndexFolder(up).open_dense()
 
 
 def test_scores_of_product_codes_are_those_of_the_vectors(corpora, tmp_path):
     up = updated(built(tmp_path, corpora["old"], "pq"), tmp_path / "up", corpora["new"])
     exact = updated(built(tmp_path, corpora["old"], "exact"), tmp_path / "ex", corpora["new"])
-    questions = np.random.default_rng(0).standard_normal((3, open_dense(up).added.dim))
-    found = open_dense(up).search(questions.astype(np.float32), 20)
-    every = open_dense(exact).search(questions.astype(np.float32), 230)
+    questions = np.random.default_rng(0).standard_normal(
+        (3, IndexFolder(up).open_dense().added.dim)
+    )
+    found = IndexFolder(up).open_dense().search(questions.astype(np.float32), 20)
+    every = IndexFolder(exact).open_dense().search(questions.astype(np.float32), 230)
     for rows, scores, all_rows, all_scores in zip(*found, *every, strict=True):
         known = dict(zip(all_rows.tolist(), all_scores.tolist(), strict=True))
         assert scores.tolist() == pytest.approx([known[row] for row in rows.tolist()])
@@ -178,7 +184,7 @@ def test_an_index_that_was_moved_is_named_and_can_be_told(corpora, tmp_path):
     before = rankings(up)
     moved = tmp_path / "moved"
     Path(base).rename(moved)
-    with pytest.raises(InputError, match=r"up: stands on .*, which is gone; put it back"):
+    with pytest.raises(InputError, match=r"up: its index .* is gone; put it back"):
         open_index(up)
     assert rankings(updated(str(moved), tmp_path / "up", corpora["new"])) == before
 
@@ -187,15 +193,17 @@ def test_an_index_is_not_updated_where_what_it_stands_on_was_made_anew(corpora, 
     base = built(tmp_path, corpora["old"], "flat")
     up = updated(base, tmp_path / "up", corpora["new"])
     index(IndexSettings(embeddings=corpora["whole"], output_dir=base))
-    with pytest.raises(MismatchError, match="was made anew"):
+    with pytest.raises(
+        MismatchError, match=r"up: was made with the index .* run dprkit update-index again"
+    ):
         updated(up, tmp_path / "two", remove=corpora["gone"])
 
 
 def test_a_damaged_list_of_removed_rows_is_named(corpora, tmp_path):
     up = updated(built(tmp_path, corpora["old"], "flat"), tmp_path / "up", remove=corpora["gone"])
     (Path(up) / "removed.npy").write_bytes(b"\x93NUMPY")
-    for use in (open_index, open_dense):
-        with pytest.raises(InputError, match=r"removed\.npy: (missing or )?damaged"):
+    for use in (open_index, lambda folder: IndexFolder(folder).open_dense()):
+        with pytest.raises(InputError, match=r"removed\.npy: damaged"):
             use(up)
 
 
@@ -203,7 +211,10 @@ def test_a_day_without_removals_is_no_error(corpora, tmp_path):
     nothing = tmp_path / "nothing.txt"
     nothing.touch()
     base = built(tmp_path, corpora["old"], "flat")
-    assert open_dense(updated(base, tmp_path / "up", corpora["new"], nothing)).count == 230
+    assert (
+        IndexFolder(updated(base, tmp_path / "up", corpora["new"], nothing)).open_dense().count
+        == 230
+    )
 
 
 def test_many_small_changes_add_up_to_one_worth_building_for(corpora, tmp_path):

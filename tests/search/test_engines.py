@@ -9,9 +9,9 @@ from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.build import index
 from dprkit.indexes.hits import Hits
-from dprkit.indexes.open_dense import open_dense
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.records import Question
-from dprkit.search.engines import Dense
+from dprkit.search.engine import DenseEngine
 from dprkit.search.fusion import Fusion, fuse
 from dprkit.search.open_index import open_index
 from dprkit.search.search import search
@@ -192,6 +192,6 @@ def test_a_question_whose_vector_is_no_number_is_named(small_index, small_retrie
     tensors = load_file(weights)
     tensors["bias"][0] = np.nan
     save_file(tensors, weights)
-    engine = Dense(open_dense(small_index), odd)
+    engine = DenseEngine(IndexFolder(small_index).open_dense(), odd)
     with pytest.raises(InputError, match="odd: the vector of 'how tall' is no number"):
         engine.search(["how tall"], 3)

@@ -7,6 +7,7 @@ import pytest
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.faiss_index import FaissIndex
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Question
 from dprkit.search.open_index import open_index
@@ -42,7 +43,7 @@ def test_a_k_larger_than_the_corpus_gives_every_passage_once(small_index):
 
 
 def test_equal_scores_keep_the_corpus_order(small_index):
-    found = FaissIndex(small_index)
+    found = FaissIndex(IndexFolder(small_index))
     rows, _ = found.search(np.zeros((1, 8), np.float32), 282)
     assert rows[0].tolist() == list(range(282))
 

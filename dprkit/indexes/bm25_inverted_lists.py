@@ -19,15 +19,15 @@ import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from math import log
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from dprkit.data.npy import write_header
 from dprkit.indexes.bm25_vocabulary import writing_vocabulary
+from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import Analyzer
 from dprkit.records import Passage
 
@@ -126,30 +126,6 @@ def blocks(passages: Iterable[Passage], analyzer: Analyzer, first: int) -> Itera
 # --- joining them ---------------------------------------------------------------------------------
 
 
-class Corpus(NamedTuple):
-    """What a score depends on besides the posting."""
-
-    passages: int
-    words: int
-    k1: float
-    b: float
-
-    def rarity(self, frequency: int) -> np.float32:
-        """The idf of a term that `frequency` passages have, as Lucene computes it."""
-        return np.float32(log(1 + (self.passages - frequency + 0.5) / (frequency + 0.5)))
-
-    def saturation(self, times: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The weight of a term that is in a passage of so many words so many times.
-
-        Kamphuis et al. 2020 (https://doi.org/10.1007/978-3-030-45442-5_4), "Lucene (accurate)".
-        """
-        average = self.words / self.passages
-        weights: np.ndarray = times / (
-            self.k1 * ((1 - self.b) + self.b * lengths / average) + times
-        )
-        return weights
-
-
 class _Source:
     """A block, read from its beginning to its end."""
 
@@ -206,9 +182,13 @@ class _Joined:
     """The joined lists: rows and scores, term by term, and where each term's begin."""
 
     def __init__(
-        self, folder: Path, sources: Sequence[_Source], corpus: Corpus, done: Callable[[int], None]
+        self,
+        folder: Path,
+        sources: Sequence[_Source],
+        weights: Bm25Weights,
+        done: Callable[[int], None],
     ) -> None:
-        self.sources, self.corpus, self.done = sources, corpus, done
+        self.sources, self.weights, self.done = sources, weights, done
         self.rows = _Column(folder / ROWS, "<i4")
         self.scores = _Column(folder / SCORES, "<f4")
         self.starts = _Column(folder / STARTS, "<i8")
@@ -218,7 +198,7 @@ class _Joined:
     def add(self, parts: Sequence[tuple[bytes, int, int]]) -> None:
         """The lists of the next term in the blocks that have it."""
         frequency = sum(count for _, _, count in parts)
-        rarity = self.corpus.rarity(frequency)
+        rarity = self.weights.idf(frequency)
         self._ends.append(self._ends[-1] + frequency)
         for _, block, count in parts:
             self._met.append((block, count, rarity))
@@ -233,7 +213,7 @@ class _Joined:
             times, lengths, rarities = read[:, 1], read[:, 2], np.array([m[2] for m in self._met])
             sizes = [count for _, count, _ in self._met]
             self.rows.append(read[:, 0])
-            self.scores.append(np.repeat(rarities, sizes) * self.corpus.saturation(times, lengths))
+            self.scores.append(np.repeat(rarities, sizes) * self.weights.saturation(times, lengths))
         self.done(self._waiting)
         self._met, self._waiting = [], 0
         if len(self._ends) > 1:
@@ -270,7 +250,9 @@ def _before(sizes: np.ndarray) -> np.ndarray:
     return sums
 
 
-def join(blocks: Sequence[Path], corpus: Corpus, folder: Path, done: Callable[[int], None]) -> int:
+def join(
+    blocks: Sequence[Path], weights: Bm25Weights, folder: Path, done: Callable[[int], None]
+) -> int:
     """Join the lists of all blocks into `folder`; how many terms there are.
 
     Memory: GROUP postings and some terms of every block. `done` is told how many postings more are
@@ -279,7 +261,7 @@ def join(blocks: Sequence[Path], corpus: Corpus, folder: Path, done: Callable[[i
     sources = [_Source(block, number) for number, block in enumerate(blocks)]
     met = heapq.merge(*(source.terms() for source in sources))
     with (
-        _Joined(folder, sources, corpus, done) as joined,
+        _Joined(folder, sources, weights, done) as joined,
         writing_vocabulary(folder / VOCABULARY) as vocabulary,
     ):
         for term, parts in groupby(met, key=itemgetter(0)):

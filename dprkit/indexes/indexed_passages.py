@@ -1,4 +1,4 @@
-"""The passages that an index finds: those of one file, or of several less those removed since."""
+"""The passages that an index finds, by row: those of one file, or of several less removed ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from dprkit.data.passage_file import PassageFile
 from dprkit.progress import Note, silent
 from dprkit.records import Passage
 
-NO_ROWS = np.empty(0, np.int64)
-REMOVED = "removed.npy"
-"""In an updated index (dprkit.indexes.update): (R,) int64 rows, ascending."""
 
-
-class Corpus:
+class IndexedPassages:
     """The passages of an index by row. Rows go through the files in their order."""
 
-    def __init__(
-        self, paths: Sequence[Path], removed: np.ndarray = NO_ROWS, note: Note = silent
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], removed: np.ndarray, note: Note = silent) -> None:
         """`removed`: (R,) int64 rows, ascending. `note` is told what takes long.
 
         The files are opened when something of them is wanted; errors are those of PassageFile.
@@ -44,20 +38,20 @@ class Corpus:
         """The passages at `rows`, in that order."""
         if len(self.files) == 1:
             return self.files[0].at(rows)
+        by_row: dict[int, Passage] = {}
         homes = [bisect_right(self._starts, row) - 1 for row in rows]
-        found: dict[int, Passage] = {}
         for number, (file, start) in enumerate(zip(self.files, self._starts, strict=True)):
-            own = sorted({row for row, home in zip(rows, homes, strict=True) if home == number})
-            found.update(zip(own, file.at([row - start for row in own]), strict=True))
-        return [found[row] for row in rows]
+            wanted = sorted({row for row, home in zip(rows, homes, strict=True) if home == number})
+            by_row.update(zip(wanted, file.at([row - start for row in wanted]), strict=True))
+        return [by_row[row] for row in rows]
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
-        """The row of each of `ids`; those that no passage has (any more) are left out."""
+        """The row of each of `ids`; ids of no passage, and of removed ones, are left out."""
         wanted = set(ids)
-        found: dict[str, int] = {}
+        rows: dict[str, int] = {}
         for file, start in zip(self.files, self._starts, strict=True):
             for id_, row in file.rows_of(wanted).items():
                 at = int(np.searchsorted(self.removed, start + row))
                 if at == len(self.removed) or self.removed[at] != start + row:
-                    found[id_] = start + row
-        return found
+                    rows[id_] = start + row
+        return rows

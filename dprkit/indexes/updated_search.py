@@ -1,24 +1,29 @@
-"""Searching an index with what was added to it and removed since (dprkit.indexes.update)."""
+"""Searching an updated index: removed passages are left out, added ones compared exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 
 from dprkit.embeddings.shards import Embeddings
+from dprkit.errors import SettingsError
 from dprkit.indexes.exact import ExactIndex
-from dprkit.indexes.hits import DenseIndex, Hits, best
+from dprkit.indexes.hits import DenseIndex, Hits
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.tie_order import best
+from dprkit.settings import IndexSettings
 
 SPARE = 1024
-"""Removed rows up to which so many more are asked for; to leave more out, the rest is named."""
+"""Removed rows up to which so many more are asked for; beyond, the rows that are left are named."""
 
 
 class UpdatedIndex:
-    """An index with what was added to it and removed since. Inner product.
+    """A base index, with passages that were removed from it and added to it. Inner product.
 
-    Scores of product codes are too far off to stand beside exact ones: what is found by them is
-    scored again by the vectors it was made from.
+    The rows of added passages follow those of the base. Scores of product codes are too far off to
+    stand beside exact ones: what is found by them is scored again by the true vectors.
     """
 
     def __init__(
@@ -58,26 +63,45 @@ class UpdatedIndex:
         return best(rows, scores, depth)
 
     def _search_base(self, vectors: np.ndarray, depth: int, allowed: np.ndarray | None) -> Hits:
+        """The best `depth` rows of the base, none of which was removed."""
         if allowed is not None:
             return self.base.search(vectors, depth, allowed)
         if len(self.removed) > SPARE:
             return self.base.search(vectors, depth, self._left)
-        found = self.base.search(vectors, depth + len(self.removed))
-        gone = np.isin(found.rows, self.removed)
-        found.rows[gone], found.scores[gone] = -1, -np.inf
-        return found
+        # At most R hits are removed rows, so depth + R hits hold the best `depth` other rows.
+        hits = self.base.search(vectors, depth + len(self.removed))
+        gone = np.isin(hits.rows, self.removed)
+        hits.rows[gone], hits.scores[gone] = -1, -np.inf
+        return hits
 
     @cached_property
     def _left(self) -> np.ndarray:
-        """Rows of the index below that were not removed."""
+        """Rows of the base that were not removed."""
         return np.delete(np.arange(self.base_rows), self.removed)
+
+
+def open_folder(folder: IndexFolder, depths: Mapping[str, int]) -> UpdatedIndex:
+    """The updated index in a folder; `depths` are those of its base."""
+    base = folder.base
+    assert base
+    added = exact_base = None
+    if "added" in folder.inputs:
+        added = ExactIndex(folder.embeddings("added"))
+        if "PQ" in base.counts.get("factory", ""):
+            exact_base = base.embeddings()
+    return UpdatedIndex(base.open_dense(depths), base.rows, folder.removed, added, exact_base)
+
+
+def check_settings(settings: IndexSettings) -> None:
+    """Raise SettingsError: `dprkit index` makes none."""
+    raise SettingsError(f"--type: an {settings.type} index is made by dprkit update-index")
 
 
 def _scores(embeddings: Embeddings, questions: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(Q, K) inner products of questions (Q, D) with rows (Q, K); -inf where a row is -1."""
     scores = np.full(rows.shape, -np.inf, np.float32)
-    for question, own, into in zip(questions, rows, scores, strict=True):
-        order = np.argsort(own)
-        order = order[own[order] >= 0]
-        into[order] = embeddings.take(own[order]) @ question
+    for question, asked, into in zip(questions, rows, scores, strict=True):
+        order = np.argsort(asked)
+        order = order[asked[order] >= 0]
+        into[order] = embeddings.take(asked[order]) @ question
     return scores

@@ -1,0 +1,207 @@
+"""The folder of an index, opened once: its manifest, its kind, its inputs, its passages.
+
+Each manifest is read once, and passed on with the IndexFolder that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dprkit.errors import DamagedError, InputError, MismatchError
+from dprkit.indexes.find_inputs import input_path, places
+from dprkit.indexes.kinds import Kind, kind_of
+from dprkit.progress import Note, silent
+from dprkit.store.integrity import Verifier, flaw_of_size, problem_with
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.embeddings.shards import Embeddings
+    from dprkit.indexes.hits import DenseIndex
+    from dprkit.indexes.indexed_passages import IndexedPassages
+
+REMOVED = "removed.npy"
+"""In an updated index (dprkit.indexes.update): (R,) int64 rows of its base, ascending."""
+_CORPORA = ("passages", "added_passages")
+
+
+class Corpus(NamedTuple):
+    """A file of passages: the index that names it, and the name of the input."""
+
+    home: IndexFolder
+    name: str
+
+    @property
+    def identity(self) -> str:
+        return self.home.inputs[self.name].identity
+
+
+class IndexFolder:
+    """An index as its manifest tells it. `open` gives the index itself."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        check: Verifier | None = None,
+        moved: Mapping[str, Path | str | None] | None = None,
+    ) -> None:
+        """`check` sees whether inputs were changed; without one it compares their sizes only.
+
+        `moved`: input -> where the user says that it lies now. Raises InputError where there is no
+        index, DamagedError for a damaged manifest.
+        """
+        self.path, self.check, self.moved = Path(path), check or Verifier(limit=0), moved or {}
+        self.manifest = self.check.manifest(path, "index")
+        self.counts, self.inputs = self.manifest.counts, self.manifest.inputs
+        self._found: dict[str, Path] = {}
+
+    @property
+    def type(self) -> str:
+        """The name of its kind."""
+        return str(self.counts["type"])
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.type)
+
+    @property
+    def rows(self) -> int:
+        """The rows of the index, those included that were removed."""
+        return int(self.counts.get("rows", self.counts["passages"]))
+
+    def open(self, depths: Mapping[str, int | None] | None = None) -> Any:
+        """The index itself: a DenseIndex, or for a kind that reads passages a search Engine.
+
+        `depths`: how far a search looks, by name, instead of what was chosen when the index was
+        built. A kind passes over what it does not have.
+        """
+        return self.kind.load().open_folder(self, {k: n for k, n in (depths or {}).items() if n})
+
+    def open_dense(self, depths: Mapping[str, int | None] | None = None) -> DenseIndex:
+        """As `open`. Raises InputError for an index that does not compare vectors."""
+        if self.kind.reads != "vectors":
+            raise InputError(
+                f"{self.path}: is a {self.type} index, which compares words and no vectors"
+            )
+        index: DenseIndex = self.open(depths)
+        return index
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """How far a search looks; empty where it compares everything, or the base is gone."""
+        with suppress(InputError, MismatchError):
+            return self.base.depths if self.base else self.kind.depths_of(self.counts)
+        return {}
+
+    def file(self, name: str, every_bit: bool = False) -> Path:
+        """The path of a file of the index, which has as many bytes as were written.
+
+        `every_bit`: and the same bytes. Raises InputError where it has not.
+        """
+        path, record = self.path / name, self.manifest.files[name]
+        if problem := problem_with(path, record) if every_bit else flaw_of_size(path, record):
+            command = "update-index" if "index" in self.inputs else "index"
+            raise InputError(f"{path}: damaged ({problem}); run dprkit {command} --restart")
+        return path
+
+    # --- inputs -----------------------------------------------------------------------------------
+
+    def input(self, name: str) -> Path:
+        """Where an input lies now. Raises InputError if it is gone, MismatchError for another."""
+        if name not in self._found:
+            wanted, given = self.inputs[name], self.moved.get(name)
+            self._found[name] = input_path(self.path, name, wanted, self.check, given)
+        return self._found[name]
+
+    def embeddings(self, name: str = "embeddings") -> Embeddings:
+        """Embeddings that the index names."""
+        from dprkit.embeddings.shards import Embeddings
+
+        path = self.input(name)
+        return Embeddings(path, self.check.manifest(path, "embeddings"))
+
+    @cached_property
+    def base(self) -> IndexFolder | None:
+        """The index that an updated index refers to; None for an index that was built."""
+        if "index" not in self.inputs:
+            return None
+        return IndexFolder(self.input("index"), self.check, self.moved)
+
+    def verify(self) -> None:
+        """Raise DamagedError or MismatchError where anything was changed that a search reads.
+
+        An input that is gone, or was made anew, is left to whoever opens it; but a corpus that was
+        changed is refused at once, for a search reads its texts only after it has answered.
+        """
+        self.check.artifact(self.path, "index")
+        for name in self._searched_inputs():
+            if name in _CORPORA:
+                if self.moved.get(name) or any(places(self.path, self.inputs[name])):
+                    self.input(name)
+                continue
+            try:
+                self.input(name)
+            except DamagedError:
+                raise
+            except (InputError, MismatchError):
+                continue
+            if name == "index" and self.base:
+                self.base.verify()
+
+    def _searched_inputs(self) -> list[str]:
+        """The names of the inputs that a search reads."""
+        needed = {"retriever", "index", "added", *_CORPORA}
+        if self.kind.searches_embeddings:
+            needed.add("embeddings")
+        if "index" in self.inputs:  # its base names the corpus
+            needed.remove("passages")
+        return [name for name in self.inputs if name in needed]
+
+    # --- passages ---------------------------------------------------------------------------------
+
+    @cached_property
+    def corpora(self) -> list[Corpus]:
+        """The files of passages; the rows of the index go through them in this order."""
+        if not self.base:
+            return [Corpus(self, "passages")]
+        added = [Corpus(self, "added_passages")] if "added" in self.inputs else []
+        return [*self.base.corpora, *added]
+
+    @cached_property
+    def removed(self) -> np.ndarray:
+        """(R,) int64, ascending: the rows that this index removed from its base."""
+        import numpy as np
+
+        if not self.base:
+            return np.empty(0, np.int64)
+        rows: np.ndarray = np.load(self.file(REMOVED, every_bit=True), allow_pickle=False)
+        return rows
+
+    @cached_property
+    def all_removed(self) -> np.ndarray:
+        """(R,) int64, ascending: the rows that this index and its bases removed."""
+        import numpy as np
+
+        return np.union1d(self.base.all_removed, self.removed) if self.base else self.removed
+
+    def passages(self, note: Note = silent) -> IndexedPassages:
+        """The passages that the index finds. `note` is told what takes long."""
+        from dprkit.indexes.indexed_passages import IndexedPassages
+
+        paths = [home.input(name) for home, name in self.corpora]
+        return IndexedPassages(paths, self.all_removed, note)
+
+    def finds_the_same_passages(self, other: IndexFolder) -> bool:
+        """Whether both indexes number the same passages in the same way."""
+        ours, theirs = ([corpus.identity for corpus in one.corpora] for one in (self, other))
+        return ours == theirs and self.all_removed.tolist() == other.all_removed.tolist()
+
+    def describe_passages(self) -> str:
+        """The files of passages, for an error."""
+        files = " and ".join(home.inputs[name].path for home, name in self.corpora)
+        removed = f" less {len(self.all_removed):,} passages" if len(self.all_removed) else ""
+        return files + removed

@@ -1,0 +1,95 @@
+"""The table of index kinds: what each is made from, and the module that makes and opens it.
+
+A new kind is an entry here and a module of its own; nothing else knows a kind by its name. The
+module is imported when the kind is used, so that this table is light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the commands need to know of a kind of index. Its module has
+
+    build(work, source, settings)   builds it into a Draft; the counts of its manifest. The source
+                                    is what the kind reads: Embeddings or PassageFile
+    open_folder(folder, depths)     the index in an IndexFolder: a DenseIndex, or for a kind that
+                                    reads passages a search Engine
+    check_settings(settings)        where `checked`: refuses settings before anything is read
+    depths_of(counts), depths_for(settings, counts), depths_to_try(counts)
+                                    where `has_depths`: see dprkit.indexes.faiss_depths
+    """
+
+    module: str
+    reads: Literal["vectors", "passages"] = "vectors"
+    """What it is made from. An index of vectors is asked by vectors, one of passages by texts."""
+    settings: tuple[str, ...] = ()
+    """Settings that change what is built and that some other kinds ignore."""
+    leftovers: tuple[str, ...] = ()
+    """How the names of files begin that only an unfinished build needs."""
+    checked: bool = True
+    has_depths: bool = False
+    """Whether a search looks at a part of the index only, which may be larger or smaller."""
+    searches_embeddings: bool = False
+    """Whether a search reads the embeddings, because the index holds no copy of them."""
+    updatable: bool = True
+    """Whether update-index can add passages: no score depends on the rest of the corpus."""
+
+    def load(self) -> Any:
+        """Its module."""
+        return import_module(self.module)
+
+    def depths_of(self, counts: Mapping[str, Any]) -> dict[str, int]:
+        """How far a search of an index looks, by its manifest's counts; empty: at everything."""
+        return self.load().depths_of(counts) if self.has_depths else {}
+
+
+def _faiss(*settings: str) -> Kind:
+    leftovers = "trained.", "growing.", "part-"
+    return Kind(
+        "dprkit.indexes.faiss_index", settings=settings, leftovers=leftovers, has_depths=True
+    )
+
+
+FACTORY = _faiss("train_sample")
+"""Any name that is not in the table is a FAISS factory string, such as IVF1024,SQ8."""
+UPDATED = "updated"
+KINDS = {
+    "flat": _faiss(),
+    "hnsw": _faiss(),
+    "ivf": _faiss("train_sample"),
+    "ivfsq8": _faiss("train_sample"),
+    "ivfpq": _faiss("train_sample"),
+    "sq16": _faiss(),
+    "sq8": _faiss("train_sample"),
+    "hnswsq8": _faiss("train_sample"),
+    "pq": _faiss("train_sample"),
+    "exact": Kind("dprkit.indexes.exact", checked=False, searches_embeddings=True),
+    "bm25": Kind(
+        "dprkit.indexes.bm25", reads="passages", settings=("k1", "b", "stemmer"), updatable=False
+    ),
+    "milvus": Kind("dprkit.indexes.milvus", settings=("uri", "collection")),
+    "auto": _faiss("train_sample", "max_ram", "target_recall"),
+    UPDATED: Kind("dprkit.indexes.updated_search"),
+}
+"""The kinds by name; update-index makes the last one, and `index` all others."""
+
+
+def kind_of(name: str) -> Kind:
+    """The kind that a setting or a manifest names."""
+    return KINDS.get(name, FACTORY)
+
+
+def kind_names() -> tuple[str, ...]:
+    """The names of kinds that `dprkit index` builds."""
+    return tuple(name for name in KINDS if name != UPDATED)
+
+
+def unused_settings(name: str) -> set[str]:
+    """Settings that count for other kinds of index and not for this one."""
+    return {s for kind in KINDS.values() for s in kind.settings} - {*kind_of(name).settings}

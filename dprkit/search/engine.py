@@ -1,0 +1,95 @@
+"""The seam of search: texts of questions in, hits out. Every first stage is an Engine.
+
+A BM25 index is an engine by itself; `DenseEngine` makes one of an index of vectors; `HybridEngine`
+fuses several. What reranks or reads the hits of a first stage takes an Engine and is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dprkit.errors import InputError, MismatchError
+from dprkit.store.integrity import Verifier
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.indexes.hits import DenseIndex, Hits
+    from dprkit.models.retriever import Retriever
+    from dprkit.search.fusion import Fusion
+
+DEPTH = 100
+"""Passages that are asked of each engine whose hits are fused, at least."""
+
+
+class Engine(Protocol):
+    """What finds passages for questions."""
+
+    count: int
+    """Passages in it."""
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Hits:
+        """The best rows for each question, of all or of those `allowed` (A,), ascending."""
+        ...
+
+
+class DenseEngine:
+    """An index of vectors, with the retriever that makes vectors of questions."""
+
+    def __init__(self, index: DenseIndex, retriever: Path, check: Verifier | None = None) -> None:
+        """`check` sees that the ONNX copy of the question encoder was not changed."""
+        self.index, self.count = index, index.count
+        self.retriever_path, self.check = retriever, check or Verifier()
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever, loaded when the first question comes."""
+        from dprkit.models.retriever import load_for_questions
+
+        retriever = load_for_questions(self.retriever_path, self.check)
+        self.check.tell()
+        return retriever
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Hits:
+        import numpy as np
+
+        vectors = self.retriever.encode_questions(questions)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if bad.size:
+            question = questions[bad[0]]
+            raise InputError(
+                f"{self.retriever_path}: the vector of {question!r} is no number (NaN)"
+            )
+        if vectors.shape[1] != self.index.dim:
+            raise MismatchError(
+                f"{self.retriever_path}: gives vectors of {vectors.shape[1]} dimensions, and the "
+                f"index is of {self.index.dim}; name the retriever that made it with --retriever"
+            )
+        return self.index.search(vectors, topk, allowed)
+
+
+class HybridEngine:
+    """Several engines for one corpus, whose hits are fused."""
+
+    def __init__(self, engines: Sequence[Engine], fusion: Fusion) -> None:
+        self.engines, self.fusion = engines, fusion
+        self.count = max(engine.count for engine in engines)
+
+    def each(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> list[Hits]:
+        """The hits of each engine by itself, deep enough to be fused to `topk`."""
+        depth = max(topk, DEPTH)
+        return [engine.search(questions, depth, allowed) for engine in self.engines]
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Hits:
+        return self.fusion.of(self.each(questions, topk, allowed), topk)
