@@ -8,7 +8,11 @@ FAISS's file of an index ends with its codes (flat, scalar and product quantiser
 inverted lists, one after the other. So the file can be written from parts without ever holding
 it: an empty index that says how many vectors it has, then the codes. faiss.contrib.ondisk does
 the like for lists, but maps all of its parts at once and leaves a second file whose name is
-written into the first. What has another form (graphs, refinement, packed codes) grows in memory.
+written into the first.
+
+FAISS documents no such format. So before a file is joined, FAISS itself writes a tiny index, and
+what it writes is compared (`_around_codes`, `_lists_are_known`). A format that differs, and an
+index of another form (graphs, refinement, packed codes), grow in memory and FAISS writes the file.
 """
 
 from __future__ import annotations
@@ -41,14 +45,26 @@ def write(work: Draft, index: Any, embeddings: Embeddings) -> None:
     block = max(1, BLOCK_BYTES // (4 * embeddings.dim))
     blocks = [(at, min(at + block, embeddings.count)) for at in range(0, embeddings.count, block)]
     work.run.progress.start("indexing", embeddings.count, "passages")
-    if _has_lists(index):
-        sizes = _make_parts(work, index, embeddings, blocks, _code_in_lists)
-        _write_lists(work, index, embeddings.count, [work.directory / n for n in sizes])
-    elif _is_codes(index):
-        _write_codes(work, index, embeddings, blocks)
+    around = _around_codes(index, embeddings.count) if _is_codes(index) else None
+    if around:
+        _write_codes(work, index, embeddings, blocks, around)
+    elif _has_lists(index) and _lists_are_known():
+        names = _make_parts(work, index, embeddings, blocks, _code_in_lists)
+        _write_lists(work, index, embeddings.count, [work.directory / name for name in names])
     else:
+        if _is_codes(index) or _has_lists(index):
+            _tell_unknown(work, index)
         _grow(work, index, embeddings, blocks)
     work.run.progress.finish()
+
+
+def _tell_unknown(work: Draft, index: Any) -> None:
+    import faiss
+
+    work.run.progress.warn(
+        f"FAISS {faiss.__version__} writes {type(inner(index)).__name__} in a format that dprkit "
+        "does not know; the index is built in memory and FAISS writes the file"
+    )
 
 
 # --- what an index is made of -------------------------------------------------------------------
@@ -133,10 +149,14 @@ def _code(index: Any, vectors: np.ndarray, begin: int) -> Iterator[np.ndarray]:
 
 
 def _write_codes(
-    work: Draft, index: Any, embeddings: Embeddings, blocks: list[tuple[int, int]]
+    work: Draft,
+    index: Any,
+    embeddings: Embeddings,
+    blocks: list[tuple[int, int]],
+    around: tuple[bytes, bytes],
 ) -> None:
     """INDEX of codes; they are written straight where nothing had to be learnt to make them."""
-    head, tail = _around_codes(index, embeddings.count)
+    head, tail = around
     names = (
         []
         if TRAINED not in work.record.files
@@ -154,14 +174,13 @@ def _write_codes(
         file.write(tail)
 
 
-def _around_codes(index: Any, count: int) -> tuple[bytes, bytes]:
-    """What FAISS writes before and after the codes of `count` vectors.
+def _around_codes(index: Any, count: int) -> tuple[bytes, bytes] | None:
+    """What FAISS writes before and after the codes of `count` vectors; None where that is unknown.
 
-    The two files of an empty index and of one with a vector first differ in the number before
-    the codes, which counts bytes or floats.
+    Both files say that they have `count` vectors, but one is empty and one has a single vector. So
+    they first differ within the 8 bytes before the codes, which count bytes or floats; and without
+    the codes of that vector the rest of both is the same, or the format is another.
     """
-    import faiss
-
     codes = inner(index)
     size = int(codes.code_size)
     empty = _file_of(index, count)
@@ -175,7 +194,7 @@ def _around_codes(index: Any, count: int) -> tuple[bytes, bytes]:
         if number in (size, size // 4) and one[at + 8 + size :] == empty[at + 8 :]:
             total = count * number
             return empty[:at] + total.to_bytes(8, "little"), empty[at + 8 :]
-    raise AssertionError(f"FAISS {faiss.__version__} writes {type(codes).__name__} otherwise")
+    return None
 
 
 def _file_of(index: Any, count: int) -> bytes:
@@ -195,8 +214,28 @@ def _copy(path: Path, file: BinaryIO) -> None:
 # --- inverted lists -----------------------------------------------------------------------------
 
 
+def _lists_are_known() -> bool:
+    """Whether this FAISS writes inverted lists as `_write_lists` does: two lists, three vectors."""
+    import faiss
+
+    vectors = np.array([[1], [-1], [2]], np.float32)
+    quantizer = faiss.IndexFlatIP(1)
+    quantizer.add(vectors[:2])
+    ivf = faiss.IndexIVFFlat(quantizer, 1, 2, faiss.METRIC_INNER_PRODUCT)
+    ivf.is_trained = True
+    head = _file_of(ivf, 3)[:-EMPTY_LISTS]
+    ivf.ntotal = 0
+    ivf.add(vectors)
+    lists = b"".join(vectors[rows].tobytes() + np.array(rows).tobytes() for rows in ([0, 2], [1]))
+    return _file_of(ivf, 3) == head + _heading_of_lists(np.array([2, 1]), 4) + lists
+
+
 def _write_lists(work: Draft, index: Any, count: int, parts: list[Path]) -> None:
-    """INDEX of inverted lists: those of all parts, list after list."""
+    """INDEX of inverted lists: those of all parts, list after list; in each codes, then rows.
+
+    Parts follow the order of the corpus and each is sorted by row within a list, so the rows of a
+    joined list ascend, as when FAISS adds vectors one after the other.
+    """
     ivf = inner(index)
     width, lists = int(ivf.code_size), int(ivf.nlist)
     sizes = np.zeros(lists, np.int64)

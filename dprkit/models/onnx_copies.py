@@ -31,7 +31,7 @@ from dprkit.progress import Run
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import CACHE_ADVICE, cache_folder
 from dprkit.store.integrity import Verifier
-from dprkit.store.manifests import Input, is_artifact, read_manifest
+from dprkit.store.manifests import Input, is_artifact
 
 FOLDER = ".backends"
 KIND = "graph"
@@ -73,10 +73,12 @@ class _Wanted(NamedTuple):
         return [self.retriever / FOLDER / name, cache_folder() / FOLDER[1:] / short / name]
 
 
-def _wanted(retriever: Path | str, side: Side, int8: bool) -> _Wanted:
+def _wanted(
+    retriever: Path | str, side: Side, int8: bool, check: Verifier | None = None
+) -> _Wanted:
     config = load_config(retriever)
     one = config.shared and not config.separate_heads
-    identity = read_manifest(retriever, "retriever").identity
+    identity = (check or Verifier()).manifest(retriever, "retriever").identity
     return _Wanted(Path(retriever), identity, ("question", "passage") if one else (side,), int8)
 
 
@@ -84,7 +86,8 @@ def find_copy(
     retriever: Path | str, side: Side, int8: bool = False, check: Verifier | None = None
 ) -> OnnxCopy | None:
     """The ONNX copy of an encoder, if it is there and was made from this retriever as it is."""
-    return _found(_wanted(retriever, side, int8), check) if is_artifact(retriever) else None
+    wanted = _wanted(retriever, side, int8, check) if is_artifact(retriever) else None
+    return _found(wanted, check) if wanted else None
 
 
 def _found(wanted: _Wanted, check: Verifier | None = None) -> OnnxCopy | None:

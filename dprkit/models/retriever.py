@@ -9,7 +9,7 @@ Retriever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from dprkit.errors import SettingsError, need_extra
 from dprkit.models.config import Side, load_config
-from dprkit.models.onnx_copies import find_copy, keep_copy
+from dprkit.models.onnx_copies import OnnxCopy, find_copy, keep_copy
 from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.models.tokens import Ids, Tokens, load_tokens
 from dprkit.progress import Run
@@ -109,11 +109,18 @@ def load_retriever(
         from dprkit.models.torch_encoder import load_torch_encoders
 
         return Retriever(*load_torch_encoders(path, precision))
+    return _load_onnx(path, {}, int8, run)
+
+
+def _load_onnx(
+    path: Path | str, copies: Mapping[Side, OnnxCopy], int8: bool = False, run: Run = Run()
+) -> Retriever:
+    """A retriever that runs on ONNX copies: those found already, or made when they are needed."""
     tokens = load_tokens(Path(path), load_config(path))
     opened: dict[Path, OnnxEncoder] = {}
 
     def open_encoder(side: Side) -> OnnxEncoder:
-        copy = keep_copy(path, side, int8, run)
+        copy = copies.get(side) or keep_copy(path, side, int8, run)
         if copy.path not in opened:  # one may serve both sides
             opened[copy.path] = OnnxEncoder(copy.path, copy.padding)
         return opened[copy.path]
@@ -127,8 +134,8 @@ def load_for_questions(path: Path | str, check: Verifier | None = None) -> Retri
     That is the ONNX copy of its question encoder, if it is there: neither torch nor transformers
     is imported then. Else it is torch. `check` sees that the copy was not changed.
     """
-    copied = find_spec("onnxruntime") and find_copy(path, "question", check=check)
-    return load_retriever(path, "onnx" if copied else "torch")
+    copy = find_copy(path, "question", check=check) if find_spec("onnxruntime") else None
+    return _load_onnx(path, {"question": copy}) if copy else load_retriever(path)
 
 
 def check_backend(backend: Backend, int8: bool, precision: str) -> None:

@@ -184,17 +184,24 @@ def test_a_shard_that_was_cut_is_refused_before_and_while_it_is_searched(tmp_pat
 
 
 def test_the_matrix_library_has_its_threads_again_after_a_search():
-    library = blas_threads._library()
-    if library is None:
+    """Also where the search that began first ends first."""
+
+    def threads():
+        return [blas["num_threads"] for blas in blas_threads._blas().info()]
+
+    if not (before := threads()):
         pytest.skip("numpy's matrix library cannot be told how many threads to use")
-    before = library.threads()
-    with blas_threads.one_thread_each() as outer, blas_threads.one_thread_each() as inner:
-        assert outer and inner and library.threads() == 1
-    assert library.threads() == before
+    first, second = blas_threads.one_thread_each(), blas_threads.one_thread_each()
+    assert first.__enter__() and second.__enter__()
+    assert set(threads()) == {1}
+    first.__exit__(None, None, None)
+    assert set(threads()) == {1}
+    second.__exit__(None, None, None)
+    assert threads() == before
 
 
 def test_a_library_that_cannot_be_told_is_left_its_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr(blas_threads, "_library", lambda: None)
+    monkeypatch.setattr(blas_threads, "_blas", lambda: None)
     rng = np.random.default_rng(2)
     vectors = with_ties(rng, 500, 12, np.float32)
     questions = with_ties(rng, 9, 12, np.float32)

@@ -98,6 +98,34 @@ def test_scores_are_inner_products_whatever_the_type(
         np.testing.assert_allclose(scores, exact, atol=0.2)
 
 
+@pytest.mark.parametrize("kind", ["ivf", "sq8", "flat"])
+def test_a_format_that_is_not_known_is_written_by_faiss_itself(
+    kind, embeddings, vectors, tmp_path, monkeypatch
+):
+    """A FAISS of the future that writes another mark, and vectors' codes with a byte between."""
+    usual = FaissIndex(IndexFolder(build(embeddings, tmp_path / "usual", kind)), {"nprobe": 9})
+    file_of, marked = faiss_parts._file_of, faiss_parts._heading_of_lists
+
+    def strange(index, count):
+        return b"?".join(bytes([byte]) for byte in file_of(index, count))
+
+    monkeypatch.setattr(faiss_parts, "_file_of", strange)
+    monkeypatch.setattr(faiss_parts, "_heading_of_lists", lambda *a: marked(*a)[::-1])
+    warnings = []
+
+    class Listening(Progress):
+        def warn(self, message):
+            warnings.append(message)
+
+    folder = build(embeddings, tmp_path / "strange", kind, Run(Listening()))
+    assert len(warnings) == 1 and "in a format that dprkit does not know" in warnings[0]
+    opened = FaissIndex(IndexFolder(folder), {"nprobe": 9})
+    for mine, theirs in zip(
+        opened.search(vectors[:50], 20), usual.search(vectors[:50], 20), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_rows_that_are_not_found_are_told(embeddings, vectors, tmp_path):
     opened = FaissIndex(IndexFolder(build(embeddings, tmp_path / "i", "ivf")), {"nprobe": 1})
     rows, scores = opened.search(vectors[:5], 2000)

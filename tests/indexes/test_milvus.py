@@ -414,6 +414,7 @@ def test_a_killed_load_goes_on_after_its_last_whole_shard(
 
 HOLD = """
 import sys, time
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.milvus import MilvusIndex
 index = MilvusIndex(IndexFolder(sys.argv[1]))
 print("open", flush=True)
