@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -44,6 +44,8 @@ class Form(NamedTuple):
     delimiter: str = "\t"
     quoted: bool | None = None
     """None: no cell begins with a quote, so far."""
+    header: bool = False
+    """The first row has the names of the columns."""
     checked: bool = False
     """`quoted` is that of the whole table, which was read before."""
 
@@ -51,10 +53,9 @@ class Form(NamedTuple):
 class Table:
     """A table. `form.quoted` is found out while rows are read, and left in the stream's traits."""
 
-    def __init__(self, stream: Stream, form: Form, lines: Iterator[RawRow] | None = None) -> None:
-        """`lines`: those of the stream that are left, from the first row behind the header on."""
+    def __init__(self, stream: Stream, form: Form) -> None:
         self.stream, self.form = stream, form
-        self.lines = read_all_lines(stream) if lines is None else lines
+        self.lines: Iterator[RawRow] = islice(_from_first_row(stream), int(form.header), None)
 
     def rows(self) -> Iterator[tuple[Place, list[str]]]:
         """The rows with their places, each with as many cells as the table has columns."""
@@ -78,7 +79,7 @@ class Table:
                 self.lines = chain(ahead, self.lines)
                 return
             if line.strip():
-                yield place_of(row), self._cells(line, row.where)
+                yield row.place, self._cells(line, row.where)
                 before = line
 
     def _first_quote(self, row: RawRow, line: str, before: str) -> tuple[list[RawRow], bool]:
@@ -167,7 +168,7 @@ class Table:
                 balance += self._balance(cells, row.where)
                 if balance < 0:
                     raise _mixed(self.stream.path, row.where)
-            yield place_of(row), cells
+            yield row.place, cells
 
     def _cells(self, line: str, where: int | str) -> list[str]:
         """The cells of a line in which quotes are characters."""
@@ -182,11 +183,6 @@ class Table:
         if any('""' in cell[1:-1] for cell in closed):
             raise _mixed(self.stream.path, where)
         return -1 if len(closed) == len(starting) else 1
-
-
-def place_of(row: RawRow) -> Place:
-    line = row.where if isinstance(row.where, int) else 0
-    return Place(row.start, len(row.raw), line)
 
 
 def _spanned(pulled: list[RawRow]) -> Place:
@@ -224,29 +220,30 @@ def _mixed(path: Path | str, where: int | str) -> FormatError:
 # --- headers --------------------------------------------------------------------------------------
 
 
-def first_line(stream: Stream) -> tuple[str, Iterator[RawRow]]:
-    """The first line that is not blank, and all lines from this one on."""
-    lines = read_all_lines(stream)
-    row = next(row for row in lines if row.raw.strip())
+def first_line(stream: Stream) -> str:
+    """The first line that is not blank; the stream stays unread."""
+    row = next(_from_first_row(stream.ahead()))
     line = decode(row.raw, stream.path, row.where).removesuffix("\r")
     if _EXCEL.fullmatch(line):
         problem = f"Excel's line {line}, which is no header; take it out: sed 1d FILE > rows.csv"
         raise FormatError(stream.path, row.where, problem)
-    return line, chain((row,), lines)
+    return line
 
 
-def first_row(stream: Stream) -> tuple[list[str], str, Iterator[RawRow]]:
-    """The cells of the first row of a tsv, its first line, and all lines from this one on."""
-    line, lines = first_line(stream)
-    cells = line.split("\t")
+def first_cells(stream: Stream) -> list[str]:
+    """The cells of the first row of a tsv; the stream stays unread."""
+    line = first_line(stream)
     if not _has_quoted(line, "\t"):
         refuse_carriage_return(line, stream.path, 1)
-        return cells, line, lines
-    table = Table(stream, Form((), ""), lines)
-    pulled: list[RawRow] = []
+        return line.split("\t")
+    table = Table(stream.ahead(), Form((), ""))
     with suppress(csv.Error, FormatError):
-        cells = next(csv.reader(table.pull(pulled, AHEAD), delimiter="\t", strict=True))
-    return cells, line, chain(pulled, lines)
+        return next(csv.reader(table.pull([], AHEAD), delimiter="\t", strict=True))
+    return line.split("\t")
+
+
+def _from_first_row(stream: Stream) -> Iterator[RawRow]:
+    return dropwhile(lambda row: not row.raw.strip(), read_all_lines(stream))
 
 
 def split(line: str, delimiter: str) -> list[str]:
@@ -257,12 +254,15 @@ def split(line: str, delimiter: str) -> list[str]:
         return line.strip("\r\n").split(delimiter)
 
 
-def header_names(cells: list[str], known: Container[str]) -> tuple[str, ...]:
-    """The names in a header, in small letters; () for cells that are no header.
+def headers(stream: Stream, known: Container[str]) -> Iterator[tuple[list[str], Form]]:
+    """The names in the first line, in small letters, by each delimiter by which it is a header.
 
-    It has two of the `known` names, or names alone, each once.
+    A header has two of the `known` names, or names alone, each once. The form lacks its text.
     """
-    names = tuple(cell.strip().lower() for cell in cells)
-    if sum(name in known for name in names) > 1:
-        return names
-    return names if len(set(names)) == len(names) and all(map(_NAME.fullmatch, names)) else ()
+    line = first_line(stream)
+    for delimiter in DELIMITERS:
+        names = [cell.strip().lower() for cell in split(line, delimiter)]
+        alone = len(set(names)) == len(names) and all(map(_NAME.fullmatch, names))
+        if alone or sum(name in known for name in names) > 1:
+            quoted = True if delimiter != "\t" or line[:1] == '"' else None
+            yield names, Form(tuple(names), "", delimiter, quoted, header=True)

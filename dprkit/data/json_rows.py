@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,44 +30,30 @@ def read_json_rows(stream: Stream) -> Iterator[RawRow]:
     raise FormatError(stream.path, 1, problem)
 
 
-_GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
+def _objects(stream: Stream, opening: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """The objects behind `opening`: the bytes before each, where these begin, and the object.
 
-
-def _array_rows(stream: Stream) -> Iterator[RawRow]:
-    """Split `[{...}, {...}]` into its objects.
-
-    `buffer` starts between two objects; `offset` is its place in the file, `fresh` its new end.
+    Also, with an empty object, what has been read and belongs to none, before more is read.
     """
-    path, chunks, offset = stream.path, stream.chunks, stream.begin
+    chunks, offset = stream.chunks, stream.begin  # offset: of the buffer's first byte
     while not (fresh := next(chunks)).strip(SPACE):
         offset += len(fresh)
-    begin = fresh.index(b"[") + 1
+    begin = fresh.index(opening) + 1
     buffer = fresh = fresh[begin:]
-    offset, comma_due = offset + begin, False
+    offset += begin
     finder = ObjectFinder(offset)
     while True:
         done = 0
         for start, end in finder.feed(fresh):
             start, end = start - offset, end - offset
-            _check_gap(buffer[done:start], comma_due, path, offset + done)
-            yield RawRow(buffer[start:end], f"byte {offset + start}", offset + start)
-            done, comma_due = end, True
+            yield buffer[done:start], offset + done, buffer[start:end]
+            done = end
         buffer, offset = buffer[done:], offset + done
-        gap = _GAP.match(buffer)
-        rest = buffer[gap.end() :] if gap else buffer
-        if rest[:1] == b"]":
-            _check_gap(buffer[: gap.end() if gap else 0], None, path, offset)
-            _check_end(rest[1:], chunks, path, offset + len(buffer) - len(rest) + 1)
-            return
-        if rest and rest[:1] != b"{":
-            where = f"byte {offset + len(buffer) - len(rest)}"
-            raise FormatError(path, where, f"not JSON: expected an object, found {rest[:1]!r}")
+        yield buffer, offset, b""
         # A row longer than a chunk is copied again with as much again, so the work stays linear.
         fresh = b"".join(_take(chunks, max(streams.CHUNK, len(buffer))))
         if not fresh:
-            raise FormatError(
-                path, f"byte {offset + len(buffer)}", "the JSON array is cut off here"
-            )
+            return
         buffer += fresh
 
 
@@ -77,6 +61,37 @@ def _take(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
     while size > 0 and (chunk := next(chunks, b"")):
         size -= len(chunk)
         yield chunk
+
+
+def _row(raw: bytes, start: int) -> RawRow:
+    return RawRow(raw, f"byte {start}", start)
+
+
+# --- an array of objects --------------------------------------------------------------------------
+
+_GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
+
+
+def _array_rows(stream: Stream) -> Iterator[RawRow]:
+    """Split `[{...}, {...}]` into its objects."""
+    path, end, comma_due = stream.path, 0, False
+    for before, offset, raw in _objects(stream, b"["):
+        if raw:
+            _check_gap(before, comma_due, path, offset)
+            yield _row(raw, offset + len(before))
+            comma_due = True
+            continue
+        gap = _GAP.match(before)
+        rest = before[gap.end() :] if gap else before
+        end = offset + len(before)
+        if rest[:1] == b"]":
+            _check_gap(before[: gap.end() if gap else 0], None, path, offset)
+            _check_end(rest[1:], stream.chunks, path, end - len(rest) + 1)
+            return
+        if rest and rest[:1] != b"{":
+            where = f"byte {end - len(rest)}"
+            raise FormatError(path, where, f"not JSON: expected an object, found {rest[:1]!r}")
+    raise FormatError(path, f"byte {end}", "the JSON array is cut off here")
 
 
 def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int) -> None:
@@ -111,44 +126,29 @@ _KEY = re.compile(rb"\s*(,?)\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 _LOOKED_AT = 1 << 16
 
 
-def is_keyed(stream: Stream) -> tuple[bool, Stream]:
-    """Whether `stream` is an object whose first value is one too; and the stream, unread."""
-    head = b""
-    while not (found := _FIRST_VALUE.match(head)) and len(head) < _LOOKED_AT:
-        if not (chunk := next(stream.chunks, b"")):
-            break
+def is_keyed(stream: Stream) -> bool:
+    """Whether `stream` is an object whose first value is one too."""
+    head, match = b"", None
+    for chunk in stream.ahead().chunks if stream.first == b"{" else ():
         head += chunk
-    whole = replace(stream, chunks=chain((head,), stream.chunks))
-    return bool(found and found[1] == b"{"), whole
+        if (match := _FIRST_VALUE.match(head)) or len(head) >= _LOOKED_AT:
+            break
+    return match is not None and match[1] == b"{"
 
 
 def keyed_rows(stream: Stream) -> Iterator[tuple[str, RawRow]]:
     """The objects in `{"key": {...}, ...}` with their keys. Memory is a chunk and an object."""
-    path, offset, buffer = stream.path, stream.begin, b""
-    while b"{" not in buffer:
-        buffer += next(stream.chunks)
-    begin = buffer.index(b"{") + 1
-    fresh = buffer = buffer[begin:]
-    offset += begin
-    finder, first = ObjectFinder(offset), True
-    while fresh:
-        done = 0
-        for start, end in finder.feed(fresh):
-            start, end = start - offset, end - offset
-            key = _KEY.fullmatch(buffer[done:start])
-            if not key or bool(key[1]) == first:
-                raise FormatError(path, f"byte {offset + done}", "not JSON: a key is expected")
-            yield _text(key[2], path, offset + done), _row(buffer[start:end], offset + start)
-            done, first = end, False
-        buffer, offset = buffer[done:], offset + done
-        fresh = next(stream.chunks, b"")
-        buffer += fresh
-    if buffer.strip(SPACE) != b"}":
+    path, first, before, offset = stream.path, True, b"", 0
+    for before, offset, raw in _objects(stream, b"{"):
+        if not raw:
+            continue
+        key = _KEY.fullmatch(before)
+        if not key or bool(key[1]) == first:
+            raise FormatError(path, f"byte {offset}", "not JSON: a key is expected")
+        yield _text(key[2], path, offset), _row(raw, offset + len(before))
+        first = False
+    if before.strip(SPACE) != b"}":
         raise FormatError(path, f"byte {offset}", "not JSON: an object or the end is expected")
-
-
-def _row(raw: bytes, start: int) -> RawRow:
-    return RawRow(raw, f"byte {start}", start)
 
 
 def _text(raw: bytes, path: Path | str, start: int) -> str:

@@ -13,20 +13,20 @@ from pathlib import Path
 import msgspec
 
 from dprkit.data.csv_tables import (
-    DELIMITERS,
     Form,
     Table,
-    first_row,
-    header_names,
+    first_cells,
+    headers,
     is_id,
-    place_of,
-    split,
 )
+from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.json_decoding import decoder, first_id
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import Place, Stream, open_stream
 from dprkit.errors import FormatError
 from dprkit.records import Passage
+
+PlacedPassage = tuple[Place, Passage]
 
 
 class _ForeignPassage(msgspec.Struct, frozen=True):
@@ -46,19 +46,17 @@ def read_passages(path: Path | str) -> Iterator[Passage]:
     return (passage for _, passage in placed_passages(open_stream(path)))
 
 
-def placed_passages(stream: Stream, form: Form | None = None) -> Iterator[tuple[Place, Passage]]:
+def placed_passages(stream: Stream, form: Form | None = None) -> Iterator[PlacedPassage]:
     """The passages of `stream` with their places.
 
     `form`: that of a table that is read from any row on.
     """
-    if stream.first in (b"{", b"["):
-        return _json_passages(stream)
-    return _table_passages(Table(stream, form) if form else _table(stream))
+    return _table_passages(stream, form) if form else read_records(stream, FORMATS)
 
 
 def passage_form(stream: Stream) -> Form | None:
     """How the table in `stream` is written, as far as its first row tells; None: it is JSON."""
-    return None if stream.first in (b"{", b"[") else _table(stream).form
+    return None if is_json(stream) else _form(stream)
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -66,13 +64,13 @@ def passage_form(stream: Stream) -> Form | None:
 _decode_passage = decoder(_ForeignPassage)
 
 
-def _json_passages(stream: Stream) -> Iterator[tuple[Place, Passage]]:
+def _json_passages(stream: Stream) -> Iterator[PlacedPassage]:
     for row in read_json_rows(stream):
         foreign = _decode_passage(row, stream.path)
         found = first_id(foreign.id, foreign._id)
         if not found:
             raise FormatError(stream.path, row.where, "lacks the field id (or _id, as BEIR has it)")
-        yield place_of(row), Passage(found, foreign.text, foreign.title or "")
+        yield row.place, Passage(found, foreign.text, foreign.title or "")
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -89,62 +87,72 @@ _OTHERS = {
 }
 
 
-def _table(stream: Stream) -> Table:
-    """The table that `stream` is, behind its header if it has one."""
-    cells, line, lines = first_row(stream)
-    for delimiter in DELIMITERS:
-        names = header_names(split(line, delimiter), _KNOWN)
-        names = tuple(_KNOWN.get(name, name) for name in names)
-        if columns := _header(names, stream.path):
-            next(lines)
-            quoted = True if delimiter != "\t" or line[:1] == '"' else None
-            return Table(stream, Form(columns, "text", delimiter, quoted), lines)
-    _refuse_no_columns(cells, line, stream.path)
-    return Table(stream, Form(_COLUMNS[: len(cells)], "text"), lines)
+def _form(stream: Stream) -> Form:
+    """How the table that `stream` is was written."""
+    for names, form in headers(stream, _KNOWN):
+        columns = tuple(_KNOWN.get(name, name) for name in names)
+        if _is_header(columns, stream.path):
+            return form._replace(columns=columns, text="text")
+    cells = first_cells(stream)
+    _refuse_no_columns(cells, stream)
+    return Form(_COLUMNS[: len(cells)], "text")
 
 
-def _header(names: tuple[str, ...], path: Path | str) -> tuple[str, ...]:
-    """The columns, if `names` are a header: in any order, maybe without a title, maybe with more.
+def _is_header(names: tuple[str, ...], path: Path | str) -> bool:
+    """Whether `names` are a header: in any order, maybe without a title, maybe with more.
 
     Raises FormatError for a header of something else.
     """
     if other := next((_OTHERS[name] for name in names if name in _OTHERS), ""):
         raise FormatError(path, 1, f"the header is one of {other}; name the file of the passages")
     if len(names) < 2 or not set(names) & set(_COLUMNS):
-        return ()
+        return False
     for name in _COLUMNS[:2]:
         if names.count(name) != 1:
             many = f"has {names.count(name)} columns {name}" if name in names else f"lacks {name}"
             raise FormatError(
                 path, 1, f"the header {many}; it has to name id, text and maybe title"
             )
-    return names
+    return True
 
 
-def _refuse_no_columns(cells: list[str], line: str, path: Path | str) -> None:
+def _refuse_no_columns(cells: list[str], stream: Stream) -> None:
     """Raise FormatError where no header tells the columns and their number does not either."""
     advice = "begin the file with a header such as id<tab>text<tab>title"
     if len(cells) == 2 and not is_id(cells[0]):
         problem = f"two columns, of which the first ({cells[0][:40]!r}) is no id"
-        raise FormatError(path, 1, f"{problem}; {advice}")
+        raise FormatError(stream.path, 1, f"{problem}; {advice}")
     if len(cells) not in (2, 3):
         wanted = "where there should be 3 (id, text, title)"
-        if comma := next((c for c in ",;" if len(cells) == 1 and c in line), ""):
+        if comma := next((c for c in ",;" if len(cells) == 1 and c in cells[0]), ""):
             advice = f"if it is a csv, begin it with a header such as {comma.join(_COLUMNS)}"
         problem = f"{len(cells)} tab-separated columns {wanted}; {advice}"
-        raise FormatError(path, 1, problem)
+        raise FormatError(stream.path, 1, problem)
 
 
-def _table_passages(table: Table) -> Iterator[tuple[Place, Passage]]:
-    path, columns = table.stream.path, table.form.columns
+def _table_passages(stream: Stream, form: Form | None = None) -> Iterator[PlacedPassage]:
+    table = Table(stream, form or _form(stream))
+    columns = table.form.columns
     id_at, text_at = columns.index("id"), columns.index("text")
     title_at = columns.index("title") if "title" in columns else None
     for place, cells in table.rows():
         if not cells[id_at]:
-            raise FormatError(path, place.line, "the id is empty")
+            raise FormatError(stream.path, place.line, "the id is empty")
         title = "" if title_at is None else cells[title_at]
         yield place, Passage(cells[id_at], cells[text_at], title)
 
+
+FORMATS = (
+    Format("jsonl, BEIR's corpus.jsonl, a JSON array", is_json, _json_passages),
+    Format(
+        "DPR's psgs_w100.tsv, MS MARCO's collection.tsv, csv with a header",
+        is_any,
+        _table_passages,
+    ),
+)
+
+
+# --- written --------------------------------------------------------------------------------------
 
 PASSAGES_HEADER = b"id\ttext\ttitle\n"
 

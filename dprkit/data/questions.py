@@ -13,27 +13,27 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import StringIO
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
 
 from dprkit.data.csv_tables import (
-    DELIMITERS,
     Form,
     Table,
     first_line,
-    header_names,
+    headers,
     is_id,
     refuse_carriage_return,
     split,
 )
 from dprkit.data.examples import Context, context_id
+from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.json_decoding import decoder, first_id, json_lines
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import cell
-from dprkit.data.streams import RawRow, Stream, decode, open_stream
+from dprkit.data.streams import Stream, open_stream, read_text_lines
 from dprkit.errors import FormatError
 from dprkit.records import Question
 
@@ -62,22 +62,11 @@ def read_questions(path: Path | str) -> Iterator[Question]:
 
     A question without an id of its own gets its number, counted from 0.
     """
-    found = None
-    for found in _questions(open_stream(path)):
-        yield found
-    if found is None:
+    question = None
+    for question in read_records(open_stream(path), FORMATS):
+        yield question
+    if question is None:
         raise FormatError(path, 1, "holds no question; name the file of the questions")
-
-
-def _questions(stream: Stream) -> Iterator[Question]:
-    if stream.first in (b"[", b"{"):
-        return _json_questions(stream)
-    line, lines = first_line(stream)
-    if header := _header(line, stream.path):
-        return _table_questions(Table(stream, header, islice(lines, 1, None)))
-    if _is_id_and_question(line):
-        return _table_questions(Table(stream, Form(("id", "question"), "question"), lines))
-    return _line_questions(stream.path, lines)
 
 
 _decode_question = decoder(_ForeignQuestion)
@@ -122,17 +111,25 @@ _NAMES = {
 _KNOWN = {name for names in _NAMES.values() for name in names}
 
 
-def _header(line: str, path: Path | str) -> Form | None:
-    """The form of the table whose header `line` is; None: it is no header."""
-    for delimiter in DELIMITERS:
-        names = header_names(split(line, delimiter), _KNOWN)
+def _form(stream: Stream) -> Form | None:
+    """How the table that `stream` is was written; None: it is no table."""
+    for names, form in headers(stream, _KNOWN):
         kinds = [kind for kind in _NAMES if _column(names, kind) is not None]
         at = _column(names, "question")
         if at is not None and (names[at] in ("question", "query") or len(kinds) > 1):
             if twice := next((n for n in names if n in _KNOWN and names.count(n) > 1), ""):
-                raise FormatError(path, 1, f"the header names {twice} {names.count(twice)} times")
-            return Form(names, names[at], delimiter, None if delimiter == "\t" else True)
-    return None
+                problem = f"the header names {twice} {names.count(twice)} times"
+                raise FormatError(stream.path, 1, problem)
+            return form._replace(text=names[at])
+    id_, *rest = split(first_line(stream), "\t")
+    if len(rest) != 1 or not is_id(id_) or not re.search(r"\d", id_):
+        return None
+    is_question = rest[0].lstrip()[:1] not in ("", "[", "(")  # and not a list of answers
+    return Form(("id", "question"), "question") if is_question else None
+
+
+def _is_table(stream: Stream) -> bool:
+    return _form(stream) is not None
 
 
 def _column(names: Sequence[str], kind: str) -> int | None:
@@ -140,15 +137,9 @@ def _column(names: Sequence[str], kind: str) -> int | None:
     return next((names.index(name) for name in _NAMES[kind] if name in names), None)
 
 
-def _is_id_and_question(line: str) -> bool:
-    cells = split(line, "\t")
-    if len(cells) != 2 or not is_id(cells[0]) or not re.search(r"\d", cells[0]):
-        return False
-    return cells[1].lstrip()[:1] not in ("", "[", "(")
-
-
-def _table_questions(table: Table) -> Iterator[Question]:
-    path, names = table.stream.path, table.form.columns
+def _table_questions(stream: Stream) -> Iterator[Question]:
+    table = Table(stream, cast(Form, _form(stream)))
+    path, names = stream.path, table.form.columns
     columns = [_column(names, kind) for kind in ("question", "answers", "id", "gold")]
     for number, (place, cells) in enumerate(table.rows()):
         question, answers, id_, gold = ("" if at is None else cells[at] for at in columns)
@@ -185,12 +176,12 @@ _CSV_ROW = re.compile(
 _TREC = re.compile(r"\S+\s+(?:Q0|0)\s+\S+\s+-?\d+(?:\s+\S+\s+\S+)?\s*$")
 
 
-def _line_questions(path: Path | str, lines: Iterator[RawRow]) -> Iterator[Question]:
+def _line_questions(stream: Stream) -> Iterator[Question]:
     """Plain lines, or DPR's qa.csv: question, tab, Python list of answers."""
-    rows = ((cast(int, row.where), decode(row.raw, path, row.where)) for row in lines)
+    path = stream.path
+    lines = ((number, line) for number, line in read_text_lines(stream) if line.strip())
     alike: list[int] = []  # cells of the first lines, if they were comma-separated
-    for index, (number, line) in enumerate((n, line) for n, line in rows if line.strip()):
-        line = line.removesuffix("\r")
+    for index, (number, line) in enumerate(lines):
         cells = _cells(line, path, number) if "\t" in line else [_plain(line, path, number)]
         if len(cells) > 2:
             problem = (
@@ -273,6 +264,16 @@ def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
         problem = f"the answers are no Python list of strings: {text[:40]}"
         raise FormatError(path, number, problem)
     return tuple(value)
+
+
+FORMATS = (
+    Format("jsonl, BEIR's queries.jsonl, KILT, DPR's examples", is_json, _json_questions),
+    Format("csv or tsv with a header, MS MARCO's queries.tsv", _is_table, _table_questions),
+    Format("DPR's qa.csv, plain lines", is_any, _line_questions),
+)
+
+
+# --- written --------------------------------------------------------------------------------------
 
 
 def write_question(question: Question, path: Path | str, file: BinaryIO) -> None:

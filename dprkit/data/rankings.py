@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, cast
 
 import msgspec
 
+from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.json_decoding import DPR_WIKI_PREFIX, decoder, finite_score, first_id, json_lines
 from dprkit.data.json_rows import is_keyed, keyed_rows, read_json_rows
 from dprkit.data.questions import named
@@ -31,6 +32,9 @@ class _ForeignHit(msgspec.Struct, frozen=True):
     text: str | None = None
     has_answer: bool | None = None
 
+    def title_and_text(self) -> tuple[str, str]:
+        return self.title or "", self.text or ""
+
 
 class _ForeignRanking(msgspec.Struct, frozen=True):
     question: str
@@ -40,22 +44,27 @@ class _ForeignRanking(msgspec.Struct, frozen=True):
     gold: list[str | int] = []
 
 
-class _PyseriniHit(msgspec.Struct, frozen=True):
-    docid: str | int
+class _PyseriniHit(msgspec.Struct, frozen=True, rename={"id": "docid"}):
+    id: str | int
     score: float | str | None = None
     text: str | None = None
     has_answer: bool | None = None
 
+    def title_and_text(self) -> tuple[str, str]:
+        """The title is the first line of the text, in quotes or without."""
+        title, line_end, text = (self.text or "").partition("\n")
+        return (title.strip('"'), text) if line_end else ("", title)
 
-class _PyseriniRanking(msgspec.Struct, frozen=True):
+
+class _PyseriniRanking(msgspec.Struct, frozen=True, rename={"ctxs": "contexts"}):
     question: str
-    contexts: list[_PyseriniHit]
+    ctxs: list[_PyseriniHit]
     answers: list[str] = []
+    gold: tuple[()] = ()
 
 
-class _Placed(NamedTuple):
-    ranking: Ranking
-    where: int | str
+PlacedRanking = tuple[Ranking, int | str]
+"""A ranking and its place for a message: its line, or "byte N"."""
 
 
 def read_results(path: Path | str) -> Iterator[Ranking]:
@@ -68,17 +77,10 @@ def read_results(path: Path | str) -> Iterator[Ranking]:
     if Path(path).is_dir() and (Path(path) / RESULTS).exists():
         path = Path(path) / RESULTS
     seen: set[str] = set()
-    for ranking, where in _placed(open_stream(path)):
+    for ranking, where in read_records(open_stream(path), FORMATS):
         if problem := _problem(ranking, seen):
             raise FormatError(path, where, problem)
         yield ranking
-
-
-def _placed(stream: Stream) -> Iterator[_Placed]:
-    if stream.first not in (b"[", b"{"):
-        return (_Placed(ranking, line) for ranking, line in read_trec(stream))
-    keyed, stream = is_keyed(stream)
-    return _pyserini_rankings(stream) if keyed else _rankings(stream)
 
 
 def _problem(ranking: Ranking, seen: set[str]) -> str:
@@ -99,49 +101,45 @@ def _problem(ranking: Ranking, seen: set[str]) -> str:
     return ""
 
 
-def _rankings(stream: Stream) -> Iterator[_Placed]:
+def _rankings(stream: Stream) -> Iterator[PlacedRanking]:
     decode_ranking = decoder(_ForeignRanking)
     for number, row in enumerate(read_json_rows(stream)):
         foreign = decode_ranking(row, stream.path)
-        question = Question(
-            first_id(foreign.id) or str(number),
-            foreign.question,
-            tuple(foreign.answers),
-            tuple(str(one).removeprefix(DPR_WIKI_PREFIX) for one in foreign.gold),
-        )
-        hits = (
-            Hit(
-                str(hit.id).removeprefix(DPR_WIKI_PREFIX),
-                _score(hit.score, rank, row, stream),
-                hit.title or "",
-                hit.text or "",
-                hit.has_answer,
-            )
-            for rank, hit in enumerate(foreign.ctxs, start=1)
-        )
-        yield _Placed(Ranking(question, tuple(hits)), row.where)
+        yield _ranking(first_id(foreign.id) or str(number), foreign, row, stream.path), row.where
 
 
-def _pyserini_rankings(stream: Stream) -> Iterator[_Placed]:
-    """The title of a passage is the first line of its text, in quotes or without."""
+def _pyserini_rankings(stream: Stream) -> Iterator[PlacedRanking]:
     decode_ranking = decoder(_PyseriniRanking)
     for id_, row in keyed_rows(stream):
-        foreign = decode_ranking(row, stream.path)
-        hits = []
-        for rank, hit in enumerate(foreign.contexts, start=1):
-            title, line_end, text = (hit.text or "").partition("\n")
-            if not line_end:
-                title, text = "", title
-            score = _score(hit.score, rank, row, stream)
-            hits.append(Hit(str(hit.docid), score, title.strip('"'), text, hit.has_answer))
-        question = Question(id_, foreign.question, tuple(foreign.answers))
-        yield _Placed(Ranking(question, tuple(hits)), row.where)
+        yield _ranking(id_, decode_ranking(row, stream.path), row, stream.path), row.where
 
 
-def _score(score: float | str | None, rank: int, row: RawRow, stream: Stream) -> float:
-    if score is None:
-        raise FormatError(stream.path, row.where, f"the passage at rank {rank} has no score")
-    return finite_score(score, row, stream.path, f" at rank {rank}")
+def _ranking(
+    id_: str, foreign: _ForeignRanking | _PyseriniRanking, row: RawRow, path: Path | str
+) -> Ranking:
+    gold = tuple(map(_passage_id, foreign.gold))
+    question = Question(id_, foreign.question, tuple(foreign.answers), gold)
+    hits, ctxs = [], cast(list[_ForeignHit | _PyseriniHit], foreign.ctxs)
+    for rank, hit in enumerate(ctxs, start=1):
+        if hit.score is None:
+            raise FormatError(path, row.where, f"the passage at rank {rank} has no score")
+        score = finite_score(hit.score, row, path, f" at rank {rank}")
+        hits.append(Hit(_passage_id(hit.id), score, *hit.title_and_text(), hit.has_answer))
+    return Ranking(question, tuple(hits))
+
+
+def _passage_id(foreign: str | int) -> str:
+    return str(foreign).removeprefix(DPR_WIKI_PREFIX)
+
+
+FORMATS = (
+    Format("Pyserini's DPR run", is_keyed, _pyserini_rankings),
+    Format("results.jsonl, DPR's JSON array", is_json, _rankings),
+    Format("a TREC run", is_any, read_trec),
+)
+
+
+# --- written --------------------------------------------------------------------------------------
 
 
 def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:

@@ -37,7 +37,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from dprkit.data.streams import CHUNK, STDIN, Place, Stream, is_compressed, stream_of
+from dprkit.data.streams import CHUNK, STDIN, Place, RawRow, Stream, is_compressed, stream_of
 from dprkit.errors import InputError, OutputError, reading, writing
 from dprkit.progress import Note, silent
 from dprkit.store.atomic_files import CACHE_ADVICE, atomic_write, cache_folder
@@ -123,12 +123,12 @@ class RowKind(NamedTuple):
 
     `find` yields each row's place and its keys, numbers of 64 bits; it raises FormatError for what
     is no such row. `check` looks at all rows together: it gets the file's path, the table of the
-    rows, and a folder for large temporary files. `fields` names the keys behind a row's place.
+    rows. `fields` names the keys behind a row's place.
     """
 
     name: str
     find: Callable[[Stream], Iterable[tuple[Place, *tuple[int, ...]]]]
-    check: Callable[[Path, RowTable, Path], None] | None = None
+    check: Callable[[Path, RowTable], None] | None = None
     fields: Fields = FIELDS
 
     @property
@@ -146,13 +146,13 @@ class _Index(NamedTuple):
 class IndexedFile:
     """A file with the index of its rows, which is made if there is none. Memory is constant."""
 
-    def __init__(self, path: Path | str, rows: RowKind, note: Note = silent) -> None:
-        """Open `path`, which holds `rows`; `note` is told what takes long.
+    def __init__(self, path: Path | str, kind: RowKind, note: Note = silent) -> None:
+        """Open `path`, which holds rows of a `kind`; `note` is told what takes long.
 
-        Raises InputError for what cannot be read at random (a pipe), and what `rows` raises.
+        Raises InputError for what cannot be read at random (a pipe), and what `kind` raises.
         """
-        self.path = Path(path)
-        index = _index(self.path, rows, note)
+        self.path, self.kind = Path(path), kind
+        index = _index(self.path, kind, note)
         self.sha256 = index.header.sha256
         """Of the file as it lies there, compressed or not."""
         self.data = index.data
@@ -166,6 +166,21 @@ class IndexedFile:
         known = index.header.unpacked.stamp if index.header.unpacked else index.header.stamp
         if known and known.size != self._state[1]:
             raise changed(self.path)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def place(self, row: int) -> Place:
+        """Where row `row` lies, counted from 0."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.path}: row {row} of {len(self)} {self.kind.name}")
+        start, length, line, *_ = self.table[row : row + 1][0].item()
+        return Place(start, length, line)
+
+    def row(self, row: int) -> RawRow:
+        """Row `row` as it lies there. Raises InputError where the file was changed meanwhile."""
+        place = self.place(row)
+        return RawRow(self.read(place.start, place.length), place.where, place.start)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes of the unpacked file. Raises InputError where it is not what was indexed."""
@@ -188,14 +203,14 @@ def _state(handle: int) -> tuple[int, int, int]:
 # --- finding an index -----------------------------------------------------------------------------
 
 
-def _index(path: Path, rows: RowKind, note: Note) -> _Index:
+def _index(path: Path, kind: RowKind, note: Note) -> _Index:
     with reading(path):
         info = os.stat(path) if str(path) != STDIN else None
     if info is None or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
         raise InputError(f"{path}: rows are read at random; save the stream to a file first")
     bases = _bases(path)
-    found = (_load(base, path, rows, stamp_of(info)) for base in bases)
-    return next(filter(None, found), None) or _built(bases, path, rows, note)
+    found = (_load(base, path, kind, stamp_of(info)) for base in bases)
+    return next(filter(None, found), None) or _built(bases, path, kind, note)
 
 
 def _bases(path: Path) -> list[Path]:
@@ -211,7 +226,7 @@ def _is_own(folder: Path) -> bool:
         return folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK)
 
 
-def _built(bases: list[Path], path: Path, rows: RowKind, note: Note) -> _Index:
+def _built(bases: list[Path], path: Path, kind: RowKind, note: Note) -> _Index:
     """Make the index at the first of the `bases` that can be written."""
     if bases[0] != path and not os.environ.get("DPRKIT_CACHE"):
         note(
@@ -221,7 +236,7 @@ def _built(bases: list[Path], path: Path, rows: RowKind, note: Note) -> _Index:
     problems = []
     for base in bases:
         try:
-            return _build(base, path, rows, note)
+            return _build(base, path, kind, note)
         except OutputError as error:
             problems.append(str(error).partition(";")[0])
     raise OutputError(f"{path}: no place for its rows ({', '.join(problems)}); {CACHE_ADVICE}")
@@ -231,28 +246,28 @@ def _beside(base: Path, suffix: str) -> Path:
     return base.with_name(base.name + suffix)
 
 
-def _load(base: Path, path: Path, rows: RowKind, now: Stamp) -> _Index | None:
+def _load(base: Path, path: Path, kind: RowKind, now: Stamp) -> _Index | None:
     """The index at `base` if it is whole and that of `path` as it is."""
-    index = _opened(base, path, rows)
+    index = _opened(base, path, kind)
     if index is None:
         return None
     return index if index.header.stamp == now else _renewed(index, base, path)
 
 
-def _opened(base: Path, path: Path, rows: RowKind) -> _Index | None:
+def _opened(base: Path, path: Path, kind: RowKind) -> _Index | None:
     """The index of `rows` at `base` if it and its data are whole."""
     try:
         with open(_beside(base, INDEX), "rb") as file:
             header = msgspec.json.decode(file.readline(1000), type=_Header)
             begin, size = file.tell(), os.fstat(file.fileno()).st_size
-            table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows, rows.fields)
+            table = _TableOnDisk(os.dup(file.fileno()), begin, header.rows, kind.fields)
         data = path if header.unpacked is None else _beside(base, DATA)
         whole = header.unpacked is None or _is_same(data, header.unpacked)
     except (OSError, msgspec.DecodeError):
         return None
-    if not whole or (header.version, header.holds) != (_VERSION, rows.name):
+    if not whole or (header.version, header.holds) != (_VERSION, kind.name):
         return None
-    if size != begin + header.rows * rows.row_bytes:
+    if size != begin + header.rows * kind.row_bytes:
         return None
     return _Index(header, data, table)
 
@@ -302,7 +317,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-def _build(base: Path, path: Path, rows: RowKind, note: Note) -> _Index:
+def _build(base: Path, path: Path, kind: RowKind, note: Note) -> _Index:
     """Make the index of `path` in one pass and save it, with the unpacked data, at `base`."""
     with reading(path), open(path, "rb", buffering=0) as file:
         before = stamp(file.fileno())
@@ -312,16 +327,16 @@ def _build(base: Path, path: Path, rows: RowKind, note: Note) -> _Index:
             _announce(path, data, before.size, note)
             stream = stream_of(reader, path)
             with nullcontext(stream) if data == path else _unpacked(stream, data) as stream:
-                table = _table(rows, stream, base.parent)
-                if rows.check:
-                    rows.check(path, table, base.parent)
+                table = _table(kind, stream, base.parent)
+                if kind.check:
+                    kind.check(path, table)
                 if stamp(file.fileno()) != before:
                     raise changed(path)
     digest, settled = hashed.digest.hexdigest(), before if before.settled() else None
     if settled:
         remember(path, settled, digest)
     unpacked = None if data == path else _Unpacked(stamp(data), sha256(data))
-    header = _Header(_VERSION, rows.name, settled, digest, len(table), unpacked, stream.traits)
+    header = _Header(_VERSION, kind.name, settled, digest, len(table), unpacked, stream.traits)
     index = _Index(header, data, table)
     if before.size < WORTH and unpacked is None:
         return index
@@ -330,7 +345,7 @@ def _build(base: Path, path: Path, rows: RowKind, note: Note) -> _Index:
     except OutputError as error:
         note(f"the index of {path} is not kept: {error}")
         return index
-    return _opened(base, path, rows) or index
+    return _opened(base, path, kind) or index
 
 
 def _announce(path: Path, data: Path, size: int, note: Note) -> None:
@@ -354,30 +369,30 @@ def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _table(rows: RowKind, stream: Stream, folder: Path) -> RowTable:
+def _table(kind: RowKind, stream: Stream, folder: Path) -> RowTable:
     """The table of `rows`: an array if they are few, else in an unnamed file in `folder`."""
-    pieces = _packed(rows, stream)
+    pieces = _packed(kind, stream)
     first = next(pieces)
     if len(first) < BLOCK:
         return first
-    with unnamed_file(folder) as file:
+    with _unnamed_file(folder) as file:
         for piece in chain([first], pieces):
             file.write(piece.tobytes())
         file.flush()
-        count = file.tell() // rows.row_bytes
-        return _TableOnDisk(os.dup(file.fileno()), 0, count, rows.fields)
+        count = file.tell() // kind.row_bytes
+        return _TableOnDisk(os.dup(file.fileno()), 0, count, kind.fields)
 
 
-def _packed(rows: RowKind, stream: Stream) -> Iterator[np.ndarray]:
+def _packed(kind: RowKind, stream: Stream) -> Iterator[np.ndarray]:
     """`rows` in tables of BLOCK of them; the last one is shorter, maybe empty."""
     numbers = array("Q")
-    full = BLOCK * rows.row_bytes // 8
-    for place, *keys in rows.find(stream):
+    full = BLOCK * kind.row_bytes // 8
+    for place, *keys in kind.find(stream):
         numbers.extend((place.start, place.line << 32 | place.length, *keys))
         if len(numbers) == full:
-            yield _table_of(numbers, rows.fields)
+            yield _table_of(numbers, kind.fields)
             numbers = array("Q")
-    yield _table_of(numbers, rows.fields)
+    yield _table_of(numbers, kind.fields)
 
 
 def _table_of(numbers: array[int], fields: Fields) -> np.ndarray:
@@ -387,7 +402,7 @@ def _table_of(numbers: array[int], fields: Fields) -> np.ndarray:
 
 
 @contextmanager
-def unnamed_file(folder: Path) -> Iterator[IO[bytes]]:
+def _unnamed_file(folder: Path) -> Iterator[IO[bytes]]:
     """A file that is gone when the process is.
 
     It lies in `folder` or, where that cannot be written, among the system's temporary files.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 import tempfile
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,7 @@ from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
 from dprkit.data.questions import read_questions, write_question
 from dprkit.data.split_sizes import ADVICE, check_split, needs_count, scaled, shared_out
-from dprkit.data.streams import STDIN, RawRow, decode, open_stream
+from dprkit.data.streams import STDIN, RawRow, open_stream
 from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Example, Question
@@ -77,11 +77,9 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     report = SelectReport()
     with ExitStack() as stack:
         target = stack.enter_context(write_file(settings.output))
-        side = _SideOutputs(settings, stack)
         name = Path(settings.output).name
-        _write_sets(settings, report, run, {name: (target, settings.num_items)}, side)
-        report.passages = side.count
-    report.outputs = [settings.output, *side.paths]
+        _write_sets(settings, report, run, {name: (target, settings.num_items)})
+    report.outputs = [settings.output, *_side_paths(settings)]
     return report
 
 
@@ -129,13 +127,11 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
             return report
         report, sizes = SelectReport(), _sizes(settings)
         with ExitStack() as stack:
-            side = _SideOutputs(settings, stack)
             files = {
                 name: (stack.enter_context(work.file(f"{name}.jsonl")), size)
                 for name, size in sizes.items()
             }
-            _write_sets(settings, report, run, files, side)
-            report.passages = side.count
+            _write_sets(settings, report, run, files)
         report.outputs = _outputs(directory, list(sizes), settings)
         work.finish(msgspec.to_builtins(report))
     return report
@@ -155,7 +151,7 @@ def _sizes(settings: SelectSettings) -> dict[str, int | None]:
     rows = {name: size for name, size in settings.split.items() if isinstance(size, int)}
     if not needs_count(settings.split):
         return {**scaled(rows, settings.num_items)}
-    total = sum(1 for _ in _first(_qualified(settings, SelectReport()), settings.num_items))
+    total = sum(1 for _ in islice(_qualified(settings, SelectReport()), settings.num_items))
     return {**shared_out(settings.split, total)}
 
 
@@ -167,25 +163,35 @@ def _write_sets(
     report: SelectReport,
     run: Run,
     files: dict[str, tuple[BinaryIO, int | None]],
-    side: _SideOutputs,
 ) -> None:
     """Send the selected rows to the files, each of which takes its number, in order."""
     sizes = [size for _, size in files.values()]
     total = sum(filter(None, sizes)) if all(sizes) else None
     rows = _qualified(settings, report)
-    rows = _drawn(rows, total, settings.seed) if settings.shuffle else _first(rows, total)
+    rows = _drawn(rows, total, settings.seed) if settings.shuffle else islice(rows, total)
     run.progress.start("selecting", total, "rows")
-    for name, (file, size) in files.items():
-        report.sets[name] = 0
-        for path, row in _first(rows, size):
-            row = _trimmed(row, settings)
-            example = parse_example(row, path)
-            file.write(row.raw + b"\n")
-            side.write(example, report)
-            report.sets[name] += 1
-            report.kept += 1
-            run.progress.advance(1)
-    run.progress.finish()
+    with ExitStack() as stack:
+        side = _SideOutputs(settings, report, stack)
+        for name, (file, size) in files.items():
+            report.sets[name] = 0
+            for path, row in islice(rows, size):
+                row = _trimmed(row, settings)
+                file.write(row.raw + b"\n")
+                side.write(parse_example(row, path))
+                report.sets[name] += 1
+                report.kept += 1
+                run.progress.advance(1)
+        run.progress.finish()
+        _check_kept(settings, report, total or settings.num_items or 0)
+    for note in report.notes:
+        run.progress.warn(note)
+
+
+def _check_kept(settings: SelectSettings, report: SelectReport, asked: int) -> None:
+    """Note that fewer rows were kept than `asked` for.
+
+    Raises InputError where none is kept, and where a set got none.
+    """
     if report.read and not report.kept:
         reasons = ", ".join(f"{count:,} {why}" for why, count in report.dropped.items())
         lacking = any(why.startswith(("no ", "fewer")) for why in report.dropped)
@@ -193,11 +199,6 @@ def _write_sets(
             f"{', '.join(settings.sources)}: none of {report.read:,} rows is kept ({reasons}); "
             f"ask for less{' with --require' if lacking else ''}"
         )
-    _tell_shortfall(settings, report, total or settings.num_items or 0, run)
-
-
-def _tell_shortfall(settings: SelectSettings, report: SelectReport, asked: int, run: Run) -> None:
-    """Say that fewer rows were kept than `asked` for. Raises InputError where a set got none."""
     empty = [name for name, count in report.sets.items() if not count]
     if settings.split and empty:
         raise InputError(
@@ -207,34 +208,20 @@ def _tell_shortfall(settings: SelectSettings, report: SelectReport, asked: int, 
     if report.kept < asked:
         counts = ", ".join(f"{name} {count}" for name, count in report.sets.items())
         report.notes.append(f"asked for {asked} rows, kept {report.kept} ({counts})")
-    for note in report.notes:
-        run.progress.warn(note)
 
 
 SourceRow = tuple[str, RawRow]
 """A row and the file it came from."""
 
 
-def _first(rows: Iterator[SourceRow], count: int | None) -> Iterator[SourceRow]:
-    """The first `count` rows; not one more is read."""
-    while count is None or count > 0:
-        row = next(rows, None)
-        if row is None:
-            return
-        yield row
-        count = None if count is None else count - 1
-
-
 def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[SourceRow]:
     """The rows of all sources that pass every filter; the reasons of the others are counted."""
-    dropped: Counter[str] = Counter()
     excluded = {normalise(q.question) for path in settings.exclude for q in read_questions(path)}
     seen: set[str] = set()
     passed = 0
-    for path, row in _all_rows(settings.sources):
+    rows = ((path, row) for path in settings.sources for row in read_json_rows(open_stream(path)))
+    for path, row in rows:
         report.read += 1
-        if not row.raw.isascii():
-            decode(row.raw, path, row.where)
         pools = _decode_pools(row, path)
         reason = _reason_to_drop(pools, settings)
         if not reason and (settings.dedupe or excluded):
@@ -246,16 +233,9 @@ def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[Sourc
         if not reason:
             passed += 1
             reason = "before the offset" if passed <= settings.offset else ""
-        if not reason:
-            yield path, row
-            continue
-        dropped[reason] += 1
-        report.dropped = dict(dropped)
-
-
-def _all_rows(sources: Iterable[str]) -> Iterator[SourceRow]:
-    for path in sources:
-        for row in read_json_rows(open_stream(path)):
+        if reason:
+            report.dropped[reason] = report.dropped.get(reason, 0) + 1
+        else:
             yield path, row
 
 
@@ -295,12 +275,12 @@ def _drawn(rows: Iterator[SourceRow], count: int | None, seed: int) -> Iterator[
     Reservoir sampling, Vitter 1985, algorithm R. The rows themselves lie in a spool, which is a
     temporary file once it passes SPOOL_BYTES.
     """
-    draw = random.Random(seed)
+    draw, size = random.Random(seed), sys.maxsize if count is None else count
     places: list[tuple[str, int | str, int, int]] = []  # source, where, offset in the spool, length
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
         for number, (path, row) in enumerate(rows):
-            slot = number if count is None or number < count else draw.randrange(number + 1)
-            if count is not None and slot >= count:
+            slot = number if number < size else draw.randrange(number + 1)
+            if slot >= size:
                 continue
             place = (path, row.where, spool.tell(), len(row.raw))
             spool.write(row.raw)
@@ -337,14 +317,17 @@ def _side_paths(settings: SelectSettings) -> list[str]:
     return [path for path in (settings.passages_out, settings.questions_out) if path]
 
 
+CONFLICT = "some passages share an id and differ in text; the first of each was written"
+
+
 class _SideOutputs:
     """--passages-out and --questions-out, filled as the rows go by.
 
     Memory is an id and a hash for each distinct passage.
     """
 
-    def __init__(self, settings: SelectSettings, stack: ExitStack) -> None:
-        self.paths = _side_paths(settings)
+    def __init__(self, settings: SelectSettings, report: SelectReport, stack: ExitStack) -> None:
+        self.report = report
         self.passages, self.questions = (
             stack.enter_context(write_file(path)) if path else None
             for path in (settings.passages_out, settings.questions_out)
@@ -352,29 +335,22 @@ class _SideOutputs:
         self.questions_path = settings.questions_out or ""
         self.seen: dict[str, str] = {}
         if self.passages:
+            report.passages = 0
             self.passages.write(PASSAGES_HEADER)
 
-    @property
-    def count(self) -> int | None:
-        return len(self.seen) if self.passages else None
-
-    def write(self, example: Example, report: SelectReport) -> None:
+    def write(self, example: Example) -> None:
+        """Write what belongs to the example that follows `report.kept` others."""
         if self.questions:
             gold = tuple(passage.id for passage in example.positives[:1])
-            question = Question(str(report.kept), example.question, example.answers, gold)
+            question = Question(str(self.report.kept), example.question, example.answers, gold)
             write_question(question, self.questions_path, self.questions)
         if not self.passages:
             return
         for passage in chain(example.positives, example.hard_negatives, example.negatives):
             content = content_id(passage.title, passage.text)
-            known = self.seen.setdefault(passage.id, content)
-            if known is content:
+            first = self.seen.setdefault(passage.id, content)
+            if first is content:
                 self.passages.write(passage_line(passage))
-            elif known != content:
-                self._tell_conflict(report)
-
-    @staticmethod
-    def _tell_conflict(report: SelectReport) -> None:
-        note = "some passages share an id and differ in text; the first of each was written"
-        if note not in report.notes:
-            report.notes.append(note)
+            elif first != content and CONFLICT not in self.report.notes:
+                self.report.notes.append(CONFLICT)
+        self.report.passages = len(self.seen)

@@ -12,8 +12,9 @@ import bz2
 import lzma
 import sys
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -26,17 +27,6 @@ STDIN = "-"
 
 _BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"
-
-
-class RawRow(NamedTuple):
-    """One line or JSON value of a file: its bytes, its place for a message, its first byte.
-
-    `start` counts from 0 in the unpacked file (0 where a row did not come straight from a file).
-    """
-
-    raw: bytes
-    where: int | str
-    start: int = 0
 
 
 class Place(NamedTuple):
@@ -53,9 +43,26 @@ class Place(NamedTuple):
         return self.line or f"byte {self.start}"
 
 
-@dataclass(frozen=True)
+class RawRow(NamedTuple):
+    """One line or JSON value of a file: its bytes, its place for a message, its first byte.
+
+    `start` counts from 0 in the unpacked file (0 where a row did not come straight from a file).
+    """
+
+    raw: bytes
+    where: int | str
+    start: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where the row lies."""
+        line = self.where if isinstance(self.where, int) else 0
+        return Place(self.start, len(self.raw), line)
+
+
+@dataclass
 class Stream:
-    """A file or stream that was opened: its name, its first byte that is no space, its bytes.
+    """A file or pipe that was opened: its name, its first byte that is no space, its bytes.
 
     `begin` is where the bytes begin: behind a byte-order mark. `traits` are what is found out about
     the whole while it is read, and is needed where it is read again from the middle.
@@ -66,6 +73,27 @@ class Stream:
     chunks: Iterator[bytes]
     begin: int = 0
     traits: dict[str, bool] = field(default_factory=dict)
+
+    def ahead(self) -> Stream:
+        """The same bytes once more, to look ahead before this stream is read.
+
+        What is read ahead stays in memory until it is read here too. (itertools.tee would hold
+        up to 57 chunks that were read everywhere.)
+        """
+        chunks, seen = self.chunks, deque[bytes]()
+
+        def noting() -> Iterator[bytes]:
+            for chunk in chunks:
+                seen.append(chunk)
+                yield chunk
+
+        def again() -> Iterator[bytes]:
+            while seen:
+                yield seen.popleft()
+            yield from chunks
+
+        self.chunks = again()
+        return replace(self, chunks=noting())
 
 
 def open_stream(path: Path | str) -> Stream:

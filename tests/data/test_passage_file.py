@@ -18,7 +18,7 @@ import pytest
 import zstandard
 
 from dprkit.data import passage_file, row_index
-from dprkit.data.example_file import RowFile
+from dprkit.data.example_file import ExampleFile
 from dprkit.data.passage_file import PassageFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError, InputError
@@ -312,7 +312,7 @@ def test_a_broken_index_is_made_anew(tmp_path: Path, spoil: Callable[[bytes], by
 def test_the_index_of_examples_is_none_of_passages(tmp_path: Path) -> None:
     row = {"id": "1", "text": "x", "question": "q", "positive_ctxs": [{"text": "t"}]}
     path = save(tmp_path, json.dumps(row).encode() + b"\n" + json.dumps(row).encode())
-    assert len(RowFile(path)) == 2
+    assert len(ExampleFile(path)) == 2
     with pytest.raises(FormatError, match="the id '1' is that of passage 1"):
         PassageFile(path)
 

@@ -19,7 +19,6 @@ import pytest
 import zstandard
 
 from dprkit.data import example_file, row_index
-from dprkit.data.example_file import RowFile
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError, OutputError
@@ -32,6 +31,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(row_index, "WORTH", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache" / "dprkit"
+
+
+class RowFile(row_index.IndexedFile):
+    """A file of examples, with the keys of its rows."""
+
+    def __init__(self, path: Path, *note: Callable[[str], object]) -> None:
+        super().__init__(path, example_file.EXAMPLES, *note)
+        self.keys, self.questions = self.table[:]["key"], self.table[:]["question"]
 
 
 def example(number: int, *texts: str) -> dict[str, Any]:
@@ -402,13 +409,14 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy
-from dprkit.data.example_file import RowFile
+from dprkit.data.example_file import EXAMPLES
+from dprkit.data.row_index import IndexedFile
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1000
 
 before = peak()
-file = RowFile(sys.argv[1])
+file = IndexedFile(sys.argv[1], EXAMPLES)
 assert sum(len(file.row(i).raw) for i in range(len(file))) > 60_000_000
 print(peak() - before)
 """
