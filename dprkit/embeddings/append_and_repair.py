@@ -18,21 +18,17 @@ from dprkit.errors import InputError, MismatchError
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
-from dprkit.store.artifacts import differs
-from dprkit.store.atomic_files import delete
+from dprkit.store.artifacts import wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import input_of, is_whole
-from dprkit.store.locks import lock
 from dprkit.store.manifests import (
-    MANIFEST,
-    PARTS,
     PREVIOUS,
     Input,
-    ProgressRecord,
+    Manifest,
     is_artifact,
     read_manifest,
 )
-from dprkit.store.shared_work import record_part
+from dprkit.store.shared_work import reopen_damaged
 
 
 def digests(passages: Sequence[Passage]) -> np.ndarray:
@@ -112,16 +108,16 @@ def check(directory: Path, settings: EncodeSettings) -> None:
         return
     found = read_manifest(before, KIND)
     now = input_of(str(settings.retriever)).identity
-    for name, was, wanted in (
+    for name, was, expected in (
         ("retriever", found.inputs["retriever"].identity, now),
         ("dtype", found.settings.get("dtype"), settings.dtype),
         ("precision", found.settings.get("precision", "fp32"), settings.precision),
         ("backend", found.settings.get("backend", "torch"), settings.backend),
         ("int8", found.settings.get("int8", False), settings.int8),
     ):
-        if was != wanted:
+        if was != expected:
             raise MismatchError(
-                f"{directory}: its {name} was {was} and is {wanted}; appended vectors would not "
+                f"{directory}: its {name} was {was} and is {expected}; appended vectors would not "
                 "belong to the others; encode into another folder"
             )
     if missing := [
@@ -136,30 +132,10 @@ def check(directory: Path, settings: EncodeSettings) -> None:
 def repair(
     directory: Path, settings: EncodeSettings, inputs: Mapping[str, str | Input], run: Run
 ) -> None:
-    """Make an artifact with damaged shards an unfinished one that lacks these and no others.
+    """Make an artifact with damaged shards an unfinished one that lacks these and no others."""
 
-    Raises MismatchError, and leaves it alone, where it was made otherwise than it would be now.
-    """
-    if not is_artifact(directory):
-        return
-    if difference := differs(directory, KIND, settings, inputs):
-        raise MismatchError(
-            f"{directory}: cannot be repaired with other settings or inputs: {difference}"
-        )
-    with lock(directory):
-        found = read_manifest(directory, KIND)
-        bad = {name for name in found.files if not is_whole(directory, found, name, again=True)}
-        if not bad:
-            return run.progress.note(f"{directory}: all {len(found.files)} files are whole")
-        for name in sorted(bad):
-            run.progress.note(f"{directory / name}: damaged; making its shard again")
-        delete(directory / PARTS)  # of an earlier making
-        claimed = [PARTS, *found.files]
-        state = {"parts": found.counts["shards"]}
-        record = ProgressRecord(KIND, found.settings, found.inputs, {}, state, claimed)
-        Draft(directory, record, run).save()
-        for number in range(found.counts["shards"]):
-            names = [name for name in shard_names(number) if name in found.files]
-            if not bad.intersection(names):
-                record_part(directory, number, {name: found.files[name] for name in names})
-        (directory / MANIFEST).unlink()
+    def shards(manifest: Manifest) -> list[list[str]]:
+        numbers = range(manifest.counts["shards"])
+        return [[name for name in shard_names(n) if name in manifest.files] for n in numbers]
+
+    reopen_damaged(wanted(directory, KIND, settings, inputs, run), shards)

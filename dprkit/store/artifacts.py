@@ -1,18 +1,33 @@
 """May an artifact be begun, resumed, remade, or is it up to date?
 
 An artifact is a folder with a manifest.json that says what it is, what made it, from what, and
-the size and sha256 of every file. A folder without one is unfinished, and its progress.json tells
-a later run where to go on:
+the size and sha256 of every file. What a folder may hold, and what leads from one to the other:
 
-    nothing of ours ──begin──► progress.json ──finish──► manifest.json
-                                 │      ▲                      │
-                               killed  again          other settings or inputs
-                                 ▼      │                      ▼
-                               a half ──┘        .previous/ and progress.json, until the new one is
-                                                 whole; a failure or --restart brings it back
+    nothing of ours
+       │ begin
+       ▼            killed; run again
+    BEGUN           progress.json without state: nothing is lost by throwing it away, so an
+       │            error does that at once and a next run begins anew
+       │ the stage saves its state
+       ▼
+    HALF DONE       progress.json with state: a next run goes on, if settings and inputs are the
+       │            same; `--restart` throws it away (previous.undo)
+       │ finish
+       ▼
+    WHOLE           manifest.json; progress.json is gone a moment later
+       │ other settings or inputs, a missing file, --restart
+       ▼
+    BEGUN, HALF DONE with .previous/: the finished one before it, until the new one is WHOLE;
+                    what throws the new one away puts the old one back
 
-Where a manifest.json or progress.json is lost or cannot be read, nobody knows which files are
-dprkit's. Then --restart moves what is in its way into a folder `aside-1`, and deletes nothing.
+    CANNOT BE READ  manifest.json or progress.json is lost or damaged, so nobody knows which files
+                    are dprkit's. Only --restart begins here: it moves what is in its way into
+                    `aside-1/` and deletes nothing; what undoes it puts that back
+    SHARED          BEGUN or HALF DONE with .parts/, where several processes say which part each
+                    of them makes (dprkit.store.shared_work)
+
+A folder counts as finished by its manifest.json alone. So that file is the last to appear and the
+first to go, whatever is done.
 """
 
 from __future__ import annotations
@@ -27,13 +42,20 @@ from uuid import uuid4
 
 import msgspec
 
-from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError, writing
+from dprkit.errors import (
+    DamagedError,
+    InputError,
+    LockedError,
+    MismatchError,
+    OutputError,
+    writing,
+)
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
 from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import leases
-from dprkit.store.atomic_files import TEMPORARY, atomic_write, prune
-from dprkit.store.drafts import Draft, free_name, move, remove, tidy
+from dprkit.store.atomic_files import TEMPORARY, atomic_write
+from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier, input_of, unlisted_files
 from dprkit.store.locks import lock
 from dprkit.store.manifests import (
@@ -48,6 +70,7 @@ from dprkit.store.manifests import (
     read_manifest,
     read_progress,
 )
+from dprkit.store.previous import aside_name, keep_as_previous, remove, tidy, undo
 
 
 @contextmanager
@@ -73,26 +96,25 @@ def draft(
 
     Raises LockedError (exit 75) while another process makes the same artifact.
     """
-    directory = Path(directory)
-    work = preview(directory, kind, settings, inputs, run, more, unused)
+    work = preview(wanted(directory, kind, settings, inputs, run, more, unused))
     if work.done:
         tidy_up_to_date(work)
         yield work
         return
-    with lock(directory):
+    with lock(work.directory):
         begin(work)
         try:
             yield work
         except Exception:  # a signal leaves everything to the next run
             if not work.done and not work.state:
-                undo(directory, work.record)
-                if is_artifact(directory):
+                undo(work.directory, work.record)
+                if is_artifact(work.directory):
                     run.progress.note(f"{directory}: is as it was before")
             raise
 
 
-def preview(
-    directory: Path,
+def wanted(
+    directory: Path | str,
     kind: str,
     settings: msgspec.Struct | Mapping[str, Any],
     inputs: Mapping[str, str | Input],
@@ -100,12 +122,30 @@ def preview(
     more: Mapping[str, Any] | None = None,
     unused: Collection[str] = (),
 ) -> Draft:
-    """What `draft` would make, without touching anything; its `done` tells whether it is there."""
-    work = _wish(directory, kind, settings, inputs, run, more, unused)
+    """The Draft of what `draft` would make, whatever is in the folder by now."""
+    verifier, here = Verifier(run.progress.note), os.path.realpath(directory)
+    now = {
+        name: given if isinstance(given, Input) else input_of(given, verifier)
+        for name, given in inputs.items()
+    }
+    now = {
+        name: msgspec.structs.replace(given, relative_path=os.path.relpath(given.path, here))
+        for name, given in now.items()
+    }
+    fields: Mapping[str, Setting] = {}
+    if isinstance(settings, msgspec.Struct):
+        settings, fields = record_of(settings, unused), fields_of(type(settings))
+    # As a manifest gives it back:
+    settled = msgspec.json.decode(msgspec.json.encode({**settings, **(more or {})}))
+    return Draft(Path(directory), ProgressRecord(kind, settled, now), run, fields, unused)
+
+
+def preview(work: Draft) -> Draft:
+    """`work`, whose `done` tells now whether it is there already. Nothing is touched."""
     before = _before(work)
     if isinstance(before, Manifest) and not _why_anew(work, before):
         work.done = before
-        run.progress.note(f"{directory}: up to date")
+        work.run.progress.note(f"{work.directory}: up to date")
     return work
 
 
@@ -116,41 +156,82 @@ def tidy_up_to_date(work: Draft) -> None:
             tidy(work.directory, work.done.files)
 
 
-def differs(
-    directory: Path,
-    kind: str,
-    settings: msgspec.Struct | Mapping[str, Any],
-    inputs: Mapping[str, str | Input],
-) -> str:
-    """How the finished artifact at `directory` is not what `draft` would make; `""`: it is."""
-    before = read_manifest(directory, kind)
-    return _difference(before, _wish(directory, kind, settings, inputs, Run(), None, ()))
+def begin(work: Draft) -> None:
+    """Decide, holding the lock, between resuming and starting anew. What comes of it:
+
+    1. Refused (LockedError): others make parts of it; a restart would pull them out of their hands.
+    2. Resumed, or joined where others make it: half done, with the same settings and inputs.
+    3. Refused (MismatchError): half done with others; what is done would be lost without a word.
+    4. Done: the half was undone, and the finished one before it is just what is wanted.
+    5. Made anew, with the finished one in .previous: a failure must not cost what there was.
+    6. Refused (MismatchError): what would be made anew is an input, which is gone when it is read.
+    7. Begun: nothing was there, nothing but what was undone, or what is to be moved aside.
+    """
+    directory, run = work.directory, work.run
+    alone = not leases.any_alive(directory / PARTS)
+    if alone:  # the temporary files are of a killed run
+        remove(directory, [path.name for path in directory.glob(f"{TEMPORARY}*")])
+    elif run.restart:
+        raise LockedError(f"{directory}: other processes are making it; stop them to restart")
+    before = _before(work)
+    if isinstance(before, ProgressRecord):
+        if (before.state or not alone) and not run.restart:
+            return _resume(work, before)
+        before = _undone(work, before)
+    if isinstance(before, Manifest):
+        if not (why := _why_anew(work, before)):
+            work.done = before
+            return
+        _refuse_itself(work, before)
+        run.progress.note(f"{directory}: made anew: {why}")
+        tidy(directory, before.files)
+        if unlisted_files(directory, before):
+            work.record.aside = aside_name(directory)
+    _start(work, before)
 
 
-def _wish(
-    directory: Path,
-    kind: str,
-    settings: msgspec.Struct | Mapping[str, Any],
-    inputs: Mapping[str, str | Input],
-    run: Run,
-    more: Mapping[str, Any] | None,
-    unused: Collection[str],
-) -> Draft:
-    check, here = Verifier(run.progress.note), os.path.realpath(directory)
-    now = {
-        name: given if isinstance(given, Input) else input_of(given, check)
-        for name, given in inputs.items()
-    }
-    now = {
-        name: msgspec.structs.replace(known, relative_path=os.path.relpath(known.path, here))
-        for name, known in now.items()
-    }
-    fields: Mapping[str, Setting] = {}
-    if isinstance(settings, msgspec.Struct):
-        settings, fields = record_of(settings, unused), fields_of(type(settings))
-    # As a manifest gives it back:
-    settled = msgspec.json.decode(msgspec.json.encode({**settings, **(more or {})}))
-    return Draft(directory, ProgressRecord(kind, settled, now), run, fields, unused)
+def _resume(work: Draft, before: ProgressRecord) -> None:
+    if difference := difference_of(before, work):
+        gain = ", which brings back the finished one before it" if _previous_fits(work) else ""
+        raise MismatchError(
+            f"{work.directory}: half done with other settings or inputs: {difference}; "
+            f"go on with those, or throw the half away with --restart{gain}"
+        )
+    work.run.progress.note(f"{work.directory}: going on where an earlier run stopped")
+    work.changed = {name: was for name, (was, _) in _changes(before.settings, work).items()}
+    before.settings = work.record.settings
+    work.record = before
+
+
+def _undone(work: Draft, before: ProgressRecord) -> Manifest | ProgressRecord | None:
+    """What is in the folder when its half-done artifact is thrown away."""
+    back = work.run.restart and bool(difference_of(before, work)) and _previous_fits(work)
+    undo(work.directory, before)
+    manifest = _before(work)
+    if back and isinstance(manifest, Manifest):  # --restart was meant for the half
+        work.run = replace(work.run, restart=False)
+        work.run.progress.note(f"{work.directory}: the finished one before is back")
+    return manifest
+
+
+def _start(work: Draft, before: Manifest | ProgressRecord | None) -> None:
+    directory, aside = work.directory, work.record.aside
+    if aside:
+        work.tell_aside()
+        for name in (MANIFEST, PROGRESS):  # copies: until progress.json is new they stay in force
+            if (directory / name).is_file():
+                with atomic_write(directory / aside / name) as file:
+                    file.write((directory / name).read_bytes())
+    work.record.run = uuid4().hex
+    # Before anything is moved: who is killed from here on is undone by what this says.
+    work.save()
+    if isinstance(before, Manifest):
+        keep_as_previous(directory, before.files)
+    elif aside:
+        (directory / MANIFEST).unlink(missing_ok=True)
+
+
+# --- what is there, and how it differs ------------------------------------------------------------
 
 
 def _before(work: Draft) -> Manifest | ProgressRecord | None:
@@ -164,15 +245,15 @@ def _before(work: Draft) -> Manifest | ProgressRecord | None:
         if directory.exists() and not directory.is_dir():
             raise OutputError(f"{directory}: is a file; an output folder is needed")
         try:
-            found = read_manifest(directory) if is_artifact(directory) else read_progress(directory)
+            before = (read_manifest if is_artifact(directory) else read_progress)(directory)
         except DamagedError:
             if not work.run.restart:
                 raise
-            work.record.aside = free_name(directory)
+            work.record.aside = aside_name(directory)
             return None
-    if found and found.kind != kind:
-        raise OutputError(f"{directory}: holds {found.kind}; choose another output for {kind}")
-    return found
+    if before and before.kind != kind:
+        raise OutputError(f"{directory}: holds {before.kind}; choose another output for {kind}")
+    return before
 
 
 def _why_anew(work: Draft, before: Manifest) -> str:
@@ -182,7 +263,7 @@ def _why_anew(work: Draft, before: Manifest) -> str:
     """
     if work.run.restart:
         return "--restart was given"
-    if difference := _difference(before, work):
+    if difference := difference_of(before, work):
         return difference
     for name in before.files:
         if not (work.directory / name).is_file():
@@ -192,31 +273,32 @@ def _why_anew(work: Draft, before: Manifest) -> str:
             f"{path}: was changed since it was made; move it away to keep it, "
             f"or make it again with {MADE_AGAIN.get(before.kind, '--restart')}"
         )
-    if strange := unlisted_files(work.directory, before):
+    for path in unlisted_files(work.directory, before):
         raise MismatchError(
-            f"{strange[0]}: is not a file of this {before.kind}; move it away, or make the "
+            f"{path}: is not a file of this {before.kind}; move it away, or make the "
             f"{before.kind} again with --restart, which moves it aside"
         )
     return ""
 
 
-def _difference(old: Manifest | ProgressRecord, work: Draft) -> str:
+def difference_of(old: Manifest | ProgressRecord, work: Draft) -> str:
     """`""` when both would make the same artifact, else the first differences, in words."""
-    new = work.record
     resuming = isinstance(old, ProgressRecord)
     differences = [
         f"{name} was {was!r} and is {now!r}"
         for name, (was, now) in _changes(old.settings, work).items()
         if not (resuming and name in work.fields and work.fields[name].resumable)
-    ] + [
-        f"{name} was {_side(old.inputs.get(name))} and is {_side(new.inputs.get(name))}"
-        for name in {**old.inputs, **new.inputs}
-        if getattr(old.inputs.get(name), "identity", "")
-        != getattr(new.inputs.get(name), "identity", "")
     ]
-    return "; ".join(differences[:3]) + (
-        f" (and {len(differences) - 3} more)" if differences[3:] else ""
-    )
+    for name in {**old.inputs, **work.record.inputs}:
+        was, now = old.inputs.get(name), work.record.inputs.get(name)
+        if not (was and now and was.identity == now.identity):
+            differences.append(f"{name} was {_side(was)} and is {_side(now)}")
+    more = f" (and {len(differences) - 3} more)" if differences[3:] else ""
+    return "; ".join(differences[:3]) + more
+
+
+def _side(given: Input | None) -> str:
+    return f"{given.path} ({given.identity[:23]})" if given else "absent"
 
 
 def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
@@ -226,129 +308,28 @@ def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
     """
     new, changes = work.record.settings, {}
     for name in {**old, **new}:
-        if name in work.unused:
-            continue
         field = work.fields.get(name)
+        if name in work.unused or (field and field.harmless):
+            continue
         default = msgspec.to_builtins(field.default) if field else None
         was, now = old.get(name, default), new.get(name, default)
-        same = was == now or (isinstance(was, tuple) and list(was) == now)
-        if not same and not (field and field.harmless):
+        if was != now and not (isinstance(was, tuple) and list(was) == now):
             changes[name] = (was, now)
     return changes
-
-
-def _side(known: Input | None) -> str:
-    return f"{known.path} ({known.identity[:23]})" if known else "absent"
-
-
-def begin(work: Draft) -> None:
-    """Decide, holding the lock, between resuming and starting anew.
-
-    Where others are making parts of this artifact, they can only be joined.
-    """
-    directory, run = work.directory, work.run
-    alone = not leases.any_alive(directory / PARTS)
-    if alone:  # these are of a killed run
-        remove(directory, [left.name for left in directory.glob(f"{TEMPORARY}*")])
-    elif run.restart:
-        raise LockedError(f"{directory}: other processes are making it; stop them to restart")
-    before = _before(work)
-    going = isinstance(before, ProgressRecord) and (before.state or not alone)
-    if isinstance(before, ProgressRecord) and going and not run.restart:
-        if difference := _difference(before, work):
-            gain = ", which brings back the finished one before it" if _previous_fits(work) else ""
-            raise MismatchError(
-                f"{directory}: half done with other settings or inputs: {difference}; "
-                f"go on with those, or throw the half away with --restart{gain}"
-            )
-        run.progress.note(f"{directory}: going on where an earlier run stopped")
-        work.changed = {n: was for n, (was, _) in _changes(before.settings, work).items()}
-        before.settings = work.record.settings
-        work.record = before
-        return
-    if isinstance(before, ProgressRecord):
-        back = run.restart and bool(_difference(before, work)) and _previous_fits(work)
-        undo(directory, before)
-        before = _before(work)
-        if back and isinstance(before, Manifest):  # --restart was meant for the half
-            work.run = replace(run, restart=False)
-            run.progress.note(f"{directory}: the finished one before is back")
-    if isinstance(before, Manifest):
-        if not (why := _why_anew(work, before)):
-            work.done = before  # undone above, and just what is asked for now
-            return
-        _refuse_itself(work, before)
-        run.progress.note(f"{directory}: made anew: {why}")
-        tidy(directory, before.files)
-        if unlisted_files(directory, before):
-            work.record.aside = free_name(directory)
-    if work.record.aside:
-        _copy_aside(work)
-    work.record.run = uuid4().hex
-    work.save()
-    if isinstance(before, Manifest):
-        _set_aside(directory, [MANIFEST, *before.files])
-    elif work.record.aside:  # progress.json counts from now on
-        (directory / MANIFEST).unlink(missing_ok=True)
-
-
-def _copy_aside(work: Draft) -> None:
-    """Begin the folder of what is in the way with a copy of what could not be read."""
-    directory, aside = work.directory, work.directory / work.record.aside
-    work.tell_aside()
-    for name in (MANIFEST, PROGRESS):
-        if (directory / name).is_file():
-            with atomic_write(aside / name) as file:
-                file.write((directory / name).read_bytes())
 
 
 def _previous_fits(work: Draft) -> bool:
     """Whether the finished artifact that lies in .previous is what `work` would make."""
     with suppress(InputError):
-        return not _difference(read_manifest(work.directory / PREVIOUS, work.record.kind), work)
+        previous = read_manifest(work.directory / PREVIOUS, work.record.kind)
+        return not difference_of(previous, work)
     return False
 
 
 def _refuse_itself(work: Draft, before: Manifest) -> None:
     """An artifact that is made anew moves out of the way, so it cannot be an input as well."""
     here = os.path.realpath(work.directory)
-    own = {here, *(os.path.join(here, name) for name in before.files)}
-    for known in work.record.inputs.values():
-        if known.path in own:
-            raise MismatchError(f"{known.path}: is an input too; choose another output")
-
-
-def undo(directory: Path, record: ProgressRecord) -> None:
-    """Throw away a half-done artifact, and only what it made; put the one before it back."""
-    remove(directory, record.claimed)
-    bare = ProgressRecord(record.kind, {}, {}, aside=record.aside)  # with nothing claimed
-    Draft(directory, bare, Run()).save()
-    for former in (PREVIOUS, record.aside):
-        if former:
-            _put_back(directory, directory / former)
-    tidy(directory, ())
-    if record.aside and (directory / record.aside / PROGRESS).exists():
-        (directory / record.aside / PROGRESS).replace(directory / PROGRESS)
-    if record.aside:
-        prune(directory, [f"{record.aside}/{PROGRESS}"])
-
-
-def _put_back(directory: Path, former: Path) -> None:
-    """Move the files below `former` back to where they were, the manifest last."""
-    names = [
-        str(p.relative_to(former)) for p in former.rglob("*") if p.is_symlink() or not p.is_dir()
-    ]
-    for name in sorted(set(names) - {PROGRESS}, key=lambda name: name == MANIFEST):
-        move(former, directory, name)
-    prune(former, names)
-
-
-def _set_aside(directory: Path, names: list[str]) -> None:
-    """Move a finished artifact into .previous, so that a failed remake loses nothing.
-
-    The manifest goes first. A run that is killed here is undone by the next one.
-    """
-    for name in names:
-        if os.path.lexists(directory / name):
-            move(directory, directory / PREVIOUS, name)
-    prune(directory, names)
+    files = {here, *(os.path.join(here, name) for name in before.files)}
+    for given in work.record.inputs.values():
+        if given.path in files:
+            raise MismatchError(f"{given.path}: is an input too; choose another output")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-
-import msgspec
 
 from dprkit import __version__
 from dprkit.errors import OutputError, writing
@@ -23,7 +20,6 @@ from dprkit.store.atomic_files import (
     apply_umask,
     atomic_write,
     delete,
-    prune,
     sync_file,
     sync_folder,
 )
@@ -31,8 +27,6 @@ from dprkit.store.checksums import Stamp, remember, stamp
 from dprkit.store.integrity import record_file
 from dprkit.store.manifests import (
     MANIFEST,
-    PREVIOUS,
-    PROGRESS,
     SCHEMA,
     FileRecord,
     Manifest,
@@ -40,7 +34,9 @@ from dprkit.store.manifests import (
     identity_of,
     with_checksum,
     write_manifest,
+    write_progress,
 )
+from dprkit.store.previous import aside_name, move, tidy
 
 
 class Draft:
@@ -86,7 +82,7 @@ class Draft:
                             f"{self.directory / name}: already there and not made by dprkit; "
                             "choose another output, or move it away, or aside with --restart"
                         )
-                    self.record.aside = free_name(self.directory)
+                    self.record.aside = aside_name(self.directory)
                     self.tell_aside()
                     self.save()
                 move(self.directory, self.directory / self.record.aside, name)
@@ -178,8 +174,7 @@ class Draft:
 
     def save(self) -> None:
         """Write progress.json: everything up to here will be found by a later run."""
-        with atomic_write(self.directory / PROGRESS) as file:
-            file.write(msgspec.json.encode(with_checksum(self.record)))
+        write_progress(self.directory, self.record)
 
     def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
         """Write manifest.json: the artifact is whole.
@@ -227,31 +222,3 @@ class Draft:
         ]
         for known in own:
             del self.record.files[known]
-
-
-def remove(directory: Path, names: Iterable[str]) -> None:
-    """Remove files and folders of an artifact, and the folders that are empty then."""
-    for name in names:
-        delete(directory / name)
-        prune(directory, [name])
-
-
-def free_name(directory: Path) -> str:
-    """The name of a folder for what is moved aside."""
-    return next(name for n in count(1) if not (directory / (name := f"aside-{n}")).exists())
-
-
-def move(directory: Path, into: Path, name: str) -> None:
-    """Move the file or folder `name` of `directory` to the same name below `into`."""
-    (into / name).parent.mkdir(parents=True, exist_ok=True)
-    (directory / name).rename(into / name)
-
-
-def tidy(directory: Path, files: Iterable[str]) -> None:
-    """Remove what served the making of a finished artifact and is none of its `files`."""
-    parts = {str(part) for name in files for part in (Path(name), *Path(name).parents)}
-    with suppress(FileNotFoundError, msgspec.MsgspecError):
-        left = msgspec.json.decode((directory / PROGRESS).read_bytes(), type=ProgressRecord)
-        remove(directory, [name for name in left.claimed if name not in parts])
-    shutil.rmtree(directory / PREVIOUS, ignore_errors=True)
-    (directory / PROGRESS).unlink(missing_ok=True)

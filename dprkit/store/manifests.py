@@ -156,6 +156,11 @@ def write_manifest(directory: Path | str, manifest: Manifest) -> None:
         )
 
 
+def write_progress(directory: Path | str, record: ProgressRecord) -> None:
+    with atomic_write(Path(directory) / PROGRESS) as file:
+        file.write(msgspec.json.encode(with_checksum(record)))
+
+
 def is_artifact(directory: Path | str) -> bool:
     return os.path.isfile(Path(directory) / MANIFEST)
 

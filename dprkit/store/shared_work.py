@@ -11,30 +11,34 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
-from dprkit.errors import DamagedError, LockedError, OutputError, writing
+from dprkit.errors import DamagedError, LockedError, MismatchError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.store import leases
-from dprkit.store.artifacts import begin, preview, tidy_up_to_date, undo
-from dprkit.store.atomic_files import atomic_write
+from dprkit.store.artifacts import begin, difference_of, preview, tidy_up_to_date, wanted
+from dprkit.store.atomic_files import atomic_write, delete
 from dprkit.store.drafts import Draft
-from dprkit.store.integrity import record_file
+from dprkit.store.integrity import is_whole, record_file
 from dprkit.store.locks import lock
 from dprkit.store.manifests import (
+    MANIFEST,
     PARTS,
     FileRecord,
     Input,
     Manifest,
+    ProgressRecord,
     is_artifact,
     read_manifest,
     read_progress,
+    write_progress,
 )
+from dprkit.store.previous import undo
 
 SHARED_PATIENCE = 60.0
 """Seconds to wait for another process of a shared artifact to decide what to do next."""
@@ -51,7 +55,7 @@ def shared_draft(
     run: Run,
 ) -> Iterator[Draft]:
     """As `artifacts.draft`, for what several processes make. It begins with the first Parts."""
-    work = preview(directory, kind, settings, inputs, run)
+    work = preview(wanted(directory, kind, settings, inputs, run))
     if work.done:
         tidy_up_to_date(work)
         yield work
@@ -152,7 +156,7 @@ class Parts:
             if not self.work.state:
                 self.work.state["parts"] = self.total
                 self.work.save()
-            record_part(self.work.directory, number, records)
+            _record_part(self.work.directory, number, records)
 
     def finish(self, counts: Mapping[str, Any]) -> Manifest | None:
         """The manifest of the artifact, if all parts are whole; None: others are left to do."""
@@ -180,11 +184,42 @@ class Parts:
             yield
 
 
-def record_part(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
-    """Note that part `number` of the artifact in `directory` is whole."""
+def _record_part(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
     with atomic_write(directory / PARTS / f"{_name(number)}.json") as file:
         file.write(msgspec.json.encode(records))
 
 
 def _name(number: int) -> str:
     return f"{number:05d}"
+
+
+def reopen_damaged(work: Draft, parts: Callable[[Manifest], Sequence[Sequence[str]]]) -> None:
+    """Make a finished artifact an unfinished one that lacks its damaged parts and no others.
+
+    `parts`: the files of each part of an artifact. Raises MismatchError, and leaves the artifact
+    alone, where it was made otherwise than `work` would be.
+    """
+    directory, kind, note = work.directory, work.record.kind, work.run.progress.note
+    if not is_artifact(directory):
+        return
+    if difference := difference_of(read_manifest(directory, kind), work):
+        raise MismatchError(
+            f"{directory}: cannot be repaired with other settings or inputs: {difference}"
+        )
+    with lock(directory):
+        manifest = read_manifest(directory, kind)
+        files = manifest.files
+        damaged = {name for name in files if not is_whole(directory, manifest, name, again=True)}
+        if not damaged:
+            return note(f"{directory}: all {len(files)} files are whole")
+        for name in sorted(damaged):
+            note(f"{directory / name}: damaged; making its part again")
+        delete(directory / PARTS)  # of an earlier making
+        state, claimed = {"parts": len(parts(manifest))}, [PARTS, *files]
+        record = ProgressRecord(kind, manifest.settings, manifest.inputs, {}, state, claimed)
+        write_progress(directory, record)
+        for number, names in enumerate(parts(manifest)):
+            if not damaged.intersection(names):
+                _record_part(directory, number, {name: files[name] for name in names})
+        # The last: killed before, the artifact is the damaged one that it was.
+        (directory / MANIFEST).unlink()

@@ -13,7 +13,7 @@ from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.store.artifacts import draft, preview
+from dprkit.store.artifacts import draft, preview, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
@@ -70,7 +70,7 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     settings = with_defaults(settings)
     inputs, more = inputs_of(settings), more_to_record(settings)
     if settings.num_processes > 1 and not joined():
-        there = preview(directory, "retriever", settings, inputs, run, more).done
+        there = preview(wanted(directory, "retriever", settings, inputs, run, more)).done
         if there:
             return _report(directory, there)
         return launch(train, settings, run, settings.num_processes)

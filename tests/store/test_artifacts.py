@@ -19,6 +19,7 @@ import pytest
 from dprkit import __version__
 from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError
 from dprkit.progress import Progress, Run
+from dprkit.settings import IndexSettings
 from dprkit.store.artifacts import draft
 from dprkit.store.integrity import input_of
 from dprkit.store.locks import LOCK, lock
@@ -263,6 +264,18 @@ def test_other_settings_make_it_anew_and_say_why(out, source):
     assert notes.lines == [f"{out}: made anew: width was 3 and is 4"]
     assert read_manifest(out).settings["width"] == 4
     assert not (out / PREVIOUS).exists()
+
+
+def test_settings_that_count_for_nothing_are_neither_kept_nor_compared(tmp_path):
+    def built(unused=(), **settings):
+        settings = IndexSettings(**settings)
+        with draft(tmp_path / "i", "index", settings, {}, Run(), unused=unused) as work:
+            return work.done or work.finish({})
+
+    flat = built({"k1"}, type="flat", k1=0.5)
+    assert "k1" not in flat.settings and "b" in flat.settings
+    assert built({"k1"}, type="flat", k1=0.7) == flat  # up to date
+    assert built(type="flat", k1=0.7).settings["k1"] == 0.7  # made anew: it counts now
 
 
 def test_restart_makes_it_anew(out, source):
@@ -653,7 +666,7 @@ def test_a_manifest_with_more_in_it_is_read(out, source):
     assert read_manifest(out) == made
 
 
-# --- the pieces of a draft ------------------------------------------------------------------------
+# --- the files of a draft -------------------------------------------------------------------------
 
 
 def test_a_growing_file_is_cut_back_to_where_progress_was_saved(out):

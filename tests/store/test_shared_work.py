@@ -5,10 +5,11 @@ import pytest
 
 from dprkit.errors import LockedError, MismatchError
 from dprkit.progress import Run
-from dprkit.store import shared_work as pieces_module
+from dprkit.store import shared_work
+from dprkit.store.artifacts import wanted
 from dprkit.store.integrity import is_whole
 from dprkit.store.manifests import PARTS, read_manifest
-from dprkit.store.shared_work import Parts, shared_draft
+from dprkit.store.shared_work import Parts, reopen_damaged, shared_draft
 
 NAMES = [f"{n}.txt" for n in range(6)]
 
@@ -39,10 +40,10 @@ def work_through(directory, made, wanted=range(6), stop_after=99):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(pieces_module, "POLL", 0.01)
+    monkeypatch.setattr(shared_work, "POLL", 0.01)
 
 
-def test_a_piece_is_made_once_however_often_the_work_is_stopped(tmp_path):
+def test_a_part_is_made_once_however_often_the_work_is_stopped(tmp_path):
     made = []
     for stop in (0, 2, 5):
         with pytest.raises(KeyboardInterrupt):
@@ -53,7 +54,7 @@ def test_a_piece_is_made_once_however_often_the_work_is_stopped(tmp_path):
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [*NAMES, "manifest.json"]
 
 
-def test_two_at_once_share_the_pieces_and_end_with_one_artifact(tmp_path):
+def test_two_at_once_share_the_parts_and_end_with_one_artifact(tmp_path):
     parts, found = ([], []), []
     both = threading.Barrier(2)
 
@@ -71,7 +72,7 @@ def test_two_at_once_share_the_pieces_and_end_with_one_artifact(tmp_path):
 
 
 @pytest.mark.parametrize("last", ["first", "second"])
-def test_a_piece_made_twice_is_recorded_as_it_lies_there(tmp_path, last):
+def test_a_part_made_twice_is_recorded_as_it_lies_there(tmp_path, last):
     """A holder that was taken for dead, on a processor that rounds otherwise."""
 
     def write(work, who):
@@ -96,7 +97,7 @@ def test_a_piece_made_twice_is_recorded_as_it_lies_there(tmp_path, last):
     assert is_whole(tmp_path / "a", manifest, "0.txt")
 
 
-def test_parts_make_their_pieces_and_the_last_one_the_artifact(tmp_path):
+def test_processes_make_their_parts_and_the_last_one_the_artifact(tmp_path):
     assert work_through(tmp_path / "a", [], range(0, 6, 2)) is None
     made = []
     manifest = work_through(tmp_path / "a", made, range(1, 6, 2))
@@ -120,7 +121,7 @@ def test_nobody_restarts_what_others_are_making(tmp_path):
             pass
 
 
-def test_a_failure_before_the_first_piece_leaves_what_was_there(tmp_path):
+def test_a_failure_before_the_first_part_leaves_what_was_there(tmp_path):
     before = work_through(tmp_path / "a", [])
     with (
         pytest.raises(ZeroDivisionError),
@@ -131,7 +132,7 @@ def test_a_failure_before_the_first_piece_leaves_what_was_there(tmp_path):
     assert read_manifest(tmp_path / "a") == before
 
 
-def test_other_settings_are_refused_once_a_piece_is_whole(tmp_path):
+def test_other_settings_are_refused_once_a_part_is_whole(tmp_path):
     assert work_through(tmp_path / "a", [], [0]) is None
     with (
         pytest.raises(MismatchError, match="of was 6 and is 7"),
@@ -153,3 +154,20 @@ def test_who_wakes_after_all_was_begun_anew_goes_no_further(tmp_path):
             with pytest.raises(LockedError, match="begun anew by another process"):
                 parts.done(number, [NAMES[number]])
         shared_out.close()
+
+
+def test_only_the_damaged_parts_are_made_again(tmp_path):
+    def parts(manifest):
+        return [[name] for name in NAMES]
+
+    before = work_through(tmp_path / "a", [])
+    reopen_damaged(wanted(tmp_path / "a", "numbers", {"of": 6}, {}, Run()), parts)
+    assert read_manifest(tmp_path / "a") == before  # nothing is damaged
+    (tmp_path / "a" / NAMES[2]).write_text("x")
+    (tmp_path / "a" / NAMES[4]).unlink()
+    with pytest.raises(MismatchError, match=r"cannot be repaired with other settings.*of was 6"):
+        reopen_damaged(wanted(tmp_path / "a", "numbers", {"of": 7}, {}, Run()), parts)
+    reopen_damaged(wanted(tmp_path / "a", "numbers", {"of": 6}, {}, Run()), parts)
+    made = []
+    assert work_through(tmp_path / "a", made) == before
+    assert made == [2, 4]
