@@ -29,6 +29,7 @@ from dprkit.training.gradients import GradientEngine
 from dprkit.training.journal import load_state, save_state
 from dprkit.training.objectives import ScoreObjective, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of
+from dprkit.training.resolve import resolve
 
 PRODUCTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -83,7 +84,7 @@ class Steps:
         self.model = bert(small)
         self.engine = GradientEngine(self.model, autocast=autocasting(precision, device()))
         self.objective = ScoreObjective(1.0).to(device())
-        self.optimizer = optimizer_of(self.model, self.objective, 2e-5, TrainSettings())
+        self.optimizer = optimizer_of(self.model, self.objective, resolve(TrainSettings(lr=2e-5)))
         self.scaler = scaler_of(precision, device())
         self.questions, self.tokens = questions, tokens
         self.state: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}

@@ -16,8 +16,8 @@ from dprkit.models.config import RetrieverConfig
 from dprkit.models.position_limit import measured
 from dprkit.models.tokens import Files, Tokens, tokens_for
 from dprkit.settings import ConvertSettings, TrainSettings
+from dprkit.settings.training import TEMPERATURES
 
-COSINE_TEMPERATURE = 0.05
 """Only training needs it, and most sources do not tell theirs."""
 
 
@@ -92,7 +92,7 @@ def configured(
             )
     known = usual | given | fixed
     if known.get("similarity") == "cosine":
-        known.setdefault("temperature", COSINE_TEMPERATURE)
+        known.setdefault("temperature", TEMPERATURES["cosine"])
     return RetrieverConfig(**known)
 
 

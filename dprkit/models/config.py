@@ -8,6 +8,11 @@ from typing import Literal
 import msgspec
 
 from dprkit.errors import InputError, loading
+from dprkit.settings.training import (
+    PASSAGE_MAX_LENGTH,
+    QUESTION_MAX_LENGTH,
+    TEMPERATURES,
+)
 from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
@@ -31,10 +36,10 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     pooling: Literal["cls", "mean"] = "cls"
     projection: int | None = None
     similarity: Literal["dot", "cosine"] = "dot"
-    temperature: float = 1.0
+    temperature: float = TEMPERATURES["dot"]
     title_join: str = "pair"
-    question_max_length: int = 64
-    passage_max_length: int = 256
+    question_max_length: int = QUESTION_MAX_LENGTH
+    passage_max_length: int = PASSAGE_MAX_LENGTH
     question_prefix: str = ""
     passage_prefix: str = ""
     straight_apostrophe: bool = False

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from dprkit.settings.fields import Length, about
+from dprkit.settings.training import PASSAGE_MAX_LENGTH, QUESTION_MAX_LENGTH
 
 Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-retriever"]
 
@@ -94,14 +95,14 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
         Length | None,
         about(
             "Tokens of a question that the encoder reads; the others are cut off (default: "
-            "as the source says, else 64)."
+            f"as the source says, else {QUESTION_MAX_LENGTH})."
         ),
     ] = None
     passage_max_length: Annotated[
         Length | None,
         about(
             "Tokens of a passage that the encoder reads; the others are cut off (default: "
-            "as the source says, else 256)."
+            f"as the source says, else {PASSAGE_MAX_LENGTH})."
         ),
     ] = None
     question_prefix: Annotated[

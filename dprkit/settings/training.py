@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,6 +14,25 @@ Every = Annotated[str, Meta(pattern=r"^([1-9][0-9]*[smh]?|never)$")]
 OnSteps = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|epoch|never)$")]
 Texts = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|auto)$")]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
+TEMPERATURES = {"dot": 1.0, "cosine": 0.05}
+MAX_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The defaults that depend on where the weights come from."""
+
+    lr: float
+    batch_size: int
+    pooling: str
+    projection: int
+    output_dropout: float
+
+
+PRETRAINED = Defaults(lr=2e-5, batch_size=32, pooling="cls", projection=0, output_dropout=0.0)
+SCRATCH = Defaults(lr=1e-3, batch_size=8, pooling="mean", projection=20, output_dropout=0.2)
 
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,14 +89,15 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["cls", "mean"] | None,
         about(
             "How the vectors of the tokens become one vector (default: as the model of "
-            "--init says, else cls; mean from scratch)."
+            f"--init says, else {PRETRAINED.pooling}; {SCRATCH.pooling} from scratch)."
         ),
     ] = None
     projection: Annotated[
         Count | None,
         about(
             "Dimensions to which the vectors are projected; 0 projects nothing (default: as "
-            "the model of --init says, else 0; 20 from scratch)."
+            f"the model of --init says, else {PRETRAINED.projection}; {SCRATCH.projection} from "
+            "scratch)."
         ),
     ] = None
     similarity: Annotated[
@@ -90,7 +111,8 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Above0 | None,
         about(
             "Temperature by which the loss divides the scores (default: as the model of "
-            "--init says, else 1 for dot and 0.05 for cosine)."
+            f"--init says, else {TEMPERATURES['dot']:g} for dot and "
+            f"{TEMPERATURES['cosine']:g} for cosine)."
         ),
     ] = None
     learn_temperature: Annotated[
@@ -108,18 +130,22 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Length | None,
         about(
             "Tokens of a question that the encoder reads; the others are cut off (default: "
-            "as the model of --init says, else 64)."
+            f"as the model of --init says, else {QUESTION_MAX_LENGTH})."
         ),
     ] = None
     passage_max_length: Annotated[
         Length | None,
         about(
             "Tokens of a passage that the encoder reads; the others are cut off (default: "
-            "as the model of --init says, else 256)."
+            f"as the model of --init says, else {PASSAGE_MAX_LENGTH})."
         ),
     ] = None
     output_dropout: Annotated[
-        Share | None, about("Dropout on the pooled vector (default: 0, or 0.2 from scratch).")
+        Share | None,
+        about(
+            f"Dropout on the pooled vector (default: {PRETRAINED.output_dropout:g}, or "
+            f"{SCRATCH.output_dropout:g} from scratch)."
+        ),
     ] = None
     dropout: Annotated[
         Share | None,
@@ -154,7 +180,8 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Annotated[
         Positive | None,
         about(
-            "Questions in an optimizer step, over all processes (default: 32, or 8 from scratch).",
+            "Questions in an optimizer step, over all processes (default: "
+            f"{PRETRAINED.batch_size}, or {SCRATCH.batch_size} from scratch).",
             panel="Batches",
         ),
     ] = None
@@ -226,7 +253,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count | None,
         about(
             "Times that training sees the training files; 0 writes the model that training "
-            "starts from as a retriever (default: 10, or as many epochs as --max-steps "
+            f"starts from as a retriever (default: {MAX_EPOCHS}, or as many epochs as --max-steps "
             "takes).",
             panel="Optimisation",
             resumable=True,
@@ -237,7 +264,10 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         about("Stop after this many optimizer steps (default: no limit).", resumable=True),
     ] = None
     lr: Annotated[
-        Above0 | None, about("Highest learning rate (default: 2e-5, or 1e-3 from scratch).")
+        Above0 | None,
+        about(
+            f"Highest learning rate (default: {PRETRAINED.lr:g}, or {SCRATCH.lr:g} from scratch)."
+        ),
     ] = None
     schedule: Annotated[
         Literal["linear", "cosine", "constant"],

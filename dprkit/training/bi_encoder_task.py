@@ -12,14 +12,13 @@ from dprkit.models.bi_encoder import BiEncoder, device
 from dprkit.models.checkpoints import save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
-from dprkit.settings import TrainSettings
 from dprkit.store.drafts import Draft
 from dprkit.training.batches import Draw, Mixture, Plan, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
 from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
 from dprkit.training.processes import Group
-from dprkit.training.resolve import weighted_files
+from dprkit.training.resolve import ResolvedSettings
 from dprkit.training.task import Figures
 from dprkit.training.validation import Validator, better
 
@@ -27,14 +26,14 @@ from dprkit.training.validation import Validator, better
 class BiEncoderTask:
     """A bi-encoder with the training files and the validation file that its settings name."""
 
-    def __init__(self, settings: TrainSettings, group: Group, run: Run) -> None:
+    def __init__(self, settings: ResolvedSettings, group: Group, run: Run) -> None:
         self.settings = settings
-        files, weights = zip(*weighted_files(settings), strict=True)
-        self.examples = Mixture(opened(files, group, run), weights)
+        paths, weights = zip(*settings.files, strict=True)
+        self.examples = Mixture(opened(paths, group, run), weights)
         self.valid = validation_rows(settings)
         self.plan = Plan(
             self.examples,
-            settings.batch_size or 1,
+            settings.batch_size,
             settings.seed,
             settings.mix,
             settings.same_title,
@@ -93,14 +92,14 @@ def opened(paths: tuple[str, ...], group: Group, run: Run) -> list[ExampleFile]:
     return files
 
 
-def validation_rows(settings: TrainSettings) -> Mixture | None:
+def validation_rows(settings: ResolvedSettings) -> Mixture | None:
     """The rows to validate on; None: there is no validation."""
     if not settings.valid_file or settings.valid_every == "never":
         return None
     return Mixture([ExampleFile(settings.valid_file)], [1.0])
 
 
-def draw_of(settings: TrainSettings) -> Draw:
+def draw_of(settings: ResolvedSettings) -> Draw:
     """How the settings want passages to be drawn."""
     return Draw(
         settings.hard_negatives,

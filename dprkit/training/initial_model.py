@@ -24,24 +24,25 @@ from dprkit.models.scratch import learn_tokenizer, tiny_roberta
 from dprkit.models.tokens import Tokens, tokens_for
 from dprkit.progress import Run
 from dprkit.records import Example
-from dprkit.settings import ConvertSettings, TrainSettings
-from dprkit.training.resolve import COSINE_TEMPERATURE, SHAPE
+from dprkit.settings import ConvertSettings
+from dprkit.settings.training import TEMPERATURES
+from dprkit.training.resolve import SHAPE, ResolvedSettings
 
 
 def starting_model(
-    settings: TrainSettings, examples: Iterable[Example], run: Run = Run()
+    settings: ResolvedSettings, examples: Iterable[Example], run: Run = Run()
 ) -> tuple[BiEncoder, Tokens]:
     """The model before training: from scratch, from a foreign model, or from a retriever."""
-    if settings.init is None:
+    if not settings.init:
         model, tokens = _from_scratch(settings, examples)
     elif is_retriever(settings.init):
-        model, tokens = load_bi_encoder(settings.init, settings.output_dropout or 0.0)
+        model, tokens = load_bi_encoder(settings.init, settings.output_dropout)
     else:
         model, tokens = _from_model(settings, settings.init, run)
     return _prepared(model, settings), tokens
 
 
-def _prepared(model: BiEncoder, settings: TrainSettings) -> BiEncoder:
+def _prepared(model: BiEncoder, settings: ResolvedSettings) -> BiEncoder:
     """Adapters, activation checkpointing and compiling, where they are asked for."""
     for encoders in _by_backbone(model):
         backbone: Any = encoders[0].backbone
@@ -94,7 +95,7 @@ def _by_backbone(model: BiEncoder) -> list[list[Encoder]]:
     return [both] if both[0].backbone is both[1].backbone else [[encoder] for encoder in both]
 
 
-def _adapted(backbone: nn.Module, settings: TrainSettings) -> nn.Module:
+def _adapted(backbone: nn.Module, settings: ResolvedSettings) -> nn.Module:
     """`backbone` with low-rank adapters on its linear layers, the only weights that learn.
 
     Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
@@ -106,7 +107,7 @@ def _adapted(backbone: nn.Module, settings: TrainSettings) -> nn.Module:
 
     config = LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha or 2 * settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
         target_modules="all-linear",
     )
     with warnings.catch_warnings():
@@ -122,7 +123,7 @@ def _merged(encoder: Encoder) -> Encoder:
     return merged
 
 
-def _config(settings: TrainSettings, said: RetrieverConfig) -> RetrieverConfig:
+def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfig:
     """What the settings ask for, and where they do not, what a folder says of its use."""
     given = {
         name: value for name in SHAPE if (value := getattr(settings, name, None)) is not None
@@ -130,22 +131,24 @@ def _config(settings: TrainSettings, said: RetrieverConfig) -> RetrieverConfig:
     config = msgspec.structs.replace(said, **given)
     usual = said.temperature
     if config.similarity != said.similarity:
-        usual = COSINE_TEMPERATURE if config.similarity == "cosine" else 1.0
+        usual = TEMPERATURES[config.similarity]
     return msgspec.structs.replace(config, temperature=settings.temperature or usual)
 
 
-def _from_scratch(settings: TrainSettings, examples: Iterable[Example]) -> tuple[BiEncoder, Tokens]:
+def _from_scratch(
+    settings: ResolvedSettings, examples: Iterable[Example]
+) -> tuple[BiEncoder, Tokens]:
     config = _config(settings, RetrieverConfig())
     tokenizer = learn_tokenizer(_texts(examples), settings.scratch_vocab_size)
     backbone = tiny_roberta(settings, tokenizer.get_vocab_size())
     room = measured(backbone, tokenizer, "the model from scratch")
     check_lengths(settings, (room, room))
     config = msgspec.structs.replace(config, positions=(room, room))
-    question = Encoder(backbone, config, settings.output_dropout or 0.0)
+    question = Encoder(backbone, config, settings.output_dropout)
     return _two_towers(question, config, settings), tokens_for((tokenizer, {}), config)
 
 
-def _from_model(settings: TrainSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
+def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
     """From a foreign model: what its folder says of its use counts unless a setting says else."""
     _check_form(source, local(source, run.progress.note))
     kind, found = read_foreign(ConvertSettings(source=source))
@@ -159,7 +162,7 @@ def _from_model(settings: TrainSettings, source: str, run: Run) -> tuple[BiEncod
         _new_heads(found, wanted.projection)
     model, tokens = assembled(found, settings)
     for encoder in (model.question_encoder, model.passage_encoder):
-        encoder.dropout.p = settings.output_dropout or 0.0
+        encoder.dropout.p = settings.output_dropout
     if found.passage is None:
         config = msgspec.structs.replace(
             model.config, shared=wanted.shared, separate_heads=wanted.separate_heads
@@ -202,11 +205,13 @@ def _new_heads(found: Foreign, width: int | None) -> None:
             tower.head = head
 
 
-def _two_towers(question: Encoder, config: RetrieverConfig, settings: TrainSettings) -> BiEncoder:
+def _two_towers(
+    question: Encoder, config: RetrieverConfig, settings: ResolvedSettings
+) -> BiEncoder:
     """As in DPR, the towers are equal at first and part in training."""
     passage = question if config.shared else copy.deepcopy(question)
     if config.separate_heads:
-        passage = Encoder(question.backbone, config, settings.output_dropout or 0.0)
+        passage = Encoder(question.backbone, config, settings.output_dropout)
         passage.load_state_dict(question.state_dict())
     return BiEncoder(question, passage, config)
 

@@ -19,8 +19,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dprkit.settings import TrainSettings
 from dprkit.store.drafts import Draft
+from dprkit.training.resolve import ResolvedSettings
 from dprkit.training.task import Task
 
 METRICS, EPOCHS, EVENTS = "metrics.jsonl", "epochs.jsonl", "tensorboard"
@@ -60,7 +60,7 @@ class Progression(msgspec.Struct):
 class Journal:
     """The files of one run of training."""
 
-    def __init__(self, work: Draft | None, settings: TrainSettings) -> None:
+    def __init__(self, work: Draft | None, settings: ResolvedSettings) -> None:
         self.work, self.settings = work, settings
         self.saved_at = time.monotonic()
         self.events: Any = None

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from dprkit.errors import SettingsError
-from dprkit.settings import TrainSettings
+from dprkit.training.resolve import ResolvedSettings
 
 EPSILON = 1e-8
 
 
 def optimizer_of(
-    model: nn.Module, objective: nn.Module, lr: float, settings: TrainSettings
+    model: nn.Module, objective: nn.Module, settings: ResolvedSettings
 ) -> torch.optim.AdamW:
     """AdamW that does not decay vectors: biases, the weights of norms, the temperature.
 
@@ -40,7 +40,7 @@ def optimizer_of(
             {"params": members, "weight_decay": decay, "share": share}
             for (decay, share), members in groups.items()
         ],
-        lr=lr,
+        lr=settings.lr,
         eps=EPSILON,
         fused=on_gpu or None,
     )

@@ -1,8 +1,9 @@
-"""train's settings, completed: what depends on other settings and on the files that are there."""
+"""Train's settings resolved: what depends on other settings and on the files that are there."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,10 @@ import msgspec
 from dprkit.errors import MismatchError, SettingsError, nearest
 from dprkit.models.config import RetrieverConfig, is_retriever, load_config, may_say_its_use
 from dprkit.settings import TrainSettings, required
+from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
 
-PRETRAINED_LR = 2e-5
-COSINE_TEMPERATURE = 0.05
-SCRATCH_LR = 1e-3
-PRETRAINED_BATCH = 32
-SCRATCH_BATCH = 8
-SCRATCH_PROJECTION = 20
-SCRATCH_DROPOUT = 0.2
-MAX_EPOCHS = 10
+FOREVER = sys.maxsize
+"""A count without a limit."""
 SHAPE = (
     "shared",
     "separate_heads",
@@ -30,6 +26,55 @@ SHAPE = (
     "passage_max_length",
 )
 """What a retriever is; training cannot change it."""
+
+
+class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
+    """Train's settings as training uses them: every default is filled in.
+
+    A file that is not given is "", a limit that is not given FOREVER. None is left where the
+    model that training starts from has the say (SHAPE, projection, temperature, dropout): its
+    RetrieverConfig has them when it is loaded.
+    """
+
+    output_dir: str
+    init: str
+    valid_file: str
+    valid_corpus: str
+    output_dropout: float
+    lora_alpha: int
+    batch_size: int
+    chunk_size: str
+    """A number, "auto", or "" for the whole batch in one graph."""
+    hard_negatives_top: int
+    max_epochs: int
+    max_steps: int
+    lr: float
+    patience: int
+    files: tuple[tuple[str, float], ...]
+    """The training files with their weights."""
+    recorded: TrainSettings
+    """As the manifest records them, with None for what is not given."""
+
+
+def resolve(settings: TrainSettings) -> ResolvedSettings:
+    """The settings with all defaults. Raises SettingsError, InputError, MismatchError."""
+    recorded = with_defaults(settings)
+    values = {name: getattr(recorded, name) for name in recorded.__struct_fields__}
+    absent: dict[str, Any] = {
+        "output_dir": "",
+        "init": "",
+        "valid_file": "",
+        "valid_corpus": "",
+        "chunk_size": "",
+        "lora_alpha": 2 * recorded.lora_rank,
+        "hard_negatives_top": FOREVER,
+        "max_epochs": FOREVER,
+        "max_steps": FOREVER,
+        "patience": FOREVER,
+    }
+    concrete = {name: value for name, value in absent.items() if values[name] is None}
+    files = tuple(weighted_files(recorded))
+    return ResolvedSettings(**values | concrete, files=files, recorded=recorded)
 
 
 def more_to_record(settings: TrainSettings) -> dict[str, Any]:
@@ -82,33 +127,32 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             f"--loss-weights: {len(settings.loss_weights)} weights for "
             f"{len(settings.train_file)} training files; give one each"
         )
+    usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
-        "batch_size": SCRATCH_BATCH if scratch else PRETRAINED_BATCH,
+        "batch_size": usual.batch_size,
         "valid_file": _valid_beside(settings),
-        "lr": SCRATCH_LR if scratch else PRETRAINED_LR,
-        "output_dropout": SCRATCH_DROPOUT if scratch else 0.0,
+        "lr": usual.lr,
+        "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
     if scratch or not may_say_its_use(str(settings.init)):
-        defaults |= _use(settings, scratch)
+        defaults |= _use(settings, usual)
     elif settings.separate_heads:
         defaults["shared"] = True
     missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
     return msgspec.structs.replace(settings, **missing)
 
 
-def _use(settings: TrainSettings, scratch: bool) -> dict[str, Any]:
+def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     """How vectors are made of a model that does not say so itself."""
-    return {
+    plain = RetrieverConfig()
+    names = ("similarity", "title_join", "question_max_length", "passage_max_length")
+    return {name: getattr(plain, name) for name in names} | {
         "shared": bool(settings.separate_heads),
         "separate_heads": False,
-        "pooling": "mean" if scratch else "cls",
-        "projection": SCRATCH_PROJECTION if scratch else 0,
-        "similarity": "dot",
-        "temperature": COSINE_TEMPERATURE if settings.similarity == "cosine" else 1.0,
-        "title_join": "pair",
-        "question_max_length": 64,
-        "passage_max_length": 256,
+        "pooling": usual.pooling,
+        "projection": usual.projection,
+        "temperature": TEMPERATURES[settings.similarity or plain.similarity],
     }
 
 

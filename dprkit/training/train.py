@@ -20,9 +20,10 @@ from dprkit.store.stage_files import StageFiles
 from dprkit.training.model_card import model_card
 from dprkit.training.processes import Group, join, joined, launch
 from dprkit.training.resolve import (
+    ResolvedSettings,
     inputs_of,
     more_to_record,
-    weighted_files,
+    resolve,
     with_defaults,
 )
 
@@ -67,7 +68,8 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     ProcessError.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    settings = with_defaults(settings)
+    resolved = resolve(settings)
+    settings = resolved.recorded
     inputs, more = inputs_of(settings), more_to_record(settings)
     if settings.num_processes > 1 and not joined():
         there = preview(wanted(directory, "retriever", settings, inputs, run, more)).done
@@ -76,10 +78,10 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
         return launch(train, settings, run, settings.num_processes)
     group = join()
     if not group.first:
-        return _follow(directory, settings, group)
+        return _follow(directory, resolved, group)
     with draft(directory, "retriever", settings, inputs, run, more) as work:
         group.agree(work.done is not None)
-        return _report(directory, work.done or _train(work, settings, group))
+        return _report(directory, work.done or _train(work, resolved, group))
 
 
 def files_of(settings: TrainSettings) -> StageFiles:
@@ -97,7 +99,7 @@ def files_of(settings: TrainSettings) -> StageFiles:
     return StageFiles(reads, directory)
 
 
-def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainReport:
+def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainReport:
     """Train along with the first process, which writes and reports."""
     if not group.agree(False) and settings.max_epochs != 0:
         _fit(None, directory, settings, group)
@@ -107,7 +109,7 @@ def _follow(directory: Path, settings: TrainSettings, group: Group) -> TrainRepo
 # --- training -------------------------------------------------------------------------------------
 
 
-def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
+def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     from dprkit.models.checkpoints import PROBES, load_bi_encoder, save_probes, save_retriever
     from dprkit.training.curves import draw_curves
     from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
@@ -149,12 +151,12 @@ def _train(work: Draft, settings: TrainSettings, group: Group) -> Manifest:
         with work.file(CURVES, content=False) as file:
             file.write(draw_curves(work.directory / METRICS))
     with work.file(CARD, content=False) as card:
-        card.write(model_card(settings, model.config, counts).encode())
+        card.write(model_card(settings.recorded, model.config, counts).encode())
     return work.finish(counts, drop=(BEST, CHECKPOINT))
 
 
 def _fit(
-    work: Draft | None, directory: Path, settings: TrainSettings, group: Group
+    work: Draft | None, directory: Path, settings: ResolvedSettings, group: Group
 ) -> tuple[Trainer, BiEncoderTask, list[str]]:
     """Train on this process's share; the notes are those of the examples."""
     from dprkit.models.bi_encoder import device
@@ -171,7 +173,7 @@ def _fit(
     return trainer, task, notes
 
 
-def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
+def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
     """Write the starting model as a retriever, untrained."""
     import torch
 
@@ -180,7 +182,7 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
     from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)
-    files = [] if settings.init else [ExampleFile(path) for path, _ in weighted_files(settings)]
+    files = [] if settings.init else [ExampleFile(path) for path, _ in settings.files]
     model, tokens = starting_model(settings, chain.from_iterable(files), work.run)
     model = finished(model, settings.temperature or model.config.temperature)
     save_retriever(work, model, tokens)
@@ -188,7 +190,7 @@ def _start_only(work: Draft, settings: TrainSettings) -> Manifest:
     counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
     counts["untrained"] = True
     with work.file(CARD, content=False) as card:
-        card.write(model_card(settings, model.config, counts).encode())
+        card.write(model_card(settings.recorded, model.config, counts).encode())
     return work.finish(counts)
 
 

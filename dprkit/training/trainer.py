@@ -20,7 +20,6 @@ from torch import nn
 from dprkit.errors import DivergedError, DprkitError, MemoryShortage, SettingsError
 from dprkit.interrupts import held
 from dprkit.memory import ran_out
-from dprkit.settings import TrainSettings
 from dprkit.store.drafts import Draft
 from dprkit.training.feed import Batch, Feed
 from dprkit.training.gradients import GradientEngine
@@ -28,6 +27,7 @@ from dprkit.training.journal import EPOCHS, METRICS, Journal, Progression, load_
 from dprkit.training.objectives import Outcome, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of, schedule, set_lr
 from dprkit.training.processes import ALONE, Group
+from dprkit.training.resolve import FOREVER, ResolvedSettings
 from dprkit.training.step_memory import chunk_that_fits, free_bytes, peak_gb
 from dprkit.training.task import Figures, Task
 
@@ -38,7 +38,7 @@ class Trainer:
     def __init__(
         self,
         task: Task,
-        settings: TrainSettings,
+        settings: ResolvedSettings,
         directory: Path,
         group: Group = ALONE,
         work: Draft | None = None,
@@ -54,8 +54,7 @@ class Trainer:
         )
         self.at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
         self.journal = Journal(work, settings)
-        self.lr = settings.lr or 0.0
-        self.optimizer = optimizer_of(task.model, task.objective, self.lr, settings)
+        self.optimizer = optimizer_of(task.model, task.objective, settings)
         self.scaler = scaler_of(settings.precision, self.device)
         if self.at.scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(self.at.scaler)
@@ -92,7 +91,7 @@ class Trainer:
         new_size = self.work is not None and "chunk_size" in self.work.changed
         if not group.agree(not self.at.step or new_size):
             return
-        texts = int(size) if size and size != "auto" else None
+        texts = int(size) if size.isdigit() else None
         if size == "auto":
             self.engine.model.train()  # what dropout keeps counts too
             sides, free = self.task.prepare(0).sides, free_bytes(self.device)
@@ -112,7 +111,9 @@ class Trainer:
                 f"{done} steps are done already, more than the {self.steps} asked for; "
                 "ask for more, or begin again with --restart"
             )
-        earlier = msgspec.structs.replace(self.settings, **changed)
+        ends = {name: FOREVER for name in ("max_epochs", "max_steps") if name in changed}
+        ends |= {name: changed[name] for name in ends if changed[name] is not None}
+        earlier = msgspec.structs.replace(self.settings, **ends)
         before = total_steps(earlier, self.task.batches_per_epoch)
         self.journal.warn(
             f"training ends after step {self.steps} instead of {before}: the first {done} steps "
@@ -145,9 +146,7 @@ class Trainer:
                 self.journal.save(self.at, self.state)
 
     def _ended(self) -> bool:
-        patience = self.settings.patience
-        stale = patience is not None and self.at.stale >= patience
-        return self.at.step >= self.steps or stale
+        return self.at.step >= self.steps or self.at.stale >= self.settings.patience
 
     # --- a step -----------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class Trainer:
         try:
             outcome = self._gradient(batch)
             norm = self._clip(batch)
-            lr = self.lr * schedule(
+            lr = self.settings.lr * schedule(
                 self.settings.schedule, self.at.step, self.steps, self.settings.warmup
             )
             with held(), self._in_pieces():
@@ -303,7 +302,7 @@ class Trainer:
         self.journal.write(METRICS, at, line | {"valid": figures})
         mark = " (best)" if best else ""
         self.journal.note(f"step {at.step}: {self.task.summary(figures)}{mark}")
-        if self.settings.patience and at.stale == self.settings.patience:
+        if at.stale == self.settings.patience:
             self.journal.note(
                 f"no better {self.settings.best_by} in {at.stale} validations: training ends"
             )
@@ -323,9 +322,6 @@ class Trainer:
         self.journal.write(EPOCHS, at, line)
 
 
-def total_steps(settings: TrainSettings, batches_per_epoch: int) -> int:
+def total_steps(settings: ResolvedSettings, batches_per_epoch: int) -> int:
     """Optimizer steps of the whole run."""
-    if settings.max_epochs is None:
-        return settings.max_steps or 0
-    steps = settings.max_epochs * batches_per_epoch
-    return min(steps, settings.max_steps or steps)
+    return min(settings.max_epochs * batches_per_epoch, settings.max_steps)

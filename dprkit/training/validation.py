@@ -19,12 +19,12 @@ from dprkit.models.scoring import Scoring
 from dprkit.models.tokens import Tokens
 from dprkit.rank_metrics import reciprocal, success
 from dprkit.records import Passage
-from dprkit.settings import TrainSettings
 from dprkit.training.batch_layout import batches_needed, cut
 from dprkit.training.batches import Draw, Mixture, make_batch, pairs
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.negatives import names_of
 from dprkit.training.objectives import ScoreObjective, tensors
+from dprkit.training.resolve import ResolvedSettings
 
 DEPTHS = (1, 5, 20, 100)
 MRR_DEPTH = 10
@@ -49,7 +49,7 @@ class Validator:
         objective: ScoreObjective,
         tokens: Tokens,
         examples: Mixture,
-        settings: TrainSettings,
+        settings: ResolvedSettings,
     ) -> None:
         self.engine, self.objective, self.tokens = engine, objective, tokens
         self.examples, self.settings = examples, settings
@@ -91,7 +91,7 @@ class Validator:
 
     def _in_batch(self, pool: Pool, questions: Rows, passages: Rows) -> tuple[float, float]:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
-        count, size = len(self.examples), self.settings.batch_size or 1
+        count, size = len(self.examples), self.settings.batch_size
         loss = hits = 0.0
         for begin, end in pairs(cut(count, size, batches_needed(count, size, 0))):
             rows = [(0, row) for row in range(begin, end)]
@@ -127,7 +127,7 @@ class Pool:
     """The distinct passages of a set of examples; the first `ranked` are ranked, the others only
     stand in batches."""
 
-    def __init__(self, examples: Mixture, settings: TrainSettings) -> None:
+    def __init__(self, examples: Mixture, settings: ResolvedSettings) -> None:
         self.draw = Draw(settings.hard_negatives, settings.negatives, None)
         self._columns: dict[tuple[str, str], int] = {}
         self.questions: list[str] = []

@@ -26,6 +26,7 @@ from dprkit.store.artifacts import draft
 from dprkit.training.feed import Batch
 from dprkit.training.objectives import Outcome, ScoreObjective, tensors
 from dprkit.training.processes import join, launch
+from dprkit.training.resolve import resolve
 from dprkit.training.trainer import Trainer
 
 WORDS, WIDTH = 60, 16
@@ -164,9 +165,10 @@ class Case(NamedTuple):
 def stage(case: Case, run: Run) -> None:
     """What each process does."""
     group, task, folder = join(), Double(case.kind, case.pause), Path(case.folder)
-    settings = TrainSettings(
+    asked = TrainSettings(
         lr=0.01, max_steps=STEPS, valid_every="20", checkpoint_every="7", chunk_size="4"
     )
+    settings = resolve(asked)
     if not group.first:
         Trainer(task, settings, folder, group).fit()
         return

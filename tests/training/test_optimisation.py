@@ -7,6 +7,7 @@ from torch import nn
 from dprkit.settings import TrainSettings
 from dprkit.training.objectives import ScoreObjective
 from dprkit.training.optimisation import optimizer_of, schedule, set_lr
+from dprkit.training.resolve import resolve
 
 
 def course(kind, steps, warmup):
@@ -54,8 +55,8 @@ def test_a_warm_up_longer_than_training_ends_with_it():
 
 def test_biases_norms_and_the_temperature_do_not_decay():
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    settings = TrainSettings(weight_decay=0.01)
-    groups = optimizer_of(model, ScoreObjective(1.0, learn=True), 0.1, settings).param_groups
+    settings = resolve(TrainSettings(weight_decay=0.01, lr=0.1))
+    groups = optimizer_of(model, ScoreObjective(1.0, learn=True), settings).param_groups
     decayed = [p for g in groups if g["weight_decay"] for p in g["params"]]
     assert [tuple(p.shape) for p in decayed] == [(2, 3)]
     assert sum(len(g["params"]) for g in groups) == 5
@@ -65,7 +66,9 @@ def test_lower_layers_learn_more_slowly(small_retriever):
     from dprkit.models.checkpoints import load_bi_encoder
 
     model, _ = load_bi_encoder(small_retriever)
-    optimizer = optimizer_of(model, ScoreObjective(1.0), 1.0, TrainSettings(layer_decay=0.5))
+    optimizer = optimizer_of(
+        model, ScoreObjective(1.0), resolve(TrainSettings(layer_decay=0.5, lr=1.0))
+    )
     set_lr(optimizer, 0.1)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     by_name = {name: rates[id(p)] for name, p in model.named_parameters()}

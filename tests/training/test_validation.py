@@ -11,6 +11,7 @@ from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective
+from dprkit.training.resolve import resolve
 from dprkit.training.validation import Validator, better, positive_ranks
 
 
@@ -67,7 +68,9 @@ ROWS = [row(f"question {name}", name, 3) for name in ("alpha", "beta", "gamma")]
 
 def validator(retriever, examples, settings):
     model, tokens = load_bi_encoder(retriever)
-    return Validator(GradientEngine(model), ScoreObjective(1.0), tokens, examples, settings)
+    return Validator(
+        GradientEngine(model), ScoreObjective(1.0), tokens, examples, resolve(settings)
+    )
 
 
 def by_hand(retriever):
