@@ -577,7 +577,7 @@ def test_an_index_is_not_searched_over_another_corpus(work, other_passages, word
 @pytest.fixture
 def own_corpus(work):
     """An index of a corpus of its own, my.tsv."""
-    shutil.copy(bundled("tiny/passages.tsv"), "my.tsv")
+    shutil.copyfile(bundled("tiny/passages.tsv"), "my.tsv")
     assert call("encode-corpus", "--passages", "my.tsv", "--output-dir", "e", "-q").exit_code == 0
     assert call("index", "--embeddings", "e", "--output-dir", "i", "-q").exit_code == 0
     return "i"
@@ -674,7 +674,7 @@ def test_foreign_files_in_an_output_folder_are_never_touched(work):
 def test_names_with_spaces_and_other_scripts_are_fine(work):
     folder = Path("моя папка/с 'quotes' \"and\" $signs")
     folder.mkdir(parents=True)
-    shutil.copy(bundled("tiny/passages.tsv"), folder / "東 京.tsv")
+    shutil.copyfile(bundled("tiny/passages.tsv"), folder / "東 京.tsv")
     steps = [
         ["encode-corpus", "--passages", folder / "東 京.tsv", "--output-dir", folder / "é é"],
         ["index", "--embeddings", folder / "é é", "--output-dir", folder / "-index"],

@@ -141,7 +141,7 @@ def test_a_file_that_a_library_would_load_as_well_is_refused(work):
 
 @pytest.mark.parametrize("kind", ["flat", "exact", "bm25"])
 def test_a_corpus_of_the_same_size_and_time_is_another_corpus(work, tiny_passages, kind):
-    shutil.copy(tiny_passages, "p.tsv")
+    shutil.copyfile(tiny_passages, "p.tsv")
     assert call("encode-corpus", "--passages", "p.tsv", "--output-dir", "e").exit_code == 0
     index = ["index", "--embeddings", "e", "--type", kind, "--output-dir", "i"]
     assert call(*index).exit_code == 0
@@ -283,7 +283,7 @@ def test_a_moved_workspace_needs_no_flags(work, tiny_passages, tmp_path, monkeyp
     old.mkdir()
     shutil.copy("dprkit.yaml", old)
     monkeypatch.chdir(old)
-    shutil.copy(tiny_passages, "p.tsv")
+    shutil.copyfile(tiny_passages, "p.tsv")
     recipe = Path("dprkit.yaml").read_text().replace("bundled:tiny/passages.tsv", "p.tsv")
     Path("dprkit.yaml").write_text(recipe.replace("index: {}", f"index: {{type: {kind}}}"))
     assert call("run", "-q").exit_code == 0

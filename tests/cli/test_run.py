@@ -264,7 +264,7 @@ def test_a_command_of_the_built_in_recipe_says_so_and_where_it_writes(empty, qui
 
 
 def test_rows_of_ones_own_never_land_in_runs_tiny_without_a_word(empty, tiny_examples):
-    own = shutil.copy(tiny_examples, "own.json")
+    own = shutil.copyfile(tiny_examples, "own.json")
     result = call("select-data", own, "--quiet")
     assert (result.exit_code, Path("runs/tiny/data/train.jsonl").exists()) == (0, True)
     assert "with outputs in runs/tiny" in result.stderr
@@ -329,7 +329,7 @@ def test_a_dangling_dprkit_yaml_is_no_reason_to_take_another_recipe(empty):
 
 
 def test_the_bundled_example_beside_data_of_ones_own_is_warned_of(empty, tiny_examples):
-    shutil.copy(tiny_examples, "own.json")
+    shutil.copyfile(tiny_examples, "own.json")
     for source, corpus in (("own.json", "bundled:tiny/passages.tsv"), ("own.json", "own.tsv")):
         text = (
             f"select-data: {{sources: [{source}], num_items: 5, passages_out: own.tsv}}\n"
