@@ -89,21 +89,28 @@ class Table:
             next(csv.reader(self.pull(pulled, AHEAD), delimiter=self.form.delimiter, strict=True))
             closed = not self._swallows(pulled, before)
         except (csv.Error, FormatError):
-            lines = sum(not more.raw.isspace() for more in pulled)
-            closed = not before and lines == 1 and not next(self._appended(pulled), None)
+            lines = sum(not pulled_row.raw.isspace() for pulled_row in pulled)
+            more = list(islice(self.lines, 1))
+            pulled += more
+            closed = not before and lines == 1 and not more
         return pulled, closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
 
     def pull(self, pulled: list[RawRow], most: int = sys.maxsize) -> Iterator[str]:
-        """The lines in `pulled` and those behind, which are put there, as csv wants them."""
-        for row in chain(tuple(pulled), self._appended(pulled)):
-            if len(pulled) > most:
-                raise csv.Error("no end of a quoted cell")
-            yield decode(row.raw, self.stream.path, row.where) + "\n"
+        """The lines in `pulled` and those behind, which are put there, as csv wants them.
 
-    def _appended(self, pulled: list[RawRow]) -> Iterator[RawRow]:
+        Between rows, where `pulled` is empty, blank lines are passed over.
+        """
+        for row in tuple(pulled):
+            yield decode(row.raw, self.stream.path, row.where) + "\n"
         for row in self.lines:
             pulled.append(row)
-            yield row
+            if len(pulled) > most:
+                raise csv.Error("no end of a quoted cell")
+            line = decode(row.raw, self.stream.path, row.where)
+            if len(pulled) == 1 and not line.strip():
+                pulled.clear()
+            else:
+                yield line + "\n"
 
     def _rest(self) -> Iterator[tuple[Place, list[str]]]:
         yield from self._quoted_rows() if self.form.quoted else self._plain_rows()
@@ -112,15 +119,7 @@ class Table:
         """csv's rows: a quoted cell may span lines."""
         path, before = self.stream.path, ""
         pulled: list[RawRow] = []  # the lines that the row at hand is made of
-
-        def pull() -> Iterator[str]:
-            for row in self.lines:
-                line = decode(row.raw, path, row.where)
-                if pulled or line.strip():  # between rows, blank lines are passed over
-                    pulled.append(row)
-                    yield line + "\n"
-
-        rows = csv.reader(pull(), delimiter=self.form.delimiter, strict=True)
+        rows = csv.reader(self.pull(pulled), delimiter=self.form.delimiter, strict=True)
         while True:
             pulled.clear()
             try:

@@ -204,7 +204,8 @@ class ObjectFinder:
         self.start = starts[-1] if starts else 0
         self.depth = int(depth[-1]) if len(depth) else self.depth
         self.in_string ^= len(quotes) % 2 == 1
-        self.escaped = _trailing_backslashes(data) % 2 == 1
+        end = data.tobytes()
+        self.escaped = (len(end) - len(end.rstrip(b"\\"))) % 2 == 1
         yield from zip(starts, ends, strict=False)
 
 
@@ -220,10 +221,3 @@ def _unescaped(data: Any, quotes: Any) -> Any:
         escaped[left] ^= True
         distance += 1
     return quotes[~escaped]
-
-
-def _trailing_backslashes(data: Any) -> int:
-    found = 0
-    while found < len(data) and data[-1 - found] == ord("\\"):
-        found += 1
-    return found

@@ -16,6 +16,7 @@ from dprkit.data.csv_tables import (
     Form,
     Table,
     first_cells,
+    first_line,
     headers,
     is_id,
 )
@@ -124,7 +125,7 @@ def _refuse_no_columns(cells: list[str], stream: Stream) -> None:
         raise FormatError(stream.path, 1, f"{problem}; {advice}")
     if len(cells) not in (2, 3):
         wanted = "where there should be 3 (id, text, title)"
-        if comma := next((c for c in ",;" if len(cells) == 1 and c in cells[0]), ""):
+        if comma := next((c for c in ",;" if len(cells) == 1 and c in first_line(stream)), ""):
             advice = f"if it is a csv, begin it with a header such as {comma.join(_COLUMNS)}"
         problem = f"{len(cells)} tab-separated columns {wanted}; {advice}"
         raise FormatError(stream.path, 1, problem)
