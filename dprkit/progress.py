@@ -59,3 +59,5 @@ class Run:
     """The words the user typed, for the manifest."""
     restart: bool = False
     """Throw away what an interrupted or earlier run left in the output."""
+    only_preview: bool = False
+    """Raise Previewed, which tells how far the output is, in place of making it."""

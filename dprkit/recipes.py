@@ -1,33 +1,42 @@
-"""Recipes: the YAML files that hold the settings of one experiment, and who wins.
+"""Recipes: the YAML files that hold the settings of one experiment, and which value wins.
 
 A setting's value is the flag's, else --set's, else the recipe's, else the default. The recipe
 itself is --config's file, else --recipe's, else ./dprkit.yaml, else the shipped tiny one.
 
-Where one stage reads what another writes, the default follows the other's setting, wherever that
-is set. Paths in a user's recipe, and runs/, are relative to the recipe's folder; paths of a
-shipped recipe, of flags and of --set are relative to the current one.
+A key of a recipe is a stage, or a name of its own for one: `train-2: {stage: train, ...}`. Where
+one stage reads what another writes, the default follows the other's setting, wherever that is
+set. Paths in a user's recipe, and runs/, are relative to the recipe's folder; paths of a shipped
+recipe, of flags and of --set are relative to the current one.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dprkit.errors import FormatError, SettingsError, nearest
+from dprkit.errors import SettingsError, nearest
 from dprkit.settings import STAGES, Setting, bundled, convert, fields_of
-from dprkit.yaml_file import read_yaml
+from dprkit.yaml_file import Document, read_yaml
 
 RUNS = Path("runs")
 RECIPE = "dprkit.yaml"
 SHIPPED = bundled("tiny.yaml").parent
 STREAM = "-"
+STAGE = "stage"
+"""The key that says which stage a name of its own stands for."""
+REFERENCE = re.compile(r"(\w[\w-]*)\.(\w+)((?:[/:].*)?)")
+OUTPUTS = {
+    name for stage in STAGES.values() for name, field in fields_of(stage).items() if field.output
+}
+"""The settings of all stages that name what a stage writes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class Recipe:
     """stage -> setting -> value of each --set stage.key=value."""
     fallback: bool = False
     """Whether it is the shipped tiny one because no other was named or found."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """stage -> the stage that it is, for stages under names of their own: train-2 -> train."""
 
     @property
     def shipped(self) -> bool:
@@ -62,18 +73,62 @@ class Recipe:
     def workspace(self) -> Path:
         return self.folder / RUNS / self.name
 
+    @property
+    def names(self) -> list[str]:
+        """Its stages in the order in which they run.
+
+        That is the order of the commands, or of the file where one has a name of its own.
+        """
+        return list(self.written) if self.kinds else [s for s in STAGES if s in self.written]
+
+    def kind_of(self, stage: str) -> str:
+        """The stage that a name stands for: train for train-2."""
+        return self.kinds.get(stage, stage)
+
+    def fields(self, stage: str) -> dict[str, Setting]:
+        return fields_of(STAGES[self.kind_of(stage)])
+
+    def stage_for(self, command: str, name: str | None = None) -> str:
+        """The stage that a command runs: the one called `name`, else the only one of its kind."""
+        names = [stage for stage in self.names if self.kind_of(stage) == command]
+        if name and name not in (*names, command):
+            hint = nearest(name, names) or f"; there are {', '.join(names) or 'none'}"
+            raise SettingsError(f"--stage: no stage of {command} is called {name!r}{hint}")
+        if not name and command not in names and names[1:]:
+            raise SettingsError(
+                f"{self.source}: {command} stands for {' or '.join(names)}; name the one you mean, "
+                f"as in dprkit {command} --stage {names[0]}"
+            )
+        return name or (names[0] if names and command not in names else command)
+
     def explain(self, stage: str, flags: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
         """setting -> (value, where it came from) for every setting of `stage`.
 
         `flags` maps setting names to what the user typed; None stands for "not given".
         """
-        fields = fields_of(STAGES[stage])
-        found = {name: self._find(stage, name, flags) for name in fields}
+        fields = self.fields(stage)
+        explained = {name: self._find(stage, name, flags) for name in fields}
         for name, setting in fields.items():
             for replaced in setting.replaces.split():
                 if self._closeness(stage, name, flags) > self._closeness(stage, replaced, flags):
-                    found[replaced] = (fields[replaced].default, f"replaced by {name}")
-        return found
+                    explained[replaced] = (fields[replaced].default, f"replaced by {name}")
+        return explained
+
+    def stage(self, stage: str, flags: Mapping[str, Any]) -> tuple[msgspec.Struct, dict[str, str]]:
+        """The effective settings of `stage`, and where each one came from."""
+        explained = self.explain(stage, flags)
+        values = {name: value for name, (value, _) in explained.items()}
+        settings = STAGES[self.kind_of(stage)](**values)
+        return settings, {name: origin for name, (_, origin) in explained.items()}
+
+    def idle_sets(self, stages: Iterable[str]) -> list[str]:
+        """The stages that --set names and the recipe lacks, where that changes none of `stages`."""
+        idle = []
+        for stage in sorted(self.sets.keys() - {*self.names, *stages}):
+            bare = replace(self, sets={**self.sets, stage: {}})
+            if all(bare.explain(name, {}) == self.explain(name, {}) for name in stages):
+                idle.append(stage)
+        return idle
 
     def _closeness(self, stage: str, name: str, flags: Mapping[str, Any]) -> int:
         """How near to the user a setting is given: 3 flag, 2 --set, 1 the recipe, 0 not given."""
@@ -84,57 +139,83 @@ class Recipe:
         return int(name in self.written.get(stage, {}))
 
     def _find(self, stage: str, name: str, flags: Mapping[str, Any]) -> tuple[Any, str]:
-        setting = fields_of(STAGES[stage])[name]
+        setting = self.fields(stage)[name]
         match self._closeness(stage, name, flags):
             case 3:
-                return convert(stage, name, flags[name], "flag"), "flag"
+                return convert(setting, flags[name], "flag", stage), "flag"
             case 2:
-                return convert(stage, name, self.sets[stage][name], "--set"), "--set"
+                value = convert(setting, self.sets[stage][name], "--set", stage)
+                return self._paths(stage, setting, value, written=False), "--set"
             case 1:
-                value = convert(stage, name, self.written[stage][name], self.source)
-                return self._placed(setting, value), self.source
+                value = convert(setting, self.written[stage][name], self.source, stage)
+                return self._paths(stage, setting, value, written=True), self.source
         if setting.follows:
-            path, origin = self._followed(setting)
+            path, origin = self._followed(stage, setting)
             return (path,) if setting.shape == "tuple" and path else path, origin
         if setting.workspace:
-            return str(self.workspace / setting.workspace), "workspace"
+            folder = stage if stage in self.kinds else setting.workspace
+            return str(self.workspace / folder), "workspace"
         return setting.default, "default"
 
-    def _followed(self, setting: Setting) -> tuple[Any, str]:
+    def _followed(self, reader: str, setting: Setting) -> tuple[Any, str]:
         """The path that another stage's setting has, and which stage's that is."""
-        found = []
+        before = self.names[: self.names.index(reader)] if reader in self.names else self.names
+        candidates = []
         for link in setting.follows:
             of, _, below = link.partition("/")
-            stage, _, name = of.partition(".")
+            kind, _, name = of.partition(".")
+            places = {stage: n for n, stage in enumerate(before) if self.kind_of(stage) == kind}
+            stage = max(places, key=places.__getitem__, default=kind)  # the nearest
             path, origin = self._find(stage, name, {})
             if path in (None, STREAM):
                 continue
-            if fields_of(STAGES[stage])[name].output:
-                origin = f"output of {stage}"
-            elif self._closeness(stage, name, {}):
-                origin = f"as {of}"
             given = self._closeness(stage, name, {}) > 0
-            found.append((not given, os.path.join(path, below) if below else path, origin))
-        return min(found, key=itemgetter(0))[1:] if found else (setting.default, "default")
+            if self.fields(stage)[name].output:
+                origin = f"output of {stage}"
+            elif given:
+                origin = f"as {stage}.{name}"
+            near = places.get(stage, -1) if self.kinds else 0
+            path = os.path.join(path, below) if below else path
+            candidates.append((-near, not given, path, origin))
+        return min(candidates, key=itemgetter(0, 1), default=(setting.default, "default"))[-2:]
 
-    def _placed(self, setting: Setting, value: Any) -> Any:
-        """A value of the recipe's file, its paths as they are seen from the current folder."""
-        if not setting.path or not value or self.folder == Path():
+    def _paths(self, stage: str, setting: Setting, value: Any, written: bool) -> Any:
+        """A value with its paths as they are seen from the current folder.
+
+        STAGE.SETTING stands for what that stage writes. Other paths that are `written` in the
+        recipe's file are relative to its folder.
+        """
+        if not setting.path or not value:
             return value
-        if setting.shape == "tuple":
-            return tuple(self._from_here(path, setting.hub) for path in value)
-        return self._from_here(value, setting.hub)
+
+        def seen(path: str) -> str:
+            output = None if setting.output else self._output(f"{stage}.{setting.name}", path)
+            return output or (self._from_here(path, setting.hub) if written else path)
+
+        return tuple(map(seen, value)) if setting.shape == "tuple" else seen(value)
+
+    def _output(self, reader: str, text: str) -> str | None:
+        """The path for which STAGE.SETTING, or STAGE.SETTING/BELOW, stands; None for a path."""
+        reference = REFERENCE.fullmatch(text)
+        if not reference or reference[2] not in OUTPUTS:
+            return None
+        stage, name, below = reference.groups()
+        if stage not in self.written and stage not in STAGES:
+            if os.path.lexists(text):
+                return None
+            hint = nearest(stage, self.names)
+            raise SettingsError(f"{reader}: {text}: no stage is called {stage!r}{hint}")
+        output = self._find(stage, name, {})[0] if name in self.fields(stage) else None
+        if output in (None, STREAM):
+            raise SettingsError(f"{reader}: {text}: {stage} writes no {name}")
+        return f"{output}{below}"
 
     def _from_here(self, path: str, hub: bool) -> str:
+        if self.folder == Path():
+            return path
         here = str(self.folder / path)
         is_name = hub and not path.startswith(".") and not os.path.lexists(here)
         return path if path == STREAM or is_name else here
-
-    def stage(self, stage: str, flags: Mapping[str, Any]) -> tuple[msgspec.Struct, dict[str, str]]:
-        """The effective settings of `stage`, and where each one came from."""
-        explained = self.explain(stage, flags)
-        settings = STAGES[stage](**{name: value for name, (value, _) in explained.items()})
-        return settings, {name: origin for name, (_, origin) in explained.items()}
 
 
 def recipe_names() -> list[str]:
@@ -149,13 +230,9 @@ def load_recipe(
     if config is not None and recipe is not None:
         raise SettingsError("--config and --recipe both name a recipe; give one of them")
     path = Path(config) if config else _find_recipe(recipe)
-    written = _read_recipe(path)
-    name = written.pop("name", None) or path.stem
-    if not isinstance(name, str) or "/" in name or name in (".", ".."):
-        raise FormatError(path, 1, f"name: {name!r} will not do: it becomes a folder below runs/")
-    written.pop("description", None)
     fallback = config is None and recipe is None and path != Path(RECIPE)
-    return Recipe(name, str(path), written, _read_sets(sets), fallback)
+    loaded = replace(_read_recipe(path), fallback=fallback)
+    return replace(loaded, sets=_read_sets(sets, loaded))
 
 
 def looked_for() -> str:
@@ -181,29 +258,60 @@ def _find_recipe(name: str | None) -> Path:
     return bundled(f"{name}.yaml")
 
 
-def _read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe's name, description and stages -> settings; a key that is unknown is refused."""
+def _read_recipe(path: Path) -> Recipe:
+    """The recipe in a file; a key that is unknown is refused."""
     document = read_yaml(path, _underscored)
-    if document.value is None:
-        return {}
-    if not isinstance(document.value, dict):
+    if not isinstance(document.value, dict | None):
         raise document.fault("a recipe is a mapping of stages to their settings")
-    recipe: dict[str, Any] = {}
-    for key, value in document.value.items():
-        stage = key.replace("_", "-")
-        if key in ("name", "description"):
-            recipe[key] = value
-            continue
-        if stage not in STAGES:
-            raise document.fault(f"no stage is called {key!r}{nearest(key, STAGES)}", key)
-        if not isinstance(value, dict | None):
-            raise document.fault(f"{key} holds the settings of a stage, as name: value", key)
-        recipe[stage] = {}
-        for name, setting in (value or {}).items():
-            if problem := _unknown(stage, name):
-                raise document.fault(problem, key, name)
-            recipe[stage][_underscored(name)] = setting
-    return recipe
+    stages = dict(document.value or {})
+    stages.pop("description", None)
+    title = stages.pop("name", None) or path.stem
+    if not isinstance(title, str) or "/" in title or title in (".", ".."):
+        problem = f"name: {title!r} will not do: it becomes a folder below runs/"
+        raise document.fault(problem, "name")
+    written: dict[str, dict[str, Any]] = {}
+    kinds: dict[str, str] = {}
+    for key, value in stages.items():
+        name, kind = _name_and_kind(document, key, value)
+        if name != kind:
+            kinds[name] = kind
+        written[name] = {}
+        for setting_name, setting in (value or {}).items():
+            if setting_name == STAGE:
+                continue
+            if problem := _unknown(name, kind, setting_name):
+                raise document.fault(problem, key, setting_name)
+            written[name][_underscored(setting_name)] = setting
+    return Recipe(title, str(path), written, {}, kinds=kinds)
+
+
+def _name_and_kind(document: Document, key: str, value: Any) -> tuple[str, str]:
+    """What a stage of a recipe is called, and which stage it is."""
+    name = _hyphened(key)
+    told = value.get(STAGE) if isinstance(value, dict) else None
+    kind = name if told is None else _hyphened(str(told))
+    if told is None and name not in STAGES:
+        hint = f"{nearest(key, STAGES)} (a name of its own needs a line such as stage: train)"
+        raise document.fault(f"no stage is called {key!r}{hint}", key)
+    if not isinstance(value, dict | None):
+        raise document.fault(f"{key} holds the settings of a stage, as name: value", key)
+    if kind not in STAGES:
+        raise document.fault(f"no stage is called {told!r}{nearest(kind, STAGES)}", key, STAGE)
+    if name in STAGES:
+        if name != kind:
+            raise document.fault(f"{key} cannot be {kind}; give it another name", key, STAGE)
+        return name, kind
+    if not re.fullmatch(r"\w[\w-]*", key):
+        problem = (
+            f"{key!r} will not do as a name: it becomes a folder; use letters, digits, _ and -"
+        )
+        raise document.fault(problem, key)
+    return key, kind
+
+
+def _hyphened(stage: str) -> str:
+    """Stages may be written with underscores."""
+    return stage.replace("_", "-")
 
 
 def _underscored(name: str) -> str:
@@ -211,28 +319,31 @@ def _underscored(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _unknown(stage: str, name: str) -> str:
+def _unknown(stage: str, kind: str, name: str) -> str:
     """What to say of a setting that `stage` does not have; `""` where it has it."""
-    fields = fields_of(STAGES[stage])
+    fields = fields_of(STAGES[kind])
     if _underscored(name) in fields:
         return ""
     return f"{stage} has no setting {name!r}{nearest(name, fields)}"
 
 
-def _read_sets(sets: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _read_sets(sets: Iterable[str], recipe: Recipe) -> dict[str, dict[str, Any]]:
     import yaml
 
     values: dict[str, dict[str, Any]] = {}
     for text in sets:
         key, equals, value = text.partition("=")
-        stage, dot, name = key.partition(".")
-        stage = stage.replace("_", "-")
+        typed, dot, name = key.partition(".")
         if not (equals and dot):
             raise SettingsError(f"--set {text}: write stage.key=value, such as train.lr=1e-4")
-        if stage not in STAGES:
-            hint = nearest(stage, STAGES)
-            raise SettingsError(f"--set {text}: no stage is called {stage!r}{hint}")
-        if problem := _unknown(stage, name):
+        stage = typed if typed in recipe.kinds else _hyphened(typed)
+        named = [name for name, kind in recipe.kinds.items() if kind == stage]
+        if stage not in (*recipe.kinds, *STAGES):
+            hint = nearest(typed, [*recipe.kinds, *STAGES])
+            raise SettingsError(f"--set {text}: no stage is called {typed!r}{hint}")
+        if named and stage not in recipe.written:
+            raise SettingsError(f"--set {text}: name one of {', '.join(named)} instead of {stage}")
+        if problem := _unknown(stage, recipe.kind_of(stage), name):
             raise SettingsError(f"--set {text}: {problem}")
         try:
             parsed = yaml.safe_load(value) if value[:1] in "[{" else value

@@ -15,12 +15,16 @@ from dprkit.settings import (
     SelectSettings,
     TrainSettings,
     bundled,
-    convert,
     fields_of,
     real_path,
     record_of,
     required,
+    values,
 )
+
+
+def convert(stage, name, value, origin):
+    return values.convert(fields_of(STAGES[stage])[name], value, origin, stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
+import typer
+
+from dprkit.errors import DprkitError
 from dprkit.indexes.kinds import kind_names
-from dprkit.recipes import recipe_names
-from dprkit.settings import STAGES, Setting, fields_of
+from dprkit.recipes import Recipe, load_recipe, recipe_names
+from dprkit.settings import STAGES, Setting
 
 Complete = Callable[[str], list[str]]
 
@@ -60,13 +65,34 @@ def of_catalog(incomplete: str) -> list[str]:
     return one_of(names)(incomplete)
 
 
-def of_sets(incomplete: str) -> list[str]:
+def _recipe(words: Mapping[str, Any]) -> Recipe:
+    """The recipe that the words before name; one without stages where it cannot be read."""
+    with suppress(DprkitError):
+        return load_recipe(words.get("config_file"), words.get("recipe_name"))
+    return Recipe("", "", {}, {})
+
+
+def of_stages(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offers the stages of the recipe: for the command of a stage, those of its kind."""
+    recipe, command = _recipe(ctx.params), str(ctx.info_name)
+    stages = [s for s in recipe.names if command not in STAGES or recipe.kind_of(s) == command]
+    return one_of(stages)(incomplete)
+
+
+def of_any_stage(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offers the stages of the recipe and all others."""
+    return one_of(dict.fromkeys([*_recipe(ctx.params).names, *STAGES]))(incomplete)
+
+
+def of_sets(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offers STAGE.KEY=VALUE, one part after the other."""
+    recipe = _recipe(ctx.params)
+    stages = [*recipe.kinds, *STAGES]
     stage, dot, rest = incomplete.partition(".")
-    if not dot or stage not in STAGES:
-        return one_of(f"{name}." for name in STAGES)(incomplete)
+    if not dot or stage not in stages:
+        return one_of(f"{name}." for name in stages)(incomplete)
     key, equals, _ = rest.partition("=")
-    fields = fields_of(STAGES[stage])
+    fields = recipe.fields(stage)
     if not equals or key not in fields:
         return one_of(f"{stage}.{name}=" for name in fields)(incomplete)
     return one_of(f"{stage}.{key}={value}" for value in values_of(fields[key]))(incomplete)

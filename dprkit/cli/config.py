@@ -13,7 +13,7 @@ from dprkit.cli.help import Command, Group
 from dprkit.cli.options import AsJson, ConfigFile, RecipeName, Sets
 from dprkit.cli.stage import tell_fallback
 from dprkit.errors import SettingsError, nearest
-from dprkit.recipes import load_recipe
+from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES
 
 config = typer.Typer(cls=Group, help="Show the settings of a recipe.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def show(
     stage: Annotated[
         str | None,
         typer.Argument(
-            help="Print only the settings of this stage.", autocompletion=completion.one_of(STAGES)
+            help="Print only the settings of this stage.", autocompletion=completion.of_any_stage
         ),
     ] = None,
     config_file: ConfigFile = None,
@@ -43,10 +43,7 @@ def show(
     """
     with ending(as_json) as end:
         recipe = load_recipe(config_file, recipe_name, sets or ())
-        if stage is not None and stage not in STAGES:
-            hint = nearest(stage, STAGES) or f"; there are {', '.join(STAGES)}"
-            raise SettingsError(f"no stage is called {stage!r}{hint}")
-        stages = [stage] if stage else list(STAGES)
+        stages = [_named(recipe, stage)] if stage else _all_stages(recipe)
         explained = {name: recipe.explain(name, {}) for name in stages}
         tell_fallback(recipe, ("workspace",))
         if as_json:
@@ -60,5 +57,26 @@ def show(
         sys.stdout.write(f"name: {recipe.name}  # {recipe.source}\n")
         for name, settings in explained.items():
             sys.stdout.write(f"{name}:\n")
+            if name in recipe.kinds:
+                sys.stdout.write(f"  stage: {recipe.kinds[name]}\n")
             for key, (value, origin) in settings.items():
                 sys.stdout.write(f"  {f'{key}: {render.as_yaml(value)}':<44}  # {origin}\n")
+
+
+def _named(recipe: Recipe, stage: str) -> str:
+    """The stage of the recipe that is called `stage`, or is the only one of that command."""
+    if stage in STAGES:
+        return recipe.stage_for(stage)
+    if stage not in recipe.names:
+        known = {**recipe.kinds, **STAGES}
+        hint = nearest(stage, known) or f"; there are {', '.join(known)}"
+        raise SettingsError(f"no stage is called {stage!r}{hint}")
+    return stage
+
+
+def _all_stages(recipe: Recipe) -> list[str]:
+    """Every stage of the recipe, and those that it does not mention."""
+    if not recipe.kinds:
+        return list(STAGES)
+    mentioned = set(map(recipe.kind_of, recipe.names))
+    return [*recipe.names, *(stage for stage in STAGES if stage not in mentioned)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from dprkit.cli.exit_codes import ending
 from dprkit.cli.options import AsJson, Quiet
 from dprkit.errors import OutputError
 from dprkit.recipes import RECIPE, Recipe, load_recipe, recipe_names
-from dprkit.settings import STAGES, Setting, fields_of
+from dprkit.settings import Setting
 
 
 def init(
@@ -74,26 +75,27 @@ def to_change(recipe: Recipe) -> list[str]:
         f"{stage}.{key}"
         for stage, settings in recipe.written.items()
         for key in settings
-        if ((setting := fields_of(STAGES[stage])[key]).path and not setting.hub) or key == "split"
+        if ((setting := recipe.fields(stage)[key]).path and not setting.hub) or key == "split"
     ]
 
 
 def commented(recipe: Recipe, name: str) -> str:
     """The YAML of a recipe with every setting: those it leaves at their default commented out."""
-    places = Recipe("NAME", "", {}, {})
+    places = replace(recipe, name="NAME", written={stage: {} for stage in recipe.names})
     lines = [
         f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
         "# Settings that are commented out have the value shown. Paths are relative to this file.",
         "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
         f"name: {render.as_yaml(name)}",
     ]
-    for stage in STAGES:
-        if stage in recipe.written:
-            lines += ["", f"{stage}:"]
-            for key, setting in fields_of(STAGES[stage]).items():
-                default = places.explain(stage, {})[key][0]
-                change = f"{stage}.{key}" in to_change(recipe)
-                lines += _commented_setting(recipe.written[stage], key, setting, default, change)
+    for stage in recipe.names:
+        lines += ["", f"{stage}:"]
+        if stage in recipe.kinds:
+            lines.append(f"  stage: {recipe.kinds[stage]}")
+        for key, setting in recipe.fields(stage).items():
+            default = places.explain(stage, {})[key][0]
+            change = f"{stage}.{key}" in to_change(recipe)
+            lines += _commented_setting(recipe.written[stage], key, setting, default, change)
     return "\n".join(lines) + "\n"
 
 

@@ -38,6 +38,15 @@ Sets = Annotated[
         rich_help_panel=SHARED,
     ),
 ]
+StageName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="NAME",
+        help="The stage of the recipe to run, where it has several of this command.",
+        autocompletion=completion.of_stages,
+        rich_help_panel=SHARED,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -72,6 +81,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "config_file": (ConfigFile, None),
     "recipe_name": (RecipeName, None),
     "sets": (Sets, None),
+    "stage": (StageName, None),
     "restart": (Restart, False),
     "as_json": (AsJson, False),
     "quiet": (Quiet, False),

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -40,7 +40,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
             alone = os.environ.get("RANK", "0") == "0"  # under torchrun the first process reports
             recipe = load_recipe(given["config_file"], given["recipe_name"], given["sets"] or ())
             options = {key: given[key] for key in entry.options}
-            settings, origins = recipe.stage(name, flags)
+            stage = recipe.stage_for(name, given["stage"])
+            settings, origins = recipe.stage(stage, flags)
             if alone:
                 decided = (key for key in fields if getattr(settings, key) != fields[key].default)
                 tell_fallback(recipe, map(origins.__getitem__, decided))
@@ -51,9 +52,11 @@ def add_stage(app: typer.Typer, name: str) -> None:
             progress = display(given["quiet"]) if alone else SILENT
             progress.verbose = given["verbose"]
             if given["verbose"]:
-                tell_settings(recipe, name, flags, progress)
+                tell_settings(recipe, stage, flags, progress)
+            if alone:
+                warn_of_idle_sets(recipe, [stage], progress)
             run = Run(progress, tuple(sys.argv), given["restart"])
-            report, told = run_stage(recipe, name, flags, run, options)
+            report, told = run_stage(recipe, stage, flags, run, options)
             if alone and given["as_json"]:
                 print_json(told)
             elif alone:
@@ -66,6 +69,13 @@ def add_stage(app: typer.Typer, name: str) -> None:
     app.command(name, cls=Command)(command)
 
 
+def function_of(command: str) -> Callable[..., Any]:
+    """The function that does the work of a command."""
+    module, _, name = COMMANDS[command].home.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
 def run_stage(
     recipe: Recipe, name: str, flags: dict[str, Any], run: Run, options: dict[str, Any]
 ) -> tuple[msgspec.Struct, dict[str, Any]]:
@@ -75,8 +85,7 @@ def run_stage(
         own = not recipe.shipped and key in recipe.written.get(name, {})
         if own and origin.startswith("replaced"):
             run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
-    module, _, function = COMMANDS[name].home.partition(":")
-    stage = getattr(import_module(module), function)
+    stage = function_of(recipe.kind_of(name))
     begin, before = time.perf_counter(), _stamp(settings)
     try:
         report = stage(settings, run, **options)
@@ -130,6 +139,12 @@ def tell_fallback(recipe: Recipe, origins: Iterable[str]) -> None:
     if recipe.fallback and decided:
         outputs = f", with outputs in {recipe.workspace}" if "workspace" in decided else ""
         say(f"Using the built-in recipe {recipe.name!r}{outputs}: {looked_for()}")
+
+
+def warn_of_idle_sets(recipe: Recipe, stages: list[str], progress: Progress) -> None:
+    for stage in recipe.idle_sets(stages):
+        given = ", ".join(f"--set {stage}.{name}" for name in recipe.sets[stage])
+        progress.warn(f"{given}: without effect here, since {recipe.source} has no stage {stage}")
 
 
 def same_file(one: str, other: str) -> bool:

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import SettingsError
-from dprkit.settings.fields import Setting, fields_of
-from dprkit.settings.stages import STAGES
+from dprkit.settings.fields import Setting
 
 BUNDLED = "bundled:"
 
@@ -57,12 +56,12 @@ def _spread(value: Any, setting: Setting) -> Any:
     return str(value) if number and setting.kind is str else value
 
 
-def convert(stage: str, name: str, value: Any, origin: str) -> Any:
-    """`value` as the type of setting `name` of `stage`.
+def convert(setting: Setting, value: Any, origin: str, stage: str) -> Any:
+    """`value` as the type of a setting of `stage`.
 
     Raises SettingsError that names the setting, the value and where it came from.
     """
-    setting = fields_of(STAGES[stage])[name]
+    name = setting.name
     flag = name.upper() if setting.flag == "argument" else f"--{name.replace('_', '-')}"
     shown = flag if origin == "flag" else f"{stage}.{name} ({origin})"
     try:

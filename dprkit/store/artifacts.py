@@ -72,6 +72,22 @@ from dprkit.store.manifests import (
 )
 from dprkit.store.previous import aside_name, keep_as_previous, remove, tidy, undo
 
+UP_TO_DATE, OUT_OF_DATE, HALF_DONE, NOT_BEGUN = (
+    "up to date",
+    "out of date",
+    "half done",
+    "not begun",
+)
+
+
+class Previewed(Exception):
+    """How far an artifact is, raised in place of making it where a run only asks."""
+
+    def __init__(self, state: str, why: str) -> None:
+        """`why`: how it differs from what would be made."""
+        super().__init__(state, why)
+        self.state, self.why = state, why
+
 
 @contextmanager
 def draft(
@@ -143,10 +159,21 @@ def wanted(
 def preview(work: Draft) -> Draft:
     """`work`, whose `done` tells now whether it is there already. Nothing is touched."""
     before = _before(work)
-    if isinstance(before, Manifest) and not _why_anew(work, before):
+    why = _why_anew(work, before) if isinstance(before, Manifest) else ""
+    if run.only_preview:
+        raise _previewed(work, before, why)
+    if isinstance(before, Manifest) and not why:
         work.done = before
         work.run.progress.note(f"{work.directory}: up to date")
     return work
+
+
+def _previewed(work: Draft, before: Manifest | ProgressRecord | None, why: str) -> Previewed:
+    if isinstance(before, Manifest):
+        return Previewed(OUT_OF_DATE if why else UP_TO_DATE, why)
+    if before and before.state:
+        return Previewed(HALF_DONE, _difference(before, work))
+    return Previewed(NOT_BEGUN, "")
 
 
 def tidy_up_to_date(work: Draft) -> None:

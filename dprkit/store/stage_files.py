@@ -27,6 +27,11 @@ class StageFiles(NamedTuple):
     advice: Mapping[str, str] = {}
     """setting of `reads` -> what to do where no stage writes the file and it is not there."""
 
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Its artifact, if it makes one, and its files."""
+        return (*([self.folder] if self.folder else ()), *self.files)
+
 
 def check_files(stages: Mapping[str, StageFiles]) -> None:
     """Refuse stages, in the order in which they would run, that cannot all do their work.
@@ -35,29 +40,38 @@ def check_files(stages: Mapping[str, StageFiles]) -> None:
     and none may write what it or a stage before it reads. Raises InputError, OutputError,
     SettingsError.
     """
-    read: dict[str, str] = {}
-    written: dict[str, str] = {}
+    writers: dict[str, str] = {}
     for stage, files in stages.items():
-        for name, paths in files.reads.items():
-            for path in paths:
-                if path != STREAM and os.path.abspath(path) not in written:
-                    _check_input(stage, name, path, files, written)
-                read[os.path.abspath(path)] = stage
-        for path in (*files.files, *([files.folder] if files.folder else ())):
-            here = os.path.abspath(path)
-            if here in written:
+        for path in filter(lambda path: path != STREAM, files.writes):
+            if (other := writers.setdefault(os.path.abspath(path), stage)) != stage:
                 raise SettingsError(
-                    f"{path}: {written[here]} and {stage} would both write it; "
-                    "give each its own output"
+                    f"{path}: {other} and {stage} would both write it; give each its own output"
                 )
-            if here in read:
+    begun: set[str] = set()
+    for stage, files in stages.items():
+        for name, path in ((name, path) for name, paths in files.reads.items() for path in paths):
+            writer = _writer(path, writers, stages)
+            if writer is None and path != STREAM:
+                _check_input(stage, name, path, files, writers)
+            elif writer is not None and writer not in begun:
+                before = "" if writer == stage else f"put {writer} before {stage}, or "
                 raise SettingsError(
-                    f"{path}: {read[here]} reads it and {stage} would write it; "
-                    f"choose another output for {stage}"
+                    f"{path}: {stage} reads it and {writer} would write it; "
+                    f"{before}choose another output for {writer}"
                 )
-            if path != STREAM:
-                _check_output(path, path == files.folder)
-                written[here] = stage
+        for path in filter(lambda path: path != STREAM, files.writes):
+            _check_output(path, path == files.folder)
+        begun.add(stage)
+
+
+def _writer(path: str, writers: Mapping[str, str], stages: Mapping[str, StageFiles]) -> str | None:
+    """The stage that writes `path`; in the folder of one that names no files it may be any."""
+    here = Path(os.path.abspath(path))
+    for above in (here, *here.parents):
+        stage = writers.get(str(above))
+        if stage and (above == here or not stages[stage].files):
+            return stage
+    return None
 
 
 def _check_input(
