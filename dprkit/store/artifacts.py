@@ -160,7 +160,7 @@ def preview(work: Draft) -> Draft:
     """`work`, whose `done` tells now whether it is there already. Nothing is touched."""
     before = _before(work)
     why = _why_anew(work, before) if isinstance(before, Manifest) else ""
-    if run.only_preview:
+    if work.run.only_preview:
         raise _previewed(work, before, why)
     if isinstance(before, Manifest) and not why:
         work.done = before
@@ -172,7 +172,7 @@ def _previewed(work: Draft, before: Manifest | ProgressRecord | None, why: str) 
     if isinstance(before, Manifest):
         return Previewed(OUT_OF_DATE if why else UP_TO_DATE, why)
     if before and before.state:
-        return Previewed(HALF_DONE, _difference(before, work))
+        return Previewed(HALF_DONE, difference_of(before, work))
     return Previewed(NOT_BEGUN, "")
 
 
