@@ -1,4 +1,4 @@
-"""The lock file: what each downloaded file was when it was first seen, and ever since must be.
+"""The record of downloads: what each file was when it first came, and must be ever since.
 
     {"files": {"data/retriever/nq-dev.json.gz": {"url": …, "bytes": …, "sha256": …, "mtime_ns": …}}}
 
@@ -17,13 +17,15 @@ from dprkit.errors import FormatError, reading
 from dprkit.store.atomic_files import write_file
 from dprkit.store.locks import lock_file
 
-LOCK_FILE = "dprkit-download.lock.json"
+RECORD = "dprkit-downloads.json"
+EARLIER = "dprkit-download.lock.json"
+"""The record's earlier name: a folder that has one keeps it."""
 PATIENCE = 60.0
 """Seconds to wait for another run that writes an entry."""
 
 
-class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the lock file knows of one file."""
+class KnownFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the record says of one file."""
 
     url: str
     bytes: int
@@ -41,7 +43,7 @@ class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True)
-class LockFile:
+class DownloadRecord:
     """What is known of the files below `folder`. `read_only`: nothing is written down."""
 
     folder: Path
@@ -49,12 +51,13 @@ class LockFile:
 
     @property
     def path(self) -> Path:
-        return self.folder / LOCK_FILE
+        earlier = self.folder / EARLIER
+        return earlier if earlier.exists() else self.folder / RECORD
 
-    def get(self, name: str) -> Recorded | None:
+    def get(self, name: str) -> KnownFile | None:
         return self._read().get(name)
 
-    def record(self, name: str, recorded: Recorded) -> Recorded:
+    def record(self, name: str, recorded: KnownFile) -> KnownFile:
         """Write down the file `name` with the time of change it has now."""
         mtime_ns = (self.folder / name).stat().st_mtime_ns
         recorded = msgspec.structs.replace(recorded, mtime_ns=mtime_ns)
@@ -62,7 +65,7 @@ class LockFile:
             self._put(name, recorded)
         return recorded
 
-    def intact(self, name: str, sha256: str | None = None) -> Recorded | None:
+    def intact(self, name: str, sha256: str | None = None) -> KnownFile | None:
         """What is recorded of `name`, if the file is still that, or is what `sha256` says.
 
         Costs a look at the folder; reads the file only where its time of change is another.
@@ -77,21 +80,21 @@ class LockFile:
             return self.record(name, msgspec.structs.replace(recorded, sha256=expected))
         return None
 
-    def _put(self, name: str, recorded: Recorded) -> None:
+    def _put(self, name: str, recorded: KnownFile) -> None:
         # Two runs that fetch other files into one folder must not lose each other's entries.
-        with lock_file(self.path.with_name(f"{LOCK_FILE}.lock"), self.path, PATIENCE):
+        with lock_file(self.path.with_name(f"{self.path.name}.lock"), self.path, PATIENCE):
             files = {**self._read(), name: recorded}
             data = msgspec.json.encode({"files": dict(sorted(files.items()))})
             with write_file(self.path) as file:
                 file.write(msgspec.json.format(data, indent=2) + b"\n")
 
-    def _read(self) -> dict[str, Recorded]:
+    def _read(self) -> dict[str, KnownFile]:
         if not self.path.exists():
             return {}
         with reading(self.path):
             data = self.path.read_bytes()
         try:
-            return msgspec.json.decode(data, type=dict[str, dict[str, Recorded]])["files"]
+            return msgspec.json.decode(data, type=dict[str, dict[str, KnownFile]])["files"]
         except (msgspec.MsgspecError, KeyError) as error:
             problem = f"damaged ({error}); mend it, or delete it to record all files anew"
             raise FormatError(self.path, 1, problem) from None

@@ -53,7 +53,7 @@ class Origin(msgspec.Struct, frozen=True):
 # --- the part -------------------------------------------------------------------------------------
 
 
-class Part:
+class PartialFile:
     """The first `count` bytes of a file, and their sha256 so far."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
@@ -137,7 +137,7 @@ class Part:
 
 
 @contextmanager
-def part_of(path: Path) -> Iterator[Part]:
+def part_of(path: Path) -> Iterator[PartialFile]:
     """The part of the file at `path`, held for this process until the block ends.
 
     Raises LockedError while another process holds it. An empty part is not left behind.
@@ -147,7 +147,7 @@ def part_of(path: Path) -> Iterator[Part]:
         with writing(part_path):
             file = part_path.open("a+b", buffering=0)  # unbuffered: what arrived survives a kill
         with file:
-            part = Part(part_path, file)
+            part = PartialFile(part_path, file)
             try:
                 yield part
             finally:
@@ -236,7 +236,7 @@ def content_length(response: httpx.Response) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def is_the_rest(response: httpx.Response, part: Part) -> bool:
+def is_the_rest(response: httpx.Response, part: PartialFile) -> bool:
     """Whether a 206 goes on where `part` ends, in the same file.
 
     Some servers know Range and not If-Range, so what they say of the file is compared here too.

@@ -166,7 +166,7 @@ def test_a_file_that_changed_on_the_server_is_refused_and_the_old_one_stays(shop
     refused = call(*command("mine.rows"))
     assert refused.exit_code == 1
     [problem] = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
-    assert "rows.json.gz: sha256 " in problem and "dprkit-download.lock.json says" in problem
+    assert "rows.json.gz: sha256 " in problem and "dprkit-downloads.json says" in problem
     assert not path.exists()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 
-import dprkit.download.download as module
+from dprkit.download import fetch, sizes
 from dprkit.download.catalog import load_catalog, match_resources, targets_of
 from dprkit.download.download import download
 from dprkit.errors import (
@@ -163,7 +163,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     made: list[float] = []
-    monkeypatch.setattr(module, "wait", made.append)
+    monkeypatch.setattr(fetch, "wait", made.append)
     return made
 
 
@@ -199,7 +199,7 @@ def files_in(folder: Path | str) -> set[str]:
 def test_a_file_arrives_as_the_server_holds_it(settings: DownloadSettings) -> None:
     report = download(settings)
     assert arrived(settings) == BODY
-    assert files_in(settings.output_dir) == {"my/f.bin", "dprkit-download.lock.json"}
+    assert files_in(settings.output_dir) == {"my/f.bin", "dprkit-downloads.json"}
     [row] = report.rows
     assert (row.status, row.bytes) == ("fetched", len(BODY))
     assert row.sha256 == hashlib.sha256(BODY).hexdigest()
@@ -232,7 +232,7 @@ def test_a_part_is_resumed_by_the_next_run(settings: DownloadSettings, server: S
     assert arrived(settings) == BODY
     assert [row.status for row in report.rows] == ["resumed"]
     assert server.gets() == [None, "bytes=100000-"]
-    assert files_in(settings.output_dir) == {"my/f.bin", "dprkit-download.lock.json"}
+    assert files_in(settings.output_dir) == {"my/f.bin", "dprkit-downloads.json"}
 
 
 class Interrupting(Progress):
@@ -438,13 +438,13 @@ def test_the_sha256_seen_first_must_hold_ever_after(
     settings: DownloadSettings, server: Server
 ) -> None:
     download(settings)
-    lock = json.loads(arrived(settings, "dprkit-download.lock.json"))
-    assert lock["files"]["my/f.bin"]["sha256"] == hashlib.sha256(BODY).hexdigest()
+    record = json.loads(arrived(settings, "dprkit-downloads.json"))
+    assert record["files"]["my/f.bin"]["sha256"] == hashlib.sha256(BODY).hexdigest()
     (Path(settings.output_dir) / "my/f.bin").unlink()
     server.files["/f.bin"] = OTHER
-    with pytest.raises(ChecksumError, match=r"dprkit-download\.lock\.json says"):
+    with pytest.raises(ChecksumError, match=r"dprkit-downloads\.json says"):
         download(settings)
-    assert files_in(settings.output_dir) == {"dprkit-download.lock.json"}
+    assert files_in(settings.output_dir) == {"dprkit-downloads.json"}
 
 
 def test_a_sha256_in_the_catalog_wins_over_the_one_seen_first(
@@ -493,15 +493,28 @@ def test_a_file_put_there_by_hand_is_kept_if_it_has_the_servers_length(
     assert [row.status for row in download(settings).rows] == ["up to date"]
     assert server.gets() == []
     path.with_name("f.bin").write_bytes(BODY[:100])
-    (Path(settings.output_dir) / "dprkit-download.lock.json").unlink()
+    (Path(settings.output_dir) / "dprkit-downloads.json").unlink()
     assert [row.status for row in download(settings).rows] == ["fetched"]
     assert arrived(settings) == BODY
 
 
-def test_a_damaged_lock_file_is_named(settings: DownloadSettings) -> None:
+def test_a_record_under_its_earlier_name_still_counts(
+    settings: DownloadSettings, server: Server
+) -> None:
     download(settings)
-    (Path(settings.output_dir) / "dprkit-download.lock.json").write_text("{")
-    with pytest.raises(FormatError, match=r"dprkit-download\.lock\.json:1: damaged"):
+    folder = Path(settings.output_dir)
+    (folder / "dprkit-downloads.json").rename(folder / "dprkit-download.lock.json")
+    assert [row.status for row in download(settings).rows] == ["up to date"]
+    (folder / "my/f.bin").unlink()
+    server.files["/f.bin"] = OTHER
+    with pytest.raises(ChecksumError, match=r"dprkit-download\.lock\.json says"):
+        download(settings)
+
+
+def test_a_damaged_record_is_named(settings: DownloadSettings) -> None:
+    download(settings)
+    (Path(settings.output_dir) / "dprkit-downloads.json").write_text("{")
+    with pytest.raises(FormatError, match=r"dprkit-downloads\.json:1: damaged"):
         download(settings)
 
 
@@ -559,7 +572,7 @@ def test_decompress_puts_the_unpacked_file_in_its_place(
     packed = changed(packed, decompress=True)
     [row] = download(packed).rows
     assert arrived(packed, "my/f.json") == BODY
-    assert files_in(packed.output_dir) == {"my/f.json", "dprkit-download.lock.json"}
+    assert files_in(packed.output_dir) == {"my/f.json", "dprkit-downloads.json"}
     assert (row.bytes, row.sha256) == (len(BODY), hashlib.sha256(BODY).hexdigest())
     server.asked.clear()
     assert [row.status for row in download(packed).rows] == ["up to date"]
@@ -633,7 +646,7 @@ def test_lengths_that_only_the_server_knows_are_guarded_too(
     settings: DownloadSettings, server: Server, monkeypatch: pytest.MonkeyPatch, head: bool
 ) -> None:
     server.head = head
-    monkeypatch.setattr(module, "ASK_ABOVE", 299_999)
+    monkeypatch.setattr(sizes, "ASK_ABOVE", 299_999)
     with pytest.raises(SettingsError, match=r"300\.0 kB to fetch"):
         download(settings)
     assert files_in(settings.output_dir) == set()
