@@ -8,24 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprkit.errors import InputError, SettingsError
+from dprkit.indexes import faiss_inner_products, faiss_types
 from dprkit.indexes.faiss_depths import depths_for, depths_of, depths_to_try
-from dprkit.indexes.faiss_transforms import (
-    nested,
-    refuse_distorted,
-    refuse_distorting,
-    refuse_misfit,
-    transforms,
-)
-from dprkit.indexes.faiss_types import (
-    Choice,
-    check_settings,
-    choose,
-    ivf_of,
-    lists_of,
-    make,
-    reason_of,
-    sample_for,
-)
+from dprkit.indexes.faiss_types import check_settings
 from dprkit.indexes.kinds import KINDS
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
@@ -61,24 +46,29 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
 
     work.claim(INDEX)
     kept = work.state.get("choice")
-    choice = Choice(**kept) if kept else choose(settings, embeddings.count, embeddings.dim)
-    index = make(choice.factory, embeddings.count, embeddings.dim)
+    choice = (
+        faiss_types.Choice(**kept)
+        if kept
+        else faiss_types.choose(settings, embeddings.count, embeddings.dim)
+    )
+    index = faiss_types.make(choice.factory, embeddings.count, embeddings.dim)
     work.state["choice"] = choice._asdict()
     if choice.reason:
         work.run.progress.note(choice.reason)
-    lists = lists_of(index)
+    lists = faiss_types.lists_of(index)
     try:
         if not index.is_trained:
             index = _trained(work, index, embeddings, settings)
-        refuse_distorting(index, choice.factory, "--type")
+        faiss_inner_products.refuse_distorting(index, choice.factory, "--type")
         if choice.type not in KINDS:
             sample = spread_sample(embeddings, min(BITE, embeddings.count))
-            refuse_misfit(index, choice.factory, sample)
+            faiss_inner_products.refuse_misfit(index, choice.factory, sample)
         faiss_parts.write(work, index, embeddings)
     except RuntimeError as error:
         work.state.clear()
         raise SettingsError(
-            f"--type: FAISS does not fill {choice.factory!r}: {reason_of(error)}; take another"
+            f"--type: FAISS does not fill {choice.factory!r}: {faiss_types.reason_of(error)}; "
+            "take another"
         ) from None
     except (SettingsError, InputError):
         work.state.clear()  # no later run can go on with this type
@@ -102,7 +92,7 @@ def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSet
 
     if TRAINED in work.record.files:
         return faiss.read_index(str(work.directory / TRAINED))
-    size = sample_for(lists_of(index), settings, embeddings.count)
+    size = faiss_types.sample_for(faiss_types.lists_of(index), settings, embeddings.count)
     work.run.progress.note(f"training on {size:,} of {embeddings.count:,} vectors")
     try:
         _prepare(index)
@@ -111,7 +101,7 @@ def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSet
     except RuntimeError as error:
         raise InputError(
             f"{embeddings.directory}: FAISS cannot train on {size:,} of its vectors: "
-            f"{reason_of(error)}; choose another --type or a larger --train-sample"
+            f"{faiss_types.reason_of(error)}; choose another --type or a larger --train-sample"
         ) from None
     save_index(work, TRAINED, index)
     work.save()
@@ -127,7 +117,7 @@ def _prepare(index: Any) -> None:
 
     from dprkit.indexes.faiss_parts import inner
 
-    ivf = ivf_of(index)
+    ivf = faiss_types.ivf_of(index)
     if ivf:
         ivf.cp.min_points_per_centroid = 1
         ivf.cp.max_points_per_centroid = max(256, ivf.cp.max_points_per_centroid)
@@ -135,11 +125,11 @@ def _prepare(index: Any) -> None:
             ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
     if hasattr(inner(index), "do_polysemous_training"):
         inner(index).do_polysemous_training = False  # for Hamming distances; takes minutes
-    for part in nested(index):
+    for part in faiss_inner_products.nested(index):
         for name in ("pq", "rq"):
             if hasattr(part, name):
                 getattr(part, name).cp.min_points_per_centroid = 1
-    for transform in transforms(index):
+    for transform in faiss_inner_products.transforms(index):
         if isinstance(transform, faiss.OPQMatrix):
             # what it makes for itself otherwise, but for the warnings, one for each cluster
             transform.own = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
@@ -177,7 +167,7 @@ class FaissIndex:
         """
         self.path, counts = folder.file(INDEX), folder.counts
         self.index: Any = _open(self.path)
-        refuse_distorted(self.index, self.path)
+        faiss_inner_products.refuse_distorted(self.index, self.path)
         self.count = int(self.index.ntotal)
         if self.count != counts["passages"]:
             raise InputError(
@@ -305,7 +295,8 @@ def _open(path: Path) -> Any:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise InputError(
-            f"{path}: FAISS cannot read it: {reason_of(error)}; run dprkit index --restart"
+            f"{path}: FAISS cannot read it: {faiss_types.reason_of(error)}; "
+            "run dprkit index --restart"
         ) from None
 
 
@@ -317,7 +308,7 @@ def _mapped_lists(path: Path) -> Any:
         if file.read(4) not in (b"IwFl", b"IwSq", b"IwPQ", b"IxPT"):
             return None
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-    if (ivf := ivf_of(index)) is None:
+    if (ivf := faiss_types.ivf_of(index)) is None:
         return None
     lists = faiss.downcast_InvertedLists(ivf.invlists)
     if isinstance(lists, faiss.OnDiskInvertedLists):

@@ -19,8 +19,10 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from rich.filesize import decimal
+
 from dprkit.errors import InputError, SettingsError, nearest
-from dprkit.indexes.faiss_transforms import refuse_distorting
+from dprkit.indexes.faiss_inner_products import refuse_distorting
 from dprkit.indexes.kinds import KINDS, kind_names
 from dprkit.settings import IndexSettings
 
@@ -110,10 +112,10 @@ def automatic(count: int, dim: int, budget: int, recall: float) -> tuple[str, st
             continue
         if name == "hnsw" and count > GRAPH_LIMIT:
             continue
-        return name, f"{name}: {corpus} take {_shown(size)} of the {_shown(budget)} allowed"
+        return name, f"{name}: {corpus} take {decimal(size)} of the {decimal(budget)} allowed"
     best = "ivfpq" if recall <= 0.9 else "ivfsq8"
     return best, (
-        f"{best}: {corpus} take {_shown(sizes[best])} where {_shown(budget)} are allowed; "
+        f"{best}: {corpus} take {decimal(sizes[best])} where {decimal(budget)} are allowed; "
         "what does not fit is read from the disk"
     )
 
@@ -141,10 +143,6 @@ def size_of(text: str | None, flag: str) -> int:
         raise SettingsError(f"{flag}: {text!r} is no size; write it as 8GB or 500MB")
     unit = UNITS[found[2]]
     return int(float(found[1]) * (2 ** (10 * int(math.log10(unit) / 3)) if found[3] else unit))
-
-
-def _shown(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 # --- making -------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dprkit.errors import DamagedError, InputError, MismatchError
-from dprkit.indexes.find_inputs import input_path, places
-from dprkit.indexes.kinds import Kind, kind_of
+from dprkit.indexes.find_inputs import input_path
+from dprkit.indexes.kinds import kind_of
 from dprkit.progress import Note, silent
 from dprkit.store.integrity import Verifier, flaw_of_size, problem_with
 
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
 REMOVED = "removed.npy"
 """In an updated index (dprkit.indexes.update): (R,) int64 rows of its base, ascending."""
 _CORPORA = ("passages", "added_passages")
-
-
-class Corpus(NamedTuple):
-    """A file of passages: the index that names it, and the name of the input."""
-
-    home: IndexFolder
-    name: str
-
-    @property
-    def identity(self) -> str:
-        return self.home.inputs[self.name].identity
 
 
 class IndexFolder:
@@ -57,21 +46,12 @@ class IndexFolder:
         self.path, self.check, self.moved = Path(path), check or Verifier(limit=0), moved or {}
         self.manifest = self.check.manifest(path, "index")
         self.counts, self.inputs = self.manifest.counts, self.manifest.inputs
-        self._found: dict[str, Path] = {}
-
-    @property
-    def type(self) -> str:
+        self.type = str(self.counts["type"])
         """The name of its kind."""
-        return str(self.counts["type"])
-
-    @property
-    def kind(self) -> Kind:
-        return kind_of(self.type)
-
-    @property
-    def rows(self) -> int:
-        """The rows of the index, those included that were removed."""
-        return int(self.counts.get("rows", self.counts["passages"]))
+        self.kind = kind_of(self.type)
+        self.rows = int(self.counts.get("rows") or self.counts["passages"])
+        """The rows of the index, removed ones included."""
+        self._located: dict[str, Path] = {}
 
     def open(self, depths: Mapping[str, int | None] | None = None) -> Any:
         """The index itself: a DenseIndex, or for a kind that reads passages a search Engine.
@@ -112,10 +92,10 @@ class IndexFolder:
 
     def input(self, name: str) -> Path:
         """Where an input lies now. Raises InputError if it is gone, MismatchError for another."""
-        if name not in self._found:
+        if name not in self._located:
             wanted, given = self.inputs[name], self.moved.get(name)
-            self._found[name] = input_path(self.path, name, wanted, self.check, given)
-        return self._found[name]
+            self._located[name] = input_path(self.path, name, wanted, self.check, given)
+        return self._located[name]
 
     def embeddings(self, name: str = "embeddings") -> Embeddings:
         """Embeddings that the index names."""
@@ -134,20 +114,19 @@ class IndexFolder:
     def verify(self) -> None:
         """Raise DamagedError or MismatchError where anything was changed that a search reads.
 
-        An input that is gone, or was made anew, is left to whoever opens it; but a corpus that was
-        changed is refused at once, for a search reads its texts only after it has answered.
+        An input that is gone is left to whoever opens it, and so is an artifact that was made anew.
         """
         self.check.artifact(self.path, "index")
         for name in self._searched_inputs():
-            if name in _CORPORA:
-                if self.moved.get(name) or any(places(self.path, self.inputs[name])):
-                    self.input(name)
-                continue
             try:
                 self.input(name)
             except DamagedError:
                 raise
-            except (InputError, MismatchError):
+            except InputError:
+                continue
+            except MismatchError:
+                if name in _CORPORA:
+                    raise
                 continue
             if name == "index" and self.base:
                 self.base.verify()
@@ -164,11 +143,11 @@ class IndexFolder:
     # --- passages ---------------------------------------------------------------------------------
 
     @cached_property
-    def corpora(self) -> list[Corpus]:
-        """The files of passages; the rows of the index go through them in this order."""
+    def corpora(self) -> list[tuple[IndexFolder, str]]:
+        """The files of passages, each as an input of this index or of a base, in row order."""
         if not self.base:
-            return [Corpus(self, "passages")]
-        added = [Corpus(self, "added_passages")] if "added" in self.inputs else []
+            return [(self, "passages")]
+        added = [(self, "added_passages")] if "added" in self.inputs else []
         return [*self.base.corpora, *added]
 
     @cached_property
@@ -192,16 +171,19 @@ class IndexFolder:
         """The passages that the index finds. `note` is told what takes long."""
         from dprkit.indexes.indexed_passages import IndexedPassages
 
-        paths = [home.input(name) for home, name in self.corpora]
+        paths = [index.input(name) for index, name in self.corpora]
         return IndexedPassages(paths, self.all_removed, note)
 
     def finds_the_same_passages(self, other: IndexFolder) -> bool:
         """Whether both indexes number the same passages in the same way."""
-        ours, theirs = ([corpus.identity for corpus in one.corpora] for one in (self, other))
+        ours, theirs = (
+            [index.inputs[name].identity for index, name in folder.corpora]
+            for folder in (self, other)
+        )
         return ours == theirs and self.all_removed.tolist() == other.all_removed.tolist()
 
     def describe_passages(self) -> str:
         """The files of passages, for an error."""
-        files = " and ".join(home.inputs[name].path for home, name in self.corpora)
+        files = " and ".join(index.inputs[name].path for index, name in self.corpora)
         removed = f" less {len(self.all_removed):,} passages" if len(self.all_removed) else ""
         return files + removed

@@ -20,6 +20,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -38,11 +39,12 @@ from dprkit.errors import (
 )
 from dprkit.indexes.hits import Hits
 from dprkit.indexes.index_folder import IndexFolder
+from dprkit.indexes.made_from import identities, write_made_from
 from dprkit.indexes.tie_order import best
 from dprkit.settings import IndexSettings
 from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import PREVIOUS, Manifest
+from dprkit.store.manifests import PREVIOUS
 
 if TYPE_CHECKING:
     from dprkit.embeddings.shards import Embeddings
@@ -88,15 +90,13 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     sent again and take their own places. Raises MismatchError for a collection of something
     else, InputError for an engine that cannot be reached, LockedError for one in use.
     """
-    made_from = identities(embeddings.manifest)
+    made_from = write_made_from(work, IDENTITIES)
     place = Place(work.directory, settings.uri, settings.collection, settings.token_file, made_from)
     if place.embedded:
         if (work.directory / PREVIOUS / FOLDER).exists() and FOLDER not in work.record.claimed:
             delete(work.directory / FOLDER)  # what the engine added to an index that is set aside
         work.claim(FOLDER)
-    with work.file(IDENTITIES) as file:
-        file.write(msgspec.json.encode(made_from))
-    with Collection(place) as collection:
+    with closing(Collection(place)) as collection:
         if not collection.exists():
             work.state.clear()
             collection.create(embeddings.dim)
@@ -109,12 +109,6 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     if place.token_file:  # the settings in a manifest leave out what names a file
         counts["token_file"] = os.path.abspath(place.token_file)
     return counts
-
-
-def identities(embeddings: Manifest) -> dict[str, str]:
-    """What a collection is made from: the embeddings, and what those were made from."""
-    made_from = {name: given.identity for name, given in embeddings.inputs.items()}
-    return {"embeddings": embeddings.identity, **made_from}
 
 
 def _load(work: Draft, embeddings: Embeddings, collection: Collection) -> None:
@@ -154,7 +148,7 @@ class MilvusIndex:
             settings.get("uri"),
             settings.get("collection"),
             folder.counts.get("token_file"),
-            _made_from(folder.path / IDENTITIES),
+            identities(folder.inputs),
         )
         self.count = int(folder.counts["passages"])
         self.dim = int(folder.counts["dim"])
@@ -186,14 +180,6 @@ class MilvusIndex:
 def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> MilvusIndex:
     """The collection that an index names."""
     return MilvusIndex(folder)
-
-
-def _made_from(path: Path) -> dict[str, str]:
-    try:
-        with reading(path):
-            return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except msgspec.MsgspecError:
-        raise InputError(f"{path}: damaged; run dprkit index again") from None
 
 
 def _filters(allowed: np.ndarray) -> Iterator[str]:
@@ -261,12 +247,6 @@ class Collection:
         """Raises MissingExtra, InputError after some 15 seconds of trying, LockedError."""
         self.place = place
         self.client = _connect(place)
-
-    def __enter__(self) -> Collection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self.client.close()

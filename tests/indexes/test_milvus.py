@@ -25,7 +25,7 @@ from dprkit.embeddings.shards import Embeddings, write_shard
 from dprkit.errors import InputError, LockedError, MismatchError, MissingExtra, SettingsError
 from dprkit.indexes import milvus
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.indexes.milvus import MilvusIndex, build, identities
+from dprkit.indexes.milvus import MilvusIndex, build
 from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
 from dprkit.store.artifacts import draft
@@ -304,7 +304,9 @@ def test_the_collection_keeps_ids_and_what_it_was_made_from(
 ) -> None:
     client, name = index.collection.client, index.collection.place.name
     kept = client.describe_collection(name)["properties"]["dprkit"]
-    made_from = identities(read_manifest(embeddings))
+    manifest = read_manifest(embeddings)
+    made_from = {name: given.identity for name, given in manifest.inputs.items()}
+    made_from["embeddings"] = manifest.identity
     assert json.loads(kept) == made_from
     assert sorted(made_from) == ["embeddings", "passages", "retriever"]
     assert client.get(name, [123], output_fields=["id"])[0]["id"] == "passage 123"
@@ -353,8 +355,8 @@ def test_a_damaged_index_is_told_in_a_line(embeddings: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="is gone; run dprkit index again"):
         MilvusIndex(IndexFolder(tmp_path / "index"))
     (tmp_path / "index/collection.json").write_bytes(b"{")
-    with pytest.raises(InputError, match=r"collection.json: damaged; run dprkit index again"):
-        MilvusIndex(IndexFolder(tmp_path / "index"))
+    with pytest.raises(InputError, match=r"collection.json: damaged \(it has 1 bytes"):
+        IndexFolder(tmp_path / "index").verify()
 
 
 def test_a_collection_that_is_not_whole_is_not_searched(embeddings: Path, tmp_path: Path) -> None:
