@@ -237,10 +237,11 @@ class _Joined:
         blocks, sizes = (np.array([met[i] for met in self._met]) for i in (0, 1))
         order = np.argsort(blocks, kind="stable")
         shares = np.bincount(blocks, weights=sizes).astype(int).tolist()
-        found = np.concatenate([self.sources[n].take(share) for n, share in enumerate(shares)])
+        read = np.concatenate([self.sources[n].take(share) for n, share in enumerate(shares)])
         wanted, come = _before(sizes)[order], _before(sizes[order])
-        placed = np.empty_like(found)
-        placed[np.repeat(wanted - come, sizes[order]) + np.arange(len(found))] = found
+        # A run of a block is read at `come` and belongs at `wanted`: all of it moves as far.
+        placed = np.empty_like(read)
+        placed[np.repeat(wanted - come, sizes[order]) + np.arange(len(read))] = read
         return placed
 
 

@@ -52,8 +52,8 @@ class Vocabulary:
             start, end = text.rfind(b"\n", low - 1, middle) + 1, text.find(b"\n", middle)
             line = text[start:end]
             quote = line.index(b'"', 1)
-            found = line[1:quote]
-            if found == wanted:
+            middle_term = line[1:quote]
+            if middle_term == wanted:
                 return int(line[quote + 2 :].rstrip(b","))
-            low, high = (end + 1, high) if found < wanted else (low, start)
+            low, high = (end + 1, high) if middle_term < wanted else (low, start)
         return -1

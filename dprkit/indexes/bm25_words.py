@@ -130,10 +130,10 @@ def analyzer_for(stemmer: str, version: int = CURRENT) -> Analyzer:
     import Stemmer
     from bm25s import stopwords
 
-    if stemmer not in (known := Stemmer.algorithms()):
+    if stemmer not in (stemmers := Stemmer.algorithms()):
         raise SettingsError(
-            f"--stemmer: no stemmer is called {stemmer!r}{nearest(stemmer, known)}; "
-            f"there are {', '.join(known)} and {NO_STEMMER}"
+            f"--stemmer: no stemmer is called {stemmer!r}{nearest(stemmer, stemmers)}; "
+            f"there are {', '.join(stemmers)} and {NO_STEMMER}"
         )
     name = "STOPWORDS_EN" if stemmer == "english" else f"STOPWORDS_{stemmer.upper()}"
     return Analyzer(stemmer, tuple(getattr(stopwords, name, ())), version=version)

@@ -147,10 +147,10 @@ def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:
 
     places = (np.arange(size) + np.random.default_rng(0).random(size)) * embeddings.count / size
     rows = np.minimum(places.astype(np.int64), embeddings.count - 1)
-    found = np.empty((size, embeddings.dim), np.float32)
+    sample = np.empty((size, embeddings.dim), np.float32)
     for begin in range(0, size, BITE):
-        found[begin : begin + BITE] = embeddings.take(rows[begin : begin + BITE])
-    return found
+        sample[begin : begin + BITE] = embeddings.take(rows[begin : begin + BITE])
+    return sample
 
 
 # --- searching ----------------------------------------------------------------------------------

@@ -45,14 +45,14 @@ def write(work: Draft, index: Any, embeddings: Embeddings) -> None:
     block = max(1, BLOCK_BYTES // (4 * embeddings.dim))
     blocks = [(at, min(at + block, embeddings.count)) for at in range(0, embeddings.count, block)]
     work.run.progress.start("indexing", embeddings.count, "passages")
-    around = _around_codes(index, embeddings.count) if _is_codes(index) else None
-    if around:
+    form = _form(index)
+    if form == "codes" and (around := _around_codes(index, embeddings.count)):
         _write_codes(work, index, embeddings, blocks, around)
-    elif _has_lists(index) and _lists_are_known():
+    elif form == "lists" and _lists_are_known():
         names = _make_parts(work, index, embeddings, blocks, _code_in_lists)
         _write_lists(work, index, embeddings.count, [work.directory / name for name in names])
     else:
-        if _is_codes(index) or _has_lists(index):
+        if form:
             _tell_unknown(work, index)
         _grow(work, index, embeddings, blocks)
     work.run.progress.finish()
@@ -89,18 +89,14 @@ def transformed(index: Any, vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def _has_lists(index: Any) -> bool:
+def _form(index: Any) -> str:
+    """What FAISS's file of an index ends with: "lists", "codes", or "" for anything else."""
     import faiss
 
-    kinds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
-    return type(inner(index)) in kinds
-
-
-def _is_codes(index: Any) -> bool:
-    import faiss
-
-    kinds = (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexScalarQuantizer, faiss.IndexPQ)
-    return type(inner(index)) in kinds
+    lists = faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ
+    codes = faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexScalarQuantizer, faiss.IndexPQ
+    kind = type(inner(index))  # exactly: a class derived from one of these has a form of its own
+    return "lists" if kind in lists else "codes" if kind in codes else ""
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -186,12 +182,12 @@ def _around_codes(index: Any, count: int) -> tuple[bytes, bytes] | None:
     empty = _file_of(index, count)
     index.ntotal = codes.ntotal = 0
     codes.add(np.zeros((1, codes.d), np.float32))
-    one = _file_of(index, count)
+    single = _file_of(index, count)
     index.reset()
-    first = next(at for at, (a, b) in enumerate(zip(empty, one, strict=False)) if a != b)
+    first = next(at for at, (a, b) in enumerate(zip(empty, single, strict=False)) if a != b)
     for at in range(first, first - 8, -1):
-        number = int.from_bytes(one[at : at + 8], "little")
-        if number in (size, size // 4) and one[at + 8 + size :] == empty[at + 8 :]:
+        number = int.from_bytes(single[at : at + 8], "little")
+        if number in (size, size // 4) and single[at + 8 + size :] == empty[at + 8 :]:
             total = count * number
             return empty[:at] + total.to_bytes(8, "little"), empty[at + 8 :]
     return None
@@ -282,13 +278,15 @@ def _gather(
     rows, codes, where = [], [], []
     for number, part in enumerate(parts):
         sizes = np.fromfile(part, np.int64, end - begin, offset=8 * begin)
-        own, at = int(sizes.sum()), int(taken[number])
+        # A part holds its sizes (lists), then all its rows (held), then their codes, by list and
+        # row: what the next lists have starts where the lists before them ended.
+        count, at = int(sizes.sum()), int(taken[number])
         held = (part.stat().st_size - 8 * lists) // (8 + width)
-        rows.append(np.fromfile(part, np.int64, own, offset=8 * (lists + at)))
+        rows.append(np.fromfile(part, np.int64, count, offset=8 * (lists + at)))
         start = 8 * (lists + held) + width * at
-        codes.append(np.fromfile(part, np.uint8, own * width, offset=start).reshape(-1, width))
+        codes.append(np.fromfile(part, np.uint8, count * width, offset=start).reshape(-1, width))
         where.append(np.repeat(np.arange(end - begin, dtype=np.int32), sizes))
-        taken[number] += own
+        taken[number] += count
     order = np.argsort(np.concatenate(where), kind="stable")
     return np.concatenate(rows)[order], np.concatenate(codes)[order]
 

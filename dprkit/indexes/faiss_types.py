@@ -138,11 +138,11 @@ def size_of(text: str | None, flag: str) -> int:
     """Bytes of `8GB`, `500MB`, `1.5 GiB` or a plain number; 0 where nothing is given."""
     if text is None:
         return 0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
-    if not found or float(found[1]) == 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if not match or float(match[1]) == 0:
         raise SettingsError(f"{flag}: {text!r} is no size; write it as 8GB or 500MB")
-    unit = UNITS[found[2]]
-    return int(float(found[1]) * (2 ** (10 * int(math.log10(unit) / 3)) if found[3] else unit))
+    unit = UNITS[match[2]]
+    return int(float(match[1]) * (2 ** (10 * int(math.log10(unit) / 3)) if match[3] else unit))
 
 
 # --- making -------------------------------------------------------------------------------------

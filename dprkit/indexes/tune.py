@@ -39,13 +39,13 @@ SINGLES = 100
 """Questions that are asked one at a time, for the latency."""
 
 
-class Point(msgspec.Struct, frozen=True):
+class Point(msgspec.Struct, frozen=True, kw_only=True):
     """An index at one depth of search. Seconds, bytes, milliseconds, questions a second."""
 
     type: str
     factory: str
-    nprobe: int
-    ef_search: int
+    nprobe: int = 0
+    ef_search: int = 0
     recall: float
     build_seconds: float
     bytes: int
@@ -129,11 +129,11 @@ def recommend(points: list[Point], settings: TuneSettings) -> Point | None:
 
 
 def _shown(points: list[Point], name: str, target: float) -> Point:
-    own = [point for point in points if point.type == name]
-    enough = [point for point in own if point.recall >= target]
+    of_type = [point for point in points if point.type == name]
+    enough = [point for point in of_type if point.recall >= target]
     if enough:
         return min(enough, key=lambda point: point.p50_ms)
-    return max(own, key=lambda point: point.recall)
+    return max(of_type, key=lambda point: point.recall)
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -227,17 +227,14 @@ def _try(
                 "leave it out of --types, or try on a --sample"
             ) from None
     shutil.rmtree(folder)
-    return [
-        msgspec.structs.replace(point, type=name, build_seconds=round(seconds, 2))
-        for point in measured
-    ]
+    return [Point(type=name, build_seconds=round(seconds, 2), **figures) for figures in measured]
 
 
-def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[Point]:
+def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[dict[str, Any]]:
     """An index at each depth its type has: recall of `gold` (Q, K), latency, speed, memory."""
     index = IndexFolder(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    before, points = status_bytes("VmRSS"), []
+    before, measured = status_bytes("VmRSS"), []
     for depths in _depths(index):
         opened = index.open_dense(depths)
         opened.search(asked[:1], topk)
@@ -246,27 +243,19 @@ def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> lis
         rate = len(asked) / (time.perf_counter() - began)
         p50, p95 = _latency(opened, asked, topk)
         recall = _overlap(rows, gold)
-        memory = max(status_bytes("VmHWM") - before, 0)
-        factory = str(index.counts.get("factory", index.type))
-        nprobe, ef_search = depths.get("nprobe", 0), depths.get("ef_search", 0)
-        points.append(
-            Point(
-                type="",
-                factory=factory,
-                nprobe=nprobe,
-                ef_search=ef_search,
-                recall=recall,
-                build_seconds=0.0,
-                bytes=size,
-                memory=memory,
-                p50_ms=p50,
-                p95_ms=p95,
-                per_second=round(rate, 1),
-            )
-        )
+        figures = {
+            "factory": index.counts.get("factory", index.type),
+            "recall": recall,
+            "bytes": size,
+            "memory": max(status_bytes("VmHWM") - before, 0),
+            "p50_ms": p50,
+            "p95_ms": p95,
+            "per_second": round(rate, 1),
+        }
+        measured.append(figures | depths)
         if recall >= 0.9995:
             break
-    return points
+    return measured
 
 
 def _depths(index: IndexFolder) -> list[dict[str, int]]:
@@ -303,8 +292,8 @@ def draw(points: list[Point], target: float) -> bytes:
     left, right = figure.subplots(1, 2)
     names = list({point.type: 0 for point in points})
     for name in names:
-        own = [point for point in points if point.type == name]
-        left.plot([p.p50_ms for p in own], [p.recall for p in own], marker="o", label=name)
+        of_type = [p for p in points if p.type == name]
+        left.plot([p.p50_ms for p in of_type], [p.recall for p in of_type], marker="o", label=name)
     left.axhline(target, linestyle=":", color="grey")
     left.set(xlabel="median latency of one question (ms)", ylabel="recall")
     _few_labels(left, [point.p50_ms for point in points])

@@ -13,7 +13,17 @@ from tests.conftest import shell
 
 
 def point(name, recall, p50, memory=10, p95=None):
-    return Point(name, name, 0, 0, recall, 1.0, 10, memory, p50, p95 or p50, 100.0)
+    return Point(
+        type=name,
+        factory=name,
+        recall=recall,
+        build_seconds=1.0,
+        bytes=10,
+        memory=memory,
+        p50_ms=p50,
+        p95_ms=p95 or p50,
+        per_second=100.0,
+    )
 
 
 @pytest.mark.parametrize(
