@@ -249,6 +249,17 @@ def test_an_index_is_the_same_with_and_without_an_int8_copy(tmp_path, monkeypatc
     assert before.identity == after.identity and len(before.files) == 3 > len(after.files)
 
 
+def test_the_copy_of_an_earlier_version_is_used_under_its_old_name(tmp_path, monkeypatch, settled):
+    vectors = np.random.default_rng(0).standard_normal((1500, 12), dtype=np.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(exact_int8, "CONTENTS", exact_int8.EARLIER)
+        with_int8(tmp_path, [vectors])
+    assert "sketch.json" in read_manifest(tmp_path / "i").files
+    exact = IndexFolder(tmp_path / "i").open_dense()
+    assert_same(exact.search(vectors[:1], 5), brute_force(vectors, vectors[:1], 5))
+    assert settled == [True]
+
+
 def test_many_shards_need_few_open_files(tmp_path):
     rng = np.random.default_rng(0)
     shards = [rng.standard_normal((20, 12), dtype=np.float32) for _ in range(80)]
