@@ -1,4 +1,4 @@
-"""Does a passage hold an answer? The judgement behind answer recall, as DPR makes it.
+"""Answer matching: whether a passage holds an answer, as DPR decides it for answer recall.
 
 String matching is that of DPR (Karpukhin et al. 2020, which took the tokenizer from DrQA): text and
 answer are decomposed (Unicode NFD) and cut into tokens, a token being a run of letters, digits and

@@ -1,4 +1,4 @@
-"""Rows of cells: tab-, comma- or semicolon-separated text, in csv quotes or without.
+"""Tables: rows of cells, separated by tabs, commas or semicolons, in csv quotes or without.
 
 Commas and semicolons are told by a header, and their cells are quoted as RFC 4180 says. A tsv may
 be quoted (as DPR writes it) or not (as MS MARCO's collection.tsv is, where a quote is a character).
@@ -261,7 +261,7 @@ def headers(stream: Stream, known: Container[str]) -> Iterator[tuple[list[str], 
     line = first_line(stream)
     for delimiter in DELIMITERS:
         names = [cell.strip().lower() for cell in split(line, delimiter)]
-        alone = len(set(names)) == len(names) and all(map(_NAME.fullmatch, names))
-        if alone or sum(name in known for name in names) > 1:
+        only_names = len(set(names)) == len(names) and all(map(_NAME.fullmatch, names))
+        if only_names or sum(name in known for name in names) > 1:
             quoted = True if delimiter != "\t" or line[:1] == '"' else None
             yield names, Form(tuple(names), "", delimiter, quoted, header=True)

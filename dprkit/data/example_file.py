@@ -1,4 +1,4 @@
-"""The examples of a training file, read and decoded when they are asked for."""
+"""Random access to the examples of a training file, each decoded when it is asked for."""
 
 from __future__ import annotations
 

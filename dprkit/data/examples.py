@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.json_decoding import content_id, decoder, finite_score, first_id, text_key
+from dprkit.data.ids import content_id, first_id, text_key
+from dprkit.data.json_decoding import decoder, finite_score
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import RawRow, open_stream
 from dprkit.records import Candidate, Example, same_question

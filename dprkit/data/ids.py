@@ -1,11 +1,30 @@
-"""Files of ids, one a line."""
+"""Ids of passages and questions: given by a row, made from a content, read from a file of ids."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from dprkit.data.streams import open_stream, read_text_lines
 from dprkit.errors import FormatError
+
+DPR_WIKI_PREFIX = "wiki:"
+"""DPR's results have it before the ids of psgs_w100.tsv."""
+
+
+def first_id(*candidates: str | int | None) -> str | None:
+    """The first id that a row gives, under any of the names that the formats have for it."""
+    return next((str(id_) for id_ in candidates if id_ is not None), None)
+
+
+def content_id(title: str, text: str) -> str:
+    """The id of a passage whose file gives it none: a hash of its title and text."""
+    return hashlib.blake2b(f"{title}\n{text}".encode(), digest_size=8).hexdigest()
+
+
+def text_key(text: str) -> int:
+    """A number from 0 to 2^64 - 1 that stands for `text`."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def read_ids(path: Path | str) -> set[str]:

@@ -1,8 +1,7 @@
-"""JSON rows of foreign files -> the structs that say how these files spell things."""
+"""JSON rows decoded into structs, with errors that say in plain words what is wrong, and where."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import msgspec
 from dprkit.data.streams import RawRow, decode
 from dprkit.errors import FormatError
 
-DPR_WIKI_PREFIX = "wiki:"
 T = TypeVar("T")
 
 
@@ -82,25 +80,11 @@ def _hint(error: msgspec.ValidationError, row: RawRow, kind: type[Any]) -> str:
     if "missing required field" not in str(error) or " - at " in str(error):
         return ""
     try:
-        there = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(row.raw, type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:  # behind the object comes more
         return ""
-    wanted, key = (next((k for k in _LOOKS if k in names), "") for names in (dir(kind), there))
+    wanted, key = (next((k for k in _LOOKS if k in names), "") for names in (dir(kind), fields))
     return f"; it looks like {_LOOKS[key]}" if key and key != wanted else ""
-
-
-def content_id(title: str, text: str) -> str:
-    """The id of a passage whose file gives it none: a hash of its title and text."""
-    return hashlib.blake2b(f"{title}\n{text}".encode(), digest_size=8).hexdigest()
-
-
-def text_key(text: str) -> int:
-    """A number from 0 to 2^64 - 1 that stands for `text`."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def first_id(*candidates: str | int | None) -> str | None:
-    return next((str(found) for found in candidates if found is not None), None)
 
 
 def finite_score(score: float | str, row: RawRow, path: Path | str, place: str = "") -> float:

@@ -96,17 +96,17 @@ def _array_rows(stream: Stream) -> Iterator[RawRow]:
 
 def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int) -> None:
     """Between objects stands one comma, before the first none, before `]` none (None)."""
-    found = gap.lstrip(SPACE)
-    comma_lacks = comma_due and found[:1] != b","
+    rest = gap.lstrip(SPACE)
+    comma_lacks = comma_due and rest[:1] != b","
     if comma_due and not comma_lacks:
-        found = found[1:].lstrip(SPACE)
-    if not found and not comma_lacks:
+        rest = rest[1:].lstrip(SPACE)
+    if not rest and not comma_lacks:
         return
-    where = offset + len(gap) - len(found)
-    if found[:1] == b"]":
-        _check_end(found[1:] + b"{", (), path, where + 1)  # the object that ends the gap
+    where = offset + len(gap) - len(rest)
+    if rest[:1] == b"]":
+        _check_end(rest[1:] + b"{", (), path, where + 1)  # the object that ends the gap
     expected = "a comma" if comma_lacks else "]" if comma_due is None else "an object"
-    problem = f"expected {expected}, found {(found[:20] or b'{').decode(errors='replace')!r}"
+    problem = f"expected {expected}, found {(rest[:20] or b'{').decode(errors='replace')!r}"
     raise FormatError(path, f"byte {where}", f"not JSON: {problem}")
 
 

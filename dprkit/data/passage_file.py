@@ -1,4 +1,4 @@
-"""The corpus opened at any row, by an index of where its passages lie (see data/row_index.py).
+"""Random access to the passages of a corpus, by an index of where they lie (data/row_index.py).
 
 Ids are checked when the index is made: each is on one line and names one passage. So an index that
 is found needs no second look. Memory is the same for any number of passages.
@@ -11,7 +11,7 @@ from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dprkit.data.json_decoding import text_key
+from dprkit.data.ids import text_key
 from dprkit.data.passages import passage_form, placed_passages
 from dprkit.data.row_index import IndexedFile, RowKind, RowTable, blocks, changed
 from dprkit.data.streams import CHUNK, Place, Stream, open_stream
@@ -67,8 +67,8 @@ class PassageFile:
 
     def at(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at `rows`, in that order. A row that is named again is read once."""
-        found = dict(self._pairs(sorted(set(rows))))
-        return [found[row] for row in rows]
+        passages = dict(self._pairs(sorted(set(rows))))
+        return [passages[row] for row in rows]
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
         """The row of each of `ids`; those that no passage has are left out.
@@ -79,13 +79,13 @@ class PassageFile:
 
         wanted = set(ids)
         keys = np.sort(np.fromiter(map(text_key, wanted), np.uint64, len(wanted)))
-        found: dict[str, int] = {}
+        rows: dict[str, int] = {}
         for row, passage in self._pairs(self._rows_with(keys) if wanted else ()):
             if passage.id in wanted:  # another id may have the same key
-                found[passage.id] = row
-            if len(found) == len(wanted):
+                rows[passage.id] = row
+            if len(rows) == len(wanted):
                 break
-        return found
+        return rows
 
     def _rows_with(self, keys: np.ndarray) -> Iterator[int]:
         """The rows that have one of `keys`, which are in order."""

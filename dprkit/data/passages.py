@@ -1,8 +1,8 @@
-"""Passages: DPR's psgs_w100.tsv (the text in csv quotes), MS MARCO's collection.tsv (without), csv
-with a header, jsonl, BEIR's corpus.jsonl, a JSON array.
+"""Passages read and written: DPR's and MS MARCO's tsv, csv, jsonl, BEIR's corpus.jsonl.
 
-Every reader is a generator of records; memory is one record. What a file breaks is a FormatError
-with its path and line (or byte, in an array).
+DPR's psgs_w100.tsv has its texts in csv quotes, MS MARCO's collection.tsv has none (csv_tables.py).
+Every reader is a generator of records; memory is one record. A broken row is a FormatError with its
+path and line (or byte, in an array).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from dprkit.data.csv_tables import (
     is_id,
 )
 from dprkit.data.formats import Format, is_any, is_json, read_records
-from dprkit.data.json_decoding import decoder, first_id
+from dprkit.data.ids import first_id
+from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import Place, Stream, open_stream
 from dprkit.errors import FormatError
@@ -68,10 +69,10 @@ _decode_passage = decoder(_ForeignPassage)
 def _json_passages(stream: Stream) -> Iterator[PlacedPassage]:
     for row in read_json_rows(stream):
         foreign = _decode_passage(row, stream.path)
-        found = first_id(foreign.id, foreign._id)
-        if not found:
+        id_ = first_id(foreign.id, foreign._id)
+        if not id_:
             raise FormatError(stream.path, row.where, "lacks the field id (or _id, as BEIR has it)")
-        yield row.place, Passage(found, foreign.text, foreign.title or "")
+        yield row.place, Passage(id_, foreign.text, foreign.title or "")
 
 
 # --- tables ---------------------------------------------------------------------------------------

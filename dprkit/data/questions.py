@@ -1,6 +1,7 @@
-"""Questions: DPR's qa.csv (tab-separated, answers as a Python list), MS MARCO's queries.tsv (id and
-question), csv and tsv with a header, jsonl, BEIR's queries.jsonl (_id, text), KILT (input, output),
-DPR examples, plain lines.
+"""Questions read and written: DPR's qa.csv, jsonl, BEIR's, KILT's, MS MARCO's, csv, plain lines.
+
+DPR's qa.csv is tab-separated and has answers as a Python list. MS MARCO's queries.tsv has an id and
+a question. KILT calls them input and output, BEIR _id and text. DPR's examples are questions too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from dprkit.data.csv_tables import (
 )
 from dprkit.data.examples import Context, context_id
 from dprkit.data.formats import Format, is_any, is_json, read_records
-from dprkit.data.json_decoding import decoder, first_id, json_lines
+from dprkit.data.ids import first_id
+from dprkit.data.json_decoding import decoder, json_lines
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import cell
 from dprkit.data.streams import Stream, open_stream, read_text_lines
@@ -78,8 +80,8 @@ def _json_questions(stream: Stream) -> Iterator[Question]:
         text = next((t for t in (foreign.question, foreign.input, foreign.text) if t), None)
         if not (text and text.strip()):
             raise FormatError(stream.path, row.where, "lacks a question")
-        found = first_id(foreign.id, foreign._id)
-        yield Question(found or str(number), text, _answers(foreign), _gold(foreign))
+        id_ = first_id(foreign.id, foreign._id)
+        yield Question(id_ or str(number), text, _answers(foreign), _gold(foreign))
 
 
 def _answers(foreign: _ForeignQuestion) -> tuple[str, ...]:
@@ -87,8 +89,8 @@ def _answers(foreign: _ForeignQuestion) -> tuple[str, ...]:
         return tuple(foreign.answers)
     if foreign.answer is not None:
         return (foreign.answer,) if isinstance(foreign.answer, str) else tuple(foreign.answer)
-    found = (output.get("answer") for output in foreign.output)
-    return tuple(answer for answer in found if isinstance(answer, str))
+    answers = (output.get("answer") for output in foreign.output)
+    return tuple(answer for answer in answers if isinstance(answer, str))
 
 
 def _gold(foreign: _ForeignQuestion) -> tuple[str, ...]:
@@ -247,8 +249,8 @@ def _lacks_comma(text: str) -> bool:
             if token.type not in (tokenize.NL, tokenize.NEWLINE)
         ]
         return any(
-            one.type == after.type == tokenize.STRING and one.end != after.start
-            for one, after in pairwise(tokens)
+            token.type == after.type == tokenize.STRING and token.end != after.start
+            for token, after in pairwise(tokens)
         )
     return False
 
@@ -260,7 +262,7 @@ def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
             value = None if _lacks_comma(text) else ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
-    if not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+    if not (isinstance(value, list | tuple) and all(isinstance(answer, str) for answer in value)):
         problem = f"the answers are no Python list of strings: {text[:40]}"
         raise FormatError(path, number, problem)
     return tuple(value)

@@ -1,5 +1,7 @@
-"""Rankings: results.jsonl, DPR's JSON array (scores as strings, ids with "wiki:"), Pyserini's form
-of it ({question id: {question, answers, contexts}}), TREC runs.
+"""Rankings read and written: results.jsonl, DPR's JSON array, Pyserini's DPR run, TREC runs.
+
+DPR's array has scores as strings and ids with "wiki:". Pyserini's form of it is one object:
+{question id: {question, answers, contexts}}. TREC runs are in trec.py.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import BinaryIO, cast
 import msgspec
 
 from dprkit.data.formats import Format, is_any, is_json, read_records
-from dprkit.data.json_decoding import DPR_WIKI_PREFIX, decoder, finite_score, first_id, json_lines
+from dprkit.data.ids import DPR_WIKI_PREFIX, first_id
+from dprkit.data.json_decoding import decoder, finite_score, json_lines
 from dprkit.data.json_rows import is_keyed, keyed_rows, read_json_rows
 from dprkit.data.questions import named
 from dprkit.data.streams import RawRow, Stream, open_stream
@@ -92,11 +95,11 @@ def _problem(ranking: Ranking, seen: set[str]) -> str:
     (passage, times), *_ = Counter(hit.id for hit in hits).most_common(1) or [("", 0)]
     if times > 1:
         return f"the passage {passage!r} is {times} times in the ranking of question {id_!r}"
-    for rank, (one, after) in enumerate(pairwise(hits), start=1):
-        if after.score > one.score:
+    for rank, (hit, after) in enumerate(pairwise(hits), start=1):
+        if after.score > hit.score:
             return (
                 f"the ranking of question {id_!r} is not in the order of its scores: "
-                f"{after.score:g} at rank {rank + 1} follows {one.score:g}; sort it by them"
+                f"{after.score:g} at rank {rank + 1} follows {hit.score:g}; sort it by them"
             )
     return ""
 

@@ -1,4 +1,4 @@
-"""Random access to the rows of a file, by an index of where they lie.
+"""Random access to the rows of any file, by an index of where they lie.
 
 The index is made in one pass, which checks every row, and kept beside the data:
 
@@ -94,15 +94,15 @@ class _TableOnDisk:
         import numpy as np
 
         first, stop, _ = rows.indices(self._count)
-        found: np.ndarray = np.empty(max(stop - first, 0), self._fields)
-        left = found.view(np.uint8).data
-        place = self._begin + first * found.itemsize
+        part: np.ndarray = np.empty(max(stop - first, 0), self._fields)
+        left = part.view(np.uint8).data
+        place = self._begin + first * part.itemsize
         while left:  # one call reads at most 2 GB
             count = os.preadv(self._handle, [left], place)
             if not count:
                 raise InputError("an index of rows was cut short while it was read; run again")
             left, place = left[count:], place + count
-        return found
+        return part
 
 
 class RowTable(Protocol):
@@ -163,8 +163,8 @@ class IndexedFile:
             self._handle = os.open(index.data, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
         self._state = _state(self._handle)
-        known = index.header.unpacked.stamp if index.header.unpacked else index.header.stamp
-        if known and known.size != self._state[1]:
+        indexed = index.header.unpacked.stamp if index.header.unpacked else index.header.stamp
+        if indexed and indexed.size != self._state[1]:
             raise changed(self.path)
 
     def __len__(self) -> int:
@@ -209,8 +209,8 @@ def _index(path: Path, kind: RowKind, note: Note) -> _Index:
     if info is None or not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
         raise InputError(f"{path}: rows are read at random; save the stream to a file first")
     bases = _bases(path)
-    found = (_load(base, path, kind, stamp_of(info)) for base in bases)
-    return next(filter(None, found), None) or _built(bases, path, kind, note)
+    loaded = (_load(base, path, kind, stamp_of(info)) for base in bases)
+    return next(filter(None, loaded), None) or _built(bases, path, kind, note)
 
 
 def _bases(path: Path) -> list[Path]:
@@ -272,10 +272,10 @@ def _opened(base: Path, path: Path, kind: RowKind) -> _Index | None:
     return _Index(header, data, table)
 
 
-def _is_same(data: Path, known: _Unpacked) -> bool:
+def _is_same(data: Path, unpacked: _Unpacked) -> bool:
     now = stamp(data)
-    return now == known.stamp or (
-        now.size == known.stamp.size and sha256(data) == known.sha256
+    return now == unpacked.stamp or (
+        now.size == unpacked.stamp.size and sha256(data) == unpacked.sha256
     )  # a copy
 
 

@@ -22,7 +22,8 @@ from typing import BinaryIO
 import msgspec
 
 from dprkit.data.examples import parse_example
-from dprkit.data.json_decoding import content_id, decoder
+from dprkit.data.ids import content_id
+from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
 from dprkit.data.questions import read_questions, write_question

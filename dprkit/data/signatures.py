@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where it is not text that dprkit reads.
+"""Foreign kinds of files, told by their first bytes and refused with what to do.
 
 The signatures are those that the formats' own descriptions give (and `man 5 magic` collects).
 """

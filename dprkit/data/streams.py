@@ -1,4 +1,4 @@
-"""Opening files and streams: decompress by content, split into lines or JSON rows.
+"""Files and pipes opened: decompressed by content (.gz, .zst, .bz2, .xz), split into lines.
 
 Everything is read in chunks of CHUNK bytes, so memory is a chunk and a row, whatever the size of
 the file. How a file is compressed is decided by its first bytes, not by its name; what it is, where

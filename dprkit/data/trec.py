@@ -1,4 +1,4 @@
-"""Rankings as a TREC run, which trec_eval and the tools built on it read."""
+"""TREC runs: rankings as trec_eval and the tools built on it read and order them."""
 
 from __future__ import annotations
 

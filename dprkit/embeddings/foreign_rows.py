@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dprkit.data.json_decoding import DPR_WIKI_PREFIX
+from dprkit.data.ids import DPR_WIKI_PREFIX
 from dprkit.data.npy import write_header
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.shards import shard_names

@@ -13,7 +13,7 @@ import numpy as np
 
 from dprkit.data.answer_matching import answer_flags, has_token
 from dprkit.data.example_file import ExampleFile
-from dprkit.data.json_decoding import text_key
+from dprkit.data.ids import text_key
 from dprkit.records import Example, Passage, same_question
 
 REMEMBERED = 1024
