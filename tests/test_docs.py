@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import typer
 
+import dprkit
+from dprkit import records
 from dprkit.cli.app import app
 from dprkit.cli.help import parts
 from dprkit.cli.reference import reference
@@ -82,6 +84,19 @@ def test_every_command_and_option_has_sentences_in_plain_words():
     for name, text in texts.items():
         assert re.fullmatch(r"(?s)[A-Z].*([.)]|\[default: .*\])", text), f"{name}: {text}"
         assert not RIDDLES.search(text), f"{name}: {text}"
+
+
+def test_the_page_on_python_has_each_public_name_and_the_fields_of_each_record():
+    page = (ROOT / "docs/python.md").read_text()
+    public = set(dprkit.__all__) - {"__version__"}
+    assert public <= set(re.findall(r"^## (\w+)$", page, re.M))
+    code = "".join(re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S))
+    assert public == set(re.findall(r"dprkit\.(\w+)", code)) - {"settings"}
+    rows = re.findall(r"^\| `([A-Z]\w+)` \| (`.*`) \|$", page, re.M)
+    named = {record: tuple(fields.strip("`").split("`, `")) for record, fields in rows}
+    assert named.keys() == {"Passage", "Question", "Candidate", "Example", "Hit", "Ranking"}
+    for record, fields in named.items():
+        assert fields == getattr(records, record).__struct_fields__
 
 
 def test_the_files_a_recipe_ships_with_are_there():

@@ -151,9 +151,11 @@ def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
     lines = "\n".join(f"- {line}" for line in mapped)
     return f"""# A dprkit retriever
 
-Converted from {" and ".join(names)} ({kind}).
+This retriever was converted from {" and ".join(names)} ({kind}):
 
 {lines}
+
+These commands encode a corpus with it and check its files and vectors:
 
     dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
     dprkit info --check THIS_FOLDER

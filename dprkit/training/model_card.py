@@ -22,7 +22,7 @@ A bi-encoder ({config.pooling} pooling, {config.similarity}) that started from {
 {_figures(counts)}
 ## Use
 
-From the shell:
+In the shell:
 
     dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
 
@@ -35,7 +35,7 @@ retriever = dprkit.load_retriever("THIS_FOLDER")
 retriever.encode_questions(["who wrote hamlet"])  # (1, D)
 ```
 
-With transformers (retriever.yaml names the pooling, and how title and text are joined):
+With transformers (retriever.yaml has the pooling, and how a title and a text are joined):
 
 ```python
 from transformers import AutoModel, AutoTokenizer
@@ -44,7 +44,7 @@ model = AutoModel.from_pretrained("THIS_FOLDER/question_encoder")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER/question_encoder")
 ```
 
-With sentence-transformers, after it was converted:
+With sentence-transformers, after the retriever is converted:
 
     dprkit convert THIS_FOLDER --to sentence-transformers --output-dir OUT
 
@@ -56,7 +56,8 @@ model = SentenceTransformer("OUT")
 
 ## Recipe
 
-Paths are as they were given, from the folder in which the command ran.
+These are the settings that differ from their defaults. Paths are relative to the folder in which the
+command ran.
 
 ```yaml
 {_recipe(settings)}```
@@ -65,14 +66,15 @@ Paths are as they were given, from the folder in which the command ran.
 
 def _course(counts: dict[str, Any]) -> str:
     if not counts["steps"]:
-        return "None: these are the weights it started from."
+        return "It was not trained: its weights are those of the model that it started from."
     losses = counts["losses"]
     notes = "".join(f"\n\nNote: {line}." for line in counts["notes"])
     return (
-        f"{counts['examples']} examples, {counts['epochs']} epochs, {counts['steps']} steps; "
-        f"loss {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last. "
-        f"The weights are those of step {counts['best_step']}. curves.svg shows the course, "
-        f"metrics.jsonl has every step.{notes}"
+        f"It was trained on {counts['examples']} examples: {counts['epochs']} epochs, "
+        f"{counts['steps']} steps of the optimizer. "
+        f"The loss was {losses[0]:.4f} in the first epoch and {losses[-1]:.4f} in the last. "
+        f"The weights are those of step {counts['best_step']}. "
+        f"curves.svg shows the course of the training, metrics.jsonl has every step.{notes}"
     )
 
 
