@@ -56,7 +56,7 @@ model = SentenceTransformer("OUT")
 
 ## Recipe
 
-These are the settings that differ from their defaults. Paths are relative to the folder in which the
+These settings differ from their defaults. Paths are relative to the folder in which the
 command ran.
 
 ```yaml
