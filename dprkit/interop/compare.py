@@ -20,10 +20,12 @@ import torch
 from dprkit.errors import DprkitError, GateError, InputError
 from dprkit.interop.hub import local
 from dprkit.interop.sources import Sources, kind_of
-from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import PROBE_PASSAGES, PROBE_QUESTIONS, hush, load_bi_encoder
-from dprkit.models.config import RetrieverConfig
-from dprkit.models.tokens import Tokens
+from dprkit.models.bi_encoder import BiEncoder
+from dprkit.models.checkpoints import hush, load_bi_encoder
+from dprkit.models.config import SIDES, RetrieverConfig, Side
+from dprkit.models.probes import PROBE_PASSAGES, PROBE_QUESTIONS
+from dprkit.models.tokens import Tokens, transformers_tokenizer
+from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage
 from dprkit.store.manifests import read_manifest
 
@@ -81,8 +83,7 @@ def compare(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             difference = max(
-                _difference(READERS[kind], side, sources, model, tokens, given)
-                for side in ("question", "passage")
+                _difference(READERS[kind], side, sources, model, tokens, given) for side in SIDES
             )
     except DprkitError:
         raise
@@ -109,13 +110,13 @@ def against_source(directory: Path, folders: Sequence[Path]) -> float:
 
 def _difference(
     reader: Any,
-    side: str,
+    side: Side,
     sources: Sources,
     model: BiEncoder,
     tokens: Tokens,
     given: dict[str, Any],
 ) -> float:
-    encoder: Encoder = model.question_encoder if side == "question" else model.passage_encoder
+    encoder = encoders_of(model)(side)
     theirs: Theirs = reader(sources, side, model.config, given)
     length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
     room = rooms[side == "passage"] if rooms else 0
@@ -123,10 +124,9 @@ def _difference(
     worst = 0.0
     for texts in _texts(side, length if cut else 0):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
-        with torch.inference_mode():
-            ours = encoder.encode(ids, 2048).float().cpu().numpy()
+        ours = encoder.encode(ids, 2048)
         wanted = theirs([_plain(text, model.config) for text in texts])
-        if encoder.unit_length:
+        if encoder.encoder.unit_length:
             wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
         scale = max(1.0, float(np.abs(wanted).max()))
         difference = float(np.abs(ours - wanted).max()) / scale
@@ -134,7 +134,7 @@ def _difference(
     return worst
 
 
-def _texts(side: str, length: int) -> list[Any]:
+def _texts(side: Side, length: int) -> list[Any]:
     """Short texts, and one that is longer than `length` tokens, unless that is long to compute."""
     long = " ".join(f"word {number}" for number in range(length))
     texts: list[Any] = [["a", *PROBE_QUESTIONS[:COUNT]], [long]]
@@ -158,14 +158,13 @@ def _plain(text: str | Passage, config: RetrieverConfig) -> Any:
 
 
 def _sentence_transformers(
-    sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]
+    sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]
 ) -> Theirs:
     from sentence_transformers import SentenceTransformer
 
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    folder = sources.passage if side == "passage" and sources.passage else sources.question
     library = SentenceTransformer(
-        str(folder),
+        str(sources.of(side)),
         device="cpu",
         trust_remote_code=False,
         local_files_only=True,
@@ -180,13 +179,12 @@ def _sentence_transformers(
 
 
 def _transformers(
-    sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]
+    sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]
 ) -> Theirs:
     from transformers import AutoModel
 
-    folder = sources.passage if side == "passage" and sources.passage else sources.question
-    model = _loaded(AutoModel, folder)
-    batch = _batches(folder, side, config)
+    folder = sources.of(side)
+    model, batch = _loaded(AutoModel, folder), _batches(folder, side, config)
 
     def vectors(texts: Texts) -> np.ndarray:
         given = batch(texts)
@@ -199,13 +197,10 @@ def _transformers(
     return torch.no_grad()(vectors)
 
 
-def _dpr(sources: Sources, side: str, config: RetrieverConfig, given: dict[str, Any]) -> Theirs:
+def _dpr(sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]) -> Theirs:
     from transformers import DPRContextEncoder, DPRQuestionEncoder
 
-    from dprkit.interop.hf_dpr import pair_in
-
-    pair = (sources.question, sources.passage) if sources.passage else pair_in(sources.question)
-    folder = (pair or sources)[side == "passage"] or sources.question
+    folder = sources.dpr_pair().of(side)
     kind = DPRQuestionEncoder if side == "question" else DPRContextEncoder
     model, batch = _loaded(kind, folder), _batches(folder, side, config)
     return torch.no_grad()(lambda texts: np.asarray(model(**batch(texts)).pooler_output))
@@ -216,13 +211,9 @@ def _loaded(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, use_safetensors=True, **how).eval()
 
 
-def _batches(folder: Path, side: str, config: RetrieverConfig) -> Callable[[Texts], Any]:
+def _batches(folder: Path, side: Side, config: RetrieverConfig) -> Callable[[Texts], Any]:
     """Texts -> a padded batch by the folder's own tokenizer, in which token types are zero."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
+    tokenizer = transformers_tokenizer(folder)
     prefix, length = getattr(config, f"{side}_prefix"), getattr(config, f"{side}_max_length")
 
     def batch(texts: Texts) -> Any:

@@ -119,7 +119,8 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.interop.compare import compare
     from dprkit.interop.sources import read_foreign, sources_of
     from dprkit.interop.tower import assembled
-    from dprkit.models.checkpoints import PROBES, save_probes, save_retriever
+    from dprkit.models.checkpoints import save_retriever
+    from dprkit.models.probes import PROBES, save_probes
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
@@ -190,14 +191,8 @@ def _keep_copy(settings: ConvertSettings, run: Run) -> ConvertReport:
 
 
 def _report(directory: Path, manifest: Manifest) -> ConvertReport:
-    counts = manifest.counts
     return ConvertReport(
-        kind=counts["kind"],
-        to=counts["to"],
-        dim=counts["dim"],
-        mapped=counts["mapped"],
-        passed_over=counts.get("passed_over", []),
-        largest_difference=counts.get("largest_difference"),
+        **{"passed_over": [], "largest_difference": None} | manifest.counts,
         files=list(manifest.files),
         identity=manifest.identity,
         outputs=[str(directory)],

@@ -18,10 +18,10 @@ from dprkit.errors import InputError
 from dprkit.interop.folder import built, config_in
 from dprkit.interop.hf_dpr import FIXED, below
 from dprkit.interop.hub import local
-from dprkit.interop.tokenizer import tokenizer_in
+from dprkit.interop.tokenizer import changed, tokenizer_in
 from dprkit.interop.torch_files import plain, read_torch_file
 from dprkit.interop.tower import Foreign, Tower, configured
-from dprkit.models.tokens import TOKENIZER, Files
+from dprkit.models.tokens import Files
 from dprkit.settings import ConvertSettings
 
 LENGTH = 256
@@ -107,4 +107,4 @@ def lowering(tokenizer: Any, files: Files, wanted: bool) -> tuple[Any, Files]:
         return tokenizer, files
     normalizer.lowercase = wanted
     tokenizer.normalizer = normalizer
-    return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
+    return changed(tokenizer, files)

@@ -134,14 +134,10 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     if reason := _no_dpr(model):
         raise InputError(f"{source}: {reason}, which DPR's classes cannot hold; try another --to")
     kinds = {"question_encoder": DPRQuestionEncoder, "ctx_encoder": DPRContextEncoder}
-    tokenizers = (
-        (tokens.tokenizer, tokens.files),
-        (tokens.passage_tokenizer, tokens.passage_files),
-    )
-    for one, side, read in zip(kinds, sides_of(model, tokens), tokenizers, strict=True):
-        _dpr(side.encoder, kinds[one], one).save_pretrained(folder / one)
-        save_tokenizer(folder / one, tokens, *read)
-        check(side, _loaded(kinds[one], folder / one), 1e-5)
+    for role, side in zip(kinds, sides_of(model, tokens), strict=True):
+        _dpr(side.encoder, kinds[role], role).save_pretrained(folder / role)
+        save_tokenizer(folder / role, tokens, side.name)
+        check(side, _loaded(kinds[role], folder / role), 1e-5)
     join = (
         "" if model.config.title_join == PAIR else f" (titles join by {model.config.title_join!r})"
     )

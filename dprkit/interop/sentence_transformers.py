@@ -32,10 +32,12 @@ from dprkit.interop.st_modules import (
     read_transformer,
     unused_prompts,
 )
+from dprkit.interop.tokenizer import changed
 from dprkit.interop.tower import Foreign, Tower, configured
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import save_tokenizer
-from dprkit.models.tokens import TOKENIZER, Files, Tokens
+from dprkit.models.config import Side
+from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings
 
 
@@ -128,7 +130,7 @@ def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
 
     own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
     tokenizer.normalizer = Sequence([Lowercase(), *own])
-    return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
+    return changed(tokenizer, files)
 
 
 def _dense(folder: Path) -> dict[str, Tensor]:
@@ -169,7 +171,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     join = f"titles join by {config.title_join!r}, which the library leaves to its user"
     if config.shared and not config.separate_heads:
         length = max(tokens.question_length, tokens.passage_length)
-        _write_transformer(folder, model.question_encoder, tokens, False, length)
+        _write_transformer(folder, model.question_encoder, tokens, "question", length)
         rows = _write_rest(folder, model.question_encoder, "", first=1)
         _write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
         return [f"one encoder, at most {length} tokens", join]
@@ -186,14 +188,16 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
     """Two rows of modules; a transformer that both have is written once."""
     types: dict[str, str] = {}
     structure: dict[str, list[str]] = {}
-    sides = ((QUERY, model.question_encoder), (DOCUMENT, model.passage_encoder))
-    lengths = {QUERY: tokens.question_length, DOCUMENT: tokens.passage_length}
+    sides: tuple[tuple[str, Side, Encoder, int], ...] = (
+        (QUERY, "question", model.question_encoder, tokens.question_length),
+        (DOCUMENT, "passage", model.passage_encoder, tokens.passage_length),
+    )
     shared = model.config.shared
-    for route, encoder in sides:
+    for route, side, encoder, length in sides:
         base = f"{QUERY if shared else route}_0_Transformer"
         if base not in types:
-            length = max(lengths.values()) if shared else lengths[route]
-            _write_transformer(folder / base, encoder, tokens, route == DOCUMENT, length)
+            most = max(tokens.question_length, tokens.passage_length) if shared else length
+            _write_transformer(folder / base, encoder, tokens, side, most)
         row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_", first=1)]
         types |= {path: TYPE + kind for path, kind in row}
         structure[route] = [path for path, _ in row]
@@ -203,14 +207,11 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
 
 
 def _write_transformer(
-    folder: Path, encoder: Encoder, tokens: Tokens, passages: bool, length: int
+    folder: Path, encoder: Encoder, tokens: Tokens, side: Side, length: int
 ) -> None:
     backbone: Any = encoder.backbone
     backbone.save_pretrained(folder)
-    if passages:
-        save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
-    else:
-        save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
+    save_tokenizer(folder, tokens, side)
     _write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
 
 

@@ -18,7 +18,7 @@ from dprkit.interop.hub import local
 from dprkit.interop.st_modules import MODULES
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Foreign
-from dprkit.models.config import is_retriever
+from dprkit.models.config import Side, is_retriever
 from dprkit.progress import Note, silent
 from dprkit.settings import ConvertSettings
 
@@ -31,6 +31,18 @@ class Sources(NamedTuple):
 
     question: Path
     passage: Path | None
+
+    def of(self, side: Side) -> Path:
+        """The folder or file of a side."""
+        return self.passage if side == "passage" and self.passage else self.question
+
+    def dpr_pair(self) -> Sources:
+        """The folders of a DPR pair, which may lie in one. Raises InputError for half a pair."""
+        if self.passage:
+            return self
+        if pair := hf_dpr.pair_in(self.question):
+            return Sources(*pair)
+        raise hf_dpr.half(self.question)
 
 
 def read_foreign(settings: ConvertSettings, note: Note = silent) -> tuple[str, Foreign]:
@@ -51,10 +63,8 @@ def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
 def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign:
     question, passage = sources
     if kind == "hf-dpr":
-        pair = (question, passage) if passage else hf_dpr.pair_in(question)
-        if pair is None:
-            raise hf_dpr.half(question)
-        return hf_dpr.read(*pair, settings)
+        pair = sources.dpr_pair()
+        return hf_dpr.read(pair.of("question"), pair.of("passage"), settings)
     if kind in ("dpr-cp", "qa-retriever"):
         if passage:
             raise SettingsError(f"--kind {kind}: both encoders lie in one file; name it alone")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, loading
-from dprkit.models.tokens import TOKENIZER, Files, load_tokenizer
+from dprkit.models.tokens import TOKENIZER, Files, load_tokenizer, transformers_tokenizer
 
 WORDS = (TOKENIZER, "vocab.txt", "vocab.json", "bpe.codes", "*.model", "*.tiktoken", "tekken.json")
 """The files that a vocabulary lies in."""
@@ -30,20 +30,22 @@ def tokenizer_in(folder: Path) -> tuple[Any, Files]:
     theirs = _as_transformers_has_it(folder)
     if _parts(tokenizer) == _parts(theirs):
         return tokenizer, files
-    return theirs, {**files, TOKENIZER: theirs.to_str(pretty=True).encode()}
+    return changed(theirs, files)
+
+
+def changed(tokenizer: Any, files: Files) -> tuple[Any, Files]:
+    """A tokenizer that is not as its `files` say, and the files that say what it is."""
+    return tokenizer, {**files, TOKENIZER: tokenizer.to_str(pretty=True).encode()}
 
 
 def _as_transformers_has_it(folder: Path) -> Any:
     from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
 
     from dprkit.models.checkpoints import hush
 
     hush()
     with loading(folder, "no tokenizer could be loaded from there"):
-        loaded: Any = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, trust_remote_code=False, local_files_only=True
-        )
+        loaded = transformers_tokenizer(folder)
         if not loaded.is_fast:
             raise InputError(
                 f"{folder}: its tokenizer ({type(loaded).__name__}) is made of Python code; only "

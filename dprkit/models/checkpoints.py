@@ -5,7 +5,7 @@
     passage_encoder/               the same; absent where one encoder serves both, and only a
                                    projection where one transformer has two heads
     */projection.safetensors       weight (D, H) and bias (D), where there is a projection
-    probes.safetensors             32 texts (in its metadata) with their vectors
+    probes.safetensors             32 texts with their vectors (dprkit.models.probes)
 
 Only safetensors are read; nothing is unpickled.
 """
@@ -13,27 +13,21 @@ Only safetensors are read; nothing is unpickled.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
-import numpy as np
 import torch
 from torch import nn
 
 from dprkit.errors import InputError, loading, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
-from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, load_config
-from dprkit.models.tokens import Files, Tokens, load_tokens
-from dprkit.records import Passage
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, Side, load_config
+from dprkit.models.tokens import Tokens, load_tokens
 from dprkit.store.atomic_files import check_readable
 from dprkit.store.drafts import Draft
 
 PROJECTION = "projection.safetensors"
-PROBES = "probes.safetensors"
-PROBE_TOLERANCE = 1e-3
-"""How far a number of a probe's vector may be from the one saved, on any machine."""
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -157,12 +151,12 @@ def save_retriever(work: Draft, model: BiEncoder, tokens: Tokens, below: str = "
     content, config = not below, model.config
     with work.folder(below + QUESTION, content=content) as folder:
         _save_encoder(folder, model.question_encoder)
-        save_tokenizer(folder, tokens, tokens.tokenizer, tokens.files)
+        save_tokenizer(folder, tokens, "question")
     if config.separate_heads or not config.shared:
         with work.folder(below + PASSAGE, content=content) as folder:
             _save_encoder(folder, model.passage_encoder, head_alone=config.shared)
             if not config.shared:
-                save_tokenizer(folder, tokens, tokens.passage_tokenizer, tokens.passage_files)
+                save_tokenizer(folder, tokens, "passage")
     with work.file(below + CONFIG, content=content) as file:
         text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
         file.write(text.encode())
@@ -179,8 +173,9 @@ def _save_encoder(folder: Path, encoder: Encoder, head_alone: bool = False) -> N
         save_file(encoder.projection.state_dict(), folder / PROJECTION)
 
 
-def save_tokenizer(folder: Path, tokens: Tokens, tokenizer: Any, files: Files) -> None:
-    """Write a tokenizer so that AutoTokenizer reads the folder: its own files, if it has any."""
+def save_tokenizer(folder: Path, tokens: Tokens, side: Side) -> None:
+    """Write a side's tokenizer so that AutoTokenizer reads the folder: its own files, if any."""
+    tokenizer, files = tokens.of(side)
     folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -212,92 +207,3 @@ def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
         model_input_names=["input_ids", "attention_mask"],
         **special,
     )
-
-
-# --- probes -------------------------------------------------------------------------------------
-
-_SUBJECTS = (
-    "Mount Everest",
-    "the Nile",
-    "helium",
-    "chess",
-    "Jupiter",
-    "the piano",
-    "Iceland",
-    "the printing press",
-    "photosynthesis",
-    "Kyōto",
-    "x² + y² = z²",
-    "tea",
-    "Москва",
-    "東京",
-    "a very short one",
-    "bridges",
-)
-PROBE_QUESTIONS = tuple(f"what is known about {subject}" for subject in _SUBJECTS)
-PROBE_PASSAGES = tuple(
-    Passage("", f"This passage says a few words about {subject}. " * (1 + i % 4), subject)
-    for i, subject in enumerate(_SUBJECTS)
-)
-
-
-def probe_vectors(model: BiEncoder, tokens: Tokens) -> dict[str, np.ndarray]:
-    """The vectors of 16 questions and 16 passages, (16, D) each, to tell retrievers apart."""
-    return _vectors(model, tokens, PROBE_QUESTIONS, PROBE_PASSAGES)
-
-
-def _vectors(
-    model: BiEncoder, tokens: Tokens, questions_: Sequence[str], passages_: Sequence[Passage]
-) -> dict[str, np.ndarray]:
-    model.eval()
-    with torch.inference_mode():
-        questions = model.question_encoder.encode(tokens.questions(questions_), 2048)
-        passages = model.passage_encoder.encode(tokens.passages(passages_), 2048)
-    return {
-        "questions": questions.float().cpu().numpy(),
-        "passages": passages.float().cpu().numpy(),
-    }
-
-
-def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
-    """Write probes.safetensors: whoever moves or converts the retriever can check it by them."""
-    from safetensors.numpy import save
-
-    texts = {"questions": PROBE_QUESTIONS, "passages": [[p.title, p.text] for p in PROBE_PASSAGES]}
-    # One key: safetensors writes several in a random order.
-    metadata = {"texts": msgspec.json.encode(texts).decode()}
-    with work.file(PROBES) as file:
-        file.write(save(probe_vectors(model, tokens), metadata=metadata))
-
-
-class Probes(NamedTuple):
-    """Texts of a retriever with the vectors it was saved with, "questions" and "passages"."""
-
-    questions: list[str]
-    passages: list[Passage]
-    vectors: dict[str, np.ndarray]
-
-
-def read_probes(directory: Path | str) -> Probes:
-    """What probes.safetensors holds. Raises InputError where the retriever has none."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(directory) / PROBES
-    try:
-        with reading(path), safe_open(path, "np") as probes:
-            texts = msgspec.json.decode(probes.metadata()["texts"])
-            saved = {name: probes.get_tensor(name) for name in probes.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, KeyError, msgspec.DecodeError) as error:
-        raise InputError(f"{path}: damaged: {error}; make the retriever again") from None
-    passages = [Passage("", text, title) for title, text in texts["passages"]]
-    return Probes(texts["questions"], passages, saved)
-
-
-def probe_difference(directory: Path | str) -> float:
-    """The largest difference of a number between the probes' vectors as saved and as made now.
-
-    The texts are those saved. Raises InputError where the retriever has no probes.
-    """
-    probes = read_probes(directory)
-    now = _vectors(*load_bi_encoder(directory), probes.questions, probes.passages)
-    return max(float(np.abs(probes.vectors[name] - now[name]).max()) for name in now)

@@ -17,6 +17,7 @@ from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
 Side = Literal["question", "passage"]
+SIDES: tuple[Side, Side] = ("question", "passage")
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 """The folders of a retriever's encoders."""
 

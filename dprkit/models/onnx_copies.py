@@ -174,7 +174,7 @@ def _quantise(wanted: _Wanted, path: Path, run: Run) -> int:
 
 def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
     """How well a graph agrees with the vectors the retriever was saved with. Raises GateError."""
-    from dprkit.models.checkpoints import read_probes
+    from dprkit.models.probes import read_probes
     from dprkit.models.tokens import load_tokens
 
     probes = read_probes(wanted.retriever)

@@ -41,10 +41,9 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
         path = folder / f"{side.name}_encoder.onnx"
         write_graph(side.encoder, path)
         worst = max(worst, check(side, _session(path), TOLERANCE))
-    save_tokenizer(folder / "tokenizer", tokens, tokens.tokenizer, tokens.files)
+    save_tokenizer(folder / "tokenizer", tokens, "question")
     if tokens.passage_tokenizer is not tokens.tokenizer:
-        own = folder / "passage_tokenizer"
-        save_tokenizer(own, tokens, tokens.passage_tokenizer, tokens.passage_files)
+        save_tokenizer(folder / "passage_tokenizer", tokens, "passage")
     text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
     (folder / USE).write_text(text)
     return [

@@ -106,9 +106,11 @@ def load_retriever(
     """
     check_backend(backend, int8, precision)
     if backend == "torch":
-        from dprkit.models.torch_encoder import load_torch_encoders
+        from dprkit.models.checkpoints import load_bi_encoder
+        from dprkit.models.torch_encoder import encoders_of
 
-        return Retriever(*load_torch_encoders(path, precision))
+        model, tokens = load_bi_encoder(path)
+        return Retriever(tokens, encoders_of(model, precision))
     return _load_onnx(path, {}, int8, run)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, loading, reading
-from dprkit.models.config import PASSAGE, QUESTION, RetrieverConfig
+from dprkit.models.config import PASSAGE, QUESTION, RetrieverConfig, Side
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -63,6 +63,12 @@ class Tokens:
         if files != self.files:
             self.passage_tokenizer, self.passage_files = tokenizer, files
             tokenizer.no_padding()
+
+    def of(self, side: Side) -> tuple[Any, Files]:
+        """The tokenizer of a side and its files."""
+        if side == "question":
+            return self.tokenizer, self.files
+        return self.passage_tokenizer, self.passage_files
 
     def questions(self, questions: Sequence[str]) -> Ids:
         """The ids of each question, cut to `question_length` tokens."""
@@ -130,6 +136,13 @@ def load_tokenizer(folder: Path | str) -> tuple[Any, Files]:
     return tokenizer, files | {SETTINGS: _without_token_types(settings)}
 
 
+def transformers_tokenizer(folder: Path | str) -> Any:
+    """The tokenizer of a folder as transformers has it; no code of the folder's runs."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
 def _own_files(folder: Path) -> dict[str, bytes]:
     with reading(folder):
         return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
@@ -137,12 +150,8 @@ def _own_files(folder: Path) -> dict[str, bytes]:
 
 def _converted(source: Path | str) -> dict[str, bytes]:
     """The files of a tokenizer of an older form, as transformers has it."""
-    from transformers import AutoTokenizer
-
     with loading(source, "no tokenizer could be loaded from there"):
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, use_fast=True, trust_remote_code=False, local_files_only=True
-        )
+        tokenizer = transformers_tokenizer(source)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         files = _own_files(Path(folder))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from dprkit.models.bi_encoder import Encoder
-from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.config import Side
 from dprkit.models.forward_batches import PASS_TOKENS
-from dprkit.models.tokens import Ids, Tokens
+from dprkit.models.tokens import Ids
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,10 +34,7 @@ class TorchEncoder:
         return vectors.float().cpu().numpy()
 
 
-def load_torch_encoders(
-    path: Path | str, precision: str
-) -> tuple[Tokens, Callable[[Side], TorchEncoder]]:
-    """The tokenizers of a retriever folder, and what gives the encoder of a side."""
-    model, tokens = load_bi_encoder(path)
+def encoders_of(model: BiEncoder, precision: str = "fp32") -> Callable[[Side], TorchEncoder]:
+    """What gives the encoder of a side."""
     encoders = {"question": model.question_encoder, "passage": model.passage_encoder}
-    return tokens, lambda side: TorchEncoder(encoders[side], precision)
+    return lambda side: TorchEncoder(encoders[side], precision)

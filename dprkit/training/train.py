@@ -110,7 +110,8 @@ def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainR
 
 
 def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
-    from dprkit.models.checkpoints import PROBES, load_bi_encoder, save_probes, save_retriever
+    from dprkit.models.checkpoints import load_bi_encoder, save_retriever
+    from dprkit.models.probes import PROBES, save_probes
     from dprkit.training.curves import draw_curves
     from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
 
@@ -178,7 +179,8 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
     import torch
 
     from dprkit.data.example_file import ExampleFile
-    from dprkit.models.checkpoints import save_probes, save_retriever
+    from dprkit.models.checkpoints import save_retriever
+    from dprkit.models.probes import save_probes
     from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)

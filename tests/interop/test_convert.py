@@ -116,7 +116,7 @@ def test_separate_heads_share_their_transformer_and_learn_apart(tmp_path, tiny_e
         out / "passage_encoder/projection.safetensors"
     ]
     probes = load_file(out / "probes.safetensors")
-    from dprkit.models.checkpoints import PROBE_QUESTIONS
+    from dprkit.models.probes import PROBE_QUESTIONS
 
     np.testing.assert_allclose(
         load_retriever(out).encode_questions(PROBE_QUESTIONS), probes["questions"], atol=1e-6

@@ -7,8 +7,9 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from dprkit.errors import InputError
-from dprkit.models.checkpoints import PROBE_PASSAGES, PROBE_QUESTIONS, load_backbone
+from dprkit.models.checkpoints import load_backbone
 from dprkit.models.config import load_config
+from dprkit.models.probes import PROBE_PASSAGES, PROBE_QUESTIONS
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Passage
 from dprkit.store.manifests import read_manifest
