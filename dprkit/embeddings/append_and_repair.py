@@ -40,7 +40,7 @@ def digests(passages: Sequence[Passage]) -> np.ndarray:
     return np.frombuffer(raw, "<u8")
 
 
-class Former:
+class PreviousVectors:
     """The vectors of the artifact that was there before `work`, found by their passages.
 
     Memory: 16 bytes a passage of it.
@@ -59,19 +59,19 @@ class Former:
 
         Returns (N,) bool: where the passage is one that was there.
         """
-        known: np.ndarray = np.zeros(len(wanted), bool)
+        filled: np.ndarray = np.zeros(len(wanted), bool)
         at = np.searchsorted(self._digests, wanted)
         at[at == len(self._digests)] = 0
-        same = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
-        places = self._places[at[same]]
+        matches = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
+        places = self._places[at[matches]]
         shards, rows = places >> 32, places & 0xFFFFFFFF
         for number in np.unique(shards).tolist():
-            name, own = shard_names(number)[0], shards == number
+            name, here = shard_names(number)[0], shards == number
             if self._is_good(name):
-                former = mapped(self.directory / name)
-                vectors[same[own]] = former[rows[own]]
-                known[same[own]] = True
-        return known
+                previous = mapped(self.directory / name)
+                vectors[matches[here]] = previous[rows[here]]
+                filled[matches[here]] = True
+        return filled
 
     def _digests_of(self, number: int) -> np.ndarray:
         """(N,) uint64 of a shard; (0,) where they are damaged."""
@@ -96,9 +96,9 @@ def _sorted(shards: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return digests[order], np.concatenate([np.empty(0, np.int64), *places])[order]
 
 
-def former(work: Draft) -> Former | None:
+def previous_vectors(work: Draft) -> PreviousVectors | None:
     """The artifact that was there before `work`, if there was one."""
-    return Former(work) if is_artifact(work.directory / PREVIOUS) else None
+    return PreviousVectors(work) if is_artifact(work.directory / PREVIOUS) else None
 
 
 def check(directory: Path, settings: EncodeSettings) -> None:
@@ -106,14 +106,14 @@ def check(directory: Path, settings: EncodeSettings) -> None:
     before = directory if is_artifact(directory) else directory / PREVIOUS
     if not is_artifact(before):
         return
-    found = read_manifest(before, KIND)
+    manifest = read_manifest(before, KIND)
     now = input_of(str(settings.retriever)).identity
     for name, was, expected in (
-        ("retriever", found.inputs["retriever"].identity, now),
-        ("dtype", found.settings.get("dtype"), settings.dtype),
-        ("precision", found.settings.get("precision", "fp32"), settings.precision),
-        ("backend", found.settings.get("backend", "torch"), settings.backend),
-        ("int8", found.settings.get("int8", False), settings.int8),
+        ("retriever", manifest.inputs["retriever"].identity, now),
+        ("dtype", manifest.settings.get("dtype"), settings.dtype),
+        ("precision", manifest.settings.get("precision", "fp32"), settings.precision),
+        ("backend", manifest.settings.get("backend", "torch"), settings.backend),
+        ("int8", manifest.settings.get("int8", False), settings.int8),
     ):
         if was != expected:
             raise MismatchError(
@@ -121,7 +121,7 @@ def check(directory: Path, settings: EncodeSettings) -> None:
                 "belong to the others; encode into another folder"
             )
     if missing := [
-        n for n in range(found.counts["shards"]) if shard_names(n)[2] not in found.files
+        n for n in range(manifest.counts["shards"]) if shard_names(n)[2] not in manifest.files
     ]:
         raise InputError(
             f"{directory}: has no {shard_names(missing[0])[2]}, so what changed cannot be told; "

@@ -25,7 +25,7 @@ from dprkit.store.stage_files import StageFiles
 if TYPE_CHECKING:
     import numpy as np
 
-    from dprkit.embeddings.append_and_repair import Former
+    from dprkit.embeddings.append_and_repair import PreviousVectors
     from dprkit.embeddings.estimate import EncodeEstimate
     from dprkit.models.retriever import Retriever
     from dprkit.models.tokens import Ids
@@ -79,7 +79,7 @@ def encode_corpus(
     if dry_run:
         from dprkit.embeddings.estimate import estimate
 
-        return estimate(settings, retriever_of, run)
+        return estimate(settings, run)
     inputs = {"retriever": retriever, "passages": passages}
     if repair or append:
         from dprkit.embeddings import append_and_repair
@@ -115,19 +115,6 @@ def files_of(settings: EncodeSettings) -> StageFiles:
         directory,
         kinds={"retriever": "retriever"},
         advice={"passages": "name the corpus, or set select-data.passages_out to it"},
-    )
-
-
-def retriever_of(settings: EncodeSettings, run: Run) -> Retriever:
-    """The retriever to encode with, run as the settings say."""
-    from dprkit.models.retriever import load_retriever
-
-    return load_retriever(
-        str(settings.retriever),
-        settings.backend,
-        int8=settings.int8,
-        precision=settings.precision,
-        run=run,
     )
 
 
@@ -172,7 +159,7 @@ class _Encoding:
         self.settings, self.run, self.append = settings, run, append
         self.corpus = PassageFile(str(settings.passages), run.progress.note)
         self.total = -(-len(self.corpus) // settings.shard_size)
-        self.former: Former | None = None
+        self.previous: PreviousVectors | None = None
         """What was there before, where its vectors may be taken over."""
         self.reused = self.tokens = 0
         self.begin = time.perf_counter()
@@ -180,7 +167,10 @@ class _Encoding:
     @cached_property
     def retriever(self) -> Retriever:
         """The retriever, loaded when the first shard falls to this process."""
-        return retriever_of(self.settings, self.run)
+        from dprkit.models.retriever import load_retriever
+
+        s = self.settings
+        return load_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""
@@ -279,16 +269,16 @@ class _Encoding:
         from dprkit.embeddings import append_and_repair
 
         rows, dim = self._rows(number), self.retriever.dim
-        if self.append and self.former is None:
-            self.former = append_and_repair.former(work)
+        if self.append and self.previous is None:
+            self.previous = append_and_repair.previous_vectors(work)
         passages = self.corpus.passages(rows.start, rows.stop)
         first = rows.start
         while window := list(islice(passages, WINDOW)):
             digests = append_and_repair.digests(window)
             vectors: np.ndarray = np.zeros((len(window), dim), self.settings.dtype)
             known: np.ndarray = np.zeros(len(window), bool)
-            if self.former:
-                known = self.former.fill(vectors, digests)
+            if self.previous:
+                known = self.previous.fill(vectors, digests)
             new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
             ids = self.retriever.tokens.passages(new)
             yield _Window(first, window, digests, known, vectors, ids)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,10 +15,6 @@ from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
 
-if TYPE_CHECKING:
-    from dprkit.models.retriever import Retriever
-
-Load = Callable[[EncodeSettings, Run], "Retriever"]
 SAMPLE = 256
 """Passages that each process encodes."""
 
@@ -47,7 +42,7 @@ class _Speed(NamedTuple):
     memory: int
 
 
-def estimate(settings: EncodeSettings, load: Load, run: Run) -> EncodeEstimate:
+def estimate(settings: EncodeSettings, run: Run) -> EncodeEstimate:
     """Encode passages from all over the corpus, and reckon what all of it takes.
 
     The processes that would share the shards encode the sample at the same time, for they share
@@ -56,7 +51,7 @@ def estimate(settings: EncodeSettings, load: Load, run: Run) -> EncodeEstimate:
     corpus = PassageFile(str(settings.passages), run.progress.note)
     shards = -(-len(corpus) // settings.shard_size)
     size = 1 if settings.engine == "ray" else min(settings.num_processes, shards)
-    speeds = together(partial(_speed, settings, load, run if size == 1 else Run()), size)
+    speeds = together(partial(_speed, settings, run if size == 1 else Run()), size)
     sample = _sample(corpus)
     rate = sum(len(sample) / speed.seconds for speed in speeds)
     width = 2 if settings.dtype == "float16" else 4
@@ -78,9 +73,12 @@ def _sample(corpus: PassageFile) -> list[Passage]:
     return corpus.at(sorted({len(corpus) * i // SAMPLE for i in range(SAMPLE)}))
 
 
-def _speed(settings: EncodeSettings, load: Load, run: Run, ready: Ready) -> _Speed:
+def _speed(settings: EncodeSettings, run: Run, ready: Ready) -> _Speed:
     """Encode the sample, once all processes are `ready`."""
-    retriever = load(settings, run)
+    from dprkit.models.retriever import load_retriever
+
+    s = settings
+    retriever = load_retriever(str(s.retriever), s.backend, s.int8, s.precision, run)
     ids = retriever.tokens.passages(_sample(PassageFile(str(settings.passages))))
     retriever.encode("passage", ids[:8], settings.batch_tokens)  # the first pass is slower
     ready()

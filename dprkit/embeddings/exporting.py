@@ -40,7 +40,7 @@ class ExportReport(msgspec.Struct):
 def export_embeddings(settings: ExportEmbeddingsSettings, run: Run = Run()) -> ExportReport:
     """Write the vectors of `settings.embeddings` in the form `settings.to`.
 
-    Memory is a piece of a shard. What has a file a shard goes on after a kill with the next shard.
+    Memory is a part of a shard. What has a file a shard goes on after a kill with the next shard.
     Raises MissingExtra where pyarrow is wanted and absent.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
@@ -63,12 +63,20 @@ def _export(work: Draft, settings: ExportEmbeddingsSettings) -> Manifest:
     return work.finish({"passages": embeddings.count, "dim": embeddings.dim, "to": settings.to})
 
 
-def _pieces(work: Draft, shard: Any) -> Iterator[Any]:
+def _parts(work: Draft, shard: Any) -> Iterator[Any]:
     """A shard a few rows at a time."""
     for begin in range(0, len(shard), ROWS):
-        piece = shard[begin : begin + ROWS]
-        yield piece
-        work.run.progress.advance(len(piece))
+        part = shard[begin : begin + ROWS]
+        yield part
+        work.run.progress.advance(len(part))
+
+
+def _write_vectors(work: Draft, file: Any, embeddings: Embeddings, dtype: Any) -> None:
+    import numpy as np
+
+    for shard in embeddings.vectors():
+        for part in _parts(work, shard):
+            file.write(np.ascontiguousarray(part, dtype).data)
 
 
 def _write_ids(work: Draft, name: str, embeddings: Embeddings) -> None:
@@ -82,15 +90,11 @@ def _write_ids(work: Draft, name: str, embeddings: Embeddings) -> None:
 
 def _to_npy(work: Draft, embeddings: Embeddings) -> None:
     """vectors.npy, (N, D) of the artifact's own kind of numbers, and ids.txt."""
-    import numpy as np
-
     _write_ids(work, "ids.txt", embeddings)
     kind = next(embeddings.vectors()).dtype
     with work.file("vectors.npy") as file:
         write_header(file, (embeddings.count, embeddings.dim), kind)
-        for shard in embeddings.vectors():
-            for piece in _pieces(work, shard):
-                file.write(np.ascontiguousarray(piece).data)
+        _write_vectors(work, file, embeddings, kind)
 
 
 def _to_pyserini(work: Draft, embeddings: Embeddings) -> None:
@@ -100,17 +104,13 @@ def _to_pyserini(work: Draft, embeddings: Embeddings) -> None:
     (faiss/impl/index_write.cpp): mark, width, count, two unused numbers, trained, metric (0 is
     inner product), and the count of the floats that follow.
     """
-    import numpy as np
-
     _write_ids(work, "docid", embeddings)
     count, dim = embeddings.count, embeddings.dim
     unused = 1 << 20
     with work.file("index") as file:
         head = struct.pack("<4siqqq?iQ", b"IxFI", dim, count, unused, unused, True, 0, count * dim)
         file.write(head)
-        for shard in embeddings.vectors():
-            for piece in _pieces(work, shard):
-                file.write(np.ascontiguousarray(piece, "<f4").data)
+        _write_vectors(work, file, embeddings, "<f4")
 
 
 # --- a file a shard -------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _to_dpr(work: Draft, embeddings: Embeddings) -> None:
 def _pickled(work: Draft, file: Any, ids: list[str], shard: Any) -> None:
     """A pickle (protocol 3) of the list of (id, float32 vector) that DPR's indexers load.
 
-    Written by hand, a piece after the other. The names are those of numpy before 2, which later
+    Written by hand, a part after the other. The names are those of numpy before 2, which later
     ones know too: notes 0 to 2 are numpy's maker of arrays, its array, and the kind of number.
     """
     import numpy as np
@@ -176,9 +176,9 @@ def _pickled(work: Draft, file: Any, ids: list[str], shard: Any) -> None:
     empty = b"h\0h\1K\0\x85C\1b\x87R"
     state = b"(K\1J" + struct.pack("<i", width) + b"\x85h\2\x89B" + struct.pack("<I", 4 * width)
     names = iter(ids)
-    for piece in _pieces(work, shard):
+    for part in _parts(work, shard):
         file.write(b"(")
-        for vector in np.ascontiguousarray(piece, "<f4"):
+        for vector in np.ascontiguousarray(part, "<f4"):
             name = next(names).encode()
             head = b"X" + struct.pack("<I", len(name)) + name
             file.write(head + empty + state + vector.tobytes() + b"tb\x86")

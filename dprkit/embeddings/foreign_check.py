@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dprkit.embeddings.foreign_files import Block
+from dprkit.embeddings.foreign_files import ForeignBlock
 from dprkit.embeddings.foreign_rows import other_spelling
 from dprkit.errors import MismatchError
 from dprkit.records import Passage
@@ -23,7 +23,7 @@ LENGTH = 0.02
 """The share by which a vector may be longer or shorter; half precision takes 0.001 of it."""
 
 
-class Taken(NamedTuple):
+class SampledVector(NamedTuple):
     """A vector (D,) and where it was taken from; `key`: its id, or its row of the corpus."""
 
     path: Path
@@ -32,14 +32,14 @@ class Taken(NamedTuple):
     vector: np.ndarray
 
 
-class Sample:
+class VectorSample:
     """Vectors from the beginnings of some files, and the passages that they are to stand for."""
 
-    def __init__(self, begun: Sequence[tuple[Path, Block]]) -> None:
+    def __init__(self, begun: Sequence[tuple[Path, ForeignBlock]]) -> None:
         """`begun`: files with their first blocks."""
         each = -(-SIZE // len(begun))
-        self.taken = [one for path, block in begun for one in _take(path, block, each)]
-        self._wanted = {one.key for one in self.taken}
+        self.taken = [vector for path, block in begun for vector in _take(path, block, each)]
+        self._wanted = {vector.key for vector in self.taken}
         self._passages: dict[str | int, Passage] = {}
 
     def see(self, row: int, passage: Passage) -> None:
@@ -56,34 +56,40 @@ class Sample:
         """
         from dprkit.models.retriever import load_retriever
 
-        pairs = [(one, self._passages[one.key]) for one in self.taken if one.key in self._passages]
+        pairs = [
+            (sampled, self._passages[sampled.key])
+            for sampled in self.taken
+            if sampled.key in self._passages
+        ]
         if not pairs:
             return None
         expected = load_retriever(retriever).encode_passages([passage for _, passage in pairs])
         return min(
-            _compare(one, own, retriever) for (one, _), own in zip(pairs, expected, strict=True)
+            _compare(sampled, vector, retriever)
+            for (sampled, _), vector in zip(pairs, expected, strict=True)
         )
 
 
-def _take(path: Path, block: Block, count: int) -> Iterator[Taken]:
+def _take(path: Path, block: ForeignBlock, count: int) -> Iterator[SampledVector]:
     """`count` rows of a block, as far apart as they can be."""
     with np.errstate(over="ignore"):  # infinity is refused where the vectors are placed
         vectors = block.vectors.astype(np.float32)
     for i in sorted({*np.linspace(0, len(block.vectors) - 1, count).astype(int).tolist()}):
         key = block.ids[i] if block.ids is not None else block.first + i
-        yield Taken(path, block.first + i, key, vectors[i])
+        yield SampledVector(path, block.first + i, key, vectors[i])
 
 
-def _compare(one: Taken, own: Any, retriever: Path | str) -> float:
+def _compare(sampled: SampledVector, encoded: Any, retriever: Path | str) -> float:
     """The cosine of a sampled vector and the retriever's own (D,)."""
-    where = f"{one.path}:row {one.row}"
-    if one.vector.shape != own.shape:
+    where = f"{sampled.path}:row {sampled.row}"
+    if sampled.vector.shape != encoded.shape:
         raise MismatchError(
-            f"{where}: a vector of {len(one.vector)} dimensions, but {retriever} gives {len(own)}; "
+            f"{where}: a vector of {len(sampled.vector)} dimensions, but {retriever} gives "
+            f"{len(encoded)}; "
             "name the retriever that made the vectors"
         )
-    length, expected = float(np.linalg.norm(one.vector)), float(np.linalg.norm(own))
-    cosine = float(one.vector @ own) / max(length * expected, 1e-30)
+    length, expected = float(np.linalg.norm(sampled.vector)), float(np.linalg.norm(encoded))
+    cosine = float(sampled.vector @ encoded) / max(length * expected, 1e-30)
     if cosine < COSINE:
         problem = f"has a cosine of {cosine:.4f} with what {retriever} gives for that passage"
     elif abs(length / expected - 1) > LENGTH:

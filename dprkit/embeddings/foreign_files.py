@@ -31,7 +31,7 @@ DIGESTS = "digests-"
 """dprkit puts hashes of the passages there."""
 
 
-class Block(NamedTuple):
+class ForeignBlock(NamedTuple):
     """Rows of a file: `first` is the number of the first one there, from 0.
 
     `vectors`: (N, D) of any kind of float; `ids` N ids, or None where the file has none.
@@ -51,12 +51,12 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 def source_files(sources: Sequence[str]) -> list[Path]:
     """The files that `sources` name, those of a folder included, in the order of their numbers."""
-    found: list[Path] = []
+    files: list[Path] = []
     for source in map(Path, sources):
-        found += _files_in(source) if source.is_dir() else [source]
-    if doubled := {path for path in found if found.count(path) > 1}:
+        files += _files_in(source) if source.is_dir() else [source]
+    if doubled := {path for path in files if files.count(path) > 1}:
         raise InputError(f"{min(doubled)}: named twice; each source once")
-    return sorted(found, key=lambda path: (natural(path), str(path)))
+    return sorted(files, key=lambda path: (natural(path), str(path)))
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -69,8 +69,8 @@ def _files_in(folder: Path) -> list[Path]:
         ]
     heads = {path: _head(path) for path in files}
     for magic in (MAGIC, b"\x80"):
-        if found := [path for path, head in heads.items() if head.startswith(magic)]:
-            return found
+        if vectors_files := [path for path, head in heads.items() if head.startswith(magic)]:
+            return vectors_files
     raise InputError(f"{folder}: holds no npy file and no pickle; name the files of vectors")
 
 
@@ -79,7 +79,7 @@ def _head(path: Path) -> bytes:
         return file.read(len(MAGIC))
 
 
-def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Iterator[Block]:
+def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Iterator[ForeignBlock]:
     """The vectors in `path`, a block after the other.
 
     `ids`: the file with an npy file's ids, where it does not lie beside it; `in_order`: an npy file
@@ -87,17 +87,17 @@ def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Itera
     """
     head = _head(path)
     if head.startswith(MAGIC):
-        found = _of_npy(path, None if in_order else ids or _ids_beside(path))
+        read = _of_npy(path, None if in_order else ids or _ids_beside(path))
     elif head.startswith(b"\x80"):
-        found = _of_pickle(path)
+        read = _of_pickle(path)
     else:
         raise InputError(f"{path}: neither an npy file nor a pickle; name files of vectors")
-    for block in found:
+    for block in read:
         _check(path, block)
         yield block
 
 
-def _check(path: Path, block: Block) -> None:
+def _check(path: Path, block: ForeignBlock) -> None:
     """Every number must be one."""
     if block.vectors.dtype.kind != "f":
         raise FormatError(path, f"row {block.first}", "holds no floating-point numbers")
@@ -110,7 +110,7 @@ def _check(path: Path, block: Block) -> None:
 # --- npy ------------------------------------------------------------------------------------------
 
 
-def _of_npy(path: Path, ids: Path | None) -> Iterator[Block]:
+def _of_npy(path: Path, ids: Path | None) -> Iterator[ForeignBlock]:
     try:
         with reading(path):
             shape = mapped(path).shape
@@ -125,10 +125,10 @@ def _of_npy(path: Path, ids: Path | None) -> Iterator[Block]:
     for first in range(0, shape[0], ROWS):
         # Mapped anew for each block: what was touched of the one before no longer counts.
         rows = mapped(path)[first : first + ROWS]
-        own = list(islice(names, len(rows))) if ids else None
-        if own is not None and len(own) != len(rows):
-            _refuse_ids(ids, first + len(own), shape[0])
-        yield Block("npy", first, np.array(rows), own)
+        ids_of_rows = list(islice(names, len(rows))) if ids else None
+        if ids_of_rows is not None and len(ids_of_rows) != len(rows):
+            _refuse_ids(ids, first + len(ids_of_rows), shape[0])
+        yield ForeignBlock("npy", first, np.array(rows), ids_of_rows)
     if ids and (more := sum(1 for _ in names)):
         _refuse_ids(ids, shape[0] + more, shape[0])
 
@@ -154,8 +154,8 @@ def _ids_beside(path: Path) -> Path:
     stem = path.stem
     named = re.sub("vectors|embeddings|embs?|reps", "ids", stem)
     for name in (f"{stem}.ids.txt", f"{stem}.ids", f"{stem}.txt", f"{named}.txt", "ids.txt"):
-        if (found := path.with_name(name)).is_file() and (name != "ids.txt" or _alone(path)):
-            return found
+        if (ids := path.with_name(name)).is_file() and (name != "ids.txt" or _alone(path)):
+            return ids
     raise InputError(
         f"{path}: has no file of ids beside it ({stem}.ids.txt, {named}.txt); name it with --ids, "
         "or say with --in-order that its rows are the corpus's"
@@ -169,7 +169,7 @@ def _alone(path: Path) -> bool:
 # --- pickles --------------------------------------------------------------------------------------
 
 
-def _of_pickle(path: Path) -> Iterator[Block]:
+def _of_pickle(path: Path) -> Iterator[ForeignBlock]:
     """The blocks of a pickle, by what its values are."""
     pairs: list[tuple[Any, Array]] = []
     ids: list[Any] = []
@@ -194,7 +194,7 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value[1], Array) and len(value[1].shape) == 1
 
 
-def _of_pairs(path: Path, first: int, pairs: list[tuple[Any, Array]]) -> Block:
+def _of_pairs(path: Path, first: int, pairs: list[tuple[Any, Array]]) -> ForeignBlock:
     """DPR's (id, vector) pairs, with more in them or not, as one array."""
     like = pairs[0][1]
     for row, pair in enumerate(pairs, start=first):
@@ -204,16 +204,16 @@ def _of_pairs(path: Path, first: int, pairs: list[tuple[Any, Array]]) -> Block:
             )
     width = like.shape[0]
     raw = [a.raw for _, a, *_ in pairs if isinstance(a.raw, bytes) and a.kind == like.kind]
-    found: Any
+    numbers: Any
     if len(raw) == len(pairs):
-        found = np.frombuffer(b"".join(raw), like.kind.numpy)
+        numbers = np.frombuffer(b"".join(raw), like.kind.numpy)
     else:
-        found = np.concatenate([array.rows(0, width) for _, array, *_ in pairs])
+        numbers = np.concatenate([array.rows(0, width) for _, array, *_ in pairs])
     ids = [_id(path, row, pair[0]) for row, pair in enumerate(pairs, start=first)]
-    return Block("dpr", first, found.reshape(len(pairs), width), ids)
+    return ForeignBlock("dpr", first, numbers.reshape(len(pairs), width), ids)
 
 
-def _of_table(path: Path, value: Any, before: list[Any]) -> Iterator[Block]:
+def _of_table(path: Path, value: Any, before: list[Any]) -> Iterator[ForeignBlock]:
     """A whole array: Tevatron's with its ids behind it, contriever's, or dpr-scale's alone."""
     if _is_table(value):
         kind, table, ids = "dpr-scale", value, None
@@ -227,8 +227,10 @@ def _of_table(path: Path, value: Any, before: list[Any]) -> Iterator[Block]:
         raise FormatError(path, 1, f"{len(ids)} ids for an array of {table.shape[0]} rows")
     for first in range(0, table.shape[0], ROWS):
         rows = table.rows(first, first + ROWS)
-        own = ids and [_id(path, first + i, one) for i, one in enumerate(ids[first : first + ROWS])]
-        yield Block(kind, first, rows, own)
+        names = ids and [
+            _id(path, first + i, name) for i, name in enumerate(ids[first : first + ROWS])
+        ]
+        yield ForeignBlock(kind, first, rows, names)
 
 
 def _is_table(value: Any) -> bool:
@@ -248,7 +250,7 @@ def _id(path: Path, row: int, value: Any) -> str:
     raise FormatError(path, f"row {row}", "its id is no text or number, or is there twice")
 
 
-def check_kind(path: Path, block: Block, wanted: str) -> None:
+def check_kind(path: Path, block: ForeignBlock, wanted: str) -> None:
     """Raises MismatchError where a file is not of the kind that was asked for."""
     if wanted not in ("auto", block.kind):
         raise MismatchError(

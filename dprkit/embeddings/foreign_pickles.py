@@ -90,12 +90,12 @@ class Array(Made):
     def rows(self, begin: int, end: int) -> np.ndarray:
         """Rows `begin` to `end` (N, *shape[1:]), a copy."""
         kind, order = self.kind.numpy, "F" if self.fortran else "C"
-        found: Any
+        array: Any
         if isinstance(self.raw, Span):
-            found = np.memmap(self.path, kind, "r", self.raw.start, self.shape, order)  # type: ignore[call-overload]
+            array = np.memmap(self.path, kind, "r", self.raw.start, self.shape, order)  # type: ignore[call-overload]
         else:
-            found = np.frombuffer(self.raw, kind).reshape(self.shape, order=order)  # type: ignore[call-overload]
-        rows: Any = np.array(found[begin:end])
+            array = np.frombuffer(self.raw, kind).reshape(self.shape, order=order)  # type: ignore[call-overload]
+        rows: Any = np.array(array[begin:end])
         if self.kind.code == "bfloat16":
             rows = (rows.astype(np.uint32) << 16).view(np.float32)
         return np.asarray(rows)
@@ -138,10 +138,10 @@ class _VectorUnpickler(Unpickler):
         self.path = path
 
     def find(self, module: str, name: str) -> Any:
-        known = f"{module.replace('numpy.core.', 'numpy._core.')}.{name}"
-        if make := MAKERS.get(known):
+        full_name = f"{module.replace('numpy.core.', 'numpy._core.')}.{name}"
+        if make := MAKERS.get(full_name):
             return Maker(partial(make, self.path))
-        return known if known in NAMES else super().find(module, name)
+        return full_name if full_name in NAMES else super().find(module, name)
 
     def stored(self, key: Any) -> tuple[Kind, int]:
         """A torch storage by its mark: ("storage", type, key, place, numbers, view)."""

@@ -28,7 +28,7 @@ from dprkit.store.atomic_files import TEMPORARY
 from dprkit.store.drafts import Draft
 
 
-class Rows:
+class CorpusRows:
     """Passage ids -> rows of the corpus, by hashes of 64 bits."""
 
     def __init__(self, path: str, see: Callable[[int, Passage], None]) -> None:
@@ -49,10 +49,10 @@ class Rows:
 
         DPR's files write an id now with "wiki:" before it and now without; either is found.
         """
-        found = self._find(ids)
-        if (absent := np.flatnonzero(found < 0)).size:
-            found[absent] = self._find([other_spelling(ids[i]) for i in absent.tolist()])
-        return found
+        rows = self._find(ids)
+        if (absent := np.flatnonzero(rows < 0)).size:
+            rows[absent] = self._find([other_spelling(ids[i]) for i in absent.tolist()])
+        return rows
 
     def _find(self, ids: Sequence[str]) -> np.ndarray:
         wanted = np.fromiter((hash((self.salt, id_)) for id_ in ids), np.int64, len(ids))
@@ -66,7 +66,7 @@ def other_spelling(id_: str) -> str:
     return bare if bare != id_ else DPR_WIKI_PREFIX + id_
 
 
-class Placed:
+class FilledShards:
     """The shards of an embeddings artifact, filled row by row."""
 
     def __init__(self, work: Draft, passages: int, dim: int, size: int, dtype: str) -> None:
@@ -129,9 +129,11 @@ class Placed:
 
 
 @contextmanager
-def placing(work: Draft, passages: int, dim: int, size: int, dtype: str) -> Iterator[Placed]:
-    """`Placed`, of which nothing is left behind on an error."""
-    placed = Placed(work, passages, dim, size, dtype)
+def filling_shards(
+    work: Draft, passages: int, dim: int, size: int, dtype: str
+) -> Iterator[FilledShards]:
+    """`FilledShards`, of which nothing is left behind on an error."""
+    placed = FilledShards(work, passages, dim, size, dtype)
     try:
         yield placed
     finally:
@@ -150,7 +152,7 @@ def write_ids(work: Draft, path: str, size: int) -> int:
     return number
 
 
-def refuse_missing(placed: Placed, path: str) -> None:
+def refuse_missing(placed: FilledShards, path: str) -> None:
     """Raises FormatError where a passage of the corpus at `path` got no vector."""
     if placed.there.all():
         return

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from dprkit.embeddings.foreign_files import Block
-    from dprkit.embeddings.foreign_rows import Placed, Rows
+    from dprkit.embeddings.foreign_files import ForeignBlock
+    from dprkit.embeddings.foreign_rows import CorpusRows, FilledShards
 
 
 class ImportReport(msgspec.Struct):
@@ -69,23 +69,23 @@ def import_embeddings(settings: ImportEmbeddingsSettings, run: Run = Run()) -> I
 
 def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) -> Manifest:
     from dprkit.data.passage_file import PassageFile
-    from dprkit.embeddings.foreign_check import Sample
-    from dprkit.embeddings.foreign_rows import Rows, placing, refuse_missing, write_ids
+    from dprkit.embeddings.foreign_check import VectorSample
+    from dprkit.embeddings.foreign_rows import CorpusRows, filling_shards, refuse_missing, write_ids
 
     path = str(settings.passages)
     total = len(PassageFile(path, work.run.progress.note))
     begun = _begun(settings, files)
-    sample = Sample(begun)
-    rows = Rows(path, sample.see)
+    sample = VectorSample(begun)
+    rows = CorpusRows(path, sample.see)
     cosine = sample.check(str(settings.retriever)) if settings.check else None
     dim = begun[0][1].vectors.shape[1]
-    if (own := _width(Path(str(settings.retriever)))) not in (None, dim):
+    if (width := _width(Path(str(settings.retriever)))) not in (None, dim):
         raise MismatchError(
-            f"{files[0]}: vectors of {dim} dimensions, but {settings.retriever} gives {own}; "
+            f"{files[0]}: vectors of {dim} dimensions, but {settings.retriever} gives {width}; "
             "name the retriever that made the vectors"
         )
     progress = work.run.progress
-    with placing(work, total, dim, settings.shard_size, settings.dtype) as placed:
+    with filling_shards(work, total, dim, settings.shard_size, settings.dtype) as placed:
         write_ids(work, path, settings.shard_size)
         progress.start("placing", total, "vectors")
         kinds = _place(work, settings, files, placed, rows)
@@ -109,47 +109,44 @@ def _width(retriever: Path) -> int | None:
         return int(probes.get_slice("passages").get_shape()[1])
 
 
-def _blocks(settings: ImportEmbeddingsSettings, files: list[Path], number: int) -> Iterator[Block]:
+def _blocks(
+    settings: ImportEmbeddingsSettings, files: list[Path], number: int
+) -> Iterator[ForeignBlock]:
     """The blocks of source `number`, of the kind that was asked for."""
-    from dprkit.embeddings.foreign_files import blocks, check_kind
+    from dprkit.embeddings.foreign_files import blocks, check_kind, natural
 
-    ids = Path(_sorted_ids(settings)[number]) if settings.ids else None
+    ids = sorted(map(Path, settings.ids), key=natural)[number] if settings.ids else None
     for block in blocks(files[number], ids, settings.in_order):
         check_kind(files[number], block, settings.kind)
         yield block
 
 
-def _sorted_ids(settings: ImportEmbeddingsSettings) -> list[Path]:
-    """The files of ids in the order in which the sources are read."""
-    from dprkit.embeddings.foreign_files import natural
-
-    return sorted(map(Path, settings.ids), key=natural)
-
-
-def _begun(settings: ImportEmbeddingsSettings, files: list[Path]) -> list[tuple[Path, Block]]:
+def _begun(
+    settings: ImportEmbeddingsSettings, files: list[Path]
+) -> list[tuple[Path, ForeignBlock]]:
     """Some of the files with their first blocks: only the first file where rows have no ids."""
     import numpy as np
 
     from dprkit.embeddings.foreign_check import SIZE
 
     chosen = sorted({*np.linspace(0, len(files) - 1, SIZE).astype(int).tolist()})
-    found: list[tuple[Path, Block]] = []
+    begun: list[tuple[Path, ForeignBlock]] = []
     for number in chosen:
         if block := next(_blocks(settings, files, number), None):
-            found.append((files[number], block))
+            begun.append((files[number], block))
             if block.ids is None:
                 break
-    if not found:
+    if not begun:
         raise InputError(f"{files[0]}: holds no vector")
-    return found
+    return begun
 
 
 def _place(
     work: Draft,
     settings: ImportEmbeddingsSettings,
     files: list[Path],
-    placed: Placed,
-    rows: Rows,
+    placed: FilledShards,
+    rows: CorpusRows,
 ) -> list[str]:
     """Put every vector of every file at its row; the kinds of files that there were."""
     kinds: set[str] = set()
@@ -166,7 +163,9 @@ def _place(
     return sorted(kinds)
 
 
-def _rows_of(path: Path, block: Block, rows: Rows, begin: int, total: int) -> np.ndarray:
+def _rows_of(
+    path: Path, block: ForeignBlock, rows: CorpusRows, begin: int, total: int
+) -> np.ndarray:
     """The corpus's rows (N,) of a block: by its ids, or from row `begin` on."""
     import numpy as np
 
@@ -177,27 +176,27 @@ def _rows_of(path: Path, block: Block, rows: Rows, begin: int, total: int) -> np
                 path, f"row {row}", f"more vectors than the corpus's {total} passages"
             )
         return np.arange(begin, begin + len(block.vectors))
-    found = rows.of(block.ids)
-    if (found < 0).any():
-        i = int((found < 0).argmax())
+    at = rows.of(block.ids)
+    if (at < 0).any():
+        i = int((at < 0).argmax())
         problem = f"the id {block.ids[i]!r} is not in the corpus; is it another one?"
         raise FormatError(path, f"row {block.first + i}", problem)
-    return found
+    return at
 
 
-def _refuse_doubled(path: Path, block: Block, rows: np.ndarray, there: np.ndarray) -> None:
+def _refuse_doubled(path: Path, block: ForeignBlock, rows: np.ndarray, there: np.ndarray) -> None:
     import numpy as np
 
     again = there[rows]
-    own = np.ones(len(rows), bool)
-    own[np.unique(rows, return_index=True)[1]] = False
-    if (again | own).any():
-        i = int((again | own).argmax())
+    repeated = np.ones(len(rows), bool)
+    repeated[np.unique(rows, return_index=True)[1]] = False
+    if (again | repeated).any():
+        i = int((again | repeated).argmax())
         what = f"the id {block.ids[i]!r}" if block.ids else f"passage {rows[i] + 1}"
         raise FormatError(path, f"row {block.first + i}", f"{what} has a vector already")
 
 
-def _fitting(path: Path, block: Block, placed: Placed) -> np.ndarray:
+def _fitting(path: Path, block: ForeignBlock, placed: FilledShards) -> np.ndarray:
     """The vectors of a block, as wide as the others, in the numbers on disk."""
     import numpy as np
 

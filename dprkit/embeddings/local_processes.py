@@ -26,9 +26,7 @@ def helpers(work: Callable[[], object], size: int, warn: Note) -> Iterator[None]
     The work must be shared out by leases: one that dies then costs what it had begun, no more.
     `warn` is told of each that failed or died.
     """
-    others, threads = _started(partial(_alone, work), size)
-    _divide(0, size, threads)
-    try:
+    with _others(partial(_alone, work), size) as others:
         yield
         for other in others:
             if other.pipe.poll():  # it has ended
@@ -36,9 +34,6 @@ def helpers(work: Callable[[], object], size: int, warn: Note) -> Iterator[None]
                     other.hear()
                 except ProcessError as error:
                     warn(f"{error}; the other processes did its share")
-    finally:
-        for other in others:
-            other.end()
 
 
 def together(work: Callable[[Ready], T], size: int) -> list[T]:
@@ -46,26 +41,28 @@ def together(work: Callable[[Ready], T], size: int) -> list[T]:
 
     Raises ProcessError where another one fails or dies.
     """
-    others, threads = _started(work, size)
-    _divide(0, size, threads)
+    with _others(work, size) as others:
 
-    def ready() -> None:
-        for other in others:
-            other.hear()
-        for other in others:
-            other.pipe.send("go")
+        def ready() -> None:
+            for other in others:
+                other.hear()
+            for other in others:
+                other.pipe.send("go")
 
-    try:
         return [work(ready), *(other.hear() for other in others)]
+
+
+@contextmanager
+def _others(work: Callable[[Ready], object], size: int) -> Iterator[list[_Other]]:
+    """The other processes, among which and this one the cores are divided; they end with it."""
+    with shared_among(size) as threads:
+        others = [_Other(work, rank, size) for rank in range(1, size)]
+    try:
+        _divide(0, size, threads)
+        yield others
     finally:
         for other in others:
             other.end()
-
-
-def _started(work: Callable[[Ready], object], size: int) -> tuple[list[_Other], int]:
-    """The other processes, and the threads that each has."""
-    with shared_among(size) as threads:
-        return [_Other(work, rank, size) for rank in range(1, size)], threads
 
 
 class _Other:

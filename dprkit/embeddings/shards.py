@@ -100,16 +100,16 @@ class Embeddings:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The vectors (N, D) of `rows`, (N,) ascending, as float32, copied."""
-        found = np.empty((len(rows), self.dim), np.float32)
+        taken = np.empty((len(rows), self.dim), np.float32)
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(shards).tolist():
             here = np.flatnonzero(shards == number)
             begin, end = int(here[0]), int(here[-1]) + 1
-            own = rows[begin:end] - self._starts[number]
-            whole = own[-1] - own[0] + 1 == len(own)
+            local = rows[begin:end] - self._starts[number]
+            consecutive = local[-1] - local[0] + 1 == len(local)
             vectors = self._map(shard_names(number)[0])
-            found[begin:end] = vectors[own[0] : own[-1] + 1] if whole else vectors[own]
-        return found
+            taken[begin:end] = vectors[local[0] : local[-1] + 1] if consecutive else vectors[local]
+        return taken
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -128,10 +128,10 @@ class Embeddings:
 
     def ids(self) -> list[str]:
         """The ids of all passages, in the corpus's order."""
-        found: list[str] = []
+        ids: list[str] = []
         for number in range(self.shards):
-            found += self.ids_of(number)
-        return found
+            ids += self.ids_of(number)
+        return ids
 
     def ids_of(self, number: int) -> list[str]:
         """The ids of the passages of shard `number`."""

@@ -124,12 +124,12 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
-    kind, found = read_foreign(settings, work.run.progress.note)
-    model, tokens = assembled(found, settings)
+    kind, foreign = read_foreign(settings, work.run.progress.note)
+    model, tokens = assembled(foreign, settings)
     compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
     compared.check(f"{_first(settings)}: dprkit does not read this model as it is meant")
-    mapped = [*found.mapped, compared.told]
-    for name in found.idle:
+    mapped = [*foreign.mapped, compared.told]
+    for name in foreign.idle:
         work.run.progress.detail(f"passed over: {name}")
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
@@ -138,7 +138,7 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     dim = model.question_encoder.dim
     counts = {"kind": kind, "to": "retriever", "dim": dim, "mapped": mapped}
     return work.finish(
-        counts | {"passed_over": found.idle, "largest_difference": compared.difference}
+        counts | {"passed_over": foreign.idle, "largest_difference": compared.difference}
     )
 
 

@@ -93,9 +93,9 @@ def _bert(path: Path, source: str, said: bool) -> Path:
 def _tower(
     weights: dict[str, Tensor], side: str, path: Path, folder: Path, tokenizer: tuple[Any, Files]
 ) -> Tower:
-    own = below(weights, f"{side}.")
-    head = below(own, "encode_proj.") or None
-    bert = {name: value for name, value in own.items() if not name.startswith("encode_proj.")}
+    parts = below(weights, f"{side}.")
+    head = below(parts, "encode_proj.") or None
+    bert = {name: value for name, value in parts.items() if not name.startswith("encode_proj.")}
     backbone, idle = built(config_in(folder), bert, path)
     return Tower(backbone, tokenizer, path, head, idle)
 

@@ -109,14 +109,14 @@ def config_in(folder: Path) -> Any:
     """The transformers config of a folder. Raises InputError."""
     from transformers import AutoConfig
 
-    said = read_config(folder)
+    config_file = read_config(folder)
     hush()
     with loading(folder, f"its {CONFIG} cannot be used"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    kind = said.get("position_embedding_type") or "absolute"
+    kind = config_file.get("position_embedding_type") or "absolute"
     with loading(folder, f"its {CONFIG} cannot be used"):
-        known = kind == "absolute" or hasattr(type(config)(), "position_embedding_type")
-    if not known:
+        supported = kind == "absolute" or hasattr(type(config)(), "position_embedding_type")
+    if not supported:
         raise InputError(
             f"{folder}: its {CONFIG} says position_embedding_type {kind!r}, which transformers' "
             f"{config.model_type} does not have; its vectors would be those of another model"
@@ -184,19 +184,19 @@ def check_shapes(folder: Path, config: Any) -> None:
         with reading(path), loading(path, "damaged"), safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118
                 shapes[name] = tuple(file.get_slice(name).get_shape())
-    said = max(int(getattr(config, name, None) or 0) for name in LAYERS)
-    if said > max(len(shapes), 100):
-        raise InputError(f"{folder}: its {CONFIG} says {said} layers; its weights have fewer")
+    layers = max(int(getattr(config, name, None) or 0) for name in LAYERS)
+    if layers > max(len(shapes), 100):
+        raise InputError(f"{folder}: its {CONFIG} says {layers} layers; its weights have fewer")
     hush()
     with loading(folder, "no model could be made of its config"), torch.device("meta"):
         auto: Any = AutoModel
         model = auto.from_config(config, trust_remote_code=False)
     for name, wanted in model.state_dict().items():
-        found = shapes.get(name, shapes.get(f"{model.base_model_prefix}.{name}"))
-        if found is not None and found != tuple(wanted.shape):
+        shape = shapes.get(name, shapes.get(f"{model.base_model_prefix}.{name}"))
+        if shape is not None and shape != tuple(wanted.shape):
             raise InputError(
                 f"{folder}: its weights do not fit its config: {name} has another shape "
-                f"({found}, not {tuple(wanted.shape)})"
+                f"({shape}, not {tuple(wanted.shape)})"
             )
 
 

@@ -81,10 +81,10 @@ def _role_by_class(folder: Path) -> str | None:
 def _tower(folder: Path, role: str) -> Tower:
     if not is_dpr(folder):
         raise InputError(f"{folder}: is not a DPR encoder (model_type dpr in its {CONFIG})")
-    said = _role_by_class(folder)
-    if said not in (role, None):
+    told = _role_by_class(folder)
+    if told not in (role, None):
         raise MismatchError(
-            f"{folder}: is a {said} encoder, as its {CONFIG} says; name it with --{said}-encoder"
+            f"{folder}: is a {told} encoder, as its {CONFIG} says; name it with --{told}-encoder"
         )
     weights = read_weights(folder)
     prefix = _prefix(weights, folder)
@@ -101,9 +101,9 @@ def _tower(folder: Path, role: str) -> Tower:
 
 
 def _prefix(weights: dict[str, Tensor], folder: Path) -> str:
-    found = {name.partition(".")[0] for name in weights} & ROLES.keys()
-    if len(found) == 1:
-        return found.pop()
+    prefixes = {name.partition(".")[0] for name in weights} & ROLES.keys()
+    if len(prefixes) == 1:
+        return prefixes.pop()
     if any(name.startswith("span_predictor.") for name in weights):
         raise InputError(f"{folder}: holds a DPR reader; a retriever is needed")
     raise InputError(f"{folder}: its weights are those of no DPR encoder; not a whole model")
@@ -117,8 +117,8 @@ def below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _bert_config(folder: Path) -> Any:
     from transformers import BertConfig
 
-    known = config_in(folder).to_dict()
-    return BertConfig(**{name: value for name, value in known.items() if name not in OWN})
+    settings = config_in(folder).to_dict()
+    return BertConfig(**{name: value for name, value in settings.items() if name not in OWN})
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -175,13 +175,13 @@ def _no_dpr(model: BiEncoder) -> str:
 def _dpr(encoder: Encoder, kind: Any, prefix: str) -> Any:
     from transformers import DPRConfig
 
-    own = encoder.backbone.config.to_dict()  # type: ignore[union-attr, operator]
-    known = {name: value for name, value in own.items() if name not in OWN}
+    config = encoder.backbone.config.to_dict()  # type: ignore[union-attr, operator]
+    bert_config = {name: value for name, value in config.items() if name not in OWN}
     width = encoder.projection.out_features if encoder.projection else 0
-    made = kind(DPRConfig(**known, projection_dim=width))
+    dpr = kind(DPRConfig(**bert_config, projection_dim=width))
     weights = {f"{prefix}.bert_model.{k}": v for k, v in encoder.backbone.state_dict().items()}
     if encoder.projection:
         head = encoder.projection.state_dict()
         weights |= {f"{prefix}.encode_proj.{k}": v for k, v in head.items()}
-    made.load_state_dict(weights)
-    return made
+    dpr.load_state_dict(weights)
+    return dpr

@@ -80,10 +80,10 @@ def read(path: Path, settings: ConvertSettings) -> Foreign:
 
 
 def _prefix(weights: dict[str, Tensor], path: Path) -> str:
-    found = [name.removesuffix(WORDS) for name in weights if name.endswith(WORDS)]
-    if len(found) != 1:
-        raise InputError(f"{path}: holds {len(found)} transformers; QaRetriever has one")
-    return found[0]
+    prefixes = [name.removesuffix(WORDS) for name in weights if name.endswith(WORDS)]
+    if len(prefixes) != 1:
+        raise InputError(f"{path}: holds {len(prefixes)} transformers; QaRetriever has one")
+    return prefixes[0]
 
 
 def _of_head(side: str, name: str) -> bool:

@@ -1,7 +1,7 @@
 """sentence-transformers folders: a Transformer, its Pooling, then maybe Dense and Normalize.
 
-What the folder's files say is read by modules.py. What dprkit has no counterpart for is refused
-by name.
+sentence_transformer_files.py reads what the folder's files say. What dprkit has no counterpart for
+is refused by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dprkit.errors import InputError
 from dprkit.interop.folder import model_max_length, read_weights, tower_in
-from dprkit.interop.st_modules import (
+from dprkit.interop.sentence_transformer_files import (
     CONFIG,
     DOCUMENT,
     LENGTHS,
@@ -59,31 +59,31 @@ def is_sentence_transformer(folder: Path) -> bool:
 
 def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
     """A folder, one with a Router, or a folder a side."""
-    said = read_folder(question), read_folder(passage or question)
+    folder_files = read_folder(question), read_folder(passage or question)
     rows = _rows(question)
     if passage:
         rows = [rows[0], _rows(passage)[-1]]
     first, last = rows[0], rows[-1]
-    prefixes = prompts_of(said[0])[0], prompts_of(said[1])[1]
+    prefixes = prompts_of(folder_files[0])[0], prompts_of(folder_files[1])[1]
     for name in ("pooling", "unit_length"):
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; not supported")
     if any(prefixes) and not (first.include_prompt and last.include_prompt):
         raise InputError(f"{question}: its Pooling leaves prompts out; not supported")
-    similarity, why = _similarity(first, said[0], question)
+    similarity, why = _similarity(first, folder_files[0], question)
     lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
     texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
     fixed: dict[str, Any] = {"pooling": first.pooling}
     if first.unit_length:
         fixed["similarity"] = similarity
     usual = {"title_join": " ", "similarity": similarity} | lengths | texts
-    found = configured(settings, fixed, usual)
-    mapped = [f"Pooling is {found.pooling} pooling", why]
+    config = configured(settings, fixed, usual)
+    mapped = [f"Pooling is {config.pooling} pooling", why]
     mapped += ["Dense is the projection"] if first.tower.head else []
     mapped += ["the prompts are prefixes"] if any(prefixes) else []
-    for name in unused_prompts(said[0]):
+    for name in unused_prompts(folder_files[0]):
         mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
-    return Foreign(first.tower, last.tower if len(rows) > 1 else None, found, mapped)
+    return Foreign(first.tower, last.tower if len(rows) > 1 else None, config, mapped)
 
 
 def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dprkit.interop.folder import (
     read_safetensors,
 )
 from dprkit.interop.hub import local
-from dprkit.interop.st_modules import MODULES
+from dprkit.interop.sentence_transformer_files import MODULES
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Foreign
 from dprkit.models.config import Side, is_retriever

@@ -81,8 +81,7 @@ def configured(
     given = {
         name: value
         for name in RetrieverConfig.__struct_fields__
-        if name != "kind"  # the flag says what the source is
-        and (value := getattr(settings, name, None)) is not None
+        if (value := getattr(settings, name, None)) is not None
     }
     for name in given.keys() & fixed.keys():
         if given[name] != fixed[name]:
@@ -90,27 +89,27 @@ def configured(
             raise MismatchError(
                 f"--{flag} {given[name]}: the source is made for {fixed[name]}; leave the flag out"
             )
-    known = usual | given | fixed
-    if known.get("similarity") == "cosine":
-        known.setdefault("temperature", TEMPERATURES["cosine"])
-    return RetrieverConfig(**known)
+    config = usual | given | fixed
+    if config.get("similarity") == "cosine":
+        config.setdefault("temperature", TEMPERATURES["cosine"])
+    return RetrieverConfig(**config)
 
 
 def assembled(
-    found: Foreign, settings: ConvertSettings | TrainSettings
+    foreign: Foreign, settings: ConvertSettings | TrainSettings
 ) -> tuple[BiEncoder, Tokens]:
     """The model, in evaluation mode on `device()`, and the way it reads text.
 
     Lengths are cut to what the transformers can read. Raises SettingsError for one that a flag
     asks for beyond it, InputError where a transformer and its tokenizer do not fit.
     """
-    question, passage = found.question, found.passage
-    rooms = question.room, (question if found.shared or passage is None else passage).room
+    question, passage = foreign.question, foreign.passage
+    rooms = question.room, (question if foreign.shared or passage is None else passage).room
     check_lengths(settings, rooms)
     config = msgspec.structs.replace(
-        found.use,
-        question_max_length=min(found.config.question_max_length, rooms[0]),
-        passage_max_length=min(found.config.passage_max_length, rooms[1]),
+        foreign.use,
+        question_max_length=min(foreign.config.question_max_length, rooms[0]),
+        passage_max_length=min(foreign.config.passage_max_length, rooms[1]),
         positions=rooms,
     )
     first = _encoder(question, config)
@@ -121,7 +120,7 @@ def assembled(
             "these two encoders are no pair"
         )
     tokens = tokens_for(question.tokenizer, config)
-    if passage and not found.shared:
+    if passage and not foreign.shared:
         tokens.read_passages_with(*passage.tokenizer)
     return BiEncoder(first, second, config).eval().to(device()), tokens
 

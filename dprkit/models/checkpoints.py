@@ -197,9 +197,9 @@ def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
         "mask_token": ("<mask>", "[MASK]"),
     }
     special = {
-        role: next(token for token in known if token in vocabulary)
-        for role, known in names.items()
-        if set(known) & set(vocabulary)
+        role: next(token for token in spellings if token in vocabulary)
+        for role, spellings in names.items()
+        if set(spellings) & set(vocabulary)
     }
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,

@@ -22,8 +22,17 @@ QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 """The folders of a retriever's encoders."""
 
 
-class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What retriever.yaml holds: all it takes to use the encoders as they were trained.
+class RetrieverConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="bi-encoder",
+):
+    """What retriever.yaml holds of a bi-encoder, besides `kind: bi-encoder`.
+
+    Another kind of model is a class of its own with a tag of its own, and a member of KINDS.
 
     `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
     side has a projection of its own. The prefixes are put before every question and passage.
@@ -31,7 +40,6 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     the question's transformer can read, and the passage's; measured when a model comes in.
     """
 
-    kind: Literal["bi-encoder"] = "bi-encoder"
     shared: bool = False
     separate_heads: bool = False
     pooling: Literal["cls", "mean"] = "cls"
@@ -53,6 +61,10 @@ class RetrieverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise ValueError(f"{name}: the model reads at most {room} tokens")
         if self.separate_heads and not (self.shared and self.projection):
             raise ValueError("separate_heads needs shared: true and a projection")
+
+
+KINDS = RetrieverConfig
+"""The classes of retriever.yaml, a union where there are more; `kind` says which one it is."""
 
 
 def may_say_its_use(source: str) -> bool:
@@ -78,4 +90,4 @@ def load_config(directory: Path | str) -> RetrieverConfig:
         )
     document = read_yaml(path)
     with loading(path, "not the settings of a retriever"):
-        return msgspec.convert(document.value, RetrieverConfig)
+        return msgspec.convert(document.value, KINDS)

@@ -74,7 +74,7 @@ class OnnxEncoder:
         """(N, L) ids and the mask of what is no padding."""
         rows = np.full((len(ids), max(1, *map(len, ids))), self.padding)
         mask = np.zeros_like(rows)
-        for row, one in enumerate(ids):
-            rows[row, : len(one)] = one
-            mask[row, : len(one)] = 1
+        for row, text in enumerate(ids):
+            rows[row, : len(text)] = text
+            mask[row, : len(text)] = 1
         return rows, mask

@@ -133,7 +133,7 @@ def check(side: ProbedEncoder, exported: Forward, allowed: float) -> float:
     All ids go through in one padded batch. Raises GateError above `allowed`.
     """
     config: Any = side.encoder.backbone.config
-    rows = [torch.tensor(one) for one in side.ids]
+    rows = [torch.tensor(text) for text in side.ids]
     ids = pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id or 0)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     with torch.no_grad():

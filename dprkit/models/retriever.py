@@ -89,7 +89,6 @@ class Retriever:
 def load_retriever(
     path: Path | str,
     backend: Backend = "torch",
-    *,
     int8: bool = False,
     precision: str = "fp32",
     run: Run = Run(),

@@ -161,5 +161,5 @@ def _converted(source: Path | str) -> dict[str, bytes]:
 
 
 def _without_token_types(settings: dict[str, Any]) -> bytes:
-    known = settings | {"model_input_names": ["input_ids", "attention_mask"]}
-    return msgspec.json.format(msgspec.json.encode(known), indent=2) + b"\n"
+    all_settings = settings | {"model_input_names": ["input_ids", "attention_mask"]}
+    return msgspec.json.format(msgspec.json.encode(all_settings), indent=2) + b"\n"

@@ -7,7 +7,7 @@ import torch
 
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.foreign_files import source_files
-from dprkit.embeddings.foreign_rows import Rows
+from dprkit.embeddings.foreign_rows import CorpusRows
 from dprkit.embeddings.importing import import_embeddings
 from dprkit.errors import FormatError, InputError, MismatchError, OutputError, SettingsError
 from dprkit.indexes.build import index
@@ -349,7 +349,7 @@ def test_rows_are_found_by_either_spelling_of_an_id(tmp_path):
     path = tmp_path / "p.tsv"
     path.write_text("1\ta\tt\nwiki:2\tb\tt\n3\tc\tt\n")
     seen = []
-    rows = Rows(str(path), lambda row, passage: seen.append((row, passage.id)))
+    rows = CorpusRows(str(path), lambda row, passage: seen.append((row, passage.id)))
     assert rows.of(["wiki:3", "2", "1", "wiki:2", "4"]).tolist() == [2, 1, 0, 1, -1]
     assert seen == [(0, "1"), (1, "wiki:2"), (2, "3")]
 

@@ -209,11 +209,11 @@ def read_pooling(folder: Path) -> tuple[str, bool]:
     said = read_known(folder / "config.json", PoolingFile)
     modes = [said.pooling_mode] if isinstance(said.pooling_mode, str) else said.pooling_mode
     if modes is None:
-        flags = [one for one in PoolingFile.__struct_fields__ if one.startswith("pooling_mode_")]
-        modes = [one.removeprefix("pooling_mode_") for one in flags if getattr(said, one)]
+        flags = [name for name in PoolingFile.__struct_fields__ if name.startswith("pooling_mode_")]
+        modes = [name.removeprefix("pooling_mode_") for name in flags if getattr(said, name)]
     if len(modes) != 1 or modes[0] not in POOLINGS:
-        found = " with ".join(modes) or "unknown"
-        raise InputError(f"{folder}: its pooling is {found}; only cls and mean are supported")
+        names = " with ".join(modes) or "unknown"
+        raise InputError(f"{folder}: its pooling is {names}; only cls and mean are supported")
     if said.embedding_dimension is None and said.word_embedding_dimension is None:
         raise InputError(f"{folder}: its config.json lacks embedding_dimension")
     return POOLINGS[modes[0]], said.include_prompt
