@@ -351,3 +351,75 @@ def test_every_fault_is_an_error_of_the_users():
             recipe(text).explain("train", {})
         except DprkitError as error:
             assert str(error).startswith("my.yaml:"), text
+
+
+# --- stages under names of their own --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("a:\n  lr: 1", 1, "no stage is called 'a' (a name of its own needs a line such as stage"),
+        ("train-1: {}", 1, "no stage is called 'train-1'; did you mean 'train'? (a name of its"),
+        ("a:\n  stage: trian", 2, "no stage is called 'trian'; did you mean 'train'?"),
+        ("a:\n  stage: [train]", 2, "no stage is called ['train']"),
+        ("train:\n  stage: index", 2, "train cannot be index; give it another name"),
+        ("a/b: {stage: train}", 1, "'a/b' will not do as a name: it becomes a folder"),
+        ("..: {stage: train}", 1, "'..' will not do as a name"),
+        ("a.b: {stage: train}", 1, "'a.b' will not do as a name"),
+        ("a: {stage: train}\na: {stage: index}", 2, "'a' is there twice, first in line 1"),
+        ("a:\n  stage: train\n  shard_size: 3", 3, "a has no setting 'shard_size'"),
+    ],
+)
+def test_a_name_that_will_not_do_is_told_with_its_line(text, line, problem):
+    with pytest.raises(FormatError) as caught:
+        recipe(text)
+    assert str(caught.value).startswith(f"my.yaml:{line}: {problem}")
+
+
+def test_names_make_the_order_of_the_file_count():
+    assert recipe("index: {}\ntrain: {}").names == ["train", "index"]
+    named = recipe("index: {}\nb: {stage: encode_corpus}\ntrain: {}")
+    assert named.names == ["index", "b", "train"]
+    assert [named.kind_of(name) for name in named.names] == ["index", "encode-corpus", "train"]
+    assert recipe("train: {stage: train}").kinds == {}
+
+
+def test_the_nearest_of_several_stages_before_is_followed():
+    text = "e: {stage: encode-corpus}\nimport-embeddings: {}\nindex: {}\nf: {stage: encode-corpus}"
+    assert recipe(text).explain("index", {})["embeddings"][1] == "output of import-embeddings"
+    text = "import-embeddings: {}\ne: {stage: encode-corpus}\nindex: {}\nf: {stage: encode-corpus}"
+    found = recipe(text)
+    assert found.explain("index", {})["embeddings"] == ("runs/my/e", "output of e")
+    assert found.explain("search", {})["index"] == ("runs/my/index", "output of index")
+
+
+def test_a_reference_stands_for_what_a_stage_writes():
+    text = (
+        "s: {stage: select-data, output: rows.jsonl}\n"
+        "select-data: {}\n"
+        "a: {stage: train, output_dir: models/a}\n"
+        "b: {stage: train, init: a.output_dir/last,\n"
+        "    train_file: ['s.output:2', select-data.output_dir/train.jsonl, ./a.output_dir]}\n"
+    )
+    found = recipe(text, ["b.valid_file=s.output"]).explain("b", {"valid_corpus": "a.output_dir"})
+    assert found["init"] == ("models/a/last", "my.yaml")
+    files = ("rows.jsonl:2", "runs/my/data/train.jsonl", "./a.output_dir")
+    assert found["train_file"][0] == files
+    assert found["valid_file"] == ("rows.jsonl", "--set")
+    assert found["valid_corpus"] == ("a.output_dir", "flag")  # what is typed is a path
+
+
+def test_a_file_that_only_looks_like_a_reference_is_a_file(folder):
+    text = "t: {stage: train, train_file: [t.jsonl, train.output, x.output_dir]}"
+    (folder / "x.output_dir").touch()
+    with pytest.raises(SettingsError, match="train writes no output"):
+        recipe(text).explain("t", {})
+    found = recipe(text.replace(" train.output,", "")).explain("t", {})
+    assert found["train_file"][0] == ("t.jsonl", "x.output_dir")
+
+
+def test_references_lie_in_the_workspace_wherever_the_recipe_is(folder):
+    (folder / "ws").mkdir()
+    (folder / "ws/r.yaml").write_text("a: {stage: train}\nb: {stage: train, init: a.output_dir}")
+    assert load_recipe("ws/r.yaml").explain("b", {})["init"][0] == "ws/runs/r/a"

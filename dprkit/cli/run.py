@@ -19,7 +19,6 @@ from dprkit.cli.display import display
 from dprkit.cli.exit_codes import Ending, ending
 from dprkit.cli.options import AsJson, ConfigFile, Quiet, RecipeName, Restart, Sets
 from dprkit.cli.stage import check_outputs, run_stage, tell, warn_of_idle_sets
-from dprkit.cli.status import statuses, table
 from dprkit.errors import SettingsError, nearest
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
@@ -74,7 +73,11 @@ def run(
         files = _files(recipe, stages, as_json)
         end.report = {"recipe": recipe.name, "stages": {}, "outputs": []}
         if status:
+            from dprkit.cli.status import statuses, table
+
             end.report["stages"] = statuses(recipe, files)
+            if not as_json:
+                sys.stdout.writelines(table(end.report["stages"]))
         else:
             check_files(files)
             for _, name, path in _given(files):
@@ -91,8 +94,6 @@ def run(
                 end.report["outputs"] += report["outputs"]
         if as_json:
             end.print_json(end.report)
-        elif status:
-            sys.stdout.writelines(table(end.report["stages"]))
 
 
 def _runnable(recipe: Recipe) -> list[str]:

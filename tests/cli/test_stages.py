@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -125,6 +127,27 @@ def test_a_run_that_is_killed_in_its_second_training_ends_with_the_same_bytes(tw
     assert "runs/twice/train-2: going on where an earlier run stopped" in result.stderr
     for folder in Path("whole/twice").iterdir():
         assert content(Path("runs/twice", folder.name)) == content(folder), folder.name
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_guide_trains_twice(empty, tiny_examples):
+    from tests.interop.foreign import save_bert
+
+    guide = Path(__file__).parents[2] / "docs/guide.md"
+    _, recipe = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)
+    Path("dprkit.yaml").write_text(recipe)
+    Path("my-train.json.gz").write_bytes(gzip.compress(tiny_examples.read_bytes()))
+    save_bert(Path("sentence-transformers/all-MiniLM-L6-v2"))
+    sets = ["select-data.split={train: 8, valid: 4, test: 4}"]
+    for train in ("train-1", "train-2"):
+        sets += [f"{train}.max_steps=1", f"{train}.batch_size=4"]
+    sets.append("train-1.passage_max_length=32")
+    result = call("run", *(word for one in sets for word in ("--set", one)))
+    assert result.exit_code == 0, result.stderr
+    assert made_from("runs/twice/train-2")["init"] == "runs/twice/train-1"
+    assert made_from("runs/twice/encode-2")["retriever"] == "runs/twice/train-2"
+    assert made_from("runs/twice/evaluate-1")["index"] == "runs/twice/index-1"
+    assert set(in_force("train-2")) == {"train-2"}
 
 
 # --- one stage, or from one on --------------------------------------------------------------------
