@@ -9,7 +9,7 @@
     ├── MismatchError      things that do not belong together: another retriever, another corpus
     ├── EmptyAnswer        an answer without a token, which would match every passage
     ├── DownloadError      a server did not give the file that was asked for
-    │   └── ChecksumError  the file it gave is not the file the catalog names
+    │   └── ChecksumError  it gave another file than a catalog or an earlier download knows
     ├── DivergedError      training cannot go on: the loss is no number
     ├── MemoryShortage     the memory does not suffice
     ├── ProcessError       a process that works with others died

@@ -1,7 +1,7 @@
 """One file on its way from a server: the part that is here, and what the server's answers mean.
 
-    NAME.part        what has arrived; the run that writes to it holds a lock on it
-    NAME.part.json   which version of the server's file it is a piece of
+    NAME.part        what has arrived; the run that writes to it holds NAME.part.lock
+    NAME.part.json   which version of the server's file it is a part of
 
 Every answer is either the file, or its rest, or it raises: TryAgain where the same request may
 do later, DownloadError where it will not.
@@ -71,9 +71,9 @@ class PartialFile:
         return self.path.with_name(f"{self.path.name}.json")
 
     def take_up(self, checked: bool) -> None:
-        """Go on with what an earlier run left, if it can be told what it is a piece of.
+        """Go on with what an earlier run left, if it can be told what it is a part of.
 
-        `checked`: the whole file's sha256 is known, so that pieces of two files cannot pass.
+        `checked`: the whole file's sha256 is known, so that parts of two files cannot pass.
         """
         origin, size = self._read_state(), os.fstat(self.file.fileno()).st_size
         if (

@@ -124,7 +124,7 @@ class FilledShards:
     def finish(self) -> None:
         """Give the shards their names; every row must be there."""
         for number in range(self.shards):
-            self.work.take(shard_names(number)[0], self._path(number))
+            self.work.move_in(shard_names(number)[0], self._path(number))
             self.work.run.progress.advance(min(self.size, self.passages - number * self.size))
 
 

@@ -15,7 +15,7 @@ from dprkit.errors import DamagedError, InputError, MismatchError
 from dprkit.indexes.find_inputs import input_path
 from dprkit.indexes.kinds import kind_of
 from dprkit.progress import Note, silent
-from dprkit.store.integrity import Verifier, flaw_of_size, problem_with
+from dprkit.store.integrity import Verifier, problem_of_size, problem_with
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ class IndexFolder:
         `every_bit`: and the same bytes. Raises InputError where it has not.
         """
         path, record = self.path / name, self.manifest.files[name]
-        if problem := problem_with(path, record) if every_bit else flaw_of_size(path, record):
+        if problem := problem_with(path, record) if every_bit else problem_of_size(path, record):
             command = "update-index" if "index" in self.inputs else "index"
             raise InputError(f"{path}: damaged ({problem}); run dprkit {command} --restart")
         return path

@@ -104,7 +104,7 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
         _load(work, embeddings, collection)
     for path in sorted(place.folder.rglob("*")):
         if path.is_file():  # the engine's own; others come from the same vectors another time
-            work.adopt(str(path.relative_to(work.directory)))
+            work.include(str(path.relative_to(work.directory)))
     counts = {"passages": embeddings.count, "dim": embeddings.dim, "collection": place.name}
     if place.token_file:  # the settings in a manifest leave out what names a file
         counts["token_file"] = os.path.abspath(place.token_file)

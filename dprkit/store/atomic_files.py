@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all.
+"""Write files safely: a file appears whole or not at all.
 
-Every file dprkit writes is written beside its final name, fsynced and renamed, here.
+Every file that dprkit writes is written beside its final name, fsynced and renamed, here.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(handle, "wb", buffering=1 << 20) as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # before the rename: else a power cut leaves an empty file
             os.chmod(name, umask_mode(0o666))
             os.replace(name, path)
-            sync_folder(path.parent)
+            sync_folder(path.parent)  # and the rename itself
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)

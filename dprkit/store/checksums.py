@@ -51,7 +51,7 @@ class _Remembered(msgspec.Struct, frozen=True):
     sha256: str
 
 
-_known: dict[str, _Remembered] = {}
+_kept: dict[str, _Remembered] = {}
 """What this process remembers, whether or not the cache can be written."""
 
 
@@ -85,10 +85,10 @@ def remembered(path: Path | str) -> str | None:
     if now.size <= SMALL:
         return None
     here = os.path.realpath(path)
-    known = _known.get(here)
-    if known is None or known.stamp != now:
-        known = _load(here)
-    return known.sha256 if known and known.stamp == now else None
+    kept = _kept.get(here)
+    if kept is None or kept.stamp != now:
+        kept = _load(here)  # another process may have hashed it since
+    return kept.sha256 if kept and kept.stamp == now else None
 
 
 def remember(path: Path | str, at: Stamp, digest: str) -> None:
@@ -96,8 +96,8 @@ def remember(path: Path | str, at: Stamp, digest: str) -> None:
     if at.size <= SMALL:
         return
     here = os.path.realpath(path)
-    _known[here] = _Remembered(at, digest)
-    content = msgspec.json.encode(_known[here])
+    _kept[here] = _Remembered(at, digest)
+    content = msgspec.json.encode(_kept[here])
     with suppress(OSError):
         _write(_place(here), content + _seal(here, content))
 

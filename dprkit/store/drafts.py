@@ -32,7 +32,6 @@ from dprkit.store.manifests import (
     Manifest,
     ProgressRecord,
     identity_of,
-    with_checksum,
     write_manifest,
     write_progress,
 )
@@ -84,9 +83,9 @@ class Draft:
                         )
                     self.record.aside = aside_name(self.directory)
                     self.tell_aside()
-                    self.save()
+                    self.save()  # before the move: who undoes it must know where to look
                 move(self.directory, self.directory / self.record.aside, name)
-        if new:
+        if new:  # saved before they appear: what nobody claims is never deleted
             self.record.claimed.extend(new)
             self.save()
 
@@ -124,19 +123,19 @@ class Draft:
                     f"{name}/{path.relative_to(work)}": record_file(path, content) for path in files
                 }
                 apply_umask(work)
-                for path in files:
+                for path in files:  # on the disk before its name: a power cut leaves no empty file
                     sync_file(path)
                 target = self.directory / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                delete(target)
+                delete(target)  # it is claimed, so it is what a killed run left
                 work.rename(target)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         self._forget(name)
         self.record.files.update(records)
-        self._stamps |= {known: stamp(self.directory / known) for known in records}
+        self._stamps |= {path: stamp(self.directory / path) for path in records}
 
-    def take(self, name: str, made: Path) -> None:
+    def move_in(self, name: str, made: Path) -> None:
         """Make `made`, a whole file that was written in the folder, the file `name`.
 
         For what is not written from its beginning to its end; it is read once for its hash.
@@ -162,7 +161,7 @@ class Draft:
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
             file.truncate(size)
 
-    def adopt(self, name: str) -> None:
+    def include(self, name: str) -> None:
         """Count a file that `append` grew as part of the artifact (not of its identity)."""
         self.record.files[name] = record_file(self.directory / name, content=False)
 
@@ -184,21 +183,20 @@ class Draft:
         record = self.record
         if drop:
             record.files = {n: f for n, f in record.files.items() if not n.startswith(drop)}
-        manifest = with_checksum(
-            Manifest(
-                kind=record.kind,
-                schema=SCHEMA,
-                dprkit=__version__,
-                command=self.run.command,
-                settings=record.settings,
-                inputs=record.inputs,
-                counts=dict(counts),
-                files=dict(sorted(record.files.items())),
-                identity=identity_of(record.kind, record.files),
-            )
+        manifest = Manifest(
+            kind=record.kind,
+            schema=SCHEMA,
+            dprkit=__version__,
+            command=self.run.command,
+            settings=record.settings,
+            inputs=record.inputs,
+            counts=dict(counts),
+            files=dict(sorted(record.files.items())),
+            identity=identity_of(record.kind, record.files),
         )
-        write_manifest(self.directory, manifest)
+        manifest = write_manifest(self.directory, manifest)
         self._remember(manifest)
+        # Only now: until the manifest is there, a kill leaves what the next run goes on with.
         tidy(self.directory, manifest.files)
         return manifest
 
@@ -217,8 +215,6 @@ class Draft:
 
     def _forget(self, name: str) -> None:
         """Strike a file, or all files of a folder, from the record."""
-        own = [
-            known for known in self.record.files if known == name or known.startswith(f"{name}/")
-        ]
-        for known in own:
-            del self.record.files[known]
+        for path in list(self.record.files):
+            if path == name or path.startswith(f"{name}/"):
+                del self.record.files[path]

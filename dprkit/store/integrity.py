@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,23 +64,21 @@ class Verifier:
                     f"{path}: damaged ({problem}); put the file back, "
                     f"or make the {manifest.kind} again with {again}"
                 )
-            if strange := unlisted_files(Path(directory), manifest):
-                raise DamagedError(
-                    f"{strange[0]}: is not a file of this {manifest.kind}; move it away"
-                )
+            for path in unlisted_files(Path(directory), manifest):
+                raise DamagedError(f"{path}: is not a file of this {manifest.kind}; move it away")
             self._whole.add(here)
         return manifest
 
     def damaged_files(self, directory: Path, manifest: Manifest) -> Iterator[tuple[Path, str]]:
         """The files that make the identity of an artifact and are not what its manifest says."""
-        files = {name: one for name, one in manifest.files.items() if one.content}
-        for name, record in files.items():
-            if problem := flaw_of_size(directory / name, record):
+        files = {name: record for name, record in manifest.files.items() if record.content}
+        for name, record in files.items():  # sizes first: they cost nothing
+            if problem := problem_of_size(directory / name, record):
                 yield directory / name, problem
                 return
-        unknown = [
-            n for n in files if files[n].bytes > checksums.SMALL and not _known(directory, n)
-        ]
+        large = [name for name in files if files[name].bytes > checksums.SMALL]
+        with reading(directory):
+            unknown = [n for n in large if checksums.remembered(directory / n) is None]
         if self.left > (size := sum(files[name].bytes for name in unknown)) > SEARCH_LIMIT:
             self.note(f"{directory}: reading {size / 1e9:.1f} GB once, to see if it was changed")
         for name in sorted(files, key=lambda name: files[name].bytes):
@@ -99,8 +97,8 @@ class Verifier:
         """The sha256 of a file; None where it is not remembered and too large to be read."""
         with reading(path):
             size = path.stat().st_size
-            known = checksums.remembered(path)
-            return known or (checksums.sha256(path) if self._affords(size) else None)
+            digest = checksums.remembered(path)
+            return digest or (checksums.sha256(path) if self._affords(size) else None)
 
     def tell(self) -> None:
         """Say once what was not proven."""
@@ -112,12 +110,7 @@ class Verifier:
             )
 
 
-def _known(directory: Path, name: str) -> bool:
-    with reading(directory / name):
-        return checksums.remembered(directory / name) is not None
-
-
-def flaw_of_size(path: Path, record: FileRecord) -> str:
+def problem_of_size(path: Path, record: FileRecord) -> str:
     """`""` where a file is there and as long as its record says, else what is wrong."""
     if not path.is_file():
         return "it is gone"
@@ -133,7 +126,7 @@ def problem_with(path: Path, record: FileRecord, again: bool = False) -> str:
 
     `again`: read it even if its hash is remembered.
     """
-    if problem := flaw_of_size(path, record):
+    if problem := problem_of_size(path, record):
         return problem
     with reading(path):
         digest = checksums.sha256(path, again)
@@ -148,22 +141,13 @@ def unlisted_files(directory: Path, manifest: Manifest) -> list[Path]:
     A library that loads a folder may read such a file: `adapter_config.json` beside weights, say.
     Hidden files are passed over.
     """
-    own = {directory / name for name in manifest.files}
-    parents = {
-        (directory / name).parent for name, record in manifest.files.items() if record.content
-    }
-    return sorted(
-        path
-        for folder in parents - {directory}
-        for path in _files_in(folder)
-        if path not in own and not path.name.startswith(".")
-    )
-
-
-def _files_in(folder: Path) -> Iterable[Path]:
-    with reading(folder), suppress(FileNotFoundError):
-        return [path for path in folder.iterdir() if not path.is_dir()]
-    return []
+    listed = {directory / name for name in manifest.files}
+    folders = {(directory / name).parent for name, file in manifest.files.items() if file.content}
+    unlisted: list[Path] = []
+    for folder in folders - {directory}:
+        with reading(folder), suppress(FileNotFoundError):
+            unlisted += [path for path in folder.iterdir() if not path.is_dir()]
+    return sorted({path for path in unlisted if not path.name.startswith(".")} - listed)
 
 
 def is_whole(directory: Path, manifest: Manifest, name: str, again: bool = False) -> bool:
@@ -176,20 +160,20 @@ def is_whole(directory: Path, manifest: Manifest, name: str, again: bool = False
 
 def problems_of(directory: Path, manifest: Manifest) -> list[str]:
     """What is wrong with an artifact, a sentence a file. Every file is read again."""
-    found = [
+    damaged = [
         f"{directory / name}: {problem}"
         for name, record in manifest.files.items()
         if not name.startswith(MAY_CHANGE)
         and (problem := problem_with(directory / name, record, again=True))
     ]
-    strange = unlisted_files(directory, manifest)
-    return found + [f"{path}: is not a file of this {manifest.kind}" for path in strange]
+    unlisted = unlisted_files(directory, manifest)
+    return damaged + [f"{path}: is not a file of this {manifest.kind}" for path in unlisted]
 
 
 # --- what an input is -----------------------------------------------------------------------------
 
 
-def input_of(path: Path | str, check: Verifier | None = None) -> Input:
+def input_of(path: Path | str, verifier: Verifier | None = None) -> Input:
     """What `path` holds: an artifact, a file, or a folder such as a Hugging Face model.
 
     Raises InputError for what cannot be read and DamagedError for an artifact that was changed.
@@ -201,7 +185,7 @@ def input_of(path: Path | str, check: Verifier | None = None) -> Input:
             raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
         path.stat()
         if is_artifact(path):
-            return Input(here, (check or Verifier()).artifact(path).identity)
+            return Input(here, (verifier or Verifier()).artifact(path).identity)
         if path.is_dir():
             return Input(here, _folder_identity(path))
         return Input(here, f"sha256:{checksums.sha256(path)}")

@@ -3,6 +3,10 @@
 A lease is a file NAME.held with its holder's host, process and start, whose time of change is the
 holder's last sign of life. It is taken and given back while the folder is locked. A lease is dead
 when its process is gone (seen at once on the same host) or gave no sign for LIFETIME.
+
+A lease is no lock, and filelock is no substitute for it: a lock is held by an open file for as long
+as one decides something, and one that a lost host held stays until a file server gives it up. A
+lease lasts as long as the work, others can read whose it is, and it ends by itself.
 """
 
 from __future__ import annotations
@@ -94,11 +98,11 @@ def holder(path: Path) -> Holder | None:
 
 
 def _lives(path: Path) -> bool:
-    found = holder(path)
-    if found is None:
+    who = holder(path)
+    if who is None:
         return False
-    here = (found.host, found.table) == (socket.gethostname(), _table())
-    if here and _start_of(found.pid) != found.started:
+    here = (who.host, who.table) == (socket.gethostname(), _table())
+    if here and _start_of(who.pid) != who.started:
         return False
     try:
         return _now(path.parent) - path.stat().st_mtime < LIFETIME

@@ -148,12 +148,12 @@ def read_progress(directory: Path | str) -> ProgressRecord | None:
     return _decoded(path, ProgressRecord)
 
 
-def write_manifest(directory: Path | str, manifest: Manifest) -> None:
-    """Put `manifest` in the place of the one that is there."""
+def write_manifest(directory: Path | str, manifest: Manifest) -> Manifest:
+    """Put `manifest` in the place of the one that is there; returns it with its checksum."""
+    manifest = with_checksum(manifest)
     with atomic_write(Path(directory) / MANIFEST) as file:
-        file.write(
-            msgspec.json.format(msgspec.json.encode(with_checksum(manifest)), indent=2) + b"\n"
-        )
+        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    return manifest
 
 
 def write_progress(directory: Path | str, record: ProgressRecord) -> None:
@@ -195,11 +195,11 @@ def _damaged(path: Path, problem: str) -> DamagedError:
     )
 
 
-def _another_schema(path: Path, found: _Version) -> DamagedError:
-    by = f" (made by dprkit {found.dprkit})" if found.dprkit not in ("", __version__) else ""
-    upgrade = "upgrade dprkit, or " if found.schema > SCHEMA else ""
+def _another_schema(path: Path, version: _Version) -> DamagedError:
+    by = f" (made by dprkit {version.dprkit})" if version.dprkit not in ("", __version__) else ""
+    upgrade = "upgrade dprkit, or " if version.schema > SCHEMA else ""
     return DamagedError(
-        f"{path}: has schema {found.schema}{by}, and this dprkit reads schema {SCHEMA}; "
+        f"{path}: has schema {version.schema}{by}, and this dprkit reads schema {SCHEMA}; "
         f"{upgrade}make it again with --restart"
     )
 

@@ -133,7 +133,7 @@ class Parts:
         with self._locked():
             if self.finished:
                 return left[0], None
-            self._refuse_another_run()
+            self._refuse_another_run()  # before a lease is taken in a folder that is another's
             whole = self.whole()
             for number in left:
                 if number in whole:
@@ -153,6 +153,7 @@ class Parts:
             if number in self.whole():  # made twice; here lie the files that came last
                 here = self.work.directory
                 records = {n: record_file(here / n, r.content) for n, r in records.items()}
+            # Not before a part is whole: where there is no state, a failure undoes everything.
             if not self.work.state:
                 self.work.state["parts"] = self.total
                 self.work.save()
@@ -167,8 +168,8 @@ class Parts:
             if len(whole) < self.total:
                 return None
             for number in whole:
-                found = (self.folder / f"{_name(number)}.json").read_bytes()
-                records = msgspec.json.decode(found, type=dict[str, FileRecord])
+                raw = (self.folder / f"{_name(number)}.json").read_bytes()
+                records = msgspec.json.decode(raw, type=dict[str, FileRecord])
                 self.work.record.files.update(records)
             return self.work.finish(counts)
 

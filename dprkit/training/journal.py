@@ -148,7 +148,7 @@ class Journal:
             return
         events = sorted((self.work.directory / EVENTS).rglob("*"))
         for path in (METRICS, EPOCHS, *(p.relative_to(self.work.directory) for p in events)):
-            self.work.adopt(str(path))
+            self.work.include(str(path))
 
     def close(self) -> None:
         if self.work is not None:

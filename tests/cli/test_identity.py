@@ -340,7 +340,7 @@ def test_a_search_reads_no_more_than_it_may_and_says_what_it_left_out(work, monk
     flip(INDEX / "index.faiss")
     for folder in (MODEL, INDEX):
         shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-        checksums._known.clear()
+        checksums._kept.clear()
         told = call(*words).stderr
         assert f"{folder}: 0.0 GB were compared by their size alone; dprkit info --check " in told
     assert call("info", "--check", INDEX).exit_code == 3
@@ -357,7 +357,7 @@ def test_a_second_look_reads_no_large_file(work, monkeypatch):
     assert call("run").stderr.count("up to date") == 5
     reads, digest = [], hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *a: reads.append(a) or digest(*a))
-    checksums._known.clear()
+    checksums._kept.clear()
     assert call("run").stderr.count("up to date") == 5
     assert reads == []
     for path in RUNS.rglob("manifest.json"):

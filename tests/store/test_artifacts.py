@@ -682,7 +682,7 @@ def test_a_growing_file_is_cut_back_to_where_progress_was_saved(out):
     with draft(out, "copies", {}, {}, Run()) as work:
         work.rewind("metrics", work.state["bytes"])
         work.append("metrics", b"second\n")
-        work.adopt("metrics")
+        work.include("metrics")
         made = work.finish({})
     assert (out / "metrics").read_bytes() == b"first\nsecond\n"
     assert not made.files["metrics"].content

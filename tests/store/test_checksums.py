@@ -27,7 +27,7 @@ def cache(tmp_path, monkeypatch):
 
 def forget():
     """As a new process begins."""
-    checksums._known.clear()
+    checksums._kept.clear()
 
 
 @pytest.fixture
