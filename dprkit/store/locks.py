@@ -50,6 +50,8 @@ def lock_file(path: Path, held: Path, patience: float = 0) -> Iterator[None]:
     with writing(held):
         for tries in range(TRIES):
             try:
+                # filelock would make the folder behind a link that leads nowhere
+                path.parent.mkdir(parents=True, exist_ok=True)
                 holding.acquire()
                 break
             except (FileExistsError, FileNotFoundError):  # its last holder removes the folder

@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -99,7 +100,8 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
 def words(tmp_path_factory, tiny_passages):
     """A BM25 index: its searches load no model."""
     folder = tmp_path_factory.mktemp("words") / "words"
-    made = call("index", "--type", "bm25", "--passages", tiny_passages, "--output-dir", folder)
+    passages = shutil.copyfile(tiny_passages, folder.with_name("passages.tsv"))
+    made = call("index", "--type", "bm25", "--passages", passages, "--output-dir", folder)
     assert made.exit_code == 0, made.stderr
     return folder
 
