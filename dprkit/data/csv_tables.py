@@ -163,6 +163,8 @@ class Table:
             if not line.strip():
                 continue
             cells = self._cells(line, row.where)
+            # Rows with a quote left open prove that quotes are characters; closed ones must not
+            # outnumber them, or the first such row was the exception.
             if not self.form.checked and _has_quoted(line, self.form.delimiter):
                 balance += self._balance(cells, row.where)
                 if balance < 0:

@@ -1,8 +1,8 @@
-"""Which of its formats a file of records has: told by its content, never by its name.
+"""Formats of files: which one a file of records has is told by its content, never by its name.
 
-Each kind of record has a table FORMATS in its own module, the first fitting line of which counts:
-data/examples.py, data/passages.py, data/questions.py, data/rankings.py. A new format of passages is
-a function from a Stream to passages and a line in that table.
+data/passages.py, data/questions.py and data/rankings.py each have a table FORMATS. The first line
+of it that fits counts. A new format of passages is a function from a Stream to passages and a line
+in the table of data/passages.py. Examples have one format, DPR's JSON (data/examples.py).
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ class IndexedFile:
             self._handle = os.open(index.data, os.O_RDONLY)
         weakref.finalize(self, os.close, self._handle)
         self._state = _state(self._handle)
+        # Another file may have taken the name since the index was found; its rows lie elsewhere.
         indexed = index.header.unpacked.stamp if index.header.unpacked else index.header.stamp
         if indexed and indexed.size != self._state[1]:
             raise changed(self.path)
@@ -265,6 +266,7 @@ def _opened(base: Path, path: Path, kind: RowKind) -> _Index | None:
         whole = header.unpacked is None or _is_same(data, header.unpacked)
     except (OSError, msgspec.DecodeError):
         return None
+    # An index of another version, kind or length is none: a killed copy of it is cut off.
     if not whole or (header.version, header.holds) != (_VERSION, kind.name):
         return None
     if size != begin + header.rows * kind.row_bytes:
@@ -330,6 +332,7 @@ def _build(base: Path, path: Path, kind: RowKind, note: Note) -> _Index:
                 table = _table(kind, stream, base.parent)
                 if kind.check:
                     kind.check(path, table)
+                # Rows found while another program wrote may be halves of two states.
                 if stamp(file.fileno()) != before:
                     raise changed(path)
     digest, settled = hashed.digest.hexdigest(), before if before.settled() else None

@@ -1,5 +1,7 @@
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,17 @@ def test_the_figures_of_each_question_are_kept_and_give_every_metric_again(tmp_p
         {"id": "e", "hits": 1, "answer_rank": None, "gold_ranks": []},
     ]
     assert recomputed(lines, (1, 2, 3)) == report.metrics
+
+
+def test_the_example_in_the_docs_computes_answer_recall(tmp_path):
+    measured(tmp_path, [*MIXED, result("deep", ["x"], ["y"] * 19 + ["x"], id="f")], topk=(1, 20))
+    docs = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    [example] = [block for block in docs.split("```") if "per_question.jsonl" in block[:200]]
+    program = example.removeprefix("python").replace("results/", f"{tmp_path}/out/")
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert float(ran.stdout) == 3 / 5
 
 
 def test_questions_that_found_nothing_do_not_make_a_file_without_texts_one_of_misses(tmp_path):
