@@ -304,6 +304,8 @@ def _mapped_lists(path: Path) -> Any:
     """The index with its inverted lists mapped, or None where it has none that can be."""
     import faiss
 
+    # FAISS's marks of IndexIVFFlat, IndexIVFScalarQuantizer and IndexIVFPQ, whose lists it can map,
+    # and of an index behind transforms, which may be one of these.
     with path.open("rb") as file:
         if file.read(4) not in (b"IwFl", b"IwSq", b"IwPQ", b"IxPT"):
             return None

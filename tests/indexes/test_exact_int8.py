@@ -45,14 +45,20 @@ def with_int8(tmp_path, shards, resident=1 << 20):
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Whether each search was answered by the 8-bit copy."""
-    answers, ask = [], ExactIndex._by_int8
+    """Whether each search was answered by the 8-bit copy; None: it was not even read."""
+    answers, ask, read, nearest = [], ExactIndex._by_int8, [], Int8Reader.nearest
+
+    def reading(self, part, *args):
+        read.append(part)
+        return nearest(self, part, *args)
 
     def asked(self, *args):
-        found = ask(self, *args)
-        answers.append(found is not None)
-        return found
+        read.clear()
+        hits = ask(self, *args)
+        answers.append(hits is not None if read else None)
+        return hits
 
+    monkeypatch.setattr(Int8Reader, "nearest", reading)
     monkeypatch.setattr(ExactIndex, "_by_int8", asked)
     return answers
 
@@ -91,7 +97,7 @@ def test_vectors_of_very_different_size_are_ranked_exactly(tmp_path, settled, se
     questions = np.ones((2, 12), np.float32) + rng.standard_normal((2, 12)).astype("f4") * 1e-6
     exact = with_int8(tmp_path, [vectors[:1000], vectors[1000:]])
     assert_same(exact.search(questions, 30), brute_force(vectors, questions, 30))
-    assert len(settled) == 1
+    assert len(settled) == 1 and settled[0] is not None
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
@@ -105,7 +111,7 @@ def test_numbers_that_have_no_codes_are_compared_as_they_are(tmp_path, settled):
     exact = IndexFolder(tmp_path / "i").open_dense()
     for question in (np.full((1, 12), 1e-3, np.float32), np.zeros((1, 12), np.float32)):
         assert_same(exact.search(question, 10), brute_force(vectors, question, 10))
-    assert len(settled) == 2
+    assert settled == [None, None]
 
 
 def test_the_error_of_a_part_is_what_its_worst_vector_has(tmp_path):
@@ -136,7 +142,7 @@ def test_float32_is_reckoned_with_where_the_codes_are_exact(tmp_path, settled):
     exact = with_int8(tmp_path, [vectors])
     for question in questions:
         assert_same(exact.search(question[None], 60), brute_force(vectors, question[None], 60))
-    assert len(settled) == 3
+    assert len(settled) == 3 and None not in settled
 
 
 @pytest.mark.parametrize("seed", range(30))
