@@ -53,7 +53,7 @@ def build_theirs(path: str) -> bm25s.BM25:
 def build_ours(path: str, folder: Path) -> None:
     settings = IndexSettings()
     with draft(folder, "index", settings, {}, Run()) as work:
-        work.finish(write_index(work, read_passages(path), settings))
+        work.finish({"type": "bm25", **write_index(work, read_passages(path), settings)})
 
 
 def search_theirs(index: bm25s.BM25, asked: list[str], topk: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def make(folder, passages, run=Run(), **settings):
     chosen = IndexSettings(**settings)
     with draft(folder, "index", chosen, {}, run) as work:
         if not work.done:
-            work.finish(write_index(work, passages, chosen))
+            work.finish({"type": "bm25", **write_index(work, passages, chosen)})
     return folder
 
 
@@ -409,7 +409,7 @@ passages = [Passage(str(n), f"red{n % 37} blue{n % 11} green{n * n % 101}") for 
 sys.addaudithook(count)
 with draft(folder, "index", IndexSettings(), {}, Run()) as work:
     if not work.done:
-        work.finish(write_index(work, passages, IndexSettings()))
+        work.finish({"type": "bm25", **write_index(work, passages, IndexSettings())})
 print(int(sys.argv[2]) - left)
 """
 
@@ -442,7 +442,7 @@ def test_another_kind_of_index_is_refused(tmp_path):
     with draft(tmp_path / "index", "index", IndexSettings(), {}, Run()) as work:
         with work.file("index.faiss") as file:
             file.write(b"vectors")
-        work.finish({})
+        work.finish({"type": "flat", "passages": 1})
     with pytest.raises(InputError, match="is no BM25 index"):
         Bm25Index(IndexFolder(tmp_path / "index"))
 
