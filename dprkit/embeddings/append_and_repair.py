@@ -1,4 +1,6 @@
-"""What an earlier embeddings artifact spares: vectors of the same passages, and whole shards.
+"""encode-corpus --append and --repair: what an earlier artifact spares to be encoded again.
+
+--append takes over the vectors of passages that are the same, --repair keeps shards that are whole.
 
 Beside its vectors and ids a shard has digests-00000.npy, (N,) uint64, a hash of each passage. They
 are no part of the artifact's identity.

@@ -226,7 +226,7 @@ class _Encoding:
 
         rows = self._rows(number)
         retriever, batch_tokens = self.retriever, self.settings.batch_tokens
-        with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as shard:
+        with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as write:
             for window in _ahead(self._windows(work, number)):
                 vectors, made = (
                     window.vectors,
@@ -234,7 +234,7 @@ class _Encoding:
                 )
                 self._refuse_unfit(made, window)
                 vectors[~window.known] = made
-                shard.write(vectors, [p.id for p in window.passages], window.digests)
+                write(vectors, [p.id for p in window.passages], window.digests)
                 self._tell(window)
 
     def _refuse_unfit(self, made: np.ndarray, window: _Window) -> None:

@@ -80,9 +80,11 @@ def _write_vectors(work: Draft, file: Any, embeddings: Embeddings, dtype: Any) -
 
 
 def _write_ids(work: Draft, name: str, embeddings: Embeddings) -> None:
+    from dprkit.embeddings.shards import id_lines
+
     with work.file(name) as file:
         for number in range(embeddings.shards):
-            file.write("".join(f"{id_}\n" for id_ in embeddings.ids_of(number)).encode())
+            file.write(id_lines(embeddings.ids_of(number)))
 
 
 # --- one file -------------------------------------------------------------------------------------

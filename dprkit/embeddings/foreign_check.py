@@ -1,4 +1,4 @@
-"""A few of the vectors that come in, held against those that the retriever gives.
+"""import-embeddings: a few of the vectors compared with those that the retriever gives.
 
 Vectors of another encoder than the one named are the commonest mistake, and nothing later would
 tell: an index of them only finds the wrong passages.

@@ -1,4 +1,4 @@
-"""Foreign files of vectors -> blocks of rows with their ids.
+"""import-embeddings: the files of other systems -> blocks of vectors with their ids.
 
     dpr         a pickled list of (id, vector) pairs (generate_dense_embeddings.py)
     tevatron    a pickled pair of an array (N, D) and the list of its ids; contriever's, which has

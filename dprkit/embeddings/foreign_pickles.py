@@ -1,4 +1,4 @@
-"""Pickled embeddings: their lists, ids and arrays, read by dprkit.data.unpickling.
+"""import-embeddings: lists, ids and arrays of pickled embeddings, by dprkit.data.unpickling.
 
 What is on the outermost list is handed out as it is read, and large arrays are left where they lie
 and read by the row, so memory does not grow with the file. Read are DPR's (numpy of any version,

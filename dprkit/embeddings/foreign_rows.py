@@ -1,4 +1,4 @@
-"""Vectors that come in any order, put at their passages' rows.
+"""import-embeddings: vectors in any order, written at the rows of their passages.
 
 The corpus is read once for its ids, of which 16 bytes a passage are kept. Each shard of the
 artifact is a file of its final size from its first row on; it gets its name when all its rows are
@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from dprkit.data.ids import DPR_WIKI_PREFIX
 from dprkit.data.npy import write_header
 from dprkit.data.passages import read_passages
-from dprkit.embeddings.shards import shard_names
+from dprkit.embeddings.shards import id_lines, shard_names
 from dprkit.errors import FormatError, writing
 from dprkit.records import Passage
 from dprkit.store.atomic_files import TEMPORARY
@@ -67,7 +66,7 @@ def other_spelling(id_: str) -> str:
 
 
 class FilledShards:
-    """The shards of an embeddings artifact, filled row by row."""
+    """The shards of an embeddings artifact, filled row by row; to be closed."""
 
     def __init__(self, work: Draft, passages: int, dim: int, size: int, dtype: str) -> None:
         self.work, self.passages, self.dim, self.size = work, passages, dim, size
@@ -76,6 +75,11 @@ class FilledShards:
         self.there = np.zeros(passages, bool)
         for number in range(self.shards):
             work.claim(shard_names(number)[0])
+
+    def close(self) -> None:
+        """Leave nothing behind of shards that got no name."""
+        for left in self.work.directory.glob(f"{TEMPORARY}vectors-*.npy"):
+            left.unlink(missing_ok=True)
 
     def put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Write (N, D) vectors at N rows, all different and none of them there yet."""
@@ -128,28 +132,14 @@ class FilledShards:
             self.work.run.progress.advance(min(self.size, self.passages - number * self.size))
 
 
-@contextmanager
-def filling_shards(
-    work: Draft, passages: int, dim: int, size: int, dtype: str
-) -> Iterator[FilledShards]:
-    """`FilledShards`, of which nothing is left behind on an error."""
-    placed = FilledShards(work, passages, dim, size, dtype)
-    try:
-        yield placed
-    finally:
-        for left in work.directory.glob(f"{TEMPORARY}vectors-*.npy"):
-            left.unlink(missing_ok=True)
-
-
-def write_ids(work: Draft, path: str, size: int) -> int:
-    """Write the ids of the corpus at `path`, `size` a shard; how many shards there are."""
+def write_ids(work: Draft, path: str, size: int) -> None:
+    """Write the ids of the corpus at `path`, `size` a shard."""
     ids = (passage.id for passage in read_passages(path))
     number = 0
     while shard := list(islice(ids, size)):
         with work.file(shard_names(number)[1]) as file:
-            file.write("".join(f"{id_}\n" for id_ in shard).encode())
+            file.write(id_lines(shard))
         number += 1
-    return number
 
 
 def refuse_missing(placed: FilledShards, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def import_embeddings(settings: ImportEmbeddingsSettings, run: Run = Run()) -> I
 def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) -> Manifest:
     from dprkit.data.passage_file import PassageFile
     from dprkit.embeddings.foreign_check import VectorSample
-    from dprkit.embeddings.foreign_rows import CorpusRows, filling_shards, refuse_missing, write_ids
+    from dprkit.embeddings.foreign_rows import CorpusRows, FilledShards, refuse_missing, write_ids
 
     path = str(settings.passages)
     total = len(PassageFile(path, work.run.progress.note))
@@ -85,7 +86,7 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
             "name the retriever that made the vectors"
         )
     progress = work.run.progress
-    with filling_shards(work, total, dim, settings.shard_size, settings.dtype) as placed:
+    with closing(FilledShards(work, total, dim, settings.shard_size, settings.dtype)) as placed:
         write_ids(work, path, settings.shard_size)
         progress.start("placing", total, "vectors")
         kinds = _place(work, settings, files, placed, rows)

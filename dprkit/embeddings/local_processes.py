@@ -1,4 +1,4 @@
-"""More processes of this host that take their share of the same work."""
+"""encode-corpus --num-processes: more processes of this host that share the work."""
 
 from __future__ import annotations
 

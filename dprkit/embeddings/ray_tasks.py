@@ -1,4 +1,4 @@
-"""The work of encode-corpus as tasks of a Ray cluster, which share it out by leases as ever."""
+"""encode-corpus --engine ray: tasks of a Ray cluster that share the work by leases."""
 
 from __future__ import annotations
 

@@ -9,11 +9,10 @@ Row r of the corpus is row r - (the shards before) of its shard, in the corpus f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -30,18 +29,9 @@ def shard_names(number: int) -> tuple[str, str, str]:
     return f"vectors-{number:05d}.npy", f"ids-{number:05d}.txt", f"digests-{number:05d}.npy"
 
 
-class ShardWriter:
-    """The files of a shard, filled from the first row on."""
-
-    def __init__(self, vectors: BinaryIO, ids: BinaryIO, digests: BinaryIO, dtype: str) -> None:
-        self.files, self.dtype = (vectors, ids, digests), dtype
-
-    def write(self, vectors: np.ndarray, ids: list[str], digests: np.ndarray) -> None:
-        """Add n rows: (n, D) vectors, their n ids and (n,) digests of their passages."""
-        vectors_file, ids_file, digests_file = self.files
-        vectors_file.write(np.ascontiguousarray(vectors, self.dtype).data)
-        ids_file.write("".join(f"{id_}\n" for id_ in ids).encode())
-        digests_file.write(np.ascontiguousarray(digests, "<u8").data)
+def id_lines(ids: Iterable[str]) -> bytes:
+    """Ids as their file has them, one a line."""
+    return "".join(f"{id_}\n" for id_ in ids).encode()
 
 
 def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -> None:
@@ -51,23 +41,31 @@ def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -
         write_header(file, vectors.shape, str(vectors.dtype))
         file.write(np.ascontiguousarray(vectors).data)
     with work.file(ids_name) as file:
-        file.write("".join(f"{id_}\n" for id_ in ids).encode())
+        file.write(id_lines(ids))
+
+
+WriteRows = Callable[[np.ndarray, list[str], np.ndarray], None]
+"""Adds n rows to a shard: (n, D) vectors, their n ids and (n,) digests of their passages."""
 
 
 @contextmanager
-def growing_shard(
-    work: Draft, number: int, rows: int, dim: int, dtype: str
-) -> Iterator[ShardWriter]:
+def growing_shard(work: Draft, number: int, rows: int, dim: int, dtype: str) -> Iterator[WriteRows]:
     """Write shard `number` of `rows` passages; it appears when the block ends without an error."""
     vectors_name, ids_name, digests_name = shard_names(number)
     with (
-        work.file(vectors_name) as vectors,
-        work.file(ids_name) as ids,
-        work.file(digests_name, content=False) as digests,
+        work.file(vectors_name) as vectors_file,
+        work.file(ids_name) as ids_file,
+        work.file(digests_name, content=False) as digests_file,
     ):
-        write_header(vectors, (rows, dim), dtype)
-        write_header(digests, (rows,), "<u8")
-        yield ShardWriter(vectors, ids, digests, dtype)
+        write_header(vectors_file, (rows, dim), dtype)
+        write_header(digests_file, (rows,), "<u8")
+
+        def write_rows(vectors: np.ndarray, ids: list[str], digests: np.ndarray) -> None:
+            vectors_file.write(np.ascontiguousarray(vectors, dtype).data)
+            ids_file.write(id_lines(ids))
+            digests_file.write(np.ascontiguousarray(digests, "<u8").data)
+
+        yield write_rows
 
 
 def dim_of(directory: Path, number: int) -> int:

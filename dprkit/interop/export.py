@@ -1,4 +1,4 @@
-"""A retriever in a form that another library loads.
+"""convert --to: a retriever in a form that another library loads.
 
 The form is written into a folder of its own, compared with the retriever on its probe texts where
 dprkit can run it, and only then moved into the artifact. manifest.json is the one file of the

@@ -1,4 +1,4 @@
-"""What a reader hands over: one or two encoders and how they are used, in dprkit's words."""
+"""A foreign retriever in dprkit's words: one or two encoders, and how they are used."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ FORM = 2
 CLOSE = 1e-3
 """How far a number of a probe's vector may be from the one saved: that of `dprkit info --check`."""
 ALIKE = 0.9
-"""The least cosine of a probe's vector by an int8 graph to the one saved."""
+"""The least cosine of a probe's vector by an 8-bit copy to the one saved."""
 GRAPH = "onnx/model.onnx"
 
 
@@ -173,7 +173,7 @@ def _quantise(wanted: _Wanted, path: Path, run: Run) -> int:
 
 
 def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
-    """How well a graph agrees with the vectors the retriever was saved with. Raises GateError."""
+    """How well a copy agrees with the vectors the retriever was saved with. Raises GateError."""
     from dprkit.models.probes import read_probes
     from dprkit.models.tokens import load_tokens
 

@@ -1,4 +1,4 @@
-"""ONNX: question_encoder.onnx and passage_encoder.onnx, ids and mask in, vectors out.
+"""convert --to onnx: question_encoder.onnx and passage_encoder.onnx, ids and mask in, vectors out.
 
 Inputs are `input_ids` and `attention_mask`, (N, L) of int64 with N and L free; the output
 `vectors` is (N, D), after pooling, projection and, for cosine, scaling to unit length. The

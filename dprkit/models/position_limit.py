@@ -1,6 +1,7 @@
-"""A transformer and its tokenizer, measured against each other when a model comes in.
+"""How many tokens a transformer can read, measured when a model comes in.
 
-What is found is kept in retriever.yaml, so that no search and no encoding pays for it.
+Its tokenizer is checked against it there too. The limit is kept in retriever.yaml, so that no
+search and no encoding pays for measuring it.
 """
 
 from __future__ import annotations
