@@ -7,6 +7,7 @@ tell: an index of them only finds the wrong passages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,18 +57,12 @@ class VectorSample:
         """
         from dprkit.models.retriever import load_retriever
 
-        pairs = [
-            (sampled, self._passages[sampled.key])
-            for sampled in self.taken
-            if sampled.key in self._passages
-        ]
-        if not pairs:
+        sampled = [vector for vector in self.taken if vector.key in self._passages]
+        if not sampled:
             return None
-        expected = load_retriever(retriever).encode_passages([passage for _, passage in pairs])
-        return min(
-            _compare(sampled, vector, retriever)
-            for (sampled, _), vector in zip(pairs, expected, strict=True)
-        )
+        passages = [self._passages[vector.key] for vector in sampled]
+        expected = load_retriever(retriever).encode_passages(passages)
+        return min(map(_compare, sampled, expected, repeat(retriever)))
 
 
 def _take(path: Path, block: ForeignBlock, count: int) -> Iterator[SampledVector]:

@@ -95,7 +95,7 @@ def _tower(
 ) -> Tower:
     parts = below(weights, f"{side}.")
     head = below(parts, "encode_proj.") or None
-    bert = {name: value for name, value in parts.items() if not name.startswith("encode_proj.")}
+    bert = {k: v for k, v in parts.items() if not k.startswith("encode_proj.")}
     backbone, idle = built(config_in(folder), bert, path)
     return Tower(backbone, tokenizer, path, head, idle)
 
