@@ -26,7 +26,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     """What retriever.yaml holds; `kind` in it is the tag of a class below."""
 
 
-class RetrieverConfig(ModelConfig, kw_only=True, tag="bi-encoder"):
+class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     """What retriever.yaml holds of a bi-encoder, besides `kind: bi-encoder`.
 
     Another kind of model is a class of its own with a tag of its own, and a member of KINDS.
