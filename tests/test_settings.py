@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from dprkit.settings import (
     required,
     values,
 )
+from dprkit.settings.fields import help_of
 
 
 def convert(stage, name, value, origin):
@@ -171,3 +174,12 @@ def test_a_setting_of_another_type_of_index_makes_no_other_index():
     assert kept(type="flat") == kept(type="flat", k1=1.2, uri="x", max_ram="8GB")
     for other in ({"k1": 1.2}, {"stemmer": "none"}):
         assert kept(type="bm25", **other) != kept(type="bm25")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_docstring_of_a_stage_describes_its_settings_and_no_others(stage):
+    described = re.findall(r"^        (\w+): ", STAGES[stage].__doc__, re.MULTILINE)
+    assert len(described) == len(set(described))
+    assert set(described) <= set(fields_of(STAGES[stage]))
+    assert all(setting.sentence for setting in fields_of(STAGES[stage]).values())
+    assert "Settings:" not in help_of(STAGES[stage])

@@ -27,6 +27,7 @@ from dprkit.errors import SettingsError
 from dprkit.progress import SILENT, Progress, Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
 from dprkit.settings import STAGES, fields_of
+from dprkit.settings.fields import help_of
 from dprkit.store.manifests import MANIFEST
 
 
@@ -65,7 +66,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
     places = Recipe("RECIPE", "", {}, {}).explain(name, {})
     parameters = {key: option_of(setting, places[key][0]) for key, setting in fields.items()}
     _sign(command, parameters | dict(entry.options) | COMMON)
-    command.__doc__ = STAGES[name].__doc__
+    command.__doc__ = help_of(STAGES[name])
     app.command(name, cls=Command)(command)
 
 

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from dprkit.settings.fields import Length, about
-from dprkit.settings.training import PASSAGE_MAX_LENGTH, QUESTION_MAX_LENGTH
+from dprkit.settings.training import (  # in sentences of the docstring
+    PASSAGE_MAX_LENGTH,  # noqa: F401
+    QUESTION_MAX_LENGTH,  # noqa: F401
+)
 
 Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-retriever"]
 
@@ -19,95 +22,55 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     transformers and fz-openqa's QaRetriever. Code in a source is not run.
 
     Example: dprkit convert bert-base-uncased --output-dir model
+
+    Settings:
+        source: Model to convert: a folder, a hub name or a checkpoint file; with --to, the
+            folder of a retriever.
+        output_dir: Folder to write to; an ONNX copy (--to onnx-copy) is kept with its retriever
+            instead.
+        to: Form to convert a retriever to; onnx-copy keeps an ONNX copy of its question encoder
+            with it, so that a search starts without torch (default: convert a source to a
+            retriever).
+
+    Source:
+        kind: Kind of the source (default: recognised by its files).
+        question_encoder: Question encoder, where the source is a pair of folders.
+        passage_encoder: Passage encoder, where the source is a pair of folders.
+        backbone: Folder or hub name of the model whose config and tokenizer a checkpoint file
+            needs.
+
+    Use:
+        pooling: How the vectors of the tokens become one vector (default: as the source says,
+            else cls).
+        similarity: How the vectors of a question and a passage are compared (default: as the
+            source says, else dot).
+        title_join: How the title and the text of a passage are joined: pair (two segments),
+            none (the text alone), or a text that stands between them, such as '. ' (default:
+            pair, or a space for sentence-transformers).
+        question_max_length: Tokens of a question that the encoder reads; the others are cut off
+            (default: as the source says, else {QUESTION_MAX_LENGTH}).
+        passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
+            (default: as the source says, else {PASSAGE_MAX_LENGTH}).
+        question_prefix: Text put before every question (default: as the source says).
+        passage_prefix: Text put before every passage (default: as the source says).
     """
 
-    source: Annotated[
-        str | None,
-        about(
-            "Model to convert: a folder, a hub name or a checkpoint file; with --to, the "
-            "folder of a retriever.",
-            flag="argument",
-            path=True,
-            hub=True,
-        ),
-    ] = None
-    output_dir: Annotated[
-        str | None,
-        about(
-            "Folder to write to; an ONNX copy (--to onnx-copy) is kept with its retriever instead.",
-            output=True,
-        ),
-    ] = None
+    source: Annotated[str | None, about(flag="argument", path=True, hub=True)] = None
+    output_dir: Annotated[str | None, about(output=True)] = None
     to: Annotated[
         Literal["hf-dpr", "sentence-transformers", "onnx", "onnx-copy"] | None,
-        about(
-            "Form to convert a retriever to; onnx-copy keeps an ONNX copy of its question encoder "
-            "with it, so that a search starts without torch (default: convert a source to a "
-            "retriever).",
-            renamed=(("twin", "onnx-copy"),),
-        ),
+        about(renamed=(("twin", "onnx-copy"),)),
     ] = None
 
-    kind: Annotated[
-        Kind | None, about("Kind of the source (default: recognised by its files).", panel="Source")
-    ] = None
-    question_encoder: Annotated[
-        str | None,
-        about("Question encoder, where the source is a pair of folders.", path=True, hub=True),
-    ] = None
-    passage_encoder: Annotated[
-        str | None,
-        about("Passage encoder, where the source is a pair of folders.", path=True, hub=True),
-    ] = None
-    backbone: Annotated[
-        str | None,
-        about(
-            "Folder or hub name of the model whose config and tokenizer a checkpoint file needs.",
-            path=True,
-            hub=True,
-        ),
-    ] = None
+    kind: Kind | None = None
+    question_encoder: Annotated[str | None, about(path=True, hub=True)] = None
+    passage_encoder: Annotated[str | None, about(path=True, hub=True)] = None
+    backbone: Annotated[str | None, about(path=True, hub=True)] = None
 
-    pooling: Annotated[
-        Literal["cls", "mean"] | None,
-        about(
-            "How the vectors of the tokens become one vector (default: as the source says, "
-            "else cls).",
-            panel="Use",
-        ),
-    ] = None
-    similarity: Annotated[
-        Literal["dot", "cosine"] | None,
-        about(
-            "How the vectors of a question and a passage are compared (default: as the "
-            "source says, else dot)."
-        ),
-    ] = None
-    title_join: Annotated[
-        str | None,
-        about(
-            "How the title and the text of a passage are joined: pair (two segments), none "
-            "(the text alone), or a text that stands between them, such as '. ' (default: "
-            "pair, or a space for sentence-transformers)."
-        ),
-    ] = None
-    question_max_length: Annotated[
-        Length | None,
-        about(
-            "Tokens of a question that the encoder reads; the others are cut off (default: "
-            f"as the source says, else {QUESTION_MAX_LENGTH})."
-        ),
-    ] = None
-    passage_max_length: Annotated[
-        Length | None,
-        about(
-            "Tokens of a passage that the encoder reads; the others are cut off (default: "
-            f"as the source says, else {PASSAGE_MAX_LENGTH})."
-        ),
-    ] = None
-    question_prefix: Annotated[
-        str | None, about("Text put before every question (default: as the source says).")
-    ] = None
-    passage_prefix: Annotated[
-        str | None, about("Text put before every passage (default: as the source says).")
-    ] = None
+    pooling: Literal["cls", "mean"] | None = None
+    similarity: Literal["dot", "cosine"] | None = None
+    title_join: str | None = None
+    question_max_length: Length | None = None
+    passage_max_length: Length | None = None
+    question_prefix: str | None = None
+    passage_prefix: str | None = None

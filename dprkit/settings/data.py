@@ -21,33 +21,25 @@ class DownloadSettings(msgspec.Struct, frozen=True, kw_only=True):
     output folder, and a later download of the file must have the same.
 
     Example: dprkit download data.retriever.nq-dev
+
+    Settings:
+        names: Names of the resources to download; a name's first segments stand for all names
+            that begin with them.
+        output_dir: Folder to write the files to.
+        catalog: YAML file of more resources, which are added to the built-in catalog.
+        mirror: Base URL to fetch the files from, instead of the servers that the catalog names.
+        decompress: Unpack .gz files instead of keeping them packed.
+        retries: How many times a failed request is sent again, after longer and longer pauses.
+        timeout: Seconds without a byte from the server after which a request has failed.
     """
 
-    names: Annotated[
-        tuple[str, ...],
-        about(
-            "Names of the resources to download; a name's first segments stand for all "
-            "names that begin with them.",
-            flag="argument",
-        ),
-    ] = ()
-    output_dir: Annotated[str, about("Folder to write the files to.", output=True)] = "downloads"
-    catalog: Annotated[
-        str | None,
-        about("YAML file of more resources, which are added to the built-in catalog.", path=True),
-    ] = None
-    mirror: Annotated[
-        str | None,
-        about("Base URL to fetch the files from, instead of the servers that the catalog names."),
-    ] = None
-    decompress: Annotated[bool, about("Unpack .gz files instead of keeping them packed.")] = False
-    retries: Annotated[
-        Count,
-        about("How many times a failed request is sent again, after longer and longer pauses."),
-    ] = 5
-    timeout: Annotated[
-        Above0, about("Seconds without a byte from the server after which a request has failed.")
-    ] = 30.0
+    names: Annotated[tuple[str, ...], about(flag="argument")] = ()
+    output_dir: Annotated[str, about(output=True)] = "downloads"
+    catalog: Annotated[str | None, about(path=True)] = None
+    mirror: str | None = None
+    decompress: bool = False
+    retries: Count = 5
+    timeout: Above0 = 30.0
 
 
 class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,91 +48,55 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
     The files are read row by row; without --shuffle, reading ends at the last row that is needed.
 
     Example: dprkit select-data nq-dev.json.gz -o nq.jsonl --num-items 500
+
+    Settings:
+        sources: DPR files to read: a JSON array or jsonl, plain, .gz or .zst; - is stdin.
+        output: File to write the selected rows to; - is stdout.
+        output_dir: Folder to write the sets of --split to, one file a set.
+        num_items: Keep at most this many rows, over all sets.
+        split: Write several sets that share no row. The size of a set is a number of rows, a
+            share of the rows that qualify, or the rest. Without --shuffle each set is a block
+            of the source.
+        offset: Pass over this many rows that qualify before the first row is kept.
+        shuffle: Draw the rows at random from the whole source instead of keeping the first
+            rows.
+        seed: Seed of --shuffle.
+        require: Kinds of passages that a row must have; a row that lacks one of the kinds is
+            dropped.
+        min_positives: Drop rows with fewer positives than this.
+        min_hard_negatives: Drop rows with fewer hard negatives than this.
+        min_negatives: Drop rows with fewer random negatives than this.
+        max_hard_negatives: Keep only the first hard negatives of a row, at most this many.
+        max_negatives: Keep only the first random negatives of a row, at most this many.
+        dedupe: Drop a row whose question an earlier row has too; letter case and punctuation do
+            not count.
+        exclude: File of questions; rows that ask one of its questions are dropped.
+        passages_out: File to write the distinct passages of the selected rows to, as a DPR tsv.
+        questions_out: File to write the selected questions to: jsonl, or DPR's qa.csv where its
+            name ends in .csv.
     """
 
-    sources: Annotated[
-        tuple[str, ...],
-        about(
-            "DPR files to read: a JSON array or jsonl, plain, .gz or .zst; - is stdin.",
-            flag="argument",
-            path=True,
-            replaces="split",
-        ),
-    ] = ()
-    output: Annotated[
-        str | None,
-        about(
-            "File to write the selected rows to; - is stdout.",
-            flag="-o",
-            output=True,
-            replaces="split output_dir",
-        ),
-    ] = None
-    output_dir: Annotated[
-        str | None,
-        about("Folder to write the sets of --split to, one file a set.", workspace="data"),
-    ] = None
-    num_items: Annotated[Positive | None, about("Keep at most this many rows, over all sets.")] = (
-        None
-    )
+    sources: Annotated[tuple[str, ...], about(flag="argument", path=True, replaces="split")] = ()
+    output: Annotated[str | None, about(flag="-o", output=True, replaces="split output_dir")] = None
+    output_dir: Annotated[str | None, about(workspace="data")] = None
+    num_items: Positive | None = None
     split: Annotated[
-        dict[str, Positive | Part] | None,
-        about(
-            "Write several sets that share no row. The size of a set is a number of rows, a "
-            "share of the rows that qualify, or the rest. Without --shuffle each set is a "
-            "block of the source.",
-            metavar="train=80%,valid=500,test=rest",
-        ),
+        dict[str, Positive | Part] | None, about(metavar="train=80%,valid=500,test=rest")
     ] = None
-    offset: Annotated[
-        Count, about("Pass over this many rows that qualify before the first row is kept.")
-    ] = 0
-    shuffle: Annotated[
-        bool,
-        about("Draw the rows at random from the whole source instead of keeping the first rows."),
-    ] = False
-    seed: Annotated[int, about("Seed of --shuffle.")] = 0
-    require: Annotated[
-        tuple[Pool, ...],
-        about(
-            "Kinds of passages that a row must have; a row that lacks one of the kinds is dropped.",
-            metavar="positive,hard_negative",
-        ),
-    ] = ("positive", "negative", "hard_negative")
-    min_positives: Annotated[Count, about("Drop rows with fewer positives than this.")] = 0
-    min_hard_negatives: Annotated[
-        Count, about("Drop rows with fewer hard negatives than this.")
-    ] = 0
-    min_negatives: Annotated[Count, about("Drop rows with fewer random negatives than this.")] = 0
-    max_hard_negatives: Annotated[
-        Count | None, about("Keep only the first hard negatives of a row, at most this many.")
-    ] = None
-    max_negatives: Annotated[
-        Count | None, about("Keep only the first random negatives of a row, at most this many.")
-    ] = None
-    dedupe: Annotated[
-        bool,
-        about(
-            "Drop a row whose question an earlier row has too; letter case and punctuation "
-            "do not count."
-        ),
-    ] = False
-    exclude: Annotated[
-        tuple[str, ...],
-        about("File of questions; rows that ask one of its questions are dropped.", path=True),
-    ] = ()
-    passages_out: Annotated[
-        str | None,
-        about(
-            "File to write the distinct passages of the selected rows to, as a DPR tsv.",
-            output=True,
-        ),
-    ] = None
-    questions_out: Annotated[
-        str | None,
-        about(
-            "File to write the selected questions to: jsonl, or DPR's qa.csv where its name "
-            "ends in .csv.",
-            output=True,
-        ),
-    ] = None
+    offset: Count = 0
+    shuffle: bool = False
+    seed: int = 0
+    require: Annotated[tuple[Pool, ...], about(metavar="positive,hard_negative")] = (
+        "positive",
+        "negative",
+        "hard_negative",
+    )
+    min_positives: Count = 0
+    min_hard_negatives: Count = 0
+    min_negatives: Count = 0
+    max_hard_negatives: Count | None = None
+    max_negatives: Count | None = None
+    dedupe: bool = False
+    exclude: Annotated[tuple[str, ...], about(path=True)] = ()
+    passages_out: Annotated[str | None, about(output=True)] = None
+    questions_out: Annotated[str | None, about(output=True)] = None

@@ -17,62 +17,38 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     process encodes some of the shards. A stopped run goes on after its last whole shard.
 
     Example: dprkit encode-corpus --retriever model --passages psgs_w100.tsv.gz --output-dir emb
+
+    Settings:
+        retriever: Folder of the retriever to encode with.
+        passages: File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.
+        output_dir: Folder to write the embeddings to.
+        shard_size: Passages in a shard; a stopped run loses at most one shard.
+        precision: Number type of the encoder's matrix products. None of the types was ever
+            tested on a GPU.
+        backend: Library that runs the encoder; onnx runs on the CPU (extra: onnx).
+        int8: With --backend onnx: use 8-bit matrix products, which are faster and change the
+            vectors a little.
+        batch_tokens: Tokens in a forward pass (default: chosen by the processor or GPU).
+        num_processes: Processes on this host, or tasks on the Ray cluster, that share the
+            shards.
+        engine: Where the shards are encoded: on this host, or on the Ray cluster of RAY_ADDRESS
+            (extra: ray).
     """
 
-    retriever: Annotated[
-        str | None, about("Folder of the retriever to encode with.", follows=("train.output_dir",))
-    ] = None
+    retriever: Annotated[str | None, about(follows=("train.output_dir",))] = None
     passages: Annotated[
         str | None,
-        about(
-            "File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.",
-            follows=("select-data.passages_out", "select-data.output_dir/passages.tsv"),
-        ),
+        about(follows=("select-data.passages_out", "select-data.output_dir/passages.tsv")),
     ] = None
-    output_dir: Annotated[
-        str | None, about("Folder to write the embeddings to.", workspace="embeddings")
-    ] = None
-    shard_size: Annotated[
-        Positive, about("Passages in a shard; a stopped run loses at most one shard.")
-    ] = 50_000
+    output_dir: Annotated[str | None, about(workspace="embeddings")] = None
+    shard_size: Positive = 50_000
     dtype: NumberType = "float32"
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"],
-        about(
-            "Number type of the encoder's matrix products. None of the types was ever "
-            "tested on a GPU."
-        ),
-    ] = "fp32"
-    backend: Annotated[
-        Literal["torch", "onnx"],
-        about("Library that runs the encoder; onnx runs on the CPU (extra: onnx)."),
-    ] = "torch"
-    int8: Annotated[
-        bool,
-        about(
-            "With --backend onnx: use 8-bit matrix products, which are faster and change "
-            "the vectors a little."
-        ),
-    ] = False
-    batch_tokens: Annotated[
-        Positive | None,
-        about("Tokens in a forward pass (default: chosen by the processor or GPU).", harmless=True),
-    ] = None
-    num_processes: Annotated[
-        Positive,
-        about(
-            "Processes on this host, or tasks on the Ray cluster, that share the shards.",
-            harmless=True,
-        ),
-    ] = 1
-    engine: Annotated[
-        Literal["local", "ray"],
-        about(
-            "Where the shards are encoded: on this host, or on the Ray cluster of RAY_ADDRESS "
-            "(extra: ray).",
-            harmless=True,
-        ),
-    ] = "local"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    backend: Literal["torch", "onnx"] = "torch"
+    int8: bool = False
+    batch_tokens: Annotated[Positive | None, about(harmless=True)] = None
+    num_processes: Annotated[Positive, about(harmless=True)] = 1
+    engine: Annotated[Literal["local", "ray"], about(harmless=True)] = "local"
 
 
 class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,59 +60,33 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Example: dprkit import-embeddings wiki_passages_* --retriever model --passages psgs_w100.tsv.gz
         --output-dir emb
+
+    Settings:
+        sources: Files of vectors, or folders of such files.
+        retriever: Folder of the retriever that made the vectors.
+        passages: File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.
+        output_dir: Folder to write the embeddings to.
+        kind: Format of the files; auto looks into each file for its format.
+        ids: File of passage ids, one a line, for each npy file (default: the file of ids beside
+            the npy file).
+        in_order: The npy files have no ids: their rows, file after file, are the passages of
+            the corpus in order.
+        check: Encode a few passages and refuse vectors that differ from the vectors of the
+            retriever.
+        shard_size: Passages in a shard.
     """
 
-    sources: Annotated[
-        tuple[str, ...],
-        about("Files of vectors, or folders of such files.", flag="argument", path=True),
-    ] = ()
-    retriever: Annotated[
-        str | None,
-        about(
-            "Folder of the retriever that made the vectors.", follows=("encode-corpus.retriever",)
-        ),
-    ] = None
-    passages: Annotated[
-        str | None,
-        about(
-            "File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.",
-            follows=("encode-corpus.passages",),
-        ),
-    ] = None
-    output_dir: Annotated[
-        str | None,
-        about(
-            "Folder to write the embeddings to.", output=True, follows=("encode-corpus.output_dir",)
-        ),
-    ] = None
-    kind: Annotated[
-        Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"],
-        about("Format of the files; auto looks into each file for its format."),
-    ] = "auto"
-    ids: Annotated[
-        tuple[str, ...],
-        about(
-            "File of passage ids, one a line, for each npy file (default: the file of ids "
-            "beside the npy file).",
-            path=True,
-        ),
-    ] = ()
-    in_order: Annotated[
-        bool,
-        about(
-            "The npy files have no ids: their rows, file after file, are the passages of the "
-            "corpus in order."
-        ),
-    ] = False
-    check: Annotated[
-        bool,
-        about(
-            "Encode a few passages and refuse vectors that differ from the vectors of the "
-            "retriever.",
-            harmless=True,
-        ),
-    ] = True
-    shard_size: Annotated[Positive, about("Passages in a shard.")] = 50_000
+    sources: Annotated[tuple[str, ...], about(flag="argument", path=True)] = ()
+    retriever: Annotated[str | None, about(follows=("encode-corpus.retriever",))] = None
+    passages: Annotated[str | None, about(follows=("encode-corpus.passages",))] = None
+    output_dir: Annotated[str | None, about(output=True, follows=("encode-corpus.output_dir",))] = (
+        None
+    )
+    kind: Literal["auto", "dpr", "tevatron", "dpr-scale", "npy"] = "auto"
+    ids: Annotated[tuple[str, ...], about(path=True)] = ()
+    in_order: bool = False
+    check: Annotated[bool, about(harmless=True)] = True
+    shard_size: Positive = 50_000
     dtype: NumberType = "float32"
 
 
@@ -148,8 +98,12 @@ class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     writes a pickle for each shard, for DPR's dense_retriever.py.
 
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
+
+    Settings:
+        to: Format to write.
+        output_dir: Folder to write the files to.
     """
 
     embeddings: EncodedCorpus = None
-    to: Annotated[Literal["npy", "parquet", "pyserini", "dpr"], about("Format to write.")] = "npy"
-    output_dir: Annotated[str | None, about("Folder to write the files to.", output=True)] = None
+    to: Literal["npy", "parquet", "pyserini", "dpr"] = "npy"
+    output_dir: Annotated[str | None, about(output=True)] = None

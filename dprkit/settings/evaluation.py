@@ -19,45 +19,29 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
+
+    Settings:
+        results: File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON,
+            Pyserini's JSON or a TREC run; - is stdin.
+        questions: File of questions with answers or gold passages.
+        output_dir: Folder to write the results to.
+        topk: Depths k to report: each metric looks at the best k passages.
+        match: How an answer is compared with a passage: as words, or as a regular expression.
+        texts: Write the texts of the passages into results.jsonl too; without them the file is
+            ten times smaller.
     """
 
     index: SearchedIndex = None
-    results: Annotated[
-        str | None,
-        about(
-            "File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON, "
-            "Pyserini's JSON or a TREC run; - is stdin.",
-            path=True,
-            replaces="index questions output_dir",
-        ),
-    ] = None
-    questions: Annotated[
-        str | None,
-        about(
-            "File of questions with answers or gold passages.",
-            follows=("select-data.output_dir/test.jsonl",),
-        ),
-    ] = None
-    output_dir: Annotated[
-        str | None, about("Folder to write the results to.", workspace="results")
-    ] = None
+    results: Annotated[str | None, about(path=True, replaces="index questions output_dir")] = None
+    questions: Annotated[str | None, about(follows=("select-data.output_dir/test.jsonl",))] = None
+    output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
-    topk: Annotated[
-        tuple[Positive, ...],
-        Meta(min_length=1),
-        about(
-            "Depths k to report: each metric looks at the best k passages.", metavar="1,5,20,100"
-        ),
-    ] = (1, 5, 20, 100)
-    match: Annotated[
-        Literal["string", "regex"],
-        about("How an answer is compared with a passage: as words, or as a regular expression."),
-    ] = "string"
-    texts: Annotated[
-        bool,
-        about(
-            "Write the texts of the passages into results.jsonl too; without them the file "
-            "is ten times smaller."
-        ),
-    ] = True
+    topk: Annotated[tuple[Positive, ...], Meta(min_length=1), about(metavar="1,5,20,100")] = (
+        1,
+        5,
+        20,
+        100,
+    )
+    match: Literal["string", "regex"] = "string"
+    texts: bool = True

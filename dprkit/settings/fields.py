@@ -1,11 +1,16 @@
 """What a setting is: a field of a frozen class with a sentence, limits and a way to be written.
 
-The sentence is the flag's --help, the comment that `dprkit init` writes, and the text of
-docs/cli.md.
+The docstring of the class is the command's --help: what the command does, an example, and then a
+sentence for each setting, under the headings of --help (the first, "Settings:", is not shown). The
+sentences are also the comments that `dprkit init` writes, and the text of docs/cli.md. A setting of
+several stages has its sentence where it is described once (dprkit.settings.shared).
 """
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,11 +30,15 @@ Length = Annotated[int, Meta(ge=3)]
 Pool = Literal["positive", "negative", "hard_negative"]
 
 
+HEADING = re.compile(r"^(\w[\w ]*):\n(?= {4}\w)", re.MULTILINE)
+"""Of a group of settings in the docstring of their class."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One field of a stage's settings, as the flags, the docs and `config show` need it."""
 
-    sentence: str
+    sentence: str = ""
     panel: str = ""
     path: bool = False
     output: bool = False
@@ -56,7 +65,7 @@ class Setting:
 
 
 def about(
-    sentence: str,
+    sentence: str = "",
     *,
     path: bool = False,
     output: bool = False,
@@ -66,7 +75,6 @@ def about(
 ) -> Setting:
     """Describe a setting.
 
-    `panel`: a heading of --help that begins here; the settings below it stand under it too.
     `path`: it names a file and so is recorded by what the file holds, not by its name.
     `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
     runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
@@ -87,15 +95,45 @@ def about(
 def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     """The settings of a stage by name, in the order they are written down."""
     hints = get_type_hints(stage, include_extras=True)
-    fields: dict[str, Setting] = {}
-    panel = ""
+    sentences = _sentences(stage)
+    fields = {}
     for field in msgspec.structs.fields(stage):
-        hint = hints[field.name]
-        setting = next(m for m in hint.__metadata__ if isinstance(m, Setting))
-        panel = setting.panel or panel
-        placed = replace(setting, name=field.name, panel=panel, type=hint, default=field.default)
-        fields[field.name] = replace(placed, **_form(hint))
+        hint, name = hints[field.name], field.name
+        described = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Setting))
+        setting = next(described, Setting())
+        panel, sentence = sentences.get(name, ("", setting.sentence))
+        fields[name] = replace(
+            setting,
+            sentence=sentence,
+            panel=panel,
+            name=name,
+            type=hint,
+            default=field.default,
+            **_form(hint),
+        )
     return fields
+
+
+def help_of(stage: type[msgspec.Struct]) -> str:
+    """What the command of a stage does, with an example."""
+    return re.split(HEADING, inspect.cleandoc(stage.__doc__ or ""), maxsplit=1)[0].strip()
+
+
+def _sentences(stage: type[msgspec.Struct]) -> dict[str, tuple[str, str]]:
+    """The heading and the sentence of each setting, by name, in the docstring of their class.
+
+    `{NAME}` in a sentence is a value of the class's module: a default stands in one place.
+    """
+    _, *parts = re.split(HEADING, inspect.cleandoc(stage.__doc__ or ""))
+    known = vars(sys.modules[stage.__module__])
+    return {
+        name: (
+            "" if heading == "Settings" else heading,
+            " ".join(sentence.split()).format_map(known),
+        )
+        for heading, entries in zip(parts[::2], parts[1::2], strict=True)
+        for name, sentence in re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", entries, re.MULTILINE)
+    }
 
 
 def _form(hint: Any) -> dict[str, Any]:
