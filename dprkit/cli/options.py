@@ -11,69 +11,54 @@ from dprkit.cli import completion
 from dprkit.cli.help import SHARED
 from dprkit.settings import Setting
 
+
+def _shared(*names: str, **how: Any) -> Any:
+    """An option that many commands have."""
+    return typer.Option(*names, rich_help_panel=SHARED, **how)
+
+
 ConfigFile = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--config", metavar="FILE", help="File of the recipe to use.", rich_help_panel=SHARED
-    ),
+    str | None, _shared("--config", metavar="FILE", help="File of the recipe to use.")
 ]
 RecipeName = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
+    str | None,
+    _shared(
         "--recipe",
         metavar="NAME",
         help="Name of a recipe that ships with dprkit.",
         autocompletion=completion.of_recipes,
-        rich_help_panel=SHARED,
     ),
 ]
 Sets = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
+    list[str] | None,
+    _shared(
         "--set",
         metavar="STAGE.KEY=VALUE",
         help="Set a setting of any stage, as in --set train.lr=1e-4; give the option again for "
         "more settings.",
         autocompletion=completion.of_sets,
-        rich_help_panel=SHARED,
     ),
 ]
 StageName = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
+    str | None,
+    _shared(
+        "--stage",
         metavar="NAME",
-        help="The stage of the recipe to run, where it has several of this command.",
+        help="Stage of the recipe to run, where the recipe has several of this command.",
         autocompletion=completion.of_stages,
-        rich_help_panel=SHARED,
     ),
 ]
-AsJson = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print the report as one JSON object on stdout.", rich_help_panel=SHARED
-    ),
-]
+AsJson = Annotated[bool, _shared("--json", help="Print the report as one JSON object on stdout.")]
 Quiet = Annotated[
     bool,
-    typer.Option(
-        "--quiet",
-        "-q",
-        help="Print only errors, warnings and the data that was asked for.",
-        rich_help_panel=SHARED,
-    ),
+    _shared("--quiet", "-q", help="Print only errors, warnings and the data that was asked for."),
 ]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", "-v", help="Print the settings of the command too.", rich_help_panel=SHARED
-    ),
-]
+Verbose = Annotated[bool, _shared("--verbose", "-v", help="Print the settings of the command too.")]
 Restart = Annotated[
     bool,
-    typer.Option(
+    _shared(
         "--restart",
         help="Throw away what an earlier run left in the output, and make the output again.",
-        rich_help_panel=SHARED,
     ),
 ]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -34,13 +34,13 @@ def run(
     recipe_name: RecipeName = None,
     sets: Sets = None,
     only: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="STAGE", help="Run this stage alone.", autocompletion=completion.of_stages
         ),
     ] = None,
     first: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--from",
             metavar="STAGE",

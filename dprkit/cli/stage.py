@@ -83,8 +83,8 @@ def run_stage(
     """The report of a stage under `recipe`, for people and as --json prints it."""
     settings, origins = recipe.stage(name, flags)
     for key, origin in origins.items():
-        own = not recipe.shipped and key in recipe.written.get(name, {})
-        if own and origin.startswith("replaced"):
+        of_user = not recipe.shipped and key in recipe.written.get(name, {})
+        if of_user and origin.startswith("replaced"):
             run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
     stage = function_of(recipe.kind_of(name))
     begin, before = time.perf_counter(), _stamp(settings)

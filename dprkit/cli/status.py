@@ -24,7 +24,7 @@ REFUSED = "refused"
 
 def statuses(recipe: Recipe, files: Mapping[str, StageFiles]) -> dict[str, dict[str, Any]]:
     """stage -> the command it runs, its state, why it is in it, and the output."""
-    found: dict[str, dict[str, Any]] = {}
+    told: dict[str, dict[str, Any]] = {}
     pending: dict[str, str] = {}
     """What stages write that are not up to date -> the stage."""
     for stage, of_stage in files.items():
@@ -34,8 +34,8 @@ def statuses(recipe: Recipe, files: Mapping[str, StageFiles]) -> dict[str, dict[
         if state not in (UP_TO_DATE, THERE):
             pending |= dict.fromkeys(map(os.path.abspath, of_stage.writes), stage)
         kind = recipe.kind_of(stage)
-        found[stage] = {"stage": kind, "state": state, "why": why, "output": of_stage.writes[0]}
-    return found
+        told[stage] = {"stage": kind, "state": state, "why": why, "output": of_stage.writes[0]}
+    return told
 
 
 def _state(recipe: Recipe, stage: str, files: StageFiles, waits_for: str) -> tuple[str, str]:
@@ -43,9 +43,9 @@ def _state(recipe: Recipe, stage: str, files: StageFiles, waits_for: str) -> tup
     settings = recipe.stage(stage, {})[0]
     kind = recipe.kind_of(stage)
     if files.folder is None:
-        there = all(map(os.path.exists, files.files))
+        complete = all(map(os.path.exists, files.files))
         partly = COMMANDS[kind].resumes(settings)
-        return (THERE if there else HALF_DONE if partly else NOT_BEGUN), ""
+        return (THERE if complete else HALF_DONE if partly else NOT_BEGUN), ""
     try:
         if waits_for and COMMANDS[kind].resumes(settings):
             return HALF_DONE, ""
