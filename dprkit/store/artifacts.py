@@ -312,7 +312,7 @@ def difference_of(old: Manifest | ProgressRecord, work: Draft) -> str:
     """`""` when both would make the same artifact, else the first differences, in words."""
     resuming = isinstance(old, ProgressRecord)
     differences = [
-        f"{name} was {was!r} and is {now!r}"
+        f"{name} was {_as_recipe(was)} and is {_as_recipe(now)}"
         for name, (was, now) in _changes(old.settings, work).items()
         if not (resuming and name in work.fields and work.fields[name].resumable)
     ]
@@ -322,6 +322,11 @@ def difference_of(old: Manifest | ProgressRecord, work: Draft) -> str:
             differences.append(f"{name} was {_side(was)} and is {_side(now)}")
     more = f" (and {len(differences) - 3} more)" if differences[3:] else ""
     return "; ".join(differences[:3]) + more
+
+
+def _as_recipe(value: Any) -> str:
+    """A value as a recipe may have it: null and true, not None and True."""
+    return msgspec.json.encode(value).decode()
 
 
 def _side(given: Input | None) -> str:

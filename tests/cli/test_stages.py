@@ -334,6 +334,12 @@ def test_status_is_a_line_for_each_stage_with_the_reason(twice):
     assert lines[5] == "6/9  encode-2       out of date  runs/twice/encode-2  (train-2 comes first)"
 
 
+def test_values_that_differ_are_shown_as_a_recipe_has_them(twice):
+    words = ("--set", "train-2.patience=3", "--set", "train-2.mask_answers=true")
+    said = call("run", "--status", "--only", "train-2", *words).stdout
+    assert "mask_answers was false and is true; patience was null and is 3" in said
+
+
 def test_status_writes_nothing_and_imports_nothing_heavy(twice):
     for folder in ("index", "train-1"):
         shutil.rmtree(f"runs/twice/{folder}")
