@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed  ## Install, then run the tiny recipe through all
 	@echo "    echo 'how tall is mount kilimanjaro' | $(BIN)/dprkit search --questions - --topk 3"
 
 test: check  ## What CI runs: format, lint, types, docs, tests.
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev  ## Format, lint, types and generated docs, without the tests.
 	$(BIN)/ruff format --check .
