@@ -72,16 +72,15 @@ def cut(rows: int, batch_size: int, batches: int) -> np.ndarray:
 def _repair(
     order: np.ndarray, bounds: np.ndarray, keys: np.ndarray, rng: np.random.Generator
 ) -> bool:
-    """Swap rows of `order` until no batch has a key twice; False where some row finds no partner.
-
-    A swap never makes a new clash, so what was mended stays so.
-    """
+    """Swap rows of `order` until no batch has a key twice; False: some row finds no partner."""
     batch = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))  # (N,)
     placed = keys[order]
     for clash in _clashes(placed, batch).tolist():
         mine = slice(bounds[batch[clash]], bounds[batch[clash] + 1])
         for other in rng.integers(len(order), size=TRIES).tolist():
             theirs = slice(bounds[batch[other]], bounds[batch[other] + 1])
+            # Each must be new to the batch it goes to: so a swap never makes a clash, and one
+            # walk over the clashes mends them all. Within a batch both are refused.
             if placed[other] not in placed[mine] and placed[clash] not in placed[theirs]:
                 order[[clash, other]] = order[[other, clash]]
                 placed[[clash, other]] = placed[[other, clash]]
@@ -108,6 +107,7 @@ def _deal(keys: np.ndarray, batches: int, rng: np.random.Generator) -> Layout:
     # An odd factor makes this one-to-one modulo 2^64, so equal keys alone stay equal.
     shuffled = keys * (factor | np.uint64(1)) + shift
     cards = np.lexsort((rng.random(len(keys)), shuffled))
+    # Equal keys are neighbours, and neighbours go to different batches.
     batch = rng.permutation(batches)[np.arange(len(keys)) % batches]
     order = cards[np.argsort(batch, kind="stable")]
     return order, np.concatenate([[0], np.cumsum(np.bincount(batch, minlength=batches))])

@@ -131,10 +131,9 @@ class Plan:
     def rows(self, step: int) -> list[At]:
         """The rows of the batch of optimizer step `step`, counted from 0 over all epochs."""
         epoch, batch = divmod(step, self.batches_per_epoch)
-        kept = self._laid_out
-        if kept is None or kept[0] != epoch:
-            self._laid_out = kept = epoch, self._lay_out(epoch)
-        order, bounds = kept[1]
+        if self._laid_out is None or self._laid_out[0] != epoch:
+            self._laid_out = epoch, self._lay_out(epoch)
+        order, bounds = self._laid_out[1]
         numbers = order[bounds[batch] : bounds[batch + 1]]
         files = np.searchsorted(self.mixture.offsets, numbers, side="right") - 1
         return list(
@@ -148,11 +147,11 @@ class Plan:
 
     def _lay_out(self, epoch: int) -> Layout:
         """The layout of an epoch, in the mixture's numbers."""
-        found = [
+        layouts = [
             self._group(number, files, epoch, batches)
             for number, (files, batches) in enumerate(zip(self._groups, self._batches, strict=True))
         ]
-        return found[0] if len(found) == 1 else self._interleaved(found, epoch)
+        return layouts[0] if len(layouts) == 1 else self._interleaved(layouts, epoch)
 
     def _group(self, number: int, files: Sequence[int], epoch: int, batches: int) -> Layout:
         seen = np.concatenate([self.mixture.seen(file, epoch, self.seed) for file in files])
@@ -285,11 +284,11 @@ def make_batch(
         passages += [example.positives[0], *drawn_negatives(example, at, epoch, draw)]
         sources += [at[0]] * (len(passages) - len(sources))
     files = [file for file, _ in rows]
-    known = [
+    names = [
         mixture.positives.names(example, file)
         for example, file in zip(examples, files, strict=True)
     ]
-    false = answering(known, passages, sources)
+    false = answering(names, passages, sources)
     if by_answers:
         false |= holding_answers(examples, passages)
     false[np.arange(len(rows)), positives] = False

@@ -39,7 +39,6 @@ class BiEncoderTask:
             settings.same_title,
         )
         self.batches_per_epoch = self.plan.batches_per_epoch
-        self.model: BiEncoder
         torch.manual_seed(settings.seed)
         self.model, self.tokens = starting_model(
             settings, chain.from_iterable(self.examples.files), run
@@ -51,7 +50,14 @@ class BiEncoderTask:
         ).to(device())
         # The tokenizer is set to a length at each use, and the feed works beside validation.
         tokens = copy.deepcopy(self.tokens)
-        draw = draw_of(settings)
+        draw = Draw(
+            settings.hard_negatives,
+            settings.negatives,
+            settings.seed,
+            settings.hard_negatives_top,
+            settings.hard_negatives_by,
+            settings.fresh_negatives,
+        )
         self.prepare = Preparation(
             self.plan, draw, tokens, settings.mask_answers, settings.loss_weights
         )
@@ -97,15 +103,3 @@ def validation_rows(settings: ResolvedSettings) -> Mixture | None:
     if not settings.valid_file or settings.valid_every == "never":
         return None
     return Mixture([ExampleFile(settings.valid_file)], [1.0])
-
-
-def draw_of(settings: ResolvedSettings) -> Draw:
-    """How the settings want passages to be drawn."""
-    return Draw(
-        settings.hard_negatives,
-        settings.negatives,
-        settings.seed,
-        settings.hard_negatives_top,
-        settings.hard_negatives_by,
-        settings.fresh_negatives,
-    )

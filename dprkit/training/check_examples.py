@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dprkit.progress import Progress
-from dprkit.training.batches import Draw, Mixture, Plan, make_batch
+from dprkit.training.batches import Draw, Plan, make_batch
 from dprkit.training.bi_encoder_task import BiEncoderTask
 from dprkit.training.negatives import without_negatives
 
@@ -38,7 +38,8 @@ def tell_about(task: BiEncoderTask, progress: Progress) -> list[str]:
         )
     if valid:
         progress.note(f"training on {rows} examples, validating on {len(valid)}")
-        if shared := _shared_questions(examples, valid):
+        trained = np.concatenate([file.questions for file in examples.files])  # keys of each
+        if shared := len(np.intersect1d(trained, valid.files[0].questions)):
             progress.warn(f"validation questions that are training questions too: {shared}")
     else:
         why = "--valid-every never" if settings.valid_file else "no --valid-file"
@@ -48,23 +49,17 @@ def tell_about(task: BiEncoderTask, progress: Progress) -> list[str]:
 
 def _without_negatives(task: BiEncoderTask) -> list[str]:
     """What to say of questions that have nothing to be told apart from."""
-    plan, valid, by_answers = task.plan, task.valid, task.settings.mask_answers
+    draw, by_answers = task.prepare.draw, task.settings.mask_answers
+    sets = [(task.plan, draw, "questions", "raise --batch-size or give negatives")]
+    if task.valid:
+        in_order = Plan(task.valid, task.plan.batch_size, None), draw._replace(seed=None)
+        sets.append((*in_order, "validation questions", "loss and accuracy count them as right"))
     notes = []
-    lonely, seen = lonely_questions(plan, task.prepare.draw, by_answers)
-    if lonely:
+    for plan, drawn, what, advice in sets:
+        lonely, seen = lonely_questions(plan, drawn, by_answers)
         of = seen if seen >= len(plan.mixture) else f"the first {seen}"
-        advice = "raise --batch-size or give negatives"
-        notes.append(f"{lonely} of {of} questions have no negative: {advice}")
-    if valid:
-        in_order = Plan(valid, plan.batch_size, None)
-        draw = task.prepare.draw._replace(seed=None)
-        lonely, seen = lonely_questions(in_order, draw, by_answers)
         if lonely:
-            of = seen if seen >= len(valid) else f"the first {seen}"
-            notes.append(
-                f"{lonely} of {of} validation questions have no negative: loss and accuracy "
-                "count them as right"
-            )
+            notes.append(f"{lonely} of {of} {what} have no negative: {advice}")
     return notes
 
 
@@ -81,9 +76,3 @@ def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[
         seen += len(batch.questions)
         step += 1
     return lonely, seen
-
-
-def _shared_questions(examples: Mixture, valid: Mixture) -> int:
-    """Questions of both sets, by the keys that the files' indexes have of them."""
-    trained = np.concatenate([file.questions for file in examples.files])
-    return len(np.intersect1d(trained, valid.files[0].questions))

@@ -51,8 +51,8 @@ def draw_curves(metrics: Path) -> bytes:
 
 def _smooth(values: list[float]) -> list[float]:
     """A moving average that does not start at 0."""
-    found, mean = [], values[0] if values else 0.0
+    smooth, mean = [], values[0] if values else 0.0
     for value in values:
         mean = SMOOTHED * mean + (1 - SMOOTHED) * value
-        found.append(mean)
-    return found
+        smooth.append(mean)
+    return smooth

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from torch import Tensor, nn
 
-from dprkit.errors import InputError, MissingExtra, SettingsError, loading
+from dprkit.errors import InputError, SettingsError, loading, need_extra
 from dprkit.interop.hub import local
 from dprkit.interop.sources import read_foreign
 from dprkit.interop.tower import Foreign, assembled, check_lengths
@@ -100,16 +100,11 @@ def _adapted(backbone: nn.Module, settings: ResolvedSettings) -> nn.Module:
 
     Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise MissingExtra("peft", "lora") from None
+    need_extra("lora", "peft")
+    from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        target_modules="all-linear",
-    )
+    rank, alpha = settings.lora_rank, settings.lora_alpha
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks by a name that is going
         adapted: nn.Module = get_peft_model(backbone, config)
@@ -151,19 +146,19 @@ def _from_scratch(
 def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
     """From a foreign model: what its folder says of its use counts unless a setting says else."""
     _check_form(source, local(source, run.progress.note))
-    kind, found = read_foreign(ConvertSettings(source=source))
-    said = RetrieverConfig() if kind == "transformer" else found.use
-    found.config = wanted = _config(settings, said)
+    kind, foreign = read_foreign(ConvertSettings(source=source))
+    said = RetrieverConfig() if kind == "transformer" else foreign.use
+    foreign.config = wanted = _config(settings, said)
     if kind != "transformer":
         _tell_contradictions(source, said, wanted, run)
-    if found.passage and (wanted.shared, wanted.separate_heads) != (found.shared, found.shared):
+    if foreign.passage and (wanted.shared, wanted.separate_heads) != (foreign.shared,) * 2:
         raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
     if wanted.projection != said.projection:
-        _new_heads(found, wanted.projection)
-    model, tokens = assembled(found, settings)
+        _new_heads(foreign, wanted.projection)
+    model, tokens = assembled(foreign, settings)
     for encoder in (model.question_encoder, model.passage_encoder):
         encoder.dropout.p = settings.output_dropout
-    if found.passage is None:
+    if foreign.passage is None:
         config = msgspec.structs.replace(
             model.config, shared=wanted.shared, separate_heads=wanted.separate_heads
         )
@@ -193,14 +188,14 @@ def _tell_contradictions(
             run.progress.warn(f"{source}: says {name} {theirs}; --{flag} {ours or 0} is taken")
 
 
-def _new_heads(found: Foreign, width: int | None) -> None:
+def _new_heads(foreign: Foreign, width: int | None) -> None:
     """Give the towers projections of another width, still random, or none."""
     head: dict[str, Tensor] | None = None
     if width:
-        with loading(found.question.where, "the model cannot be used as an encoder of texts"):
-            size: Any = found.question.backbone.config.hidden_size  # type: ignore[union-attr]
+        with loading(foreign.question.where, "the model cannot be used as an encoder of texts"):
+            size: Any = foreign.question.backbone.config.hidden_size  # type: ignore[union-attr]
             head = dict(nn.Linear(size, width).state_dict())
-    for tower in (found.question, found.passage):
+    for tower in (foreign.question, foreign.passage):
         if tower is not None:
             tower.head = head
 

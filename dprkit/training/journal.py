@@ -19,6 +19,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from dprkit.errors import need_extra
+from dprkit.progress import SILENT
 from dprkit.store.drafts import Draft
 from dprkit.training.resolve import ResolvedSettings
 from dprkit.training.task import Task
@@ -62,6 +64,7 @@ class Journal:
 
     def __init__(self, work: Draft | None, settings: ResolvedSettings) -> None:
         self.work, self.settings = work, settings
+        self.progress = work.run.progress if work else SILENT
         self.saved_at = time.monotonic()
         self.events: Any = None
 
@@ -83,23 +86,6 @@ class Journal:
         if self.events is not None:
             for key, value in _flat(line):
                 self.events.add_scalar(key, value, at.step)
-
-    def note(self, message: str) -> None:
-        if self.work is not None:
-            self.work.run.progress.note(message)
-
-    def warn(self, message: str) -> None:
-        if self.work is not None:
-            self.work.run.progress.warn(message)
-
-    def start(self, step: int, steps: int) -> None:
-        """Show the course of training, `step` of `steps` done."""
-        if self.work is not None:
-            self.work.run.progress.start("training", steps, "steps", step)
-
-    def advance(self, facts: dict[str, float]) -> None:
-        if self.work is not None:
-            self.work.run.progress.advance(1, facts)
 
     # --- the state --------------------------------------------------------------------------
 
@@ -151,8 +137,7 @@ class Journal:
             self.work.include(str(path))
 
     def close(self) -> None:
-        if self.work is not None:
-            self.work.run.progress.finish()
+        self.progress.finish()
         if self.events is not None:
             self.events.close()
 
@@ -160,19 +145,16 @@ class Journal:
 def _flat(line: dict[str, Any]) -> list[tuple[str, float]]:
     """The figures of a line under TensorBoard's names."""
     valid = line.get("valid", {})
-    own = [
+    step = [
         (k if "/" in k else f"step/{k}", v) for k, v in line.items() if k not in ("step", "valid")
     ]
-    return [*own, *((f"valid/{key}", value) for key, value in valid.items())]
+    return [*step, *((f"valid/{key}", value) for key, value in valid.items())]
 
 
 def _event_writer(work: Draft, step: int) -> Any:
-    from dprkit.errors import MissingExtra
+    need_extra("tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
 
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingExtra("tensorboard", "tensorboard") from None
     if EVENTS not in work.record.claimed:
         work.claim(EVENTS)
     return SummaryWriter(str(work.directory / EVENTS), purge_step=step + 1)

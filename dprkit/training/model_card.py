@@ -91,13 +91,12 @@ def _recipe(settings: TrainSettings) -> str:
     """The settings that are not at their default, as a recipe: YAML that dprkit reads again."""
     import yaml
 
-    values = {name: getattr(settings, name) for name in fields_of(TrainSettings)}
-    own = {
+    given = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if value != fields_of(TrainSettings)[name].default and name != "output_dir"
+        for name, field in fields_of(TrainSettings).items()
+        if (value := getattr(settings, name)) != field.default and name != "output_dir"
     }
     text: str = yaml.safe_dump(
-        {"train": own}, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True
+        {"train": given}, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True
     )
     return text

@@ -57,13 +57,13 @@ class Positives:
         return rows
 
     def _read(self, question: str) -> frozenset[Hashable]:
-        found: set[Hashable] = set()
+        names: set[Hashable] = set()
         for number in self._numbers(question).tolist():
             file = int(np.searchsorted(self._begins, number, side="right")) - 1
             example = self._files[file][number - int(self._begins[file])]
             if same_question(example.question) == question:  # another may have its key
-                found.update(_names(example, file))
-        return frozenset(found)
+                names.update(_names(example, file))
+        return frozenset(names)
 
 
 def _names(example: Example, file: int) -> Iterator[Hashable]:
@@ -72,18 +72,18 @@ def _names(example: Example, file: int) -> Iterator[Hashable]:
 
 
 def answering(
-    known: Sequence[Set[Hashable]], passages: Sequence[Passage], sources: Sequence[int]
+    positives: Sequence[Set[Hashable]], passages: Sequence[Passage], sources: Sequence[int]
 ) -> np.ndarray:
-    """(Q, P) bool: passage j, of file `sources[j]`, has one of the names `known[i]`."""
+    """(Q, P) bool: passage j, of file `sources[j]`, has one of the names `positives[i]`."""
     columns: dict[Hashable, list[int]] = {}
     for column, (passage, source) in enumerate(zip(passages, sources, strict=True)):
         for name in names_of(passage, source):
             columns.setdefault(name, []).append(column)
-    found = np.zeros((len(known), len(passages)), bool)
-    for row, names in enumerate(known):
+    answers = np.zeros((len(positives), len(passages)), bool)
+    for row, names in enumerate(positives):
         for name in names & columns.keys():
-            found[row, columns[name]] = True
-    return found
+            answers[row, columns[name]] = True
+    return answers
 
 
 def holding_answers(examples: Sequence[Example], passages: Sequence[Passage]) -> np.ndarray:

@@ -49,7 +49,7 @@ def optimizer_of(
 def _depths(names: Iterable[str]) -> dict[str, int]:
     """name -> layer: embeddings 0, the first layer 1, what comes after the layers the last."""
     numbers = {
-        name: int(found.group(1)) + 1 if (found := re.search(r"\.layers?\.(\d+)\.", name)) else None
+        name: int(layer.group(1)) + 1 if (layer := re.search(r"\.layers?\.(\d+)\.", name)) else None
         for name in names
     }
     above = max((n for n in numbers.values() if n is not None), default=0) + 1

@@ -62,13 +62,11 @@ class Group:
             return
         import torch
 
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = self.sum(torch.cat([_gradient(p).flatten() for p in parameters]))
-        sizes = [p.numel() for p in parameters]
-        for parameter, part in zip(parameters, torch.split(flat, sizes), strict=True):
-            _gradient(parameter).copy_(part.view_as(parameter))
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(flat, [p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def copy(self, tensors: Sequence[Tensor]) -> None:
         """Give every process the first one's `tensors`, in place."""
@@ -88,13 +86,7 @@ class Group:
         box: list[Any] = [value]
         with _together():
             dist.broadcast_object_list(box, 0)
-        found: T = box[0]
-        return found
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
+        return cast(T, box[0])
 
 
 ALONE = Group()
@@ -232,7 +224,7 @@ def _attend(ranks: list[SpawnProcess], pipe: Connection, progress: Progress) -> 
                 break
             getattr(progress, kind)(*content)
             continue
-        for sentinel in [one for one in sentinels if one in ready]:
+        for sentinel in [s for s in sentinels if s in ready]:
             rank = sentinels.pop(sentinel)
             code = ranks[rank].exitcode
             if code and not obituary:
@@ -329,9 +321,8 @@ def _take_part(
         answer = ("report", stage(settings, run))
     except DprkitError as error:
         if rank:
-            if isinstance(error, ProcessError):  # another has ended, and the parent knows which
-                raise SystemExit(error.exit_code) from None
-            sys.stderr.write(f"process {rank + 1}: {error}\n")
+            if not isinstance(error, ProcessError):  # else the parent knows which one has ended
+                sys.stderr.write(f"process {rank + 1}: {error}\n")
             raise SystemExit(error.exit_code) from None
         answer = ("error", error)
     except Terminated:

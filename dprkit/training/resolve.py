@@ -60,18 +60,10 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     """The settings with all defaults. Raises SettingsError, InputError, MismatchError."""
     recorded = with_defaults(settings)
     values = {name: getattr(recorded, name) for name in recorded.__struct_fields__}
-    absent: dict[str, Any] = {
-        "output_dir": "",
-        "init": "",
-        "valid_file": "",
-        "valid_corpus": "",
-        "chunk_size": "",
-        "lora_alpha": 2 * recorded.lora_rank,
-        "hard_negatives_top": FOREVER,
-        "max_epochs": FOREVER,
-        "max_steps": FOREVER,
-        "patience": FOREVER,
-    }
+    paths = ("output_dir", "init", "valid_file", "valid_corpus", "chunk_size")
+    limits = ("hard_negatives_top", "max_epochs", "max_steps", "patience")
+    absent: dict[str, Any] = {"lora_alpha": 2 * recorded.lora_rank}
+    absent |= dict.fromkeys(paths, "") | dict.fromkeys(limits, FOREVER)
     concrete = {name: value for name, value in absent.items() if values[name] is None}
     files = tuple(weighted_files(recorded))
     return ResolvedSettings(**values | concrete, files=files, recorded=recorded)
@@ -89,14 +81,12 @@ def more_to_record(settings: TrainSettings) -> dict[str, Any]:
 
 def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
     """The training files with their weights: `b.jsonl:2` is b.jsonl, seen twice an epoch."""
-    found = []
+    files = []
     for given in settings.train_file:
         split = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)", given)
-        if split and not Path(given).exists():
-            found.append((split[1], float(split[2])))
-        else:
-            found.append((given, 1.0))
-    return found
+        weighted = split is not None and not Path(given).exists()
+        files.append((split[1], float(split[2])) if split and weighted else (given, 1.0))
+    return files
 
 
 def with_defaults(settings: TrainSettings) -> TrainSettings:
@@ -129,10 +119,10 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         )
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
-        "batch_size": usual.batch_size,
+        name: usual[name] for name in ("batch_size", "lr", "output_dropout")
+    }
+    defaults |= {
         "valid_file": _valid_beside(settings),
-        "lr": usual.lr,
-        "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
     if scratch or not may_say_its_use(str(settings.init)):

@@ -28,6 +28,8 @@ from dprkit.training.resolve import (
 )
 
 if TYPE_CHECKING:
+    from dprkit.models.bi_encoder import BiEncoder
+    from dprkit.models.tokens import Tokens
     from dprkit.training.bi_encoder_task import BiEncoderTask
     from dprkit.training.journal import Progression
     from dprkit.training.trainer import Trainer
@@ -110,10 +112,10 @@ def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainR
 
 
 def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
-    from dprkit.models.checkpoints import load_bi_encoder, save_retriever
-    from dprkit.models.probes import PROBES, save_probes
+    from dprkit.models.checkpoints import load_bi_encoder
+    from dprkit.models.probes import PROBES
     from dprkit.training.curves import draw_curves
-    from dprkit.training.journal import BEST, CHECKPOINT, EPOCHS, METRICS
+    from dprkit.training.journal import BEST, EPOCHS, METRICS
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):
         work.claim(name)  # what stands in the way is better found before training than after
@@ -131,10 +133,8 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     at = trainer.at
     model, tokens = task.finished()
     if at.best is not None and at.best_step != at.step:
-        save_retriever(work, model, tokens, below="last/")
+        task.save(work, below="last/")
         model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_step}")
-    save_retriever(work, model, tokens)
-    save_probes(work, model, tokens)
     trainer.journal.adopt()
     counts: dict[str, Any] = {
         "examples": sum(map(len, task.examples.files)),
@@ -151,9 +151,7 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     if at.step:
         with work.file(CURVES, content=False) as file:
             file.write(draw_curves(work.directory / METRICS))
-    with work.file(CARD, content=False) as card:
-        card.write(model_card(settings.recorded, model.config, counts).encode())
-    return work.finish(counts, drop=(BEST, CHECKPOINT))
+    return _finish(work, settings, model, tokens, counts)
 
 
 def _fit(
@@ -179,21 +177,33 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
     import torch
 
     from dprkit.data.example_file import ExampleFile
-    from dprkit.models.checkpoints import save_retriever
-    from dprkit.models.probes import save_probes
     from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)
     files = [] if settings.init else [ExampleFile(path) for path, _ in settings.files]
     model, tokens = starting_model(settings, chain.from_iterable(files), work.run)
     model = finished(model, settings.temperature or model.config.temperature)
+    counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
+    return _finish(work, settings, model, tokens, counts | {"untrained": True})
+
+
+def _finish(
+    work: Draft,
+    settings: ResolvedSettings,
+    model: BiEncoder,
+    tokens: Tokens,
+    counts: dict[str, Any],
+) -> Manifest:
+    """Write the retriever, its probes and its card."""
+    from dprkit.models.checkpoints import save_retriever
+    from dprkit.models.probes import save_probes
+    from dprkit.training.journal import BEST, CHECKPOINT
+
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
-    counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
-    counts["untrained"] = True
     with work.file(CARD, content=False) as card:
         card.write(model_card(settings.recorded, model.config, counts).encode())
-    return work.finish(counts)
+    return work.finish(counts, drop=(BEST, CHECKPOINT))
 
 
 # --- telling --------------------------------------------------------------------------------------
@@ -216,10 +226,6 @@ def _counts(at: Progression, size: int) -> dict[str, Any]:
 
 
 def _report(directory: Path, manifest: Manifest) -> TrainReport:
-    known = {field.name for field in msgspec.structs.fields(TrainReport)}
-    return TrainReport(
-        retriever=str(directory),
-        identity=manifest.identity,
-        outputs=[str(directory)],
-        **{name: value for name, value in manifest.counts.items() if name in known},
-    )
+    folder = str(directory)
+    here = {"retriever": folder, "identity": manifest.identity, "outputs": [folder]}
+    return msgspec.convert(manifest.counts | here, TrainReport)

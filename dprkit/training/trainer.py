@@ -101,7 +101,9 @@ class Trainer:
     def _tell(self) -> None:
         """Say what the chunks are, and what another end does to a run that is half done."""
         if self.at.chunk_texts:
-            self.journal.note(f"gradients are cached in chunks of {self.at.chunk_texts} passages")
+            self.journal.progress.note(
+                f"gradients are cached in chunks of {self.at.chunk_texts} passages"
+            )
         changed = self.work.changed if self.work else {}
         if not set(changed) & {"max_epochs", "max_steps"}:
             return
@@ -115,7 +117,7 @@ class Trainer:
         ends |= {name: changed[name] for name in ends if changed[name] is not None}
         earlier = msgspec.structs.replace(self.settings, **ends)
         before = total_steps(earlier, self.task.batches_per_epoch)
-        self.journal.warn(
+        self.journal.progress.warn(
             f"training ends after step {self.steps} instead of {before}: the first {done} steps "
             f"had the learning rates that lead to {before}, those to come have the ones that lead "
             f"to {self.steps}"
@@ -123,7 +125,7 @@ class Trainer:
 
     def _loop(self, feed: Feed[Batch]) -> None:
         self.journal.open(self.at)
-        self.journal.start(self.at.step, self.steps)
+        self.journal.progress.start("training", self.steps, "steps", self.at.step)
         try:
             if self.at.closed < self.at.step:
                 self._close()
@@ -162,19 +164,21 @@ class Trainer:
                 self._update(lr)
                 self._count(outcome)
                 seconds = time.perf_counter() - self.begin
-                self._write(outcome, lr, len(batch.places) / seconds)
+                figures = {
+                    "loss": float(outcome.loss),
+                    "accuracy": float(outcome.hits.double().mean()),
+                }
+                self._write(figures, lr, len(batch.places) / seconds)
         except (RuntimeError, MemoryError) as error:
             if ran_out(error):
                 raise self._too_large(batch) from None
             raise
-        facts = {
-            "loss": float(outcome.loss),
-            "accuracy": float(outcome.hits.double().mean()),
+        facts = figures | {
             "gradient norm": norm,
             "passages/s": len(batch.sides[-1]) / seconds,
             "memory GB": peak_gb(self.device),
         }
-        self.journal.advance(facts)
+        self.journal.progress.advance(1, facts)
 
     @contextlib.contextmanager
     def _in_pieces(self) -> Iterator[None]:
@@ -240,16 +244,10 @@ class Trainer:
         self.at.loss_sum += float(outcome.losses.double().sum())
         self.at.hit_sum += int(outcome.hits.sum())
 
-    def _write(self, outcome: Outcome, lr: float, rate: float) -> None:
-        line = {
-            "step": self.at.step,
-            "epoch": (self.at.step - 1) // self.task.batches_per_epoch,
-            "loss": float(outcome.loss),
-            "accuracy": float(outcome.hits.double().mean()),
-            "lr": lr,
-            "questions_per_second": round(rate, 2),
-        }
-        self.journal.write(METRICS, self.at, line)
+    def _write(self, figures: Figures, lr: float, rate: float) -> None:
+        epoch = (self.at.step - 1) // self.task.batches_per_epoch
+        line = {"step": self.at.step, "epoch": epoch, **figures, "lr": lr}
+        self.journal.write(METRICS, self.at, line | {"questions_per_second": round(rate, 2)})
 
     # --- between steps ----------------------------------------------------------------------
 
@@ -301,9 +299,9 @@ class Trainer:
         line: dict[str, Any] = {"step": at.step, "epoch": at.step // self.task.batches_per_epoch}
         self.journal.write(METRICS, at, line | {"valid": figures})
         mark = " (best)" if best else ""
-        self.journal.note(f"step {at.step}: {self.task.summary(figures)}{mark}")
+        self.journal.progress.note(f"step {at.step}: {self.task.summary(figures)}{mark}")
         if at.stale == self.settings.patience:
-            self.journal.note(
+            self.journal.progress.note(
                 f"no better {self.settings.best_by} in {at.stale} validations: training ends"
             )
 

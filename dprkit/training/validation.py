@@ -136,11 +136,10 @@ class Pool:
         self._answers: set[tuple[int, int]] = set()
         self.answered: dict[Hashable, list[int]] = {}
         """The questions that each positive answers, by all its names."""
-        rows = [(0, row) for row in range(len(examples))]
-        for _, row in rows:
+        for row in range(len(examples)):
             for name in examples.positives.names(examples[0, row], 0):
                 self.answered.setdefault(name, []).append(row)
-        for _, row in rows:
+        for row in range(len(examples)):
             example = examples[0, row]
             self.questions.append(example.question)
             chosen = (
@@ -153,8 +152,8 @@ class Pool:
         self.others = sorted(self._answers - set(enumerate(self.positives)))
         """Each question's number with the columns, among the ranked, of its other positives."""
         self.ranked = len(self._columns)
-        for one in rows:
-            for passage in make_batch(examples, [one], 0, self.draw).passages:
+        for row in range(len(examples)):
+            for passage in make_batch(examples, [(0, row)], 0, self.draw).passages:
                 self._add(passage)
 
     def _rank(self, passage: Passage) -> int:
