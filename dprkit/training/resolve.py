@@ -119,10 +119,10 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         )
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
-        name: usual[name] for name in ("batch_size", "lr", "output_dropout")
-    }
-    defaults |= {
+        "batch_size": usual.batch_size,
         "valid_file": _valid_beside(settings),
+        "lr": usual.lr,
+        "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
     if scratch or not may_say_its_use(str(settings.init)):
