@@ -14,8 +14,9 @@ from dprkit.settings import STAGES, bundled, fields_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [page for page in PAGES if page.name not in ("log.md", "contributing.md")]
 RIDDLES = re.compile(
-    r"\b(sketch(es)?|grounds?|former|formerly|hitherto|anew|thereof|therein|maybe|"
+    r"\b(twins?|sketch(es)?|grounds?|former|formerly|hitherto|anew|thereof|therein|maybe|"
     r"in its stead|as ever|as of old|what they say|what it says|so many|will not do)\b",
     re.IGNORECASE,
 )
@@ -84,6 +85,12 @@ def test_every_command_and_option_has_sentences_in_plain_words():
     for name, text in texts.items():
         assert re.fullmatch(r"(?s)[A-Z].*([.)]|\[default: .*\])", text), f"{name}: {text}"
         assert not RIDDLES.search(text), f"{name}: {text}"
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_the_pages_keep_to_plain_words(page):
+    text = re.sub(r"`[^`]*`", "", page.read_text())
+    assert not [line for line in text.splitlines() if RIDDLES.search(line)]
 
 
 def test_the_page_on_python_has_each_public_name_and_the_fields_of_each_record():
