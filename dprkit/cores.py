@@ -1,4 +1,4 @@
-"""How many cores this process has, and how its threads share them with other work.
+"""The number of cores that this process may use, and how its threads share them with other work.
 
 What counts, and it is the user's word: OMP_NUM_THREADS, which torch, FAISS, numpy's BLAS and all
 threads of dprkit's own heed. It must be set before those libraries are loaded, so `settle` is the

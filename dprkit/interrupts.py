@@ -1,4 +1,4 @@
-"""Signals that wait until what must not be cut in two is done, and children that end with us."""
+"""Signals: work that must not be cut in two delays them, and child processes end with their parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of this process: how much it took, whether it sufficed, whether it can suffice."""
+"""The memory of this process: its peak, errors that mean too little memory, room for libraries."""
 
 from __future__ import annotations
 

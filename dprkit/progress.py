@@ -1,4 +1,4 @@
-"""What surrounds a stage: who listens to its progress, and how it was called.
+"""Progress and messages of a stage: the interface of those who show them, and the run's own facts.
 
 A stage never prints and never reads the command line. It gets a Run: the CLI passes bars on a
 terminal and plain lines elsewhere; a library user passes nothing and gets silence.

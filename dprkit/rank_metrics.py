@@ -1,4 +1,4 @@
-"""Figures of questions from the ranks of the passages that they ask for.
+"""Success and reciprocal rank of a question, from the ranks of the passages that it asks for.
 
 A rank counts from 1, and infinity is the rank of what was not found. Arrays are of numpy or torch,
 float64, one value a question.

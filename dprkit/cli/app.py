@@ -1,4 +1,4 @@
-"""The command tree. Each command imports what it needs when it runs."""
+"""The command tree: all commands of dprkit. Each command imports its libraries when it runs."""
 
 from __future__ import annotations
 

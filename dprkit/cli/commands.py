@@ -1,4 +1,4 @@
-"""The stages as commands: where each one's function lives and how its report is shown.
+"""The table of stages as commands: the function that runs each stage and the one that shows it.
 
 A stage is a class in dprkit.settings, whose docstring is the command's help, and a line here.
 """

@@ -1,4 +1,4 @@
-"""What the shell offers as the value of an option. Nothing heavy is imported for it."""
+"""Shell completion: the values that the shell offers for an option, without heavy imports."""
 
 from __future__ import annotations
 

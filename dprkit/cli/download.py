@@ -1,4 +1,4 @@
-"""`dprkit download --list`: what can be downloaded; and what a stopped download left."""
+"""`dprkit download --list`: the catalog as a list; and whether a stopped download left a part."""
 
 from __future__ import annotations
 

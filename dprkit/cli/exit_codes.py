@@ -1,4 +1,4 @@
-"""How a command ends: the one place that turns errors and signals into exit codes."""
+"""How a command ends: errors and signals become a message and an exit code here, and only here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of what is not dprkit: the system's memory and files, names, broken libraries."""
+"""Errors of the system and of libraries, as one line for the user: memory, files, broken packages."""
 
 from __future__ import annotations
 

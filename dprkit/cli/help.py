@@ -1,4 +1,4 @@
-"""What --help prints: plain text that fits the terminal, the same for every command.
+"""The text of --help: plain text that fits the terminal, the same for every command.
 
 Names of options are never cut: on a narrow terminal a sentence goes below its name.
 """

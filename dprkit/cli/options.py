@@ -1,4 +1,4 @@
-"""Options of the commands: those that all of them share, and how a setting becomes one."""
+"""Options of the commands: the shared options, and how a setting becomes an option."""
 
 from __future__ import annotations
 

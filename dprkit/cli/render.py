@@ -1,4 +1,4 @@
-"""Reports as people read them. Data goes to stdout, what was done to stderr."""
+"""Reports as text for people: data goes to stdout, and the summary of a command to stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage's settings as a command: its flags are made from the settings class, once for all."""
+"""Stages as commands: the flags of each command are made from its settings class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one reader of pickles, which runs nothing that is in them.
+"""Reading pickles without running any code in them.
 
 A pickle is a program for a stack machine. `Unpickler` is that machine, with the operations that
 data needs: it makes lists, tuples, dicts, text and numbers. A name in the file (`numpy.dtype`) is

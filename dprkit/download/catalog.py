@@ -1,4 +1,4 @@
-"""The catalog: what can be fetched, from where, and which local file it becomes.
+"""The catalog of downloads: the resources, their addresses, and the local files they become.
 
 catalog.yaml holds the field's public resources and a user's own file may add to it. No URL is
 written anywhere else. Names are dotted; a name stands for the resource it is and for all below it.

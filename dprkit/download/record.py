@@ -1,4 +1,4 @@
-"""The record of downloads: what each file was when it first came, and must be ever since.
+"""The record of downloads: the size and sha256 that each file had at first and must have later.
 
     {"files": {"data/retriever/nq-dev.json.gz": {"url": …, "bytes": …, "sha256": …, "mtime_ns": …}}}
 

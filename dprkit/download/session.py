@@ -1,4 +1,4 @@
-"""What all files of one download have in common: the connection, the folder, and what was said."""
+"""The state that all files of one download share: the connection, the folder, and the messages."""
 
 from __future__ import annotations
 

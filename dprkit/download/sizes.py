@@ -1,4 +1,4 @@
-"""How many bytes are to come: whether the user wants that many, and whether the disk takes them."""
+"""The sizes of a download: whether the user allows so many bytes, and whether the disk has room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file on its way from a server: the part that is here, and what the server's answers mean.
+"""The transfer of one file from a server: its half-done part, and the answers of the server.
 
     NAME.part        what has arrived; the run that writes to it holds NAME.part.lock
     NAME.part.json   which version of the server's file it is a part of

@@ -1,4 +1,4 @@
-"""encode-corpus --append and --repair: what an earlier artifact spares to be encoded again.
+"""encode-corpus --append and --repair: vectors of an earlier artifact that are used again.
 
 --append takes over the vectors of passages that are the same, --repair keeps shards that are whole.
 

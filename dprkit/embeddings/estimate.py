@@ -1,4 +1,4 @@
-"""encode-corpus --dry-run: what encoding a corpus takes, by a sample of it."""
+"""encode-corpus --dry-run: an estimate of time, disk and memory from a sample of the corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts in a ranking: which passages hold an answer or are gold, and at which ranks."""
+"""The judgement of a ranking: the ranks of passages with an answer, and of gold passages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of a set of questions, from the figures of each.
+"""The metrics of a set of questions, computed from the figures of each question.
 
 Each metric is a mean over the questions that it is defined for, at one or several depths.
 """

@@ -1,4 +1,4 @@
-"""Holding numpy's matrix library to one thread, where dprkit has threads of its own.
+"""Holding numpy's matrix library (BLAS) to one thread, where dprkit has threads of its own.
 
 A matrix product that is small is not worth the library's threads: they meet at the end of each,
 and on a busy machine the last one is waited for, every time. Products of blocks run side by side

@@ -1,4 +1,4 @@
-"""Inverted lists of a corpus larger than memory.
+"""The inverted lists of a BM25 index, built from a corpus that is larger than memory.
 
 Passages are gathered into blocks of a bounded number of words; a block is sorted in memory by
 term and row and written down. Then all blocks are read side by side, term by term, and their lists

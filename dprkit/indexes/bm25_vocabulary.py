@@ -1,4 +1,4 @@
-"""A sorted list of terms on disk, searched where it lies.
+"""The vocabulary of a BM25 index: a sorted list of terms on disk, searched without loading it.
 
 The file is a JSON object of term -> number, one line a term in the order of their UTF-8 bytes,
 numbered in that order: any JSON reader takes it, and looking a term up reads a few lines of it.

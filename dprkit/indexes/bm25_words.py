@@ -1,4 +1,4 @@
-"""From a text to the words that are counted: the same rules for passages and for questions."""
+"""The words of a text for BM25: the same rules for passages and for questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of FAISS index by name: what each one is for a corpus, and which one to choose.
+"""The types of FAISS index by name: the factory string of each, and the choice of --type auto.
 
     flat      every vector as it is; exact
     sq16, sq8 every number in 16 or 8 bits; every vector is compared

@@ -1,4 +1,4 @@
-"""What every index answers with, and what every index of vectors can do."""
+"""Hits, the result of a search in every index; and the interface of an index of vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tune-index: kinds of index measured on the user's questions, and which one to take."""
+"""tune-index: types of index measured on the user's questions, and the recommended type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sentence-transformers folders: a Transformer, its Pooling, then maybe Dense and Normalize.
+"""sentence-transformers folders: a Transformer, its Pooling, and optional Dense and Normalize.
 
 sentence_transformer_files.py reads what the folder's files say. What dprkit has no counterpart for
 is refused by name.

@@ -1,4 +1,4 @@
-"""Which texts go through a model together."""
+"""The texts of each forward pass: batches of similar lengths, within a number of tokens."""
 
 from __future__ import annotations
 

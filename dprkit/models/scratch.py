@@ -1,4 +1,4 @@
-"""A bi-encoder from nothing: a tokenizer learned from the training text and a tiny RoBERTa.
+"""A bi-encoder from scratch: a tokenizer learned from the training text and a tiny RoBERTa.
 
 The model of hudeven's DPR example (a RoBERTa of one layer, one head and 200 dimensions, projected
 to 20, trained in two towers), with what was wrong there put right: the vocabulary is saved,

@@ -1,4 +1,4 @@
-"""The seam of search: texts of questions in, hits out. Every first stage is an Engine.
+"""Engine, the interface of search: questions in, hits out, for vectors, words or both together.
 
 A BM25 index is an engine by itself; `DenseEngine` makes one of an index of vectors; `HybridEngine`
 fuses several. What reranks or reads the hits of a first stage takes an Engine and is one.

@@ -1,4 +1,4 @@
-"""What a setting is: a field of a frozen class with a sentence, limits and a way to be written.
+"""What a setting is: a field of a frozen class with a sentence, limits, and the name of its flag.
 
 The docstring of the class is the command's --help: what the command does, an example, and then a
 sentence for each setting, under the headings of --help (the first, "Settings:", is not shown). The

@@ -1,4 +1,4 @@
-"""The stages by name."""
+"""The table of stages: the name of each stage and its settings class."""
 
 from __future__ import annotations
 

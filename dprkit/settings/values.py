@@ -1,4 +1,4 @@
-"""Values: text from a flag, --set or YAML into the type that a setting wants."""
+"""Values of settings: text from a flag, --set or YAML becomes the type of the setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""May an artifact be begun, resumed, remade, or is it up to date?
+"""Whether an artifact is up to date, or may be begun, resumed or made again.
 
 An artifact is a folder with a manifest.json that says what it is, what made it, from what, and
 the size and sha256 of every file. What a folder may hold, and what leads from one to the other:

@@ -1,4 +1,4 @@
-"""An artifact in the making: its files appear one by one, its manifest when it is whole."""
+"""Drafts: artifacts that are being made. Files appear one by one, and the manifest last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: who is at work on what, among processes and hosts that share a folder and nothing else.
+"""Leases: which process works on which part, among processes and hosts that share only a folder.
 
 A lease is a file NAME.held with its holder's host, process and start, whose time of change is the
 holder's last sign of life. It is taken and given back while the folder is locked. A lease is dead

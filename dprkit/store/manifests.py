@@ -1,4 +1,4 @@
-"""What an artifact says of itself: manifest.json when it is whole, progress.json until then.
+"""manifest.json of a finished artifact and progress.json of an unfinished artifact.
 
 An artifact's identity comes from the bytes of its files, never from its path. Whether the files
 are still what a manifest says is the business of dprkit.store.integrity.

@@ -1,4 +1,4 @@
-"""What was in a folder before an artifact is made there: moved away first, and put back.
+"""The earlier files of an artifact's folder: moved away before a new artifact, and put back.
 
     .previous/   the finished artifact that the new one replaces; deleted when the new one is whole
     aside-1/     files that nobody knows as dprkit's, or that cannot be read; never deleted

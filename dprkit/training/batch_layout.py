@@ -1,4 +1,4 @@
-"""Cutting an epoch's rows into batches of which none holds two rows with the same key.
+"""The layout of batches: an epoch's rows in batches, none with two rows of the same key.
 
 Two rows with the same positive would be each other's negative. How it is done: shuffle, cut, and
 swap the few rows that clash with random others; where that does not succeed, since some key is

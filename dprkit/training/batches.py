@@ -1,4 +1,4 @@
-"""What is in batch i: a pure function of the seed, i and the training files.
+"""The batch of each step: a pure function of the seed, the step and the training files.
 
     Mixture     the files, with how often an epoch sees each
     Plan        which rows are in the batch of step i

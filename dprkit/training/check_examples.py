@@ -1,4 +1,4 @@
-"""What a user should know of training examples before they are trained on."""
+"""Warnings about training examples before training: questions without negatives, for example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model before training, made ready to train; and what is kept of it afterwards."""
+"""The model before training, made ready to train; and its weights after training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of training writes down: metrics, checkpoints, the best weights so far.
+"""The files of a training run: metrics, checkpoints, and the best weights so far.
 
     metrics.jsonl      an object a step, an object a validation
     epochs.jsonl       an object an epoch, with train/... and valid/... figures

@@ -1,4 +1,4 @@
-"""Which passages of a batch are negatives of a question, and which only look like ones.
+"""The negatives of a question in a batch, and passages that only look like negatives.
 
 A passage that answers a question must not be pushed away from it. What answers it is known from
 the positives of every row, of any training file, that asks the same (records.same_question).

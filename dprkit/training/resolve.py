@@ -1,4 +1,4 @@
-"""Train's settings resolved: what depends on other settings and on the files that are there."""
+"""Settings of train, resolved: default learning rate, batch size and others that depend on --init."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: how much a step takes, how much there is, and what fits."""
+"""The memory of a training step: how much it takes, and the chunk that fits (--chunk-size auto)."""
 
 from __future__ import annotations
 

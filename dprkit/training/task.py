@@ -1,4 +1,4 @@
-"""What differs between kinds of training: all that the trainer knows of one."""
+"""Task, the interface of a kind of training: its batches, its loss, its validation."""
 
 from __future__ import annotations
 
