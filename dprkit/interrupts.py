@@ -1,4 +1,4 @@
-"""Signals: work that must not be cut in two delays them, and child processes end with their parent."""
+"""Signals, delayed by work that must not be cut in two; and child processes that end with us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the system and of libraries, as one line for the user: memory, files, broken packages."""
+"""Errors of the system and of libraries in one line: too little memory, files, broken packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of train, resolved: default learning rate, batch size and others that depend on --init."""
+"""The settings of train, resolved: default learning rate, batch size and others without a None."""
 
 from __future__ import annotations
 
