@@ -10,21 +10,12 @@ from typing import Literal
 import httpx
 from rich.filesize import decimal
 
+from dprkit.download import transfer
 from dprkit.download.catalog import Target
 from dprkit.download.record import KnownFile
 from dprkit.download.session import Session
 from dprkit.download.sizes import ask_consent, check_room
-from dprkit.download.transfer import (
-    MAX_PAUSE,
-    PartialFile,
-    TryAgain,
-    admit,
-    html_instead,
-    is_the_rest,
-    origin_of,
-    part_of,
-    troubles,
-)
+from dprkit.download.transfer import PartialFile, TryAgain
 from dprkit.errors import ChecksumError, DownloadError, reading
 from dprkit.store.atomic_files import Hashing, atomic_write
 
@@ -44,7 +35,7 @@ def fetch(session: Session, target: Target) -> tuple[KnownFile, Status]:
     Raises DownloadError, ChecksumError, and LockedError while another run fetches it.
     """
     path = session.folder / target.path
-    with part_of(path) as part:
+    with transfer.part_of(path) as part:
         known = session.record.get(target.path)
         expected = target.sha256 or (known.sha256 if known else None)
         if known and known.sha256 == expected and known.fits(path) and not session.run.restart:
@@ -75,7 +66,7 @@ def _pull(session: Session, target: Target, part: PartialFile) -> None:
             failures += 1
             if failures > session.settings.retries:
                 raise _gave_up(session, target, part, trouble, failures) from None
-            pause = min(2.0 ** min(failures - 1, 10), MAX_PAUSE)
+            pause = min(2.0 ** min(failures - 1, 10), transfer.MAX_PAUSE)
             pause = pause if trouble.pause is None else trouble.pause
             session.note(f"{session.url_of(target)}: {trouble}; trying again in {pause:.0f} s")
             wait(pause)
@@ -96,19 +87,19 @@ def _request(session: Session, target: Target, part: PartialFile) -> None:
     """Send one request and append what it brings to `part`."""
     url = session.url_of(target)
     with (
-        troubles(url),
+        transfer.troubles(url),
         session.client.stream("GET", url, headers=part.range_headers()) as response,
     ):
         if response.status_code == 416:
             part.restart()
-        admit(response, target.path)
-        origin = origin_of(response)
+        transfer.admit(response, target.path)
+        origin = transfer.origin_of(response)
         total = _check_length(session, target, part, origin.total)
         if response.status_code == 200:
             if part.count:
                 session.note(f"{url}: sent from its beginning: changed, or no part can be had")
             part.restart(origin)
-        elif not is_the_rest(response, part):
+        elif not transfer.is_the_rest(response, part):
             part.restart()
             raise TryAgain("the server's file is not the one that the part here is of", 0.0)
         _pour(session, response, part, total)
@@ -152,7 +143,7 @@ def _verify(session: Session, target: Target, part: PartialFile, expected: str |
     if not part.count:
         error = DownloadError(f"{url}: the server sent an empty file; try a --mirror")
     elif part.holds_html():
-        error = html_instead(url)
+        error = transfer.html_instead(url)
     elif target.bytes not in (None, part.count):
         error = DownloadError(
             f"{url}: {part.count:,} bytes came and the catalog says {target.bytes:,}; "

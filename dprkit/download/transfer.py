@@ -23,7 +23,7 @@ import httpx
 import msgspec
 
 from dprkit.errors import DownloadError, writing
-from dprkit.store.atomic_files import sync_file, write_file
+from dprkit.store.atomic_files import sync, write_file
 from dprkit.store.locks import lock_file
 
 MAX_PAUSE = 120.0
@@ -131,7 +131,7 @@ class PartialFile:
     def become(self, path: Path) -> None:
         """Appear under the final name."""
         with writing(path):
-            sync_file(self.path)
+            sync(self.path)
             os.replace(self.path, path)
             self.state.unlink(missing_ok=True)
 

@@ -53,31 +53,18 @@ from dprkit.errors import (
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting, fields_of, record_of
 from dprkit.settings.stages import MADE_AGAIN
-from dprkit.store import leases
+from dprkit.store import leases, manifests
 from dprkit.store.atomic_files import TEMPORARY, atomic_write
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier, input_of, unlisted_files
 from dprkit.store.locks import lock
-from dprkit.store.manifests import (
-    MANIFEST,
-    PARTS,
-    PREVIOUS,
-    PROGRESS,
-    Input,
-    Manifest,
-    ProgressRecord,
-    is_artifact,
-    read_manifest,
-    read_progress,
-)
+from dprkit.store.manifests import MANIFEST, PROGRESS, Input, Manifest, ProgressRecord, is_artifact
 from dprkit.store.previous import aside_name, keep_as_previous, remove, tidy, undo
 
-UP_TO_DATE, OUT_OF_DATE, HALF_DONE, NOT_BEGUN = (
-    "up to date",
-    "out of date",
-    "half done",
-    "not begun",
-)
+UP_TO_DATE = "up to date"
+OUT_OF_DATE = "out of date"
+HALF_DONE = "half done"
+NOT_BEGUN = "not begun"
 
 
 class Previewed(Exception):
@@ -195,7 +182,7 @@ def begin(work: Draft) -> None:
     7. Begun: nothing was there, nothing but what was undone, or what is to be moved aside.
     """
     directory, run = work.directory, work.run
-    alone = not leases.any_alive(directory / PARTS)
+    alone = not leases.any_alive(directory / manifests.PARTS)
     if alone:  # the temporary files are of a killed run
         remove(directory, [path.name for path in directory.glob(f"{TEMPORARY}*")])
     elif run.restart:
@@ -271,8 +258,9 @@ def _before(work: Draft) -> Manifest | ProgressRecord | None:
     with writing(directory):
         if directory.exists() and not directory.is_dir():
             raise OutputError(f"{directory}: is a file; an output folder is needed")
+        read = manifests.read_manifest if is_artifact(directory) else manifests.read_progress
         try:
-            before = (read_manifest if is_artifact(directory) else read_progress)(directory)
+            before = read(directory)
         except DamagedError:
             if not work.run.restart:
                 raise
@@ -353,7 +341,7 @@ def _changes(old: Mapping[str, Any], work: Draft) -> dict[str, tuple[Any, Any]]:
 def _previous_fits(work: Draft) -> bool:
     """Whether the finished artifact that lies in .previous is what `work` would make."""
     with suppress(InputError):
-        previous = read_manifest(work.directory / PREVIOUS, work.record.kind)
+        previous = manifests.read_manifest(work.directory / manifests.PREVIOUS, work.record.kind)
         return not difference_of(previous, work)
     return False
 

@@ -92,8 +92,11 @@ def _compressing(file: IO[bytes], suffix: str) -> Iterator[Any]:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside `path`, fsync, rename; leave nothing behind on an error."""
+def atomic_write(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Write beside `path`, fsync, rename; leave nothing behind on an error.
+
+    What is not `durable` is not worth the wait for the disk: a power cut may lose or empty it.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         prefix = f"{TEMPORARY}{path.name[:40]}-"  # a name may be as long as the system allows
@@ -101,11 +104,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         try:
             with os.fdopen(handle, "wb", buffering=1 << 20) as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())  # before the rename: else a power cut leaves an empty file
+                if durable:  # before the rename: else a power cut leaves an empty file
+                    file.flush()
+                    os.fsync(file.fileno())
             os.chmod(name, umask_mode(0o666))
             os.replace(name, path)
-            sync_folder(path.parent)  # and the rename itself
+            if durable:
+                sync(path.parent)  # the rename itself
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
@@ -159,18 +164,13 @@ def cache_folder() -> Path:
 CACHE_ADVICE = "set XDG_CACHE_HOME to a folder that can be written"
 
 
-def sync_folder(directory: Path) -> None:
-    """Make renames in `directory` survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or the renames in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def delete(path: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from dprkit.store.atomic_files import cache_folder, umask_mode
+from dprkit.errors import OutputError
+from dprkit.store.atomic_files import atomic_write, cache_folder
 
 SMALL = 1 << 20
 """Bytes: hashing them takes 0.6 to 3 ms, no longer than it takes to find a remembered hash safe."""
@@ -98,8 +98,8 @@ def remember(path: Path | str, at: Stamp, digest: str) -> None:
     here = os.path.realpath(path)
     _kept[here] = _Remembered(at, digest)
     content = msgspec.json.encode(_kept[here])
-    with suppress(OSError):
-        _write(_place(here), content + _seal(here, content))
+    with suppress(OSError, OutputError), atomic_write(_place(here), durable=False) as file:
+        file.write(content + _seal(here, content))
 
 
 def _place(path: str) -> Path:
@@ -119,18 +119,3 @@ def _load(path: str) -> _Remembered | None:
         if seal == _seal(path, content):
             return msgspec.json.decode(content, type=_Remembered)
     return None
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Put a file of the cache in its place at once. It is not worth the wait for the disk."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, umask_mode(0o666))
-        os.replace(name, place)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise

@@ -14,27 +14,11 @@ from dprkit import __version__
 from dprkit.errors import OutputError, writing
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting
-from dprkit.store.atomic_files import (
-    TEMPORARY,
-    Hashing,
-    apply_umask,
-    atomic_write,
-    delete,
-    sync_file,
-    sync_folder,
-)
+from dprkit.store import manifests
+from dprkit.store.atomic_files import TEMPORARY, Hashing, apply_umask, atomic_write, delete, sync
 from dprkit.store.checksums import Stamp, remember, stamp
 from dprkit.store.integrity import record_file
-from dprkit.store.manifests import (
-    MANIFEST,
-    SCHEMA,
-    FileRecord,
-    Manifest,
-    ProgressRecord,
-    identity_of,
-    write_manifest,
-    write_progress,
-)
+from dprkit.store.manifests import FileRecord, Manifest, ProgressRecord
 from dprkit.store.previous import aside_name, move, tidy
 
 
@@ -124,7 +108,7 @@ class Draft:
                 }
                 apply_umask(work)
                 for path in files:  # on the disk before its name: a power cut leaves no empty file
-                    sync_file(path)
+                    sync(path)
                 target = self.directory / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 delete(target)  # it is claimed, so it is what a killed run left
@@ -142,11 +126,11 @@ class Draft:
         """
         self.claim(name)
         with writing(made):
-            sync_file(made)
+            sync(made)
             apply_umask(made)
             record = record_file(made)
             made.replace(self.directory / name)
-            sync_folder(self.directory)
+            sync(self.directory)
             self._stamps[name] = stamp(self.directory / name)
         self.record.files[name] = record
 
@@ -173,7 +157,7 @@ class Draft:
 
     def save(self) -> None:
         """Write progress.json: everything up to here will be found by a later run."""
-        write_progress(self.directory, self.record)
+        manifests.write_progress(self.directory, self.record)
 
     def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
         """Write manifest.json: the artifact is whole.
@@ -185,16 +169,16 @@ class Draft:
             record.files = {n: f for n, f in record.files.items() if not n.startswith(drop)}
         manifest = Manifest(
             kind=record.kind,
-            schema=SCHEMA,
+            schema=manifests.SCHEMA,
             dprkit=__version__,
             command=self.run.command,
             settings=record.settings,
             inputs=record.inputs,
             counts=dict(counts),
             files=dict(sorted(record.files.items())),
-            identity=identity_of(record.kind, record.files),
+            identity=manifests.identity_of(record.kind, record.files),
         )
-        manifest = write_manifest(self.directory, manifest)
+        manifest = manifests.write_manifest(self.directory, manifest)
         self._remember(manifest)
         # Only now: until the manifest is there, a kill leaves what the next run goes on with.
         tidy(self.directory, manifest.files)
@@ -207,7 +191,7 @@ class Draft:
         system has gone on, and whoever changes one of them now gives it a still later time.
         """
         with suppress(OSError):
-            now = stamp(self.directory / MANIFEST).ctime
+            now = stamp(self.directory / manifests.MANIFEST).ctime
             for name, at in self._stamps.items():
                 path = self.directory / name
                 if name in manifest.files and at.settled(now) and at == stamp(path):

@@ -6,7 +6,6 @@ milliseconds.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -16,15 +15,8 @@ from pathlib import Path
 from dprkit.errors import DamagedError, InputError, reading
 from dprkit.progress import Note, silent
 from dprkit.settings.stages import MADE_AGAIN
-from dprkit.store import checksums
-from dprkit.store.manifests import (
-    FileRecord,
-    Input,
-    Manifest,
-    identity_of,
-    is_artifact,
-    read_manifest,
-)
+from dprkit.store import checksums, manifests
+from dprkit.store.manifests import FileRecord, Input, Manifest
 
 SEARCH_LIMIT = 1 << 30
 """Bytes that a search reads at most to see that nothing was changed, before it answers."""
@@ -50,7 +42,7 @@ class Verifier:
         here = os.path.realpath(directory)
         manifest = self._manifests.get(here)
         if manifest is None or (kind and manifest.kind != kind):
-            manifest = self._manifests[here] = read_manifest(directory, kind)
+            manifest = self._manifests[here] = manifests.read_manifest(directory, kind)
         return manifest
 
     def artifact(self, directory: Path | str, kind: str | None = None) -> Manifest:
@@ -184,7 +176,7 @@ def input_of(path: Path | str, verifier: Verifier | None = None) -> Input:
         if str(path) == "-" or path.is_fifo():
             raise InputError(f"{path}: is read more than once; it must be a file, not a pipe")
         path.stat()
-        if is_artifact(path):
+        if manifests.is_artifact(path):
             return Input(here, (verifier or Verifier()).artifact(path).identity)
         if path.is_dir():
             return Input(here, _folder_identity(path))
@@ -205,7 +197,7 @@ def _real(path: Path) -> str:
 
 def _folder_identity(directory: Path) -> str:
     names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
-    return identity_of(
+    return manifests.identity_of(
         "folder",
         {
             str(name): FileRecord(0, checksums.sha256(path))
@@ -217,6 +209,4 @@ def _folder_identity(directory: Path) -> str:
 
 def record_file(path: Path, content: bool = True) -> FileRecord:
     """The record of a file that was written just now."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(path.stat().st_size, digest, content)
+    return FileRecord(path.stat().st_size, checksums.sha256(path, again=True), content)

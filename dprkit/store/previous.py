@@ -19,13 +19,7 @@ from pathlib import Path
 import msgspec
 
 from dprkit.store.atomic_files import delete, prune
-from dprkit.store.manifests import (
-    MANIFEST,
-    PREVIOUS,
-    PROGRESS,
-    ProgressRecord,
-    write_progress,
-)
+from dprkit.store.manifests import MANIFEST, PREVIOUS, PROGRESS, ProgressRecord, write_progress
 
 
 def move(directory: Path, into: Path, name: str) -> None:

@@ -20,24 +20,13 @@ import msgspec
 
 from dprkit.errors import DamagedError, LockedError, MismatchError, OutputError, writing
 from dprkit.progress import Run
-from dprkit.store import leases
+from dprkit.store import leases, manifests
 from dprkit.store.artifacts import begin, difference_of, preview, tidy_up_to_date, wanted
 from dprkit.store.atomic_files import atomic_write, delete
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import is_whole, record_file
 from dprkit.store.locks import lock
-from dprkit.store.manifests import (
-    MANIFEST,
-    PARTS,
-    FileRecord,
-    Input,
-    Manifest,
-    ProgressRecord,
-    is_artifact,
-    read_manifest,
-    read_progress,
-    write_progress,
-)
+from dprkit.store.manifests import FileRecord, Input, Manifest, ProgressRecord
 from dprkit.store.previous import undo
 
 SHARED_PATIENCE = 60.0
@@ -67,8 +56,8 @@ def shared_draft(
             contextlib.suppress(LockedError, OutputError, DamagedError),
             lock(directory, SHARED_PATIENCE),
         ):
-            left = read_progress(directory)
-            if left and not left.state and not leases.any_alive(directory / PARTS):
+            left = manifests.read_progress(directory)
+            if left and not left.state and not leases.any_alive(directory / manifests.PARTS):
                 undo(directory, left)
         raise
 
@@ -82,12 +71,12 @@ class Parts:
     def __init__(self, work: Draft, total: int, claims: Iterable[str]) -> None:
         """`claims`: every file that the parts will be made of."""
         self.work, self.total = work, total
-        self.folder = work.directory / PARTS
+        self.folder = work.directory / manifests.PARTS
         self.presence: leases.Lease | None = None
         with self._locked():
             begin(work)
             if not work.done:
-                work.claim(PARTS, *claims)
+                work.claim(manifests.PARTS, *claims)
                 self.folder.mkdir(exist_ok=True)
                 self.presence = leases.take(self.folder, f"process-{uuid4().hex}")
 
@@ -102,7 +91,7 @@ class Parts:
     @property
     def finished(self) -> bool:
         """Whether the artifact is whole, by this process or another."""
-        return is_artifact(self.work.directory)
+        return manifests.is_artifact(self.work.directory)
 
     def whole(self) -> set[int]:
         """The parts that are whole."""
@@ -163,7 +152,7 @@ class Parts:
         """The manifest of the artifact, if all parts are whole; None: others are left to do."""
         with self._locked():
             if self.finished:
-                return read_manifest(self.work.directory)
+                return manifests.read_manifest(self.work.directory)
             whole = self.whole()
             if len(whole) < self.total:
                 return None
@@ -175,7 +164,7 @@ class Parts:
 
     def _refuse_another_run(self) -> None:
         """A process that was suspended for long may wake when all was begun anew."""
-        now = read_progress(self.work.directory)
+        now = manifests.read_progress(self.work.directory)
         if now is None or now.run != self.work.record.run:
             raise LockedError(f"{self.work.directory}: was begun anew by another process")
 
@@ -186,7 +175,7 @@ class Parts:
 
 
 def _record_part(directory: Path, number: int, records: Mapping[str, FileRecord]) -> None:
-    with atomic_write(directory / PARTS / f"{_name(number)}.json") as file:
+    with atomic_write(directory / manifests.PARTS / f"{_name(number)}.json") as file:
         file.write(msgspec.json.encode(records))
 
 
@@ -201,26 +190,26 @@ def reopen_damaged(work: Draft, parts: Callable[[Manifest], Sequence[Sequence[st
     alone, where it was made otherwise than `work` would be.
     """
     directory, kind, note = work.directory, work.record.kind, work.run.progress.note
-    if not is_artifact(directory):
+    if not manifests.is_artifact(directory):
         return
-    if difference := difference_of(read_manifest(directory, kind), work):
+    if difference := difference_of(manifests.read_manifest(directory, kind), work):
         raise MismatchError(
             f"{directory}: cannot be repaired with other settings or inputs: {difference}"
         )
     with lock(directory):
-        manifest = read_manifest(directory, kind)
+        manifest = manifests.read_manifest(directory, kind)
         files = manifest.files
         damaged = {name for name in files if not is_whole(directory, manifest, name, again=True)}
         if not damaged:
             return note(f"{directory}: all {len(files)} files are whole")
         for name in sorted(damaged):
             note(f"{directory / name}: damaged; making its part again")
-        delete(directory / PARTS)  # of an earlier making
-        state, claimed = {"parts": len(parts(manifest))}, [PARTS, *files]
+        delete(directory / manifests.PARTS)  # of an earlier making
+        state, claimed = {"parts": len(parts(manifest))}, [manifests.PARTS, *files]
         record = ProgressRecord(kind, manifest.settings, manifest.inputs, {}, state, claimed)
-        write_progress(directory, record)
+        manifests.write_progress(directory, record)
         for number, names in enumerate(parts(manifest)):
             if not damaged.intersection(names):
                 _record_part(directory, number, {name: files[name] for name in names})
         # The last: killed before, the artifact is the damaged one that it was.
-        (directory / MANIFEST).unlink()
+        (directory / manifests.MANIFEST).unlink()
