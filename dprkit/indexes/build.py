@@ -68,7 +68,7 @@ def _with_new_depths(work: Draft, settings: IndexSettings) -> Manifest:
     depths = kind.depths_of(before.counts)
     if not depths:
         return before
-    counts = {**before.counts, **kind.load().depths_for(settings, before.counts)}
+    counts = {**before.counts, **kind.load_rules().depths_for(settings, before.counts)}
     if kind.depths_of(counts) == depths:
         return before
     record = record_of(settings, unused_settings(settings.type))
@@ -93,7 +93,7 @@ def files_of(settings: IndexSettings) -> StageFiles:
 def _check(settings: IndexSettings) -> None:
     kind = kind_of(settings.type)
     if kind.checked:
-        kind.load().check_settings(settings)
+        kind.load_rules().check_settings(settings)
 
 
 def _given_corpus(settings: IndexSettings) -> str | None:

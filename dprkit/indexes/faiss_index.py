@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import faiss
+import numpy as np
+
+from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, SettingsError
-from dprkit.indexes import faiss_inner_products, faiss_types
-from dprkit.indexes.faiss_depths import depths_for, depths_of, depths_to_try
-from dprkit.indexes.faiss_types import check_settings
+from dprkit.indexes import faiss_inner_products, faiss_parts, faiss_types
+from dprkit.indexes.faiss_parts import TRAINED, inner, reproducible, save_index
+from dprkit.indexes.hits import Hits
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import KINDS
+from dprkit.indexes.tie_order import best
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from dprkit.embeddings.shards import Embeddings
-    from dprkit.indexes.hits import Hits
-    from dprkit.indexes.index_folder import IndexFolder
-
-__all__ = ["build", "check_settings", "depths_for", "depths_of", "depths_to_try", "open_folder"]
 
 INDEX = "index.faiss"
 BITE = 512
@@ -42,8 +39,6 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     Trained on vectors spread over the corpus, then filled block by block; a killed run goes on
     after its last block and ends with the same bytes.
     """
-    from dprkit.indexes import faiss_parts
-
     work.claim(INDEX)
     kept = work.state.get("choice")
     choice = (
@@ -81,15 +76,11 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
         "dim": embeddings.dim,
         "lists": lists,
     }
-    return {**counts, **depths_for(settings, counts)}
+    return {**counts, **faiss_types.depths_for(settings, counts)}
 
 
 def _trained(work: Draft, index: Any, embeddings: Embeddings, settings: IndexSettings) -> Any:
     """The index trained on a sample, which an earlier run may have done."""
-    import faiss
-
-    from dprkit.indexes.faiss_parts import TRAINED, reproducible, save_index
-
     if TRAINED in work.record.files:
         return faiss.read_index(str(work.directory / TRAINED))
     size = faiss_types.sample_for(faiss_types.lists_of(index), settings, embeddings.count)
@@ -113,10 +104,6 @@ def _prepare(index: Any) -> None:
 
     The GPU's part is untested: there was none to try it on.
     """
-    import faiss
-
-    from dprkit.indexes.faiss_parts import inner
-
     ivf = faiss_types.ivf_of(index)
     if ivf:
         ivf.cp.min_points_per_centroid = 1
@@ -143,8 +130,6 @@ def spread_sample(embeddings: Embeddings, size: int) -> np.ndarray:
     Memory: the sample. Read in small bites, so that little of a shard is mapped at a time: the
     system maps 64 kB around every row that is touched.
     """
-    import numpy as np
-
     places = (np.arange(size) + np.random.default_rng(0).random(size)) * embeddings.count / size
     rows = np.minimum(places.astype(np.int64), embeddings.count - 1)
     sample = np.empty((size, embeddings.dim), np.float32)
@@ -186,11 +171,6 @@ class FaissIndex:
         more than K passages tie at the last place, FAISS decides which of them are there. A type
         that is not exact may find fewer than K: row -1, score -inf.
         """
-        import numpy as np
-
-        from dprkit.indexes.hits import Hits
-        from dprkit.indexes.tie_order import best
-
         vectors = np.ascontiguousarray(vectors, np.float32)
         depth = min(topk, self.count if allowed is None else len(allowed))
         if not depth or not len(vectors):
@@ -206,10 +186,6 @@ class FaissIndex:
 
         FAISS has no filter for product quantisation, and a graph hardly leads to few nodes.
         """
-        import faiss
-
-        from dprkit.indexes.faiss_parts import inner
-
         kind = inner(self.index)
         return isinstance(kind, faiss.IndexPQ | faiss.IndexPQFastScan) or (
             isinstance(kind, faiss.IndexHNSW) and allowed <= FEW
@@ -217,11 +193,6 @@ class FaissIndex:
 
     def _compare(self, vectors: np.ndarray, topk: int, allowed: np.ndarray) -> Hits:
         """The best of the allowed rows, all of which are decoded and compared, in blocks."""
-        import numpy as np
-
-        from dprkit.indexes.hits import Hits
-        from dprkit.indexes.tie_order import best
-
         hits = Hits.none(len(vectors), 0)
         for begin in range(0, len(allowed), FEW):
             rows = np.ascontiguousarray(allowed[begin : begin + FEW], np.int64)
@@ -250,8 +221,6 @@ class FaissIndex:
         `scale`: the share of rows that are allowed, inverted; so much deeper is looked, so that
         as many allowed vectors are compared as without a filter.
         """
-        import faiss
-
         if isinstance(index, faiss.IndexPreTransform):
             inside = self._parameters(faiss.downcast_index(index.index), topk, selector, scale)
             return faiss.SearchParametersPreTransform(index_params=inside)
@@ -275,9 +244,6 @@ def open_folder(folder: IndexFolder, depths: Mapping[str, int]) -> FaissIndex:
 
 def _selector(allowed: np.ndarray | None, count: int) -> Any:
     """FAISS's filter for `allowed` rows: a bit for each row of the corpus."""
-    import faiss
-    import numpy as np
-
     if allowed is None:
         return None
     chosen = np.zeros(count, np.bool_)
@@ -287,8 +253,6 @@ def _selector(allowed: np.ndarray | None, count: int) -> Any:
 
 def _open(path: Path) -> Any:
     """The index in a file: inverted lists are mapped, and codes too where FAISS can."""
-    import faiss
-
     try:
         if (index := _mapped_lists(path)) is not None:
             return index
@@ -302,8 +266,6 @@ def _open(path: Path) -> Any:
 
 def _mapped_lists(path: Path) -> Any:
     """The index with its inverted lists mapped, or None where it has none that can be."""
-    import faiss
-
     # FAISS's marks of IndexIVFFlat, IndexIVFScalarQuantizer and IndexIVFPQ, whose lists it can map,
     # and of an index behind transforms, which may be one of these.
     with path.open("rb") as file:

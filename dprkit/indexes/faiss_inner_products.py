@@ -9,12 +9,12 @@ to 255). FAISS does not say so; it is asked by what a transform, and a code, doe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import faiss
+import numpy as np
 
 from dprkit.errors import InputError, SettingsError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CLOSE = 1e-3
 """How far off float32 may be, as a share."""
@@ -54,8 +54,6 @@ def refuse_misfit(index: Any, factory: str, sample: np.ndarray) -> None:
     `sample`: (S, D) float32. Good codes, however coarse, are the mean of what they stand for, so
     the best multiple of a decoded vector is the vector itself.
     """
-    import numpy as np
-
     coder = getattr(index, "storage", index)  # a graph has its vectors there
     try:
         decoded = coder.sa_decode(coder.sa_encode(sample))
@@ -71,8 +69,6 @@ def refuse_misfit(index: Any, factory: str, sample: np.ndarray) -> None:
 
 def transforms(index: Any) -> Iterator[Any]:
     """The transforms that `index` puts a question through, wherever they are in it."""
-    import faiss
-
     for part in nested(index):
         if isinstance(part, faiss.IndexPreTransform):
             for number in range(part.chain.size()):
@@ -81,8 +77,6 @@ def transforms(index: Any) -> Iterator[Any]:
 
 def nested(index: Any) -> Iterator[Any]:
     """`index` and the indexes that it is made of."""
-    import faiss
-
     index = faiss.downcast_index(index)
     yield index
     for name in ("index", "base_index", "refine_index"):
@@ -92,9 +86,6 @@ def nested(index: Any) -> Iterator[Any]:
 
 def _keeps_inner_products(transform: Any) -> bool:
     """Whether the transform is linear, and only turns, pads or leaves out dimensions."""
-    import faiss
-    import numpy as np
-
     if not transform.is_trained and isinstance(transform, faiss.LinearTransform):
         return not transform.have_bias  # of the matrix nothing is known yet
     if not transform.is_trained:
@@ -107,8 +98,6 @@ def _keeps_inner_products(transform: Any) -> bool:
 
 def _is_linear(transform: Any) -> bool:
     """Whether 0 stays 0, and twice a vector becomes twice what it became."""
-    import numpy as np
-
     vector = np.linspace(1, 3, transform.d_in, dtype=np.float32)
     zero, once, twice = transform.apply(np.stack([0 * vector, vector, 2 * vector]))
     allowed = CLOSE * np.abs(once).max()
@@ -116,8 +105,6 @@ def _is_linear(transform: Any) -> bool:
 
 
 def _train_lightly(transform: Any) -> None:
-    import numpy as np
-
     sample = np.random.default_rng(0).random((2 * transform.d_in, transform.d_in), np.float32)
     if hasattr(transform, "itq"):
         transform.itq.max_iter = 1  # to be asked, it need not be good

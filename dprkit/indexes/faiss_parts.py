@@ -17,15 +17,18 @@ index of another form (graphs, refinement, packed codes), grow in memory and FAI
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import faiss
 import numpy as np
 
 from dprkit.embeddings.shards import Embeddings
+from dprkit.indexes.faiss_inner_products import transforms
 from dprkit.store.drafts import Draft
 
 INDEX, TRAINED, GROWING = "index.faiss", "trained.faiss", "growing.faiss"
@@ -59,8 +62,6 @@ def write(work: Draft, index: Any, embeddings: Embeddings) -> None:
 
 
 def _tell_unknown(work: Draft, index: Any) -> None:
-    import faiss
-
     work.run.progress.warn(
         f"FAISS {faiss.__version__} writes {type(inner(index)).__name__} in a format that dprkit "
         "does not know; the index is built in memory and FAISS writes the file"
@@ -72,8 +73,6 @@ def _tell_unknown(work: Draft, index: Any) -> None:
 
 def inner(index: Any) -> Any:
     """The index behind the transforms (OPQ, PCA, ...)."""
-    import faiss
-
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.downcast_index(index.index)
     return index
@@ -81,18 +80,13 @@ def inner(index: Any) -> Any:
 
 def transformed(index: Any, vectors: np.ndarray) -> np.ndarray:
     """What the transforms make of (N, D) vectors."""
-    import faiss
-
-    if isinstance(index, faiss.IndexPreTransform):
-        for number in range(index.chain.size()):
-            vectors = faiss.downcast_VectorTransform(index.chain.at(number)).apply(vectors)
+    for transform in transforms(index):
+        vectors = transform.apply(vectors)
     return vectors
 
 
 def _form(index: Any) -> str:
     """What FAISS's file of an index ends with: "lists", "codes", or "" for anything else."""
-    import faiss
-
     lists = faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ
     codes = faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexScalarQuantizer, faiss.IndexPQ
     kind = type(inner(index))  # exactly: a class derived from one of these has a form of its own
@@ -122,8 +116,6 @@ def _make_parts(
 
 def _code_in_lists(ivf: Any, vectors: np.ndarray, begin: int) -> Iterator[np.ndarray]:
     """A part of inverted lists: (lists,) sizes, (N,) rows, (N, bytes) codes, by list and row."""
-    import faiss
-
     _, nearest = ivf.quantizer.search(vectors, 1)
     lists = nearest.ravel()
     codes = np.empty((len(vectors), int(ivf.code_size)), np.uint8)
@@ -161,7 +153,8 @@ def _write_codes(
     with work.file(INDEX) as file:
         file.write(head)
         for name in names:
-            _copy(work.directory / name, file)
+            with (work.directory / name).open("rb") as part:
+                shutil.copyfileobj(part, file)
         for begin, end in blocks if not names else ():
             vectors = transformed(index, embeddings.read(begin, end))
             for codes in _code(inner(index), vectors, begin):
@@ -195,16 +188,8 @@ def _around_codes(index: Any, count: int) -> tuple[bytes, bytes] | None:
 
 def _file_of(index: Any, count: int) -> bytes:
     """FAISS's file of an index that says it has `count` vectors."""
-    import faiss
-
     index.ntotal = inner(index).ntotal = count
     return bytes(faiss.serialize_index(index).tobytes())
-
-
-def _copy(path: Path, file: BinaryIO) -> None:
-    with path.open("rb") as part:
-        while piece := part.read(1 << 20):
-            file.write(piece)
 
 
 # --- inverted lists -----------------------------------------------------------------------------
@@ -212,8 +197,6 @@ def _copy(path: Path, file: BinaryIO) -> None:
 
 def _lists_are_known() -> bool:
     """Whether this FAISS writes inverted lists as `_write_lists` does: two lists, three vectors."""
-    import faiss
-
     vectors = np.array([[1], [-1], [2]], np.float32)
     quantizer = faiss.IndexFlatIP(1)
     quantizer.add(vectors[:2])
@@ -296,8 +279,6 @@ def _gather(
 
 def _grow(work: Draft, index: Any, embeddings: Embeddings, blocks: list[tuple[int, int]]) -> None:
     """Add the blocks to an index in memory, which is saved now and then on the way."""
-    import faiss
-
     if GROWING in work.record.files:
         index = faiss.read_index(str(work.directory / GROWING))
     saved, cost = time.monotonic(), 1.0
@@ -317,8 +298,6 @@ def _grow(work: Draft, index: Any, embeddings: Embeddings, blocks: list[tuple[in
 
 def _add(index: Any, vectors: np.ndarray, end: int) -> None:
     """Add vectors, whose levels in a graph come from their rows: FAISS's file forgets its dice."""
-    import faiss
-
     graph = inner(index)
     if isinstance(graph, faiss.IndexHNSW):
         faiss.copy_array_to_vector(_levels(graph.hnsw, end), graph.hnsw.levels)
@@ -327,8 +306,6 @@ def _add(index: Any, vectors: np.ndarray, end: int) -> None:
 
 def _levels(hnsw: Any, count: int) -> np.ndarray:
     """(count,) levels of the first nodes of a graph, 1 being the ground (Malkov & Yashunin)."""
-    import faiss
-
     upward = np.cumsum(faiss.vector_to_array(hnsw.assign_probas))
     thrown = np.random.default_rng(0).random(count)
     level = np.searchsorted(upward, thrown, side="right")
@@ -338,8 +315,6 @@ def _levels(hnsw: Any, count: int) -> np.ndarray:
 @contextmanager
 def reproducible(index: Any) -> Iterator[None]:
     """Threads that build the same graph every time: one, before FAISS 1.15."""
-    import faiss
-
     threads = faiss.omp_get_max_threads()
     new = tuple(int(n) for n in faiss.__version__.split(".")[:2]) >= (1, 15)
     if isinstance(inner(index), faiss.IndexHNSW) and not new:
@@ -352,7 +327,5 @@ def reproducible(index: Any) -> Iterator[None]:
 
 def save_index(work: Draft, name: str, index: Any) -> None:
     """Write an index through Python's file: FAISS's own does not notice a disk that is full."""
-    import faiss
-
     with work.file(name) as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))

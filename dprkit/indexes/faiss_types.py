@@ -1,4 +1,4 @@
-"""The types of FAISS index by name: the factory string of each, and the choice of --type auto.
+"""The types of FAISS index by name: their factory strings, --type auto, the depths of a search.
 
     flat      every vector as it is; exact
     sq16, sq8 every number in 16 or 8 bits; every vector is compared
@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rich.filesize import decimal
 
 from dprkit.errors import InputError, SettingsError, nearest
-from dprkit.indexes.faiss_inner_products import refuse_distorting
 from dprkit.indexes.kinds import KINDS, kind_names
 from dprkit.settings import IndexSettings
 
@@ -145,12 +145,51 @@ def size_of(text: str | None, flag: str) -> int:
     return int(float(match[1]) * (2 ** (10 * int(math.log10(unit) / 3)) if match[3] else unit))
 
 
+# --- how far a search looks -----------------------------------------------------------------------
+#
+# nprobe       inverted lists that are compared, of an index that has lists
+# ef_search    candidates that are kept on the walk, of an index with a graph (HNSW)
+
+
+def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:
+    """How far a search of an index looks, by its manifest's counts; empty where all is compared."""
+    names = ["nprobe"] if counts.get("lists") else []
+    names += ["ef_search"] if "HNSW" in counts.get("factory", "") else []
+    return {name: counts[name] for name in names if name in counts}
+
+
+def depths_for(settings: IndexSettings, counts: Mapping[str, Any]) -> dict[str, int]:
+    """`nprobe` and `ef_search`: the user's, or a guess from the wanted recall.
+
+    2 sqrt(lists) lists and 64 candidates for .95, more in proportion to what may be missed. Only
+    a measurement on the user's own questions (tune-index) tells what is enough.
+    """
+    lists, share = counts["lists"], 1 - min(settings.target_recall, 0.999)
+    probes = math.ceil(math.sqrt(lists) * min(8.0, 0.1 / share))
+    return {
+        "nprobe": min(settings.nprobe or max(probes, 1), max(lists, 1)),
+        "ef_search": settings.ef_search or max(16, round(64 * min(8.0, 0.05 / share))),
+    }
+
+
+def depths_to_try(counts: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Growing depths to measure an index at."""
+    lists = counts.get("lists", 0)
+    if lists:
+        return [{"nprobe": 1 << n} for n in range(lists.bit_length())]
+    if "HNSW" in counts.get("factory", ""):
+        return [{"ef_search": 16 << n} for n in range(7)]
+    return [{}]
+
+
 # --- making -------------------------------------------------------------------------------------
 
 
 def make(factory: str, count: int, dim: int, flag: str = "--type") -> Any:
     """An empty FAISS index for inner products. Raises SettingsError for what FAISS refuses."""
     import faiss
+
+    from dprkit.indexes.faiss_inner_products import refuse_distorting
 
     try:
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)

@@ -22,10 +22,12 @@ class Kind:
                                     reads passages a search Engine
     check_settings(settings)        where `checked`: refuses settings before anything is read
     depths_of(counts), depths_for(settings, counts), depths_to_try(counts)
-                                    where `has_depths`: see dprkit.indexes.faiss_depths
+                                    where `has_depths`: see dprkit.indexes.faiss_types
     """
 
     module: str
+    rules: str = ""
+    """The module with the last four, where it is another: it imports no large library."""
     reads: Literal["vectors", "passages"] = "vectors"
     """What it is made from. An index of vectors is asked by vectors, one of passages by texts."""
     settings: tuple[str, ...] = ()
@@ -44,15 +46,22 @@ class Kind:
         """Its module."""
         return import_module(self.module)
 
+    def load_rules(self) -> Any:
+        """The module that checks settings and knows depths."""
+        return import_module(self.rules or self.module)
+
     def depths_of(self, counts: Mapping[str, Any]) -> dict[str, int]:
         """How far a search of an index looks, by its manifest's counts; empty: at everything."""
-        return self.load().depths_of(counts) if self.has_depths else {}
+        return self.load_rules().depths_of(counts) if self.has_depths else {}
 
 
 def _faiss(*settings: str) -> Kind:
-    leftovers = "trained.", "growing.", "part-"
     return Kind(
-        "dprkit.indexes.faiss_index", settings=settings, leftovers=leftovers, has_depths=True
+        "dprkit.indexes.faiss_index",
+        rules="dprkit.indexes.faiss_types",
+        settings=settings,
+        leftovers=("trained.", "growing.", "part-"),
+        has_depths=True,
     )
 
 

@@ -261,7 +261,7 @@ def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> lis
 def _depths(index: IndexFolder) -> list[dict[str, int]]:
     """Depths of search to try, growing."""
     kind = index.kind
-    return kind.load().depths_to_try(index.counts) if kind.has_depths else [{}]
+    return kind.load_rules().depths_to_try(index.counts) if kind.has_depths else [{}]
 
 
 def _latency(opened: Any, asked: np.ndarray, topk: int) -> tuple[float, float]:

@@ -152,12 +152,12 @@ def test_an_index_of_words_is_none_of_vectors(small_index, tmp_path):
 def test_every_kind_has_what_the_table_says_of_it():
     known = fields_of(IndexSettings)
     for name, kind in KINDS.items():
-        module = kind.load()
+        module, rules = kind.load(), kind.load_rules()
         assert callable(module.open_folder), name
-        assert not kind.checked or callable(module.check_settings), name
+        assert not kind.checked or callable(rules.check_settings), name
         assert name not in kind_names() or callable(module.build), name
         if kind.has_depths:
-            assert module.depths_to_try({"lists": 4})[-1] == {"nprobe": 4}
+            assert rules.depths_to_try({"lists": 4})[-1] == {"nprobe": 4}
         assert {*kind.settings} <= {*known}, name
     assert kind_of("IVF16,Flat") == kind_of("ivf") and "updated" not in kind_names()
 
