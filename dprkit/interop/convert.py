@@ -17,20 +17,8 @@ from dprkit.store.manifests import Manifest, read_manifest
 
 CARD = "README.md"
 COPY = "onnx-copy"
-HOW_READ = (
-    "kind",
-    "question_encoder",
-    "passage_encoder",
-    "backbone",
-    "pooling",
-    "similarity",
-    "title_join",
-    "question_max_length",
-    "passage_max_length",
-    "question_prefix",
-    "passage_prefix",
-)
-"""The settings that say how a foreign source is read; an export has no use for them."""
+EXPORTS = ("source", "output_dir", "to")
+"""The settings of an export; the others say how a foreign source is read."""
 
 
 class ConvertReport(msgspec.Struct):
@@ -74,12 +62,12 @@ def _check(settings: ConvertSettings) -> None:
     """Refuse flags that do not go together."""
     pair = settings.question_encoder, settings.passage_encoder
     if settings.to:
-        wrong = [name for name in HOW_READ if getattr(settings, name) is not None]
-        if wrong:
-            flag = wrong[0].replace("_", "-")
-            raise SettingsError(
-                f"--{flag} is about reading a foreign source; --to has no use for it"
-            )
+        for name in settings.__struct_fields__:
+            if name not in EXPORTS and getattr(settings, name) is not None:
+                flag = name.replace("_", "-")
+                raise SettingsError(
+                    f"--{flag} is about reading a foreign source; --to has no use for it"
+                )
         required(settings.source, "SOURCE", "retriever")
         if settings.to == COPY and settings.output_dir:
             raise SettingsError(

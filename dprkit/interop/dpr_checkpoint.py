@@ -28,10 +28,6 @@ LENGTH = 256
 """Tokens of a question or passage where the file does not say."""
 
 
-def is_checkpoint(state: dict[str, Any]) -> bool:
-    return "model_dict" in state
-
-
 def read(path: Path, settings: ConvertSettings) -> Foreign:
     """Both encoders of a bi-encoder checkpoint. Raises InputError for a reader's."""
     state = read_torch_file(path)

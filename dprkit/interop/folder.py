@@ -111,10 +111,9 @@ def config_in(folder: Path) -> Any:
 
     config_file = read_config(folder)
     hush()
-    with loading(folder, f"its {CONFIG} cannot be used"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     kind = config_file.get("position_embedding_type") or "absolute"
     with loading(folder, f"its {CONFIG} cannot be used"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         supported = kind == "absolute" or hasattr(type(config)(), "position_embedding_type")
     if not supported:
         raise InputError(
@@ -135,15 +134,16 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         files = [folder / one for one in sorted(names)]
         if not all(file.is_file() for file in files):
             continue
-        parts = [read_safetensors(f) if name == SAFETENSORS else read_torch_file(f) for f in files]
-        return {key: value for part in parts for key, value in part.items()}
+        return {key: value for file in files for key, value in read_state(file).items()}
     raise InputError(f"{folder}: holds no weights ({SAFETENSORS} or {TORCH}){other_form(folder)}")
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
+def read_state(path: Path) -> dict[str, Any]:
+    """What a safetensors file holds, or a file of torch.save."""
     from safetensors.torch import load_file
 
+    if path.suffix != ".safetensors":
+        return read_torch_file(path)
     with reading(path), loading(path, "damaged"):
         return load_file(path)
 

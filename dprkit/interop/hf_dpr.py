@@ -10,7 +10,7 @@ which is which is never guessed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -149,12 +149,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
 
 def _loaded(kind: Any, folder: Path) -> Forward:
     model = kind.from_pretrained(folder).eval()
-
-    def run(ids: Tensor, mask: Tensor) -> Tensor:
-        vectors: Tensor = model(ids, mask).pooler_output
-        return vectors
-
-    return run
+    return lambda ids, mask: cast(Tensor, model(ids, mask).pooler_output)
 
 
 def _no_dpr(model: BiEncoder) -> str:

@@ -15,24 +15,16 @@ from typing import Any
 from torch import Tensor
 
 from dprkit.errors import InputError, SettingsError
-from dprkit.interop.folder import built, config_in, read_safetensors
+from dprkit.interop.folder import built, config_in, read_state
 from dprkit.interop.hf_dpr import below
 from dprkit.interop.hub import local
 from dprkit.interop.tokenizer import tokenizer_in
-from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Foreign, Tower, configured
 from dprkit.settings import ConvertSettings
 
 WORDS = "embeddings.word_embeddings.weight"
 FIXED = {"pooling": "cls"}
 USUAL = {"similarity": "cosine", "question_max_length": 512, "passage_max_length": 512}
-
-
-def weights_of(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file by name, whatever dict they lie in."""
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    return tensors_in(read_torch_file(path))
 
 
 def tensors_in(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -48,7 +40,7 @@ def is_qa_retriever(weights: dict[str, Tensor]) -> bool:
 
 def read(path: Path, settings: ConvertSettings) -> Foreign:
     """The shared transformer and both heads."""
-    weights = weights_of(path)
+    weights = tensors_in(read_state(path))
     if settings.backbone is None:
         raise SettingsError(
             f"{path}: holds no config and no tokenizer; name the folder or hub name of its "

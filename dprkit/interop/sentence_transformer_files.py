@@ -89,7 +89,14 @@ class PoolingFile(Known):
     include_prompt: bool = True
 
 
-class DenseFile(Known):
+class NormalizeFile(Known):
+    """The config.json of a Normalize."""
+
+    module_input_name: str = SENTENCE
+    module_output_name: str | None = SENTENCE
+
+
+class DenseFile(NormalizeFile):
     """The config.json of a Dense."""
 
     in_features: int | None = None
@@ -97,15 +104,6 @@ class DenseFile(Known):
     bias: bool = True
     activation_function: str = "torch.nn.modules.activation.Tanh"
     use_residual: bool = False
-    module_input_name: str = SENTENCE
-    module_output_name: str | None = SENTENCE
-
-
-class NormalizeFile(Known):
-    """The config.json of a Normalize."""
-
-    module_input_name: str = SENTENCE
-    module_output_name: str | None = SENTENCE
 
 
 class RouterFile(Known):
@@ -125,6 +123,10 @@ class FolderFile(Known):
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
+
+    def prompt(self, name: str) -> str:
+        """What encode_query ("query") or encode_document ("document") puts before a text."""
+        return self.prompts.get(name) or ""
 
 
 def read_known(path: Path, kind: type[Any]) -> Any:
@@ -235,7 +237,7 @@ def check_normalize(folder: Path) -> None:
     _check_place(read_known(folder / "config.json", NormalizeFile), folder)
 
 
-def _check_place(said: DenseFile | NormalizeFile, folder: Path) -> None:
+def _check_place(said: NormalizeFile, folder: Path) -> None:
     names = {said.module_input_name, said.module_output_name or said.module_input_name}
     if names != {SENTENCE}:
         raise InputError(f"{folder}: is about {', '.join(sorted(names))}; not supported")
@@ -255,13 +257,3 @@ def read_folder(folder: Path) -> FolderFile:
     if said.default_prompt_name not in (None, QUERY, DOCUMENT, *said.prompts):
         raise InputError(f"{path}: its default prompt {said.default_prompt_name!r} is none of its")
     return said
-
-
-def prompts_of(said: FolderFile) -> tuple[str, str]:
-    """The texts that encode_query and encode_document put before a question and a passage."""
-    return said.prompts.get(QUERY) or "", said.prompts.get(DOCUMENT) or ""
-
-
-def unused_prompts(said: FolderFile) -> list[str]:
-    """The names of prompts that neither encode_query nor encode_document takes."""
-    return [name for name, text in said.prompts.items() if text and name not in (QUERY, DOCUMENT)]

@@ -24,13 +24,11 @@ from dprkit.interop.sentence_transformer_files import (
     ROUTER,
     FolderFile,
     check_normalize,
-    prompts_of,
     read_dense,
     read_folder,
     read_pooling,
     read_rows,
     read_transformer,
-    unused_prompts,
 )
 from dprkit.interop.tokenizer import changed
 from dprkit.interop.tower import Foreign, Tower, configured
@@ -53,10 +51,6 @@ class Row:
     """Tokens of a question and of a passage that are read."""
 
 
-def is_sentence_transformer(folder: Path) -> bool:
-    return (folder / MODULES).is_file()
-
-
 def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
     """A folder, one with a Router, or a folder a side."""
     folder_files = read_folder(question), read_folder(passage or question)
@@ -64,7 +58,7 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     if passage:
         rows = [rows[0], _rows(passage)[-1]]
     first, last = rows[0], rows[-1]
-    prefixes = prompts_of(folder_files[0])[0], prompts_of(folder_files[1])[1]
+    prefixes = folder_files[0].prompt(QUERY), folder_files[1].prompt(DOCUMENT)
     for name in ("pooling", "unit_length"):
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; not supported")
@@ -81,8 +75,9 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     mapped = [f"Pooling is {config.pooling} pooling", why]
     mapped += ["Dense is the projection"] if first.tower.head else []
     mapped += ["the prompts are prefixes"] if any(prefixes) else []
-    for name in unused_prompts(folder_files[0]):
-        mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
+    for name, text in folder_files[0].prompts.items():
+        if text and name not in (QUERY, DOCUMENT):
+            mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
     return Foreign(first.tower, last.tower if len(rows) > 1 else None, config, mapped)
 
 

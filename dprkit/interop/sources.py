@@ -7,16 +7,9 @@ from typing import NamedTuple
 
 from dprkit.errors import InputError, SettingsError, reading
 from dprkit.interop import dpr_checkpoint, hf_dpr, qa_retriever, sentence_transformers, transformer
-from dprkit.interop.folder import (
-    ADAPTER,
-    CONFIG,
-    other_form,
-    read_config,
-    read_safetensors,
-)
+from dprkit.interop.folder import ADAPTER, CONFIG, other_form, read_config, read_state
 from dprkit.interop.hub import local
 from dprkit.interop.sentence_transformer_files import MODULES
-from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Foreign
 from dprkit.models.config import Side, is_retriever
 from dprkit.progress import Note, silent
@@ -91,7 +84,7 @@ def _kind_of(path: Path) -> str:
         return _kind_of_file(path)
     if is_retriever(path):
         raise InputError(f"{path}: is a dprkit retriever already; say what to make of it by --to")
-    if sentence_transformers.is_sentence_transformer(path):
+    if (path / MODULES).is_file():
         return "sentence-transformers"
     if hf_dpr.is_dpr(path) or hf_dpr.pair_in(path):
         return "hf-dpr"
@@ -115,13 +108,10 @@ def _kind_of_file(path: Path) -> str:
                 f"{path}: is a {form}, which is not read; name the folder that transformers' "
                 "save_pretrained made of the model"
             )
-    if path.suffix == ".safetensors":
-        weights = read_safetensors(path)
-    else:
-        state = read_torch_file(path)
-        if dpr_checkpoint.is_checkpoint(state):
-            return "dpr-cp"
-        weights = qa_retriever.tensors_in(state)
+    state = read_state(path)
+    if "model_dict" in state:
+        return "dpr-cp"
+    weights = qa_retriever.tensors_in(state)
     if qa_retriever.is_qa_retriever(weights):
         return "qa-retriever"
     some = ", ".join(sorted(weights)[:3]) or "no tensors"

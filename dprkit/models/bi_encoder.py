@@ -80,7 +80,7 @@ class Encoder(nn.Module):
         if not ids:
             return torch.empty(0, self.dim, device=device)
         if not (self.packed and packing.suits(self.backbone, ids, device)):
-            return cast(Tensor, self(*self._padded(ids, device)))
+            return cast(Tensor, self(*self.padded(ids, device)))
         pack = Pack(ids, packing.first_position(self.backbone), device)
         parts = packing.states(self.backbone, pack)  # (n, L, H) each
         return self._head(pack.as_given([self._pool(part) for part in parts]))
@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         order = torch.tensor([i for part in passes for i in part], dtype=torch.long)
         return vectors[order.argsort().to(vectors.device)]
 
-    def _padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
+    def padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
         """(N, L) ids and mask; padding is masked."""
         config: Any = self.backbone.config
         longest = max(1, *map(len, ids))

@@ -85,7 +85,6 @@ def _session(path: Path) -> Forward:
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         given = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-        vectors: Tensor = torch.from_numpy(session.run(["vectors"], given)[0])
-        return vectors
+        return torch.from_numpy(session.run(["vectors"], given)[0])
 
     return run

@@ -95,16 +95,9 @@ def _attention(
     on_cpu = query.device.type == "cpu"
     attend = _attend_and_drop if dropout and on_cpu else scaled_dot_product_attention
     rows = (pack.groups(x[0].transpose(0, 1)) for x in (query, key, value))
-    parts = [
-        attend(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            dropout_p=dropout,
-            scale=scaling,
-        )
-        for q, k, v in zip(*rows, strict=True)
-    ]  # (n, heads, L, d)
+    groups = zip(*rows, strict=True)  # (n, L, heads, d) each, of one length L
+    texts = ([x.transpose(1, 2) for x in group] for group in groups)  # (n, heads, L, d) each
+    parts = [attend(q, k, v, dropout_p=dropout, scale=scaling) for q, k, v in texts]
     return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts]).unsqueeze(0), None
 
 

@@ -6,8 +6,6 @@ search and no encoding pays for measuring it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,6 @@ from dprkit.errors import InputError, loading
 
 UNLIMITED = 1 << 30
 """Tokens of a transformer that sets no limit."""
-
-
-class _Beyond(Exception):
-    """A text is longer than a table of positions."""
 
 
 @torch.no_grad()
@@ -76,14 +70,13 @@ def positions(backbone: nn.Module) -> int:
     max_position_embeddings is what the model was trained for.
     """
     short, long = _furthest(backbone, 3), _furthest(backbone, 5)
-    tables = sorted(
-        (table.num_embeddings - long[table] + 4, number)
-        for number, table in enumerate(long)
-        if long[table] - short.get(table, 0) == 2
+    rooms = sorted(
+        table.num_embeddings - last + 4
+        for table, last in long.items()
+        if last - short.get(table, 0) == 2
     )
-    named = list(long)
-    for room, number in tables:
-        if _runs_out(backbone, named[number], room + 1):
+    for room in rooms:
+        if _is_too_long(backbone, room + 1):
             return room
     said = getattr(backbone.config, "max_position_embeddings", None)
     return said if isinstance(said, int) and said > 0 else UNLIMITED
@@ -93,39 +86,29 @@ def _furthest(backbone: nn.Module, length: int) -> dict[nn.Embedding, int]:
     """The furthest row that a text of so many tokens asks of each embedding."""
     asked: dict[nn.Embedding, int] = {}
 
-    def note(table: nn.Embedding, rows: Tensor) -> None:
-        asked[table] = max(asked.get(table, 0), int(rows.max()))
+    def note(table: Any, rows: tuple[Tensor]) -> None:
+        asked[table] = max(asked.get(table, 0), int(rows[0].max()))
 
-    with _listening(backbone, note):
-        _read(backbone, length)
-    return asked
-
-
-def _runs_out(backbone: nn.Module, table: nn.Embedding, length: int) -> bool:
-    """Whether a text of so many tokens asks for more rows than a table has."""
-
-    def stop(asked: nn.Embedding, rows: Tensor) -> None:
-        if asked is table and int(rows.max()) >= table.num_embeddings:
-            raise _Beyond
-
-    try:
-        with _listening(backbone, stop):
-            _read(backbone, length)
-    except Exception:  # ours, or the model's own: a shorter text went through
-        return True
-    return False
-
-
-@contextmanager
-def _listening(backbone: nn.Module, listener: Any) -> Iterator[None]:
-    """Tell `listener` of each embedding that is read, and of the rows that are asked for."""
     tables = [module for module in backbone.modules() if isinstance(module, nn.Embedding)]
-    hooks = [t.register_forward_pre_hook(lambda m, given: listener(m, given[0])) for t in tables]
+    hooks = [table.register_forward_pre_hook(note) for table in tables]
     try:
-        yield
+        _read(backbone, length)
     finally:
         for hook in hooks:
             hook.remove()
+    return asked
+
+
+def _is_too_long(backbone: nn.Module, length: int) -> bool:
+    """Whether a text of so many tokens is refused, by a table or by the model's own code.
+
+    On the CPU, where models come in, torch refuses a row that a table does not have.
+    """
+    try:
+        _read(backbone, length)
+    except Exception:  # a shorter text went through
+        return True
+    return False
 
 
 def _read(backbone: Any, length: int) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from dprkit.errors import GateError, InputError, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder
@@ -132,10 +131,7 @@ def check(side: ProbedEncoder, exported: Forward, allowed: float) -> float:
 
     All ids go through in one padded batch. Raises GateError above `allowed`.
     """
-    config: Any = side.encoder.backbone.config
-    rows = [torch.tensor(text) for text in side.ids]
-    ids = pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id or 0)
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    ids, mask = side.encoder.padded(side.ids, torch.device("cpu"))
     with torch.no_grad():
         difference = float((side.encoder(ids, mask) - exported(ids, mask)).abs().max())
     if not difference <= allowed:

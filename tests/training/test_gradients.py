@@ -78,7 +78,7 @@ def test_the_plain_gradient_is_that_of_one_graph_over_the_batch(model):
     questions, passages = batch_of(9, 2)
     objective = ScoreObjective(0.5, learn=True, losses=SYMMETRIC).double()
     vectors = [
-        Rows.single(encoder(*encoder._padded(ids, torch.device("cpu"))))
+        Rows.single(encoder(*encoder.padded(ids, torch.device("cpu"))))
         for encoder, ids in (
             (model.question_encoder, questions),
             (model.passage_encoder, passages),
