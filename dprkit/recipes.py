@@ -267,7 +267,7 @@ def _read_recipe(path: Path) -> Recipe:
     stages.pop("description", None)
     title = stages.pop("name", None) or path.stem
     if not isinstance(title, str) or "/" in title or title in (".", ".."):
-        problem = f"name: {title!r} will not do: it becomes a folder below runs/"
+        problem = f"name: {title!r} is not valid: it becomes a folder below runs/"
         raise document.fault(problem, "name")
     written: dict[str, dict[str, Any]] = {}
     kinds: dict[str, str] = {}
@@ -303,7 +303,7 @@ def _name_and_kind(document: Document, key: str, value: Any) -> tuple[str, str]:
         return name, kind
     if not re.fullmatch(r"\w[\w-]*", key):
         problem = (
-            f"{key!r} will not do as a name: it becomes a folder; use letters, digits, _ and -"
+            f"{key!r} is not valid as a name: it becomes a folder; use letters, digits, _ and -"
         )
         raise document.fault(problem, key)
     return key, kind

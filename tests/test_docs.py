@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [page for page in PAGES if page.name not in ("log.md", "contributing.md")]
 RIDDLES = re.compile(
     r"\b(twins?|sketch(es)?|grounds?|former|formerly|hitherto|anew|thereof|therein|maybe|"
-    r"in its stead|as ever|as of old|what they say|what it says|so many|will not do)\b",
+    r"in its stead|as ever|as of old|what they say|what it says|so many|will not do|no finite)\b",
     re.IGNORECASE,
 )
 """Words that a reader whose first language is not English stumbles over, or that mean nothing."""

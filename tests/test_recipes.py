@@ -123,10 +123,10 @@ def test_a_stage_without_settings_is_mentioned():
         ("train: {lr: 2026-13-45}", 1, "not YAML: month must be in 1..12"),
         ("train: {lr: \x07}", 1, "not YAML: unacceptable character"),
         ("train: !!python/object/apply:os.abort []", 1, "not YAML: could not determine a const"),
-        ("name: ../x", 1, "name: '../x' will not do: it becomes a folder below runs/"),
-        ("name: ..", 1, "will not do"),
-        ("name: 3", 1, "name: 3 will not do"),
-        ("name: [a]", 1, "will not do"),
+        ("name: ../x", 1, "name: '../x' is not valid: it becomes a folder below runs/"),
+        ("name: ..", 1, "is not valid"),
+        ("name: 3", 1, "name: 3 is not valid"),
+        ("name: [a]", 1, "is not valid"),
     ],
 )
 def test_a_fault_is_told_with_its_line(text, line, problem):
@@ -144,7 +144,7 @@ def test_a_recipe_that_is_no_text_is_told(folder):
 
 def test_a_value_of_the_wrong_type_is_told_with_the_recipe():
     found = recipe("train: {batch_size: many}")
-    with pytest.raises(SettingsError, match=r"train.batch_size \(my.yaml\): 'many' will not do"):
+    with pytest.raises(SettingsError, match=r"train.batch_size \(my.yaml\): 'many' is not valid"):
         found.stage("train", {})
 
 
@@ -364,9 +364,9 @@ def test_every_fault_is_an_error_of_the_users():
         ("a:\n  stage: trian", 2, "no stage is called 'trian'; did you mean 'train'?"),
         ("a:\n  stage: [train]", 2, "no stage is called ['train']"),
         ("train:\n  stage: index", 2, "train cannot be index; give it another name"),
-        ("a/b: {stage: train}", 1, "'a/b' will not do as a name: it becomes a folder"),
-        ("..: {stage: train}", 1, "'..' will not do as a name"),
-        ("a.b: {stage: train}", 1, "'a.b' will not do as a name"),
+        ("a/b: {stage: train}", 1, "'a/b' is not valid as a name: it becomes a folder"),
+        ("..: {stage: train}", 1, "'..' is not valid as a name"),
+        ("a.b: {stage: train}", 1, "'a.b' is not valid as a name"),
         ("a: {stage: train}\na: {stage: index}", 2, "'a' is there twice, first in line 1"),
         ("a:\n  stage: train\n  shard_size: 3", 3, "a has no setting 'shard_size'"),
     ],

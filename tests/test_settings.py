@@ -95,10 +95,10 @@ def test_any_list_of_depths_can_be_typed(depths):
 @pytest.mark.parametrize(
     ("stage", "name", "given", "problem"),
     [
-        ("select-data", "num_items", 0, "--num-items: 0 will not do: expected int >= 1"),
-        ("select-data", "num_items", -3, "--num-items: -3 will not do: expected int >= 1"),
-        ("select-data", "num_items", "5.5", "--num-items: '5.5' will not do: expected int"),
-        ("select-data", "offset", -1, "--offset: -1 will not do: expected int >= 0"),
+        ("select-data", "num_items", 0, "--num-items: 0 is not valid: expected int >= 1"),
+        ("select-data", "num_items", -3, "--num-items: -3 is not valid: expected int >= 1"),
+        ("select-data", "num_items", "5.5", "--num-items: '5.5' is not valid: expected int"),
+        ("select-data", "offset", -1, "--offset: -1 is not valid: expected int >= 0"),
         ("select-data", "require", "positives", "invalid enum value 'positives'"),
         ("select-data", "split", "train", "expected sets such as train=500,valid=10%,test=rest"),
         ("select-data", "split", "train=", "expected sets such as train=500,valid=10%"),
@@ -112,20 +112,20 @@ def test_any_list_of_depths_can_be_typed(depths):
         ("select-data", "shuffle", "maybe", "expected bool"),
         ("select-data", "sources", ["b\udcff.json"], r"SOURCES: .+ is not UTF-8; rename the file"),
         ("train", "train_file", "b\udcff", r"--train-file: 'b\\udcff' is not UTF-8; rename"),
-        ("train", "lr", "0", r"--lr: '0' will not do: expected float > 0.0"),
-        ("train", "lr", "nan", r"--lr: 'nan' will not do: expected float > 0.0"),
-        ("train", "lr", float("inf"), "--lr: inf will not do: expected a finite number"),
+        ("train", "lr", "0", r"--lr: '0' is not valid: expected float > 0.0"),
+        ("train", "lr", "nan", r"--lr: 'nan' is not valid: expected float > 0.0"),
+        ("train", "lr", float("inf"), "--lr: inf is not valid: expected a finite number"),
         ("train", "output_dropout", 1.0, "expected float < 1.0"),
-        ("train", "pooling", "max", "--pooling: 'max' will not do: invalid enum value 'max'"),
+        ("train", "pooling", "max", "--pooling: 'max' is not valid: invalid enum value 'max'"),
         ("train", "scratch_vocab_size", 10, "expected int >= 300"),
-        ("train", "batch_size", [8], r"--batch-size: \[8\] will not do: expected int"),
-        ("evaluate", "topk", "5,abc", "--topk: '5,abc' will not do: expected int"),
-        ("evaluate", "topk", "0", "--topk: '0' will not do: expected int >= 1"),
+        ("train", "batch_size", [8], r"--batch-size: \[8\] is not valid: expected int"),
+        ("evaluate", "topk", "5,abc", "--topk: '5,abc' is not valid: expected int"),
+        ("evaluate", "topk", "0", "--topk: '0' is not valid: expected int >= 1"),
         ("evaluate", "topk", "1,,5", "expected int"),
         ("evaluate", "topk", "", "expected int"),
-        ("evaluate", "topk", [], r"--topk: \[\] will not do: expected array of length >= 1"),
-        ("search", "topk", 0, "--topk: 0 will not do: expected int >= 1"),
-        ("encode-corpus", "shard_size", 0, "--shard-size: 0 will not do: expected int >= 1"),
+        ("evaluate", "topk", [], r"--topk: \[\] is not valid: expected array of length >= 1"),
+        ("search", "topk", 0, "--topk: 0 is not valid: expected int >= 1"),
+        ("encode-corpus", "shard_size", 0, "--shard-size: 0 is not valid: expected int >= 1"),
     ],
 )
 def test_a_value_that_will_not_do_is_named_with_what_would(stage, name, given, problem):
@@ -134,7 +134,7 @@ def test_a_value_that_will_not_do_is_named_with_what_would(stage, name, given, p
 
 
 def test_an_error_tells_where_the_value_came_from():
-    with pytest.raises(SettingsError, match=r"^train.lr \(my.yaml\): 'x' will not do: "):
+    with pytest.raises(SettingsError, match=r"^train.lr \(my.yaml\): 'x' is not valid: "):
         convert("train", "lr", "x", "my.yaml")
 
 

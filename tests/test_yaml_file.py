@@ -34,8 +34,8 @@ def test_every_key_has_its_line_and_its_value():
         ("b", "d"): 5,
         ("b", "d", "e"): 5,
     }
-    assert str(document.fault("will not do", "b", "c")) == "a.yaml:4: will not do"
-    assert str(document.fault("will not do")) == "a.yaml:1: will not do"
+    assert str(document.fault("is not valid", "b", "c")) == "a.yaml:4: is not valid"
+    assert str(document.fault("is not valid")) == "a.yaml:1: is not valid"
 
 
 def test_keys_are_texts_as_they_are_written():

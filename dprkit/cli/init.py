@@ -66,7 +66,7 @@ def init(
             say(f"For data of your own, change the lines marked CHANGE: {marked}.")
             at = "" if path.name == RECIPE else f" --config {path.name}"
             go = "" if path.resolve().parent == Path.cwd() else f"cd {quote(str(path.parent))} && "
-            say(f"Then: {go}dprkit run{at}        (dprkit config show{at} tells what is in force)")
+            say(f"Then: {go}dprkit run{at}        (dprkit config show{at} shows the settings)")
 
 
 def to_change(recipe: Recipe) -> list[str]:

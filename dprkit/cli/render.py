@@ -122,7 +122,7 @@ def encoding(report: Any) -> None:
 def _estimate(report: Any) -> None:
     time = timedelta(seconds=round(report.whole_seconds))
     passages = counted(report.passages, "passage")
-    say(f"{passages}, {report.dim} dimensions; by {report.sample} of them:")
+    say(f"{passages}, {report.dim} dimensions; estimated from {report.sample} of them:")
     say(f"  {report.passages_per_second:,.1f} passages/s, {report.tokens_per_second:,.0f} tokens/s")
     say(f"  time: {time} on this machine alone")
     say(f"  disk: {size(report.disk_bytes)}")
@@ -136,7 +136,7 @@ def importing(report: Any) -> None:
         f"({', '.join(report.kinds)}), {counted(report.shards, 'shard')}"
     )
     if report.cosine is not None:
-        say(f"those sampled are the retriever's: a cosine of {report.cosine:.4f} or more")
+        say(f"the sampled vectors are the retriever's: a cosine of {report.cosine:.4f} or more")
 
 
 def exporting(report: Any) -> None:

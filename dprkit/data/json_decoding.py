@@ -97,7 +97,7 @@ def finite_score(score: float | str, row: RawRow, path: Path | str, place: str =
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise FormatError(path, row.where, f"the score {score!r}{place} is no finite number")
+        raise FormatError(path, row.where, f"the score {score!r}{place} is not a finite number")
     return number
 
 

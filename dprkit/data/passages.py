@@ -113,7 +113,7 @@ def _is_header(names: tuple[str, ...], path: Path | str) -> bool:
         if names.count(name) != 1:
             many = f"has {names.count(name)} columns {name}" if name in names else f"lacks {name}"
             raise FormatError(
-                path, 1, f"the header {many}; it has to name id, text and maybe title"
+                path, 1, f"the header {many}; it must name id and text, and may name title"
             )
     return True
 

@@ -355,7 +355,7 @@ def _announce(path: Path, data: Path, size: int, note: Note) -> None:
     if data != path:
         note(f"{path}: unpacking it once to {data}, since rows are read at random")
     elif size >= _LARGE:
-        note(f"{path}: looking once for where its rows lie ({size / 1e9:.1f} GB)")
+        note(f"{path}: reading it once to find its rows ({size / 1e9:.1f} GB)")
 
 
 @contextmanager

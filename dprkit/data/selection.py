@@ -112,7 +112,7 @@ def _check(settings: SelectSettings) -> None:
     check_split(settings.split or {})
     for name in settings.split or ():
         if not re.fullmatch(r"[\w.-]+", name):
-            raise SettingsError(f"--split: {name!r} will not do: it becomes the file {name}.jsonl")
+            raise SettingsError(f"--split: {name!r} is not valid: it becomes the file {name}.jsonl")
 
 
 def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:

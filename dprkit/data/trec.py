@@ -48,7 +48,7 @@ def _line(line: str, number: int, stream: Stream) -> _Line:
     except (ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise FormatError(stream.path, number, f"the score {columns[4]!r} is no finite number")
+        raise FormatError(stream.path, number, f"the score {columns[4]!r} is not a finite number")
     return _Line(columns[0], columns[2], score, number)
 
 

@@ -92,7 +92,7 @@ def _targets(settings: DownloadSettings) -> list[Target]:
 
 def _check_mirror(mirror: str | None) -> None:
     if mirror is not None and not re.match(r"https?://[^/]", mirror):
-        raise SettingsError(f"--mirror: {mirror!r} will not do: write https://HOST/FOLDER")
+        raise SettingsError(f"--mirror: {mirror!r} is not valid: write https://HOST/FOLDER")
 
 
 # --- file by file ---------------------------------------------------------------------------------

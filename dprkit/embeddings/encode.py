@@ -133,7 +133,7 @@ def _part(text: str | None) -> tuple[int, int]:
         return 0, 1
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise SettingsError(f"--shard: {text!r} will not do: expected a part such as 3/50")
+        raise SettingsError(f"--shard: {text!r} is not valid: expected a part such as 3/50")
     return int(number) - 1, int(count)
 
 

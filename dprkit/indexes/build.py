@@ -138,11 +138,11 @@ def _source(work: Draft, settings: IndexSettings) -> Embeddings | PassageFile:
 
 
 def _refuse_changed(work: Draft) -> None:
-    """Raises MismatchError where the embeddings were made anew while they were read."""
+    """Raises MismatchError where the embeddings were made again while they were read."""
     wanted = work.record.inputs["embeddings"]
     if read_manifest(wanted.path, "embeddings").identity != wanted.identity:
         raise MismatchError(
-            f"{wanted.path}: was made anew while it was indexed; "
+            f"{wanted.path}: was made again while it was indexed; "
             "run the command again with --restart"
         )
 

@@ -164,7 +164,7 @@ class MilvusIndex:
         """
         depth = min(topk, self.count if allowed is None else len(allowed))
         if depth > DEEPEST:
-            raise SettingsError(f"--topk: {topk} will not do: Milvus finds at most {DEEPEST:,}")
+            raise SettingsError(f"--topk: {topk} is not valid: Milvus finds at most {DEEPEST:,}")
         if not depth or not len(vectors):
             return Hits.none(len(vectors), depth)
         filters = [""] if allowed is None else list(_filters(allowed))
@@ -229,7 +229,7 @@ def check_uri(uri: str | None) -> str | None:
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https", "tcp", "unix"):
         raise SettingsError(
-            f"--uri: {uri!r} will not do: expected http://host:19530; "
+            f"--uri: {uri!r} is not valid: expected http://host:19530; "
             f"without --uri the collection lies in {FOLDER} inside the index"
         )
     if parts.username or parts.password:

@@ -49,7 +49,7 @@ class Searcher:
         Memory: the texts of a batch's rankings, and the ids of all questions.
         """
         if topk < 1:
-            raise SettingsError(f"--topk: {topk} will not do: expected a number from 1 up")
+            raise SettingsError(f"--topk: {topk} is not valid: expected a number from 1 up")
         waiting = _different(questions)
         while asked := list(islice(waiting, batch)):
             yield from self._ranked(asked, topk)

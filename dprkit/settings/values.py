@@ -73,10 +73,10 @@ def convert(setting: Setting, value: Any, origin: str, stage: str) -> Any:
         if "enum" in reason and setting.choices:
             reason += f"; there are {', '.join(setting.choices)}"
         raise SettingsError(
-            f"{shown}: {value!r} will not do: {reason[0].lower()}{reason[1:]}"
+            f"{shown}: {value!r} is not valid: {reason[0].lower()}{reason[1:]}"
         ) from None
     if isinstance(result, float) and not isfinite(result):
-        raise SettingsError(f"{shown}: {value} will not do: expected a finite number")
+        raise SettingsError(f"{shown}: {value} is not valid: expected a finite number")
     if setting.path and re.search("[\ud800-\udfff]", "".join(result or "")):
         raise SettingsError(f"{shown}: {value!r} is not UTF-8; rename the file")
     if setting.path and isinstance(result, tuple):

@@ -197,7 +197,7 @@ def begin(work: Draft) -> None:
             work.done = before
             return
         _refuse_itself(work, before)
-        run.progress.note(f"{directory}: made anew: {why}")
+        run.progress.note(f"{directory}: made again: {why}")
         tidy(directory, before.files)
         if unlisted_files(directory, before):
             work.record.aside = aside_name(directory)
@@ -206,7 +206,9 @@ def begin(work: Draft) -> None:
 
 def _resume(work: Draft, before: ProgressRecord) -> None:
     if difference := difference_of(before, work):
-        gain = ", which brings back the finished one before it" if _previous_fits(work) else ""
+        gain = (
+            ", which brings back the finished artifact from before" if _previous_fits(work) else ""
+        )
         raise MismatchError(
             f"{work.directory}: half done with other settings or inputs: {difference}; "
             f"go on with those, or throw the half away with --restart{gain}"
@@ -224,7 +226,7 @@ def _undone(work: Draft, before: ProgressRecord) -> Manifest | ProgressRecord | 
     manifest = _before(work)
     if back and isinstance(manifest, Manifest):  # --restart was meant for the half
         work.run = replace(work.run, restart=False)
-        work.run.progress.note(f"{work.directory}: the finished one before is back")
+        work.run.progress.note(f"{work.directory}: the finished artifact from before is back")
     return manifest
 
 

@@ -98,7 +98,7 @@ class Verifier:
         for directory, size in unproven.items():
             self.note(
                 f"{directory}: {size / 1e9:.1f} GB were compared by their size alone; "
-                f"dprkit info --check {directory} proves the rest"
+                f"dprkit info --check {directory} compares the rest"
             )
 
 

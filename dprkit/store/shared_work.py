@@ -166,7 +166,7 @@ class Parts:
         """A process that was suspended for long may wake when all was begun anew."""
         now = manifests.read_progress(self.work.directory)
         if now is None or now.run != self.work.record.run:
-            raise LockedError(f"{self.work.directory}: was begun anew by another process")
+            raise LockedError(f"{self.work.directory}: was begun again by another process")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

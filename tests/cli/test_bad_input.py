@@ -296,7 +296,7 @@ RESULTS = {
     "examples": (LINE, "bad:1: lacks the field ctxs"),
     "a score that is no number": (
         b'[{"question": "q", "answers": ["a"], "ctxs": [{"id": "1", "score": "high"}]}]',
-        "bad:byte 1: a score is no number",
+        "bad:byte 1: the score 'high' at rank 1 is not a finite number",
     ),
     "no ids": (b'{"question": "q", "ctxs": [{"text": "a"}]}', "lacks the field id"),
 }
@@ -420,17 +420,17 @@ def test_a_device_that_takes_no_more_is_told(work):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["select-data", "--num-items", "0"], "--num-items: 0 will not do: expected int >= 1"),
-        (["select-data", "--num-items", "-3"], "--num-items: -3 will not do"),
-        (["select-data", "--split", "train"], "--split: 'train' will not do"),
-        (["select-data", "--split", "../x=3"], "--split: '../x' will not do: it becomes the file"),
-        (["search", "--topk", "0", "--questions", "-"], "--topk: 0 will not do"),
-        (["evaluate", "--topk", "0"], "--topk: '0' will not do: expected int >= 1"),
-        (["evaluate", "--topk", "5,abc"], "--topk: '5,abc' will not do: expected int"),
-        (["evaluate", "--topk", ""], "--topk: '' will not do"),
-        (["train", "--lr", "0"], "--lr: 0.0 will not do: expected float > 0.0"),
-        (["train", "--lr", "inf"], "--lr: inf will not do: expected a finite number"),
-        (["train", "--pooling", "max"], "--pooling: 'max' will not do"),
+        (["select-data", "--num-items", "0"], "--num-items: 0 is not valid: expected int >= 1"),
+        (["select-data", "--num-items", "-3"], "--num-items: -3 is not valid"),
+        (["select-data", "--split", "train"], "--split: 'train' is not valid"),
+        (["select-data", "--split", "../x=3"], "--split: '../x' is not valid: it becomes the file"),
+        (["search", "--topk", "0", "--questions", "-"], "--topk: 0 is not valid"),
+        (["evaluate", "--topk", "0"], "--topk: '0' is not valid: expected int >= 1"),
+        (["evaluate", "--topk", "5,abc"], "--topk: '5,abc' is not valid: expected int"),
+        (["evaluate", "--topk", ""], "--topk: '' is not valid"),
+        (["train", "--lr", "0"], "--lr: 0.0 is not valid: expected float > 0.0"),
+        (["train", "--lr", "inf"], "--lr: inf is not valid: expected a finite number"),
+        (["train", "--pooling", "max"], "--pooling: 'max' is not valid"),
         (
             ["train", "--passage-max-length", "9999"],
             "--passage-max-length: the model reads at most",
@@ -639,7 +639,7 @@ def test_a_half_done_output_with_other_settings_is_refused_and_restart_works(wor
     progress |= {"state": {"shard 1": 100}, "claimed": names}
     (half / "progress.json").write_text(json.dumps(progress))
     problem = refused("encode-corpus", "--output-dir", "half", "--dtype", "float16")
-    assert problem.startswith("half: half done with other settings or inputs: dtype was 'float32'")
+    assert problem.startswith('half: half done with other settings or inputs: dtype was "float32"')
     assert "--restart" in problem
     assert "half: unfinished; run the command that" in refused("index", "--embeddings", "half")
     result = call("encode-corpus", "--output-dir", "half", "--dtype", "float16", "--restart")

@@ -50,9 +50,9 @@ ENDS = {
     "nothing": (None, 0, ""),
     "the user's error": (errors.InputError("a: no\nsuch  file"), 1, "Error: a: no such file\n"),
     "a long value": (
-        errors.InputError(f"a: {'x' * 5000} will not do, {'y' * 300} will"),
+        errors.InputError(f"a: {'x' * 5000} is not valid, {'y' * 300} will"),
         1,
-        f"Error: a: {'x' * 200}… will not do, {'y' * 300} will\n",
+        f"Error: a: {'x' * 200}… is not valid, {'y' * 300} will\n",
     ),
     "a gate": (errors.GateError("below"), 3, "Error: below\n"),
     "a lock": (errors.LockedError("held"), 75, "Error: held\n"),

@@ -56,7 +56,7 @@ def test_init_says_what_to_change_for_data_of_ones_own_and_what_comes_next(empty
         "  -> mine x/dprkit.yaml",
         "For data of your own, change the lines marked CHANGE: select-data.sources, "
         "select-data.split, encode-corpus.passages.",
-        "Then: cd 'mine x' && dprkit run        (dprkit config show tells what is in force)",
+        "Then: cd 'mine x' && dprkit run        (dprkit config show shows the settings)",
     ]
     lines = Path("mine x/dprkit.yaml").read_text().splitlines()
     marked = [line.split()[0] for line in lines if line.endswith("# CHANGE")]

@@ -137,9 +137,9 @@ FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16,
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("evaluate: {topk: [0]}", "evaluate.topk (bad.yaml): [0] will not do"),
-        ("search: {topk: none}", "search.topk (bad.yaml): 'none' will not do"),
-        ("train: {precision: fp8}", "train.precision (bad.yaml): 'fp8' will not do"),
+        ("evaluate: {topk: [0]}", "evaluate.topk (bad.yaml): [0] is not valid"),
+        ("search: {topk: none}", "search.topk (bad.yaml): 'none' is not valid"),
+        ("train: {precision: fp8}", "train.precision (bad.yaml): 'fp8' is not valid"),
         ("train: {patience: 2, valid_every: never}", "--patience counts validations"),
         ("train: {init: ./nowhere}", "--init: ./nowhere: no such folder"),
         ("train: {init: '/nowhere/model'}", "--init: /nowhere/model: no such folder"),

@@ -221,7 +221,7 @@ def test_a_stage_that_the_recipe_lacks_reads_what_the_last_ones_made(twice):
         (("run", "--set", "train.lr=1"), "--set train.lr=1: name one of train-1, train-2 instead"),
         (("run", "--set", "trian-1.lr=1"), "no stage is called 'trian-1'; did you mean 'train-1'?"),
         (("run", "--set", "train-1.rl=1"), "train-1 has no setting 'rl'; did you mean 'lr'?"),
-        (("run", "--set", "train-2.lr=x"), "train-2.lr (--set): 'x' will not do"),
+        (("run", "--set", "train-2.lr=x"), "train-2.lr (--set): 'x' is not valid"),
         (("run", "--set", "train-2.init=train-3.output_dir"), "no stage is called 'train-3'; did"),
         (("config", "show", "train-3"), "no stage is called 'train-3'; did you mean 'train-"),
     ],

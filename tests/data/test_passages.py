@@ -469,7 +469,7 @@ def test_written_results_are_read_back(tmp_path: Path) -> None:
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     line = '{"question": "q", "ctxs": [{"id": "1", "score": "high"}]}'
     error = refusal(save(tmp_path, line), read_results)
-    assert (error.where, error.problem) == (1, "the score 'high' at rank 1 is no finite number")
+    assert (error.where, error.problem) == (1, "the score 'high' at rank 1 is not a finite number")
 
 
 # --- the field's own files ------------------------------------------------------------------------

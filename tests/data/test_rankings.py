@@ -165,10 +165,19 @@ GOOD = ranking({"id": "1", "score": 2}, {"id": "2", "score": "1.5"}, id="x")
         ),
         (ranking({"id": "1"}), "the passage at rank 1 has no score"),
         (ranking({"id": "1", "score": None}), "the passage at rank 1 has no score"),
-        (ranking({"id": "1", "score": "nan"}), "the score 'nan' at rank 1 is no finite number"),
-        (ranking({"id": "1", "score": "-inf"}), "the score '-inf' at rank 1 is no finite number"),
-        (ranking({"id": "1", "score": "1e999"}), "the score '1e999' at rank 1 is no finite number"),
-        (ranking({"id": "1", "score": "high"}), "the score 'high' at rank 1 is no finite number"),
+        (ranking({"id": "1", "score": "nan"}), "the score 'nan' at rank 1 is not a finite number"),
+        (
+            ranking({"id": "1", "score": "-inf"}),
+            "the score '-inf' at rank 1 is not a finite number",
+        ),
+        (
+            ranking({"id": "1", "score": "1e999"}),
+            "the score '1e999' at rank 1 is not a finite number",
+        ),
+        (
+            ranking({"id": "1", "score": "high"}),
+            "the score 'high' at rank 1 is not a finite number",
+        ),
         (ranking({"id": "1", "score": float("nan")}), "not JSON"),
         (ranking({"id": "1", "score": True}), "score is true or false; it has to be"),
         (ranking({"score": 1}), r"ctxs[0] lacks the field id"),
@@ -189,9 +198,9 @@ def test_a_ranking_that_cannot_be_measured_is_refused_with_its_line(
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("q Q0 2 2 nan r", "the score 'nan' is no finite number"),
-        ("q Q0 2 2 1e39 r", "the score '1e39' is no finite number"),  # beyond float32
-        ("q Q0 2 2 high r", "the score 'high' is no finite number"),
+        ("q Q0 2 2 nan r", "the score 'nan' is not a finite number"),
+        ("q Q0 2 2 1e39 r", "the score '1e39' is not a finite number"),  # beyond float32
+        ("q Q0 2 2 high r", "the score 'high' is not a finite number"),
         ("q Q0 2 2 1", "5 columns: neither JSON nor a TREC run, whose lines have six"),
         ("question,answer", "1 columns: neither JSON nor a TREC run"),
         ("q Q0 1 2 1 r", "the passage '1' is 2 times in the ranking of question 'q'"),

@@ -325,8 +325,8 @@ def test_a_compressed_file_is_unpacked_once_beside(tmp_path: Path) -> None:
     [
         (LINES + b'\n{"question": 3}', "5: .*question"),
         (LINES + b'\n{"question": "q"', "5: not JSON"),
-        (LINES.replace(b'"1.5"', b'"high"', 1), "1: the score 'high' is no finite number"),
-        (LINES.replace(b'"1.5"', b'"inf"', 1), "1: the score 'inf' is no finite number"),
+        (LINES.replace(b'"1.5"', b'"high"', 1), "1: the score 'high' is not a finite number"),
+        (LINES.replace(b'"1.5"', b'"inf"', 1), "1: the score 'inf' is not a finite number"),
         (b"[" + LINES.replace(b"\n", b","), r"byte \d+: the JSON array is cut off"),
         (b"[{}]", "byte 1: lacks the field"),
         (b"question\tanswer\n", "1: not JSON"),

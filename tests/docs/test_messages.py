@@ -49,7 +49,7 @@ def test_the_command_that_init_ends_with_runs(shell):
     said = told(shell, "dprkit init my-experiment", 0)
     follow, look = re.findall(r"(?:Then: |\()((?:cd \S+ && )?dprkit [\w ]*\w)", said)
     told(shell, f"{follow} --set train.max_steps=1", 0)
-    told(shell, look.removesuffix(" tells what is in force"), 0)
+    told(shell, look.removesuffix(" shows the settings"), 0)
 
 
 def test_a_damaged_index_is_made_again_as_the_refusal_says(shell):

@@ -551,7 +551,7 @@ def test_the_environments_proxy_is_used(
 
 
 def test_a_mirror_that_is_no_address_is_refused(settings: DownloadSettings) -> None:
-    with pytest.raises(SettingsError, match="--mirror: 'mirror' will not do"):
+    with pytest.raises(SettingsError, match="--mirror: 'mirror' is not valid"):
         download(changed(settings, mirror="mirror"))
 
 

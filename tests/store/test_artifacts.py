@@ -261,7 +261,7 @@ def test_other_settings_make_it_anew_and_say_why(out, source):
     make(out, source, width=3)
     notes = Notes()
     make(out, source, width=4, run=Run(notes))
-    assert notes.lines == [f"{out}: made anew: width was 3 and is 4"]
+    assert notes.lines == [f"{out}: made again: width was 3 and is 4"]
     assert read_manifest(out).settings["width"] == 4
     assert not (out / PREVIOUS).exists()
 
@@ -282,7 +282,7 @@ def test_restart_makes_it_anew(out, source):
     make(out, source)
     notes = Notes()
     make(out, source, run=Run(notes, restart=True))
-    assert notes.lines == [f"{out}: made anew: --restart was given"]
+    assert notes.lines == [f"{out}: made again: --restart was given"]
 
 
 def test_a_file_that_is_gone_is_made_again(out, source):
@@ -291,7 +291,7 @@ def test_a_file_that_is_gone_is_made_again(out, source):
     (out / "part-1").unlink()
     notes = Notes()
     make(out, source, run=Run(notes))
-    assert notes.lines == [f"{out}: made anew: part-1 is gone"]
+    assert notes.lines == [f"{out}: made again: part-1 is gone"]
     assert content(out) == before
 
 
@@ -330,7 +330,7 @@ def test_a_remake_that_was_stopped_can_be_taken_back(out, source):
     stopped(out, source, at=2, width=4)
     with pytest.raises(InputError, match=r"or use the one before it, .+out/.previous"):
         read_manifest(out)
-    with pytest.raises(MismatchError, match=r"--restart, which brings back the finished one"):
+    with pytest.raises(MismatchError, match=r"--restart, which brings back the finished artifact"):
         make(out, source, width=3)
     with pytest.raises(MismatchError, match=r"--restart$"):
         make(out, source, width=5)
@@ -348,7 +348,7 @@ def test_a_restart_that_was_stopped_restarts_when_it_is_asked_again(out, source)
         make(out, source, width=3, stop=2, run=Run(restart=True))
     notes = Notes()
     make(out, source, width=3, run=Run(notes, restart=True))
-    assert notes.lines == [f"{out}: made anew: --restart was given"]
+    assert notes.lines == [f"{out}: made again: --restart was given"]
     assert (out / "part-0").read_text() != "changed by hand, and longer than before"
 
 

@@ -151,7 +151,7 @@ def test_who_wakes_after_all_was_begun_anew_goes_no_further(tmp_path):
             os.utime(held, (1, 1))  # the sleeper gave no sign for long
         with making(tmp_path / "a", run=Run(restart=True)) as other, Parts(other, 6, NAMES):
             make(work, number)
-            with pytest.raises(LockedError, match="begun anew by another process"):
+            with pytest.raises(LockedError, match="begun again by another process"):
                 parts.done(number, [NAMES[number]])
         shared_out.close()
 
