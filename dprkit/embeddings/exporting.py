@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dprkit.data.npy import write_header
-from dprkit.errors import MissingExtra
+from dprkit.errors import need_extra
 from dprkit.progress import Run
 from dprkit.settings import ExportEmbeddingsSettings, required
 from dprkit.store.artifacts import draft
@@ -120,22 +120,13 @@ def _to_pyserini(work: Draft, embeddings: Embeddings) -> None:
 
 def _to_shards(work: Draft, embeddings: Embeddings, name: str, write: Callable[..., None]) -> None:
     """A file a shard, called `name` with the shard's number; those that are there stay."""
-    for number, shard in enumerate(embeddings.vectors()):
-        key = f"shard {number}"
-        if key in work.state:
-            work.run.progress.advance(len(shard))
-            continue
+    for number, _, shard in embeddings.left_of(work):
         with work.file(name.format(number)) as file:
             write(work, file, embeddings.ids_of(number), shard)
-        work.state[key] = len(shard)
-        work.save()
 
 
 def _to_parquet(work: Draft, embeddings: Embeddings) -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise MissingExtra("pyarrow", "parquet") from None
+    need_extra("parquet", "pyarrow")
     _to_shards(work, embeddings, "vectors-{:05d}.parquet", _parquet)
 
 

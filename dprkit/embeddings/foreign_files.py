@@ -79,11 +79,14 @@ def _head(path: Path) -> bytes:
         return file.read(len(MAGIC))
 
 
-def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Iterator[ForeignBlock]:
+def blocks(
+    path: Path, ids: Path | None = None, in_order: bool = False, kind: str = "auto"
+) -> Iterator[ForeignBlock]:
     """The vectors in `path`, a block after the other.
 
     `ids`: the file with an npy file's ids, where it does not lie beside it; `in_order`: an npy file
-    needs none. Raises FormatError for what is damaged, InputError for what is no file of vectors.
+    needs none. Raises FormatError for what is damaged, InputError for what is
+    no file of vectors, MismatchError where it is not of the `kind` that was asked for.
     """
     head = _head(path)
     if head.startswith(MAGIC):
@@ -93,12 +96,16 @@ def blocks(path: Path, ids: Path | None = None, in_order: bool = False) -> Itera
     else:
         raise InputError(f"{path}: neither an npy file nor a pickle; name files of vectors")
     for block in read:
-        _check(path, block)
+        _check(path, block, kind)
         yield block
 
 
-def _check(path: Path, block: ForeignBlock) -> None:
-    """Every number must be one."""
+def _check(path: Path, block: ForeignBlock, kind: str) -> None:
+    """The file must be of the kind that was asked for, and every number must be one."""
+    if kind not in ("auto", block.kind):
+        raise MismatchError(
+            f"{path}: holds vectors in the form of {block.kind}, not {kind}; leave --kind away"
+        )
     if block.vectors.dtype.kind != "f":
         raise FormatError(path, f"row {block.first}", "holds no floating-point numbers")
     bad = ~np.isfinite(block.vectors).all(axis=1)
@@ -248,11 +255,3 @@ def _id(path: Path, row: int, value: Any) -> str:
     if isinstance(value, str | int):
         return str(value)
     raise FormatError(path, f"row {row}", "its id is no text or number, or is there twice")
-
-
-def check_kind(path: Path, block: ForeignBlock, wanted: str) -> None:
-    """Raises MismatchError where a file is not of the kind that was asked for."""
-    if wanted not in ("auto", block.kind):
-        raise MismatchError(
-            f"{path}: holds vectors in the form of {block.kind}, not {wanted}; leave --kind away"
-        )

@@ -114,12 +114,10 @@ def _blocks(
     settings: ImportEmbeddingsSettings, files: list[Path], number: int
 ) -> Iterator[ForeignBlock]:
     """The blocks of source `number`, of the kind that was asked for."""
-    from dprkit.embeddings.foreign_files import blocks, check_kind, natural
+    from dprkit.embeddings.foreign_files import blocks, natural
 
     ids = sorted(map(Path, settings.ids), key=natural)[number] if settings.ids else None
-    for block in blocks(files[number], ids, settings.in_order):
-        check_kind(files[number], block, settings.kind)
-        yield block
+    return blocks(files[number], ids, settings.in_order, settings.kind)
 
 
 def _begun(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from dprkit.errors import DprkitError, InputError, MissingExtra, ProcessError
+from dprkit.errors import DprkitError, InputError, ProcessError
 from dprkit.progress import Run
 
 TELL_EVERY = 60.0
@@ -21,10 +21,8 @@ def on_ray(work: Callable[[], object], tasks: int, run: Run) -> None:
     without it, one on this machine that ends with the work. A task that dies is started again. The
     nodes need dprkit and the same shared disk. Raises what a task raises.
     """
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtra("ray", "ray") from None
+    import ray
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
     try:

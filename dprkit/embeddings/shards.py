@@ -124,6 +124,23 @@ class Embeddings:
             )
         return mapped(path)
 
+    def left_of(self, work: Draft) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(number, first row, vectors) of the shards that `work` has not taken over yet.
+
+        A shard counts as taken over, and is noted in `work`, when the next one is asked for. What
+        an earlier run noted is told to its progress.
+        """
+        start = 0
+        for number, vectors in enumerate(self.vectors()):
+            key = f"shard {number}"
+            if key in work.state:
+                work.run.progress.advance(len(vectors))
+            else:
+                yield number, start, vectors
+                work.state[key] = len(vectors)
+                work.save()
+            start += len(vectors)
+
     def ids(self) -> list[str]:
         """The ids of all passages, in the corpus's order."""
         ids: list[str] = []

@@ -31,9 +31,8 @@ from dprkit.indexes.bm25_inverted_lists import ROWS, SCORES, STARTS, VOCABULARY,
 from dprkit.indexes.bm25_vocabulary import Vocabulary
 from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import CURRENT, Analyzer, analyzer_for
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits import Hits, in_order
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.indexes.tie_order import in_order
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings

@@ -25,10 +25,9 @@ from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
 from dprkit.indexes.blas_threads import one_thread_each
 from dprkit.indexes.exact_int8 import Int8Copy, Part, open_int8, worth_a_copy, write_int8
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits import Hits, in_order
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import write_made_from
-from dprkit.indexes.tie_order import in_order
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
 

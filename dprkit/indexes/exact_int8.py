@@ -69,25 +69,20 @@ def write_int8(work: Draft, embeddings: Embeddings) -> None:
     Hits do not depend on it, so it is no part of the artifact's identity.
     """
     rows = max(1, PART_BYTES // embeddings.dim)
-    parts = msgspec.convert(work.state.get("parts", []), list[Part])
+    parts = msgspec.convert(work.state.get("int8 parts", []), list[Part])
     work.run.progress.start("copying in 8 bits", embeddings.count, "passages")
-    start = 0
-    for number, vectors in enumerate(embeddings.vectors()):
-        name = f"int8-{number:05d}.faiss"
-        if name not in work.record.files:
-            with work.file(name, content=False) as file:
-                at = 0
-                for begin in range(0, len(vectors), rows):
-                    block = np.array(vectors[begin : begin + rows], np.float32)
-                    codes, error = _coded(block, embeddings.directory)
-                    file.write(codes.data)
-                    first = start + begin
-                    parts.append(Part(first, first + len(block), name, at, len(codes), error))
-                    at += len(codes)
-            work.state["parts"] = msgspec.to_builtins(parts)
-            work.save()
+    for number, start, vectors in embeddings.left_of(work):
+        name, at = f"int8-{number:05d}.faiss", 0
+        with work.file(name, content=False) as file:
+            for first in range(0, len(vectors), rows):
+                block = np.array(vectors[first : first + rows], np.float32)
+                codes, error = _coded(block, embeddings.directory)
+                file.write(codes.data)
+                begin = start + first
+                parts.append(Part(begin, begin + len(block), name, at, len(codes), error))
+                at += len(codes)
+        work.state["int8 parts"] = msgspec.to_builtins(parts)
         work.run.progress.advance(len(vectors))
-        start += len(vectors)
     work.run.progress.finish()
     with work.file(CONTENTS, content=False) as file:
         file.write(msgspec.json.encode(parts))

@@ -157,8 +157,7 @@ def _write_codes(
                 shutil.copyfileobj(part, file)
         for begin, end in blocks if not names else ():
             vectors = transformed(index, embeddings.read(begin, end))
-            for codes in _code(inner(index), vectors, begin):
-                file.write(codes.data)
+            file.write(inner(index).sa_encode(vectors).data)
             work.run.progress.advance(end - begin)
         file.write(tail)
 

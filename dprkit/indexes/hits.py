@@ -10,7 +10,7 @@ import numpy as np
 class Hits(NamedTuple):
     """The best passages for Q questions, as rows of the corpus counted from 0.
 
-    Both are (Q, K): `rows` int64, `scores` float32, in the tie order (dprkit.indexes.tie_order).
+    Both are (Q, K): `rows` int64, `scores` float32, in the tie order (`in_order`).
     Where an index finds fewer than K, the rest of a line is row -1 with score -inf.
     """
 
@@ -22,6 +22,22 @@ class Hits(NamedTuple):
         """(Q, K) places that hold nothing yet."""
         shape = questions, depth
         return cls(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
+
+
+def in_order(rows: np.ndarray, scores: np.ndarray, *first: np.ndarray) -> np.ndarray:
+    """The places of (..., C) candidates in the tie order, line by line.
+
+    `first`: (..., C) what counts before the scores, such as the number of the question.
+    """
+    return np.lexsort((rows, -scores, *first), axis=-1)
+
+
+def best(rows: np.ndarray, scores: np.ndarray, topk: int) -> Hits:
+    """The `topk` best of (Q, C) candidates, in the tie order."""
+    if rows.shape[1] <= topk and (scores[:, 1:] < scores[:, :-1]).all():
+        return Hits(rows, scores)  # in order, as most engines answer
+    order = in_order(rows, scores)[:, :topk]
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
 class DenseIndex(Protocol):

@@ -32,15 +32,13 @@ from dprkit.errors import (
     InputError,
     LockedError,
     MismatchError,
-    MissingExtra,
     SettingsError,
     need_extra,
     reading,
 )
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits import Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import identities, write_made_from
-from dprkit.indexes.tie_order import best
 from dprkit.settings import IndexSettings
 from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
@@ -79,8 +77,12 @@ CONNECT_FAILED = 2
 
 def check_settings(settings: IndexSettings) -> None:
     """Raise MissingExtra where no client is installed, SettingsError for a URI that is none."""
-    need_extra("milvus", "pymilvus", *([] if settings.uri else ["milvus_lite"]))
+    _need_client(embedded=not settings.uri)
     check_uri(settings.uri)
+
+
+def _need_client(embedded: bool) -> None:
+    need_extra("milvus", "pymilvus", *(["milvus_lite"] if embedded else []))
 
 
 def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[str, Any]:
@@ -112,18 +114,11 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
 
 
 def _load(work: Draft, embeddings: Embeddings, collection: Collection) -> None:
-    progress, begin = work.run.progress, 0
+    progress = work.run.progress
     progress.start("loading", embeddings.count, "passages")
-    for number, vectors in enumerate(embeddings.vectors()):
-        if f"shard {number}" in work.state:
-            progress.advance(len(vectors))
-        else:
-            ids = embeddings.ids_of(number)
-            for count in collection.load(begin, ids, vectors):
-                progress.advance(count)
-            work.state[f"shard {number}"] = len(vectors)
-            work.save()
-        begin += len(vectors)
+    for number, begin, vectors in embeddings.left_of(work):
+        for count in collection.load(begin, embeddings.ids_of(number), vectors):
+            progress.advance(count)
     progress.finish()
     if (held := collection.settled()) != embeddings.count:
         work.state.clear()  # what was noted as loaded is not there: the next run loads it all
@@ -251,10 +246,12 @@ class Collection:
     def close(self) -> None:
         self.client.close()
         if self.place.embedded:
-            _release(self.place.uri)
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_server(self.place.uri)
 
     def exists(self) -> bool:
-        return bool(self._ask("has_collection", timeout=PATIENCE))
+        return bool(self._ask("has_collection"))
 
     def create(self, dim: int) -> None:
         from pymilvus import DataType
@@ -267,17 +264,11 @@ class Collection:
         index = self.client.prepare_index_params()
         index.add_index("vector", index_type=kind, metric_type="IP")
         properties = {PROPERTY: msgspec.json.encode(self.place.made_from).decode()}
-        self._ask(
-            "create_collection",
-            schema=schema,
-            index_params=index,
-            properties=properties,
-            timeout=PATIENCE,
-        )
+        self._ask("create_collection", schema=schema, index_params=index, properties=properties)
 
     def check(self) -> None:
         """Raise MismatchError where the collection is made from something else."""
-        described = self._ask("describe_collection", timeout=PATIENCE)
+        described = self._ask("describe_collection")
         text = described.get("properties", {}).get(PROPERTY)
         if text is None:
             raise MismatchError(
@@ -297,18 +288,17 @@ class Collection:
         step = max(1, MESSAGE // (4 * vectors.shape[1]))
         for first in range(0, len(ids), step):
             batch = np.asarray(vectors[first : first + step], np.float32)
-            rows = range(begin + first, begin + first + len(batch))
-            names = ids[first : first + step]
+            pairs = zip(ids[first : first + step], batch, strict=True)
             data = [
                 {"row": row, "id": id_, "vector": vector}
-                for row, id_, vector in zip(rows, names, batch, strict=True)
+                for row, (id_, vector) in enumerate(pairs, start=begin + first)
             ]
-            self._ask("upsert", data, timeout=PATIENCE)
+            self._ask("upsert", data)
             yield len(batch)
 
     def settled(self) -> int:
         """Have everything written and ready to be searched; how many passages there are."""
-        self._ask("flush")
+        self._ask("flush", timeout=None)
         return self._ready()
 
     def open(self, count: int) -> None:
@@ -322,9 +312,9 @@ class Collection:
             )
 
     def _ready(self) -> int:
-        self._ask("load_collection")
-        counting: Any = {"output_fields": ["count(*)"], "consistency_level": "Strong"}
-        (answer,) = self._ask("query", timeout=PATIENCE, **counting)
+        self._ask("load_collection", timeout=None)
+        wanted = ["count(*)"]
+        (answer,) = self._ask("query", output_fields=wanted, consistency_level="Strong")
         return int(answer["count(*)"])
 
     def search(self, vectors: np.ndarray, depth: int, words: str) -> Hits:
@@ -340,7 +330,6 @@ class Collection:
                 filter=words,
                 anns_field="vector",
                 search_params={"metric_type": "IP"},
-                timeout=PATIENCE,
             )
             for line, answer in enumerate(answers, start=begin):
                 hits.rows[line, : len(answer.ids)] = answer.ids
@@ -352,6 +341,7 @@ class Collection:
         from grpc import RpcError
         from pymilvus.exceptions import MilvusException
 
+        options.setdefault("timeout", PATIENCE)
         for left in reversed(range(TRIES)):
             try:
                 return getattr(self.client, what)(self.place.name, *words, **options)
@@ -364,14 +354,10 @@ class Collection:
 
 def _connect(place: Place) -> Any:
     """A client of the engine, tried a few times."""
-    try:
-        from pymilvus import MilvusClient
-        from pymilvus.exceptions import MilvusException
+    _need_client(place.embedded)
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
 
-        if place.embedded:
-            import milvus_lite  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "milvus") from None
     for name in ("pymilvus", "milvus_lite", "grpc"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what they log, they raise too
     options: dict[str, Any] = {"token": place.token(), "timeout": 5, "dedicated": True}
@@ -428,9 +414,3 @@ def _unopened(place: Place) -> Exception:
     except OSError as error:
         return InputError(f"{place.folder}: {error.strerror}; check its permissions")
     return InputError(f"{place.folder}: damaged or of another version; run dprkit index --restart")
-
-
-def _release(path: str) -> None:
-    from milvus_lite.server_manager import server_manager_instance
-
-    server_manager_instance.release_server(path)

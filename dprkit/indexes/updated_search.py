@@ -10,9 +10,8 @@ import numpy as np
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import SettingsError
 from dprkit.indexes.exact import ExactIndex
-from dprkit.indexes.hits import DenseIndex, Hits
+from dprkit.indexes.hits import DenseIndex, Hits, best
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.indexes.tie_order import best
 from dprkit.settings import IndexSettings
 
 SPARE = 1024

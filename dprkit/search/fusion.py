@@ -12,8 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Hits
-from dprkit.indexes.tie_order import best
+from dprkit.indexes.hits import Hits, best
 from dprkit.rank_metrics import first_ranks, reciprocal, success
 
 Method = Literal["rrf", "weighted"]

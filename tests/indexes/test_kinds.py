@@ -14,9 +14,9 @@ import pytest
 from dprkit.errors import InputError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.indexes.build import files_of, index
+from dprkit.indexes.hits import best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import KINDS, Kind, kind_names, kind_of, unused_settings
-from dprkit.indexes.tie_order import best
 from dprkit.indexes.tune import tune_index
 from dprkit.indexes.update import update_index
 from dprkit.search.open_index import open_index
