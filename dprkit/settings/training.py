@@ -26,7 +26,7 @@ class Defaults:
 
     lr: float
     batch_size: int
-    pooling: str
+    pooling: Literal["cls", "mean"]
     projection: int
     output_dropout: float
 

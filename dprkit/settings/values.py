@@ -20,9 +20,8 @@ def bundled(path: str) -> Path:
     name = path.removeprefix(BUNDLED)
     package = Path(__file__).parents[1]
     wheel = package / "bundled"
-    if wheel.is_dir():
-        return wheel / ("configs" if name.endswith(".yaml") else "data") / name
-    return package.parent / ("configs" if name.endswith(".yaml") else "data") / name
+    base = wheel if wheel.is_dir() else package.parent
+    return base / ("configs" if name.endswith(".yaml") else "data") / name
 
 
 def real_path(path: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -44,11 +45,11 @@ class Mixture:
     def __init__(self, files: Sequence[ExampleFile], weights: Sequence[float]) -> None:
         """Raises SettingsError where a weight leaves nothing of a file."""
         self.files, self.weights = list(files), list(weights)
-        pairs = zip(self.files, self.weights, strict=True)
-        self.sizes = [round(weight * len(file)) for file, weight in pairs]
+        self.sizes: list[int] = []
         """Rows of each file that an epoch sees."""
-        for file, weight, size in zip(self.files, self.weights, self.sizes, strict=True):
-            if size < 1:
+        for file, weight in zip(self.files, self.weights, strict=True):
+            self.sizes.append(round(weight * len(file)))
+            if self.sizes[-1] < 1:
                 problem = f"weight {weight:g} leaves none of its {len(file)} rows"
                 raise SettingsError(f"{file.path}: {problem}; give it a larger one")
         self.offsets = np.cumsum([0, *map(len, self.files)])
@@ -165,17 +166,12 @@ class Plan:
 
     def _interleaved(self, layouts: list[Layout], epoch: int) -> Layout:
         """The batches of all `layouts` in a random order."""
-        batches = [order[a:b] for order, cuts in layouts for a, b in pairs(cuts)]
+        batches = [order[a:b] for order, cuts in layouts for a, b in pairwise(cuts)]
         turns: Sequence[int] = range(len(batches))
         if self.seed is not None:
             turns = np.random.default_rng([self.seed, epoch, 2]).permutation(len(batches)).tolist()
         batches = [batches[turn] for turn in turns]
         return np.concatenate(batches), np.cumsum([0, *map(len, batches)])
-
-
-def pairs(cuts: np.ndarray) -> list[tuple[int, int]]:
-    """Begin and end of each piece between `cuts` (B + 1,)."""
-    return list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True))
 
 
 # --- which passages -------------------------------------------------------------------------------
@@ -208,12 +204,10 @@ def drawn_negatives(example: Example, at: At, epoch: int, draw: Draw) -> list[Pa
     order = range(len(hard)) if rng is None else _hard_order(example, len(hard), draw.by, rng)
     chosen = [hard[i] for i in order[: draw.hard_negatives]]
     more = draw.hard_negatives - len(chosen) + draw.negatives
-    if rng is None or not more:
-        return [*chosen, *example.negatives[:more]]
-    return [
-        *chosen,
-        *(example.negatives[i] for i in rng.permutation(len(example.negatives))[:more]),
-    ]
+    others: Sequence[Passage] = example.negatives
+    if rng is not None and more:
+        others = [others[i] for i in rng.permutation(len(others))]
+    return [*chosen, *others[:more]]
 
 
 def _hard_order(example: Example, count: int, by: str, rng: np.random.Generator) -> Sequence[int]:

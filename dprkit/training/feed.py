@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,12 +22,12 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from functools import cache
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from dprkit.errors import ProcessError
-from dprkit.interrupts import leave_signals_to_parent
+from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 from dprkit.models.tokens import Ids
 
 T_co = TypeVar("T_co", covariant=True)
@@ -56,7 +54,7 @@ class Source(Protocol[T_co]):
         """What makes the same source again in another process: a function that pickles."""
 
 
-class Feed(Iterator[T_co], Generic[T_co]):
+class Feed(Iterator[T_co]):
     """Iterates over the batches of steps begin, ..., end - 1, in order, made ahead.
 
     To be used in a `with` block, whose end stops the workers. `next` raises what making the batch
@@ -99,9 +97,6 @@ class Feed(Iterator[T_co], Generic[T_co]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Drop the batches that were not taken and end the workers, after what they are at."""
         self._waiting.clear()
         self._pool.shutdown(cancel_futures=True)
@@ -124,15 +119,7 @@ def _begin(source: Callable[[], Callable[[int], Any]]) -> None:
     _opened = cache(source)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     leave_signals_to_parent()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed leaves its workers waiting for work that never comes."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
+    die_with_parent()  # one that is killed leaves its workers waiting for work that never comes
 
 
 def _made(step: int) -> Any:

@@ -71,7 +71,8 @@ class GradientEngine:
     ) -> None:
         self.model, self.group, self.autocast = model, group, autocast
         first = next(model.parameters())
-        self.device, self.dtype = first.device, first.dtype
+        self.device = first.device
+        self.dtype = torch.promote_types(first.dtype, torch.float32)  # of the rows
 
     def cut(self, sides: Sequence[Ids], texts: int | None = None) -> list[Chunk]:
         """The chunks of a batch for this model on this device."""
@@ -84,10 +85,7 @@ class GradientEngine:
             torch.manual_seed(seed * 100_003 + chunk.number)
         with self.autocast():
             rows = self.model.encode(chunk.side, chunk.ids)
-        return Rows(self._wide(rows.values), rows.bounds)
-
-    def _wide(self, values: Tensor) -> Tensor:
-        return values if values.dtype == torch.float64 else values.float()
+        return Rows(rows.values.to(self.dtype), rows.bounds)
 
     def mine(self, work: list[Chunk]) -> list[Chunk]:
         """This process's chunks, such that all have about as many tokens to do."""
@@ -114,11 +112,10 @@ class GradientEngine:
         if self.group.size > 1:
             counts = self.group.sum(counts.to(self.device)).cpu()
         bounds = bounds_of(counts)
-        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         shape = (int(bounds[-1]), self.model.dim)
-        values = torch.zeros(shape, dtype=dtype, device=self.device)
+        values = torch.zeros(shape, dtype=self.dtype, device=self.device)
         for texts, rows in own:
-            values[places(bounds, texts)] = rows.values.detach().to(dtype)
+            values[places(bounds, texts)] = rows.values.detach()
         return Rows(self.group.sum(values), bounds)
 
     def encode(self, *sides: Ids) -> list[Rows]:
@@ -157,7 +154,7 @@ class GradientEngine:
         for chunk in own:
             part = self.run(chunk, seed) if cached else parts.pop(chunk.number)
             here = gradient[places(rows.bounds, torch.tensor(chunk.texts))]
-            torch.autograd.backward(part.values, here.to(part.values.dtype))
+            torch.autograd.backward(part.values, here)
         self.group.sum_gradients([p for p in self.model.parameters() if p.requires_grad])
         return Outcome(outcome.loss.detach(), outcome.losses, outcome.hits)
 

@@ -87,22 +87,18 @@ class ScoreObjective(nn.Module):
         """What scores are divided by."""
         return self.fixed or float(self.log_temperature.detach().exp())
 
-    def forward(
-        self,
-        questions: Rows,
-        passages: Rows,
-        positives: Tensor,
-        false_negatives: Tensor,
-        weights: Tensor,
-    ) -> Outcome:
-        """The outcome of a batch; `weights` (Q,): how much each question counts in the loss."""
+    def forward(self, questions: Rows, passages: Rows, weights: Tensor, **told: Tensor) -> Outcome:
+        """The outcome of a batch; `weights` (Q,): how much each question counts in the loss.
+
+        The others are the Targets by name.
+        """
         divisor = self.log_temperature.exp() if self.fixed is None else self.fixed
         scores = self.scoring.matrix(questions, passages) / divisor  # (Q, P)
-        targets = Targets(positives, false_negatives)
+        targets = Targets(**told)
         parts = [(share, loss(scores, targets)) for share, loss in self.losses]
         total = torch.stack([share * losses for share, losses in parts]).sum(0)
-        masked = scores.detach().masked_fill(false_negatives, -torch.inf)
-        hits = masked.argmax(1) == positives
+        masked = scores.detach().masked_fill(targets.false_negatives, -torch.inf)
+        hits = masked.argmax(1) == targets.positives
         return Outcome((total * weights).mean(), parts[0][1].detach(), hits)
 
 

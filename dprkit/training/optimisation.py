@@ -91,9 +91,3 @@ def set_products(precision: str, device: torch.device) -> None:
     if precision in ("fp16", "tf32") and device.type != "cuda":
         raise SettingsError(f"--precision {precision} needs a GPU; there is none: use fp32")
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-
-
-def scaler_of(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Scales float16's loss so that small gradients do not vanish; does nothing otherwise."""
-    enabled = precision == "fp16" and device.type == "cuda"
-    return torch.amp.GradScaler(device.type, enabled=enabled)

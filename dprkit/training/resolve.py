@@ -59,7 +59,7 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
 def resolve(settings: TrainSettings) -> ResolvedSettings:
     """The settings with all defaults. Raises SettingsError, InputError, MismatchError."""
     recorded = with_defaults(settings)
-    values = {name: getattr(recorded, name) for name in recorded.__struct_fields__}
+    values = msgspec.structs.asdict(recorded)
     paths = ("output_dir", "init", "valid_file", "valid_corpus", "chunk_size")
     limits = ("hard_negatives_top", "max_epochs", "max_steps", "patience")
     absent: dict[str, Any] = {"lora_alpha": 2 * recorded.lora_rank}
@@ -135,15 +135,10 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
 
 def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     """How vectors are made of a model that does not say so itself."""
-    plain = RetrieverConfig()
-    names = ("similarity", "title_join", "question_max_length", "passage_max_length")
-    return {name: getattr(plain, name) for name in names} | {
-        "shared": bool(settings.separate_heads),
-        "separate_heads": False,
-        "pooling": usual.pooling,
-        "projection": usual.projection,
-        "temperature": TEMPERATURES[settings.similarity or plain.similarity],
-    }
+    plain = RetrieverConfig(shared=bool(settings.separate_heads), pooling=usual.pooling)
+    shape = {name: getattr(plain, name) for name in SHAPE}
+    temperature = TEMPERATURES[settings.similarity or plain.similarity]
+    return shape | {"projection": usual.projection, "temperature": temperature}
 
 
 def _valid_beside(settings: TrainSettings) -> str | None:

@@ -25,7 +25,7 @@ from dprkit.training.feed import Batch, Feed
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.journal import EPOCHS, METRICS, Journal, Progression, load_state
 from dprkit.training.objectives import Outcome, tensors
-from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of, schedule, set_lr
+from dprkit.training.optimisation import autocasting, optimizer_of, schedule, set_lr
 from dprkit.training.processes import ALONE, Group
 from dprkit.training.resolve import FOREVER, ResolvedSettings
 from dprkit.training.step_memory import chunk_that_fits, free_bytes, peak_gb
@@ -55,7 +55,8 @@ class Trainer:
         self.at = msgspec.convert(group.agree(dict(work.state) if work else {}), Progression)
         self.journal = Journal(work, settings)
         self.optimizer = optimizer_of(task.model, task.objective, settings)
-        self.scaler = scaler_of(settings.precision, self.device)
+        # Scales float16's loss so that small gradients do not vanish; does nothing otherwise.
+        self.scaler = torch.amp.GradScaler(enabled=settings.precision == "fp16")
         if self.at.scaler and self.scaler.is_enabled():
             self.scaler.load_state_dict(self.at.scaler)
         if self.at.checkpoints:

@@ -8,7 +8,8 @@ positive of the same question counts (see negatives.py).
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from dprkit.models.tokens import Tokens
 from dprkit.rank_metrics import reciprocal, success
 from dprkit.records import Passage
 from dprkit.training.batch_layout import batches_needed, cut
-from dprkit.training.batches import Draw, Mixture, make_batch, pairs
+from dprkit.training.batches import Draw, Mixture, make_batch
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.negatives import names_of
 from dprkit.training.objectives import ScoreObjective, tensors
@@ -33,6 +34,7 @@ BLOCK = 1024
 """Questions, or corpus passages, that are scored at once."""
 
 
+@dataclass
 class Validator:
     """Validates a model on one set of examples, with the same figures on any number of processes.
 
@@ -43,29 +45,16 @@ class Validator:
     in the pool, or in the `valid_corpus`. pool: passages in the pool.
     """
 
-    def __init__(
-        self,
-        engine: GradientEngine,
-        objective: ScoreObjective,
-        tokens: Tokens,
-        examples: Mixture,
-        settings: ResolvedSettings,
-    ) -> None:
-        self.engine, self.objective, self.tokens = engine, objective, tokens
-        self.examples, self.settings = examples, settings
+    engine: GradientEngine
+    objective: ScoreObjective
+    tokens: Tokens
+    examples: Mixture
+    settings: ResolvedSettings
 
+    @torch.inference_mode()
     def __call__(self) -> dict[str, float]:
-        """The figures of the model as it is now."""
-        model = self.engine.model
-        training = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                return self._figures()
-        finally:
-            model.train(training)
-
-    def _figures(self) -> dict[str, float]:
+        """The figures of the model as it is now; leaves it in evaluation mode."""
+        self.engine.model.eval()
         pool = Pool(self.examples, self.settings)
         questions, passages = self.engine.encode(
             self.tokens.questions(pool.questions), self.tokens.passages(pool.passages)
@@ -93,7 +82,7 @@ class Validator:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
         count, size = len(self.examples), self.settings.batch_size
         loss = hits = 0.0
-        for begin, end in pairs(cut(count, size, batches_needed(count, size, 0))):
+        for begin, end in pairwise(cut(count, size, batches_needed(count, size, 0)).tolist()):
             rows = [(0, row) for row in range(begin, end)]
             batch = make_batch(self.examples, rows, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
@@ -154,19 +143,17 @@ class Pool:
         self.ranked = len(self._columns)
         for row in range(len(examples)):
             for passage in make_batch(examples, [(0, row)], 0, self.draw).passages:
-                self._add(passage)
+                self.column(passage)
 
     def _rank(self, passage: Passage) -> int:
-        column = self._add(passage)
+        column = self.column(passage)
         for name in names_of(passage, 0):
             self._answers.update((row, column) for row in self.answered.get(name, []))
         return column
 
-    def _add(self, passage: Passage) -> int:
-        return self._columns.setdefault((passage.title, passage.text), len(self._columns))
-
     def column(self, passage: Passage) -> int:
-        return self._columns[passage.title, passage.text]
+        """The column of a passage, a new one for a new passage."""
+        return self._columns.setdefault((passage.title, passage.text), len(self._columns))
 
     @property
     def passages(self) -> list[Passage]:
