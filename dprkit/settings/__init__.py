@@ -4,6 +4,8 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 --set, then the recipe, then the default.
 """
 
+import msgspec
+
 from dprkit.settings.convert import ConvertSettings
 from dprkit.settings.data import DownloadSettings, SelectSettings
 from dprkit.settings.embeddings import (
@@ -12,15 +14,15 @@ from dprkit.settings.embeddings import (
     ImportEmbeddingsSettings,
 )
 from dprkit.settings.evaluation import EvaluateSettings
-from dprkit.settings.fields import Setting, about, fields_of, record_of, required
+from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
 from dprkit.settings.search import SearchSettings
-from dprkit.settings.stages import STAGES
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
 __all__ = [
     "BUNDLED",
+    "MADE_AGAIN",
     "STAGES",
     "ConvertSettings",
     "DownloadSettings",
@@ -35,7 +37,6 @@ __all__ = [
     "TrainSettings",
     "TuneSettings",
     "UpdateSettings",
-    "about",
     "bundled",
     "convert",
     "fields_of",
@@ -43,3 +44,24 @@ __all__ = [
     "record_of",
     "required",
 ]
+
+STAGES: dict[str, type[msgspec.Struct]] = {
+    "download": DownloadSettings,
+    "select-data": SelectSettings,
+    "train": TrainSettings,
+    "convert": ConvertSettings,
+    "encode-corpus": EncodeSettings,
+    "import-embeddings": ImportEmbeddingsSettings,
+    "export-embeddings": ExportEmbeddingsSettings,
+    "index": IndexSettings,
+    "tune-index": TuneSettings,
+    "update-index": UpdateSettings,
+    "search": SearchSettings,
+    "evaluate": EvaluateSettings,
+}
+
+MADE_AGAIN = {
+    "embeddings": "dprkit encode-corpus --repair, "
+    "or import-embeddings --restart for imported vectors"
+}
+"""kind of artifact -> what makes damaged files of it again, where --restart alone is not best."""

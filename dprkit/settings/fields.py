@@ -36,7 +36,22 @@ HEADING = re.compile(r"^(\w[\w ]*):\n(?= {4}\w)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a stage's settings, as the flags, the docs and `config show` need it."""
+    """One field of a stage's settings, as the flags, the docs and `config show` need it.
+
+    `path`: it names a file and so is recorded by what the file holds, not by its name.
+    `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
+    runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
+    file below it: "train.output_dir", "select-data.output_dir/train.jsonl". The first that is
+    given counts, else the first that has a default. `hub`: it may be a hub's name as well.
+    `flag`: a short flag, or "argument". `replaces`: settings that count as not given when this one
+    is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
+    what comes out, so an artifact made with another value is no other artifact. `resumable`: a
+    half-done artifact may go on with another value. `renamed`: words that were choices before, and
+    what they are called now.
+
+    A field's annotation has what is special about it; `fields_of` adds the rest: an output and
+    what follows another setting are paths.
+    """
 
     sentence: str = ""
     panel: str = ""
@@ -64,31 +79,8 @@ class Setting:
     """The words that each value may be, where only some will do."""
 
 
-def about(
-    sentence: str = "",
-    *,
-    path: bool = False,
-    output: bool = False,
-    workspace: str = "",
-    follows: tuple[str, ...] = (),
-    **more: Any,
-) -> Setting:
-    """Describe a setting.
-
-    `path`: it names a file and so is recorded by what the file holds, not by its name.
-    `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
-    runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
-    file below it: "train.output_dir", "select-data.output_dir/train.jsonl". The first that is
-    given counts, else the first that has a default. `hub`: it may be a hub's name as well.
-    `flag`: a short flag, or "argument". `replaces`: settings that count as not given when this one
-    is given closer to the user (a flag is closer than a recipe). `harmless`: it does not change
-    what comes out, so an artifact made with another value is no other artifact. `resumable`: a
-    half-done artifact may go on with another value. `renamed`: words that were choices before, and
-    what they are called now.
-    """
-    output = output or bool(workspace)
-    path = path or output or bool(follows)
-    return Setting(sentence, path=path, output=output, workspace=workspace, follows=follows, **more)
+about = Setting
+"""In an annotation: what is special about the field."""
 
 
 @cache
@@ -102,10 +94,13 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
         described = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Setting))
         setting = next(described, Setting())
         panel, sentence = sentences.get(name, ("", setting.sentence))
+        output = setting.output or bool(setting.workspace)
         fields[name] = replace(
             setting,
             sentence=sentence,
             panel=panel,
+            output=output,
+            path=setting.path or output or bool(setting.follows),
             name=name,
             type=hint,
             default=field.default,

@@ -51,8 +51,8 @@ from dprkit.errors import (
     writing,
 )
 from dprkit.progress import Run
+from dprkit.settings import MADE_AGAIN
 from dprkit.settings.fields import Setting, fields_of, record_of
-from dprkit.settings.stages import MADE_AGAIN
 from dprkit.store import leases, manifests
 from dprkit.store.atomic_files import TEMPORARY, atomic_write
 from dprkit.store.drafts import Draft

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dprkit.errors import DamagedError, InputError, reading
 from dprkit.progress import Note, silent
-from dprkit.settings.stages import MADE_AGAIN
+from dprkit.settings import MADE_AGAIN
 from dprkit.store import checksums, manifests
 from dprkit.store.manifests import FileRecord, Input, Manifest
 

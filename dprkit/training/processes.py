@@ -14,10 +14,11 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -155,22 +156,11 @@ class Messenger(Progress):
     """Sends what the first process tells to the one that started it."""
 
     def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+        def send(kind: str, *content: Any) -> None:
+            pipe.send((kind, content))
 
-    def note(self, message: str) -> None:
-        self.pipe.send(("note", (message,)))
-
-    def warn(self, message: str) -> None:
-        self.pipe.send(("warn", (message,)))
-
-    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
-        self.pipe.send(("start", (what, total, unit, done)))
-
-    def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
-        self.pipe.send(("advance", (count, facts)))
-
-    def finish(self) -> None:
-        self.pipe.send(("finish", ()))
+        for name in ("note", "warn", "start", "advance", "finish"):
+            setattr(self, name, partial(send, name))
 
 
 def launch(stage: Callable[[Any, Run], T], settings: Any, run: Run, size: int) -> T:
