@@ -39,6 +39,9 @@ class Progress:
     def finish(self) -> None:
         """The count that `start` began has ended."""
 
+    def close(self) -> None:
+        """The stage has ended, with or without an error."""
+
 
 SILENT = Progress()
 

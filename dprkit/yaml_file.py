@@ -1,10 +1,12 @@
-"""YAML files, read with the line of each key, so that an error can say path:line."""
+"""YAML: files read with the line of each key, for errors that say path:line; values written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from dprkit.errors import FormatError, reading
 
@@ -53,6 +55,20 @@ def read_yaml(path: Path, same: Callable[[str], str] = str) -> Document:
         raise FormatError(path, 1, f"not YAML: {error}".splitlines()[0]) from None
     except RecursionError:
         raise FormatError(path, 1, "not YAML: too many brackets in each other") from None
+
+
+def as_yaml(value: Any) -> str:
+    """`value` on one line, as a recipe would have it."""
+    import yaml
+
+    text: str = yaml.safe_dump(
+        msgspec.to_builtins(value),
+        default_flow_style=True,
+        sort_keys=False,
+        width=10_000,
+        allow_unicode=True,
+    )
+    return text.strip().removesuffix("...").strip()
 
 
 def _parsed(path: Path, text: str, loader_type: Any, same: Callable[[str], str]) -> Document:

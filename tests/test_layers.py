@@ -26,6 +26,7 @@ LAYERS = [
     {"training", "indexes"},
     {"search"},
     {"evaluation"},
+    {"pipeline", "new_recipe"},
     {"cli"},
     {"__main__"},
 ]
@@ -40,6 +41,7 @@ SINGLE = {
     "memory",
     "svg",
     "recipes",
+    "new_recipe",
     "version",
     "yaml_file",
 }
@@ -186,7 +188,7 @@ def test_top_level_imports_of_light_modules_are_light(name):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").partition(".")[0])
-    light = group_of(name) in {*SINGLE, "cli", "data", "download", "store"} or name in {
+    light = group_of(name) in {*SINGLE, "cli", "pipeline", "data", "download", "store"} or name in {
         "dprkit.interop.convert",
         "dprkit.training.train",
         "dprkit.embeddings.encode",

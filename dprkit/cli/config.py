@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dprkit.cli import completion, render
+from dprkit.cli import completion
 from dprkit.cli.exit_codes import ending
 from dprkit.cli.help import Command, Group
 from dprkit.cli.options import AsJson, ConfigFile, RecipeName, Sets
@@ -15,6 +15,7 @@ from dprkit.cli.stage import tell_fallback
 from dprkit.errors import SettingsError, nearest
 from dprkit.recipes import Recipe, load_recipe
 from dprkit.settings import STAGES
+from dprkit.yaml_file import as_yaml
 
 config = typer.Typer(cls=Group, help="Show the settings of a recipe.", no_args_is_help=True)
 
@@ -60,7 +61,7 @@ def show(
             if name in recipe.kinds:
                 sys.stdout.write(f"  stage: {recipe.kinds[name]}\n")
             for key, (value, origin) in settings.items():
-                sys.stdout.write(f"  {f'{key}: {render.as_yaml(value)}':<44}  # {origin}\n")
+                sys.stdout.write(f"  {f'{key}: {as_yaml(value)}':<44}  # {origin}\n")
 
 
 def _named(recipe: Recipe, stage: str) -> str:

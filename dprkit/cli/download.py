@@ -1,9 +1,8 @@
-"""`dprkit download --list`: the catalog as a list; and whether a stopped download left a part."""
+"""`dprkit download --list`: the catalog as a list."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
 
@@ -13,11 +12,6 @@ from dprkit.cli.help import WIDEST, wrapped
 from dprkit.settings import DownloadSettings
 
 INDENT = "    "
-
-
-def partly_fetched(settings: DownloadSettings) -> bool:
-    """Whether the output folder holds a part of a file, which a later run completes."""
-    return any(Path(settings.output_dir).rglob("*.part"))
 
 
 def list_catalog(settings: DownloadSettings, options: dict[str, Any], end: Ending) -> bool:

@@ -15,6 +15,7 @@ from dprkit.cli import render
 from dprkit.cli.exit_codes import Ending, ending
 from dprkit.cli.options import AsJson
 from dprkit.errors import GateError, SettingsError
+from dprkit.yaml_file import as_yaml
 
 
 def info(
@@ -74,7 +75,7 @@ def _finished(manifest: Any) -> Iterator[str]:
         yield from _count(name, value, "  ")
     yield "settings"
     for name, value in manifest.settings.items():
-        yield f"  {name}: {render.as_yaml(value)}"
+        yield f"  {name}: {as_yaml(value)}"
     yield "files"
     for name, file in manifest.files.items():
         yield f"  {file.bytes:>14,}  {file.sha256[:12]}  {name}"

@@ -35,20 +35,6 @@ def json_of(report: Any, seconds: float) -> dict[str, Any]:
     return shown | measured
 
 
-def as_yaml(value: Any) -> str:
-    """`value` on one line, as a recipe would have it."""
-    import yaml
-
-    text: str = yaml.safe_dump(
-        msgspec.to_builtins(value),
-        default_flow_style=True,
-        sort_keys=False,
-        width=10_000,
-        allow_unicode=True,
-    )
-    return text.strip().removesuffix("...").strip()
-
-
 def words(value: Any) -> str:
     """A figure, or several, as people read them: `loss 0.123, accuracy 0.5`."""
     if value in (None, [], {}, (), ""):

@@ -111,6 +111,6 @@ def test_init_with_an_unknown_recipe_makes_nothing(empty):
 
 def test_a_recipe_that_init_writes_keeps_the_order_of_its_sets():
     """Sets are filled in their order: another order is another split."""
-    from dprkit.cli.init import commented
+    from dprkit.new_recipe import commented
 
     assert "split: {train: 120, valid: 60, test: 60}" in commented(load_recipe(recipe="tiny"), "x")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dprkit.cli.commands import COMMANDS
-from dprkit.cli.stage import function_of
 from dprkit.errors import DprkitError
+from dprkit.pipeline.plan import Plan
+from dprkit.pipeline.stages import FUNCTIONS
 from dprkit.progress import Run
 from dprkit.recipes import Recipe
 from dprkit.store.artifacts import HALF_DONE, NOT_BEGUN, OUT_OF_DATE, UP_TO_DATE, Previewed
@@ -22,19 +21,19 @@ REFUSED = "refused"
 """The stage would end with an error, which is told too."""
 
 
-def statuses(recipe: Recipe, files: Mapping[str, StageFiles]) -> dict[str, dict[str, Any]]:
+def statuses(recipe: Recipe, stages: Plan) -> dict[str, dict[str, Any]]:
     """stage -> the command it runs, its state, why it is in it, and the output."""
     told: dict[str, dict[str, Any]] = {}
     pending: dict[str, str] = {}
     """What stages write that are not up to date -> the stage."""
-    for stage, of_stage in files.items():
-        reads = [os.path.abspath(path) for paths in of_stage.reads.values() for path in paths]
+    for stage, files in stages.items():
+        reads = [os.path.abspath(path) for paths in files.reads.values() for path in paths]
         waits_for = next((pending[path] for path in reads if path in pending), "")
-        state, why = _state(recipe, stage, of_stage, waits_for)
+        state, why = _state(recipe, stage, files, waits_for)
         if state not in (UP_TO_DATE, THERE):
-            pending |= dict.fromkeys(map(os.path.abspath, of_stage.writes), stage)
+            pending |= dict.fromkeys(map(os.path.abspath, files.writes), stage)
         kind = recipe.kind_of(stage)
-        told[stage] = {"stage": kind, "state": state, "why": why, "output": of_stage.writes[0]}
+        told[stage] = {"stage": kind, "state": state, "why": why, "output": files.writes[0]}
     return told
 
 
@@ -44,26 +43,17 @@ def _state(recipe: Recipe, stage: str, files: StageFiles, waits_for: str) -> tup
     kind = recipe.kind_of(stage)
     if files.folder is None:
         complete = all(map(os.path.exists, files.files))
-        partly = COMMANDS[kind].resumes(settings)
+        partly = FUNCTIONS[kind].resumes(settings)
         return (THERE if complete else HALF_DONE if partly else NOT_BEGUN), ""
     try:
-        if waits_for and COMMANDS[kind].resumes(settings):
+        if waits_for and FUNCTIONS[kind].resumes(settings):
             return HALF_DONE, ""
         if waits_for:
             made = is_artifact(Path(files.folder))
             return (OUT_OF_DATE, f"{waits_for} comes first") if made else (NOT_BEGUN, "")
-        function_of(kind)(settings, Run(only_preview=True))
+        FUNCTIONS[kind].function(settings, Run(only_preview=True))
     except Previewed as preview:
         return preview.state, preview.why
     except DprkitError as error:
         return REFUSED, str(error)
     return UP_TO_DATE, ""
-
-
-def table(stages: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """The stages, a line each."""
-    width = max(map(len, stages))
-    for number, (stage, told) in enumerate(stages.items(), start=1):
-        why = f"  ({told['why']})" if told["why"] else ""
-        line = f"{number}/{len(stages)}  {stage:<{width}}  {told['state']:<11}  {told['output']}"
-        yield f"{line}{why}\n"

@@ -1,0 +1,70 @@
+"""New recipes: a copy of a shipped one to edit, with a comment on every setting."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dprkit.errors import OutputError
+from dprkit.recipes import RECIPE, Recipe, recipe_names
+from dprkit.settings import Setting
+from dprkit.store.atomic_files import write_file
+from dprkit.yaml_file import as_yaml
+
+
+def write_new(path: Path, recipe: Recipe) -> None:
+    """Write a new recipe to `path`, begun from `recipe` and named for its folder or its file.
+
+    Raises OutputError where something is there.
+    """
+    if os.path.lexists(path):
+        raise OutputError(f"{path}: already there; move it away first")
+    name = path.stem if path.name != RECIPE else path.resolve().parent.name
+    name = name.encode(errors="ignore").decode()  # of a folder that is not UTF-8
+    with write_file(path) as file:
+        file.write(commented(recipe, name).encode())
+
+
+def to_change(recipe: Recipe) -> list[str]:
+    """The settings of a shipped recipe that fit its own data, as stage.key."""
+    return [
+        f"{stage}.{key}"
+        for stage, settings in recipe.written.items()
+        for key in settings
+        if ((setting := recipe.fields(stage)[key]).path and not setting.hub) or key == "split"
+    ]
+
+
+def commented(recipe: Recipe, name: str) -> str:
+    """The YAML of a recipe with every setting: those it leaves at their default commented out."""
+    places = replace(recipe, name="NAME", written={stage: {} for stage in recipe.names})
+    lines = [
+        f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
+        "# Settings that are commented out have the value shown. Paths are relative to this file.",
+        "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
+        f"name: {as_yaml(name)}",
+    ]
+    for stage in recipe.names:
+        lines += ["", f"{stage}:"]
+        if stage in recipe.kinds:
+            lines.append(f"  stage: {recipe.kinds[stage]}")
+        for key, setting in recipe.fields(stage).items():
+            default = places.explain(stage, {})[key][0]
+            change = f"{stage}.{key}" in to_change(recipe)
+            lines += _commented_setting(recipe.written[stage], key, setting, default, change)
+    return "\n".join(lines) + "\n"
+
+
+def _commented_setting(
+    written: Mapping[str, Any], key: str, setting: Setting, default: Any, change: bool
+) -> list[str]:
+    sign = "" if key in written else "# "
+    value = as_yaml(written.get(key, default))
+    mark = "  # CHANGE" if change else ""
+    return [f"  # {line}" for line in textwrap.wrap(setting.sentence, 92)] + [
+        f"  {sign}{key}: {value}{mark}"
+    ]

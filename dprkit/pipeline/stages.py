@@ -1,0 +1,161 @@
+"""The table of stages: which function runs each one, and what is left of one that was stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from dprkit.errors import SettingsError
+from dprkit.progress import Progress, Run
+from dprkit.recipes import Recipe
+from dprkit.settings import fields_of
+from dprkit.store.manifests import MANIFEST, read_progress
+
+
+def half_done(settings: Any) -> bool:
+    """Whether the output folder holds a half-done artifact that a later run goes on with."""
+    folder = getattr(settings, "output_dir", None)
+    progress = read_progress(Path(folder)) if folder else None
+    return bool(progress and progress.state)
+
+
+def partly_fetched(settings: Any) -> bool:
+    """Whether the output folder holds a part of a file, which a later run completes."""
+    return any(Path(settings.output_dir).rglob("*.part"))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a stage is run."""
+
+    home: str
+    """"module:function"; imported when the stage runs.
+
+    The module of a stage that `dprkit run` runs has `files_of` too, which tells by the settings
+    what the stage reads and writes, or refuses them.
+    """
+    in_run: bool = True
+    """Whether `dprkit run` runs it where the recipe mentions it."""
+    resumes: Callable[[Any], bool] = half_done
+    """Whether the stage, when it was stopped, left something that a later run goes on with."""
+
+    @property
+    def module(self) -> ModuleType:
+        return import_module(self.home.partition(":")[0])
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """stage(settings, run) -> report."""
+        function: Callable[..., Any] = getattr(self.module, self.home.partition(":")[2])
+        return function
+
+
+FUNCTIONS: Mapping[str, Stage] = {
+    "download": Stage("dprkit.download.download:download", resumes=partly_fetched),
+    "select-data": Stage("dprkit.data.selection:select_data"),
+    "train": Stage("dprkit.training.train:train"),
+    "convert": Stage("dprkit.interop.convert:convert", in_run=False),
+    "encode-corpus": Stage("dprkit.embeddings.encode:encode_corpus"),
+    "import-embeddings": Stage("dprkit.embeddings.importing:import_embeddings", in_run=False),
+    "export-embeddings": Stage("dprkit.embeddings.exporting:export_embeddings", in_run=False),
+    "index": Stage("dprkit.indexes.build:index"),
+    "tune-index": Stage("dprkit.indexes.tune:tune_index", in_run=False),
+    "update-index": Stage("dprkit.indexes.update:update_index", in_run=False),
+    "search": Stage("dprkit.search.search:search", in_run=False),
+    "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
+}
+"""The stages of settings.STAGES."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a stage."""
+
+    report: Any
+    up_to_date: bool
+    """Whether its artifact was there as it should be, so that nothing was done."""
+    seconds: float
+
+
+def run_stage(
+    recipe: Recipe,
+    name: str,
+    run: Run = Run(),
+    flags: Mapping[str, Any] = {},
+    options: Mapping[str, Any] = {},
+) -> Outcome:
+    """Run the stage `name` of a recipe.
+
+    `flags`: setting -> value that the user typed. `options`: what the function takes beside its
+    settings.
+    """
+    settings, origins = recipe.stage(name, flags)
+    for key, origin in origins.items():
+        of_user = not recipe.shipped and key in recipe.written.get(name, {})
+        if of_user and origin.startswith("replaced"):
+            run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
+    stage = FUNCTIONS[recipe.kind_of(name)].function
+    begin, before = time.perf_counter(), _stamp(settings)
+    try:
+        report = stage(settings, run, **options)
+    finally:
+        run.progress.close()
+    same = bool(before and report.outputs) and before == _stamp(settings)
+    return Outcome(report, same, time.perf_counter() - begin)
+
+
+def resumes(recipe: Recipe, name: str, flags: Mapping[str, Any] = {}) -> bool:
+    """Whether a run of the stage `name` would go on where an earlier one was stopped."""
+    return FUNCTIONS[recipe.kind_of(name)].resumes(recipe.stage(name, flags)[0])
+
+
+def _stamp(settings: msgspec.Struct) -> tuple[int, int] | None:
+    """What changes with the manifest of the output folder; None where the output is a file."""
+    if getattr(settings, "output", None):
+        return None
+    with suppress(OSError, TypeError):
+        info = (Path(settings.output_dir) / MANIFEST).stat()  # type: ignore[attr-defined]
+        return info.st_ino, info.st_mtime_ns
+    return None
+
+
+def refuse_output_over_input(settings: msgspec.Struct) -> None:
+    """Raise SettingsError where an output file is an input too."""
+    fields = fields_of(type(settings))
+    paths = {name: getattr(settings, name) for name, setting in fields.items() if setting.path}
+    for name in output_files(settings):
+        output = paths[name]
+        for inputs in (value for other, value in paths.items() if other != name):
+            given = inputs if isinstance(inputs, tuple) else (inputs,)
+            if output and any(path and _is_same_file(path, output) for path in given):
+                flag = f"--{name.replace('_', '-')}"
+                raise SettingsError(f"{output}: is an input too; choose another {flag}")
+
+
+def output_files(settings: msgspec.Struct) -> list[str]:
+    """The settings that name a file, not a folder, that is written."""
+    fields = fields_of(type(settings))
+    return [name for name, setting in fields.items() if setting.output and name != "output_dir"]
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.isfile(one) and os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def warn_of_idle_sets(recipe: Recipe, stages: list[str], progress: Progress) -> None:
+    """Warn of each --set that changes nothing in `stages`."""
+    for stage in recipe.idle_sets(stages):
+        given = ", ".join(f"--set {stage}.{name}" for name in recipe.sets[stage])
+        progress.warn(f"{given}: without effect here, since {recipe.source} has no stage {stage}")
