@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from dprkit.interop.convert import convert
 from dprkit.models.bi_encoder import Encoder
-from dprkit.models.checkpoints import load_backbone
+from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.forward_batches import chunks
 from dprkit.models.retriever import Retriever, load_retriever
@@ -255,9 +255,10 @@ def main() -> None:
 
 
 def compare_layouts(options: argparse.Namespace, chosen: Sequence[str]) -> None:
-    tokens = Tokens(load_tokenizer(options.model), "pair", (64, 256))
-    config = RetrieverConfig(shared=True, pooling="mean", similarity="cosine")
-    encoder = Encoder(load_backbone(options.model), config).eval()
+    lengths = {"question_max_length": 64, "passage_max_length": 256}
+    config = RetrieverConfig(shared=True, pooling="mean", similarity="cosine", **lengths)
+    tokens = Tokens(load_tokenizer(options.model), config)
+    encoder = Encoder(load_transformer(options.model)[0], config).eval()
     paragraphs, questions, passages = read(options.squad, tokens)
 
     if "encoding" in chosen:

@@ -23,9 +23,9 @@ import torch
 
 from dprkit.data.examples import read_examples
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import load_backbone
+from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.tokens import load_tokenizer, tokens_for
+from dprkit.models.tokens import Tokens, load_tokenizer
 from dprkit.records import Example, Passage
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective, tensors
@@ -108,10 +108,10 @@ def dprkit_step(
         title_join=JOIN,
         question_max_length=256,
     )
-    encoder = Encoder(load_backbone(folder), config)
+    encoder = Encoder(load_transformer(folder)[0], config)
     model = BiEncoder(encoder, encoder, config)
     _set_dropout(model, dropout)
-    tokens = tokens_for(load_tokenizer(folder), config)
+    tokens = Tokens(load_tokenizer(folder), config)
     engine, objective = GradientEngine(model), ScoreObjective(config.temperature)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
 

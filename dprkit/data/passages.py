@@ -12,14 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.csv_tables import (
-    Form,
-    Table,
-    first_cells,
-    first_line,
-    headers,
-    is_id,
-)
+from dprkit.data.csv_tables import Form, Table, first_cells, first_line, headers, is_id
 from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.ids import first_id
 from dprkit.data.json_decoding import decoder

@@ -7,10 +7,10 @@ DPR's array has scores as strings and ids with "wiki:". Pyserini's form of it is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
 
@@ -41,17 +41,14 @@ class _ForeignHit(msgspec.Struct, frozen=True):
 
 class _ForeignRanking(msgspec.Struct, frozen=True):
     question: str
-    ctxs: list[_ForeignHit]
+    ctxs: Sequence[_ForeignHit]
     answers: list[str] = []
     id: str | int | None = None
     gold: list[str | int] = []
 
 
-class _PyseriniHit(msgspec.Struct, frozen=True, rename={"id": "docid"}):
+class _PyseriniHit(_ForeignHit, frozen=True, kw_only=True, rename={"id": "docid"}):
     id: str | int
-    score: float | str | None = None
-    text: str | None = None
-    has_answer: bool | None = None
 
     def title_and_text(self) -> tuple[str, str]:
         """The title is the first line of the text, in quotes or without."""
@@ -59,11 +56,8 @@ class _PyseriniHit(msgspec.Struct, frozen=True, rename={"id": "docid"}):
         return (title.strip('"'), text) if line_end else ("", title)
 
 
-class _PyseriniRanking(msgspec.Struct, frozen=True, rename={"ctxs": "contexts"}):
-    question: str
-    ctxs: list[_PyseriniHit]
-    answers: list[str] = []
-    gold: tuple[()] = ()
+class _PyseriniRanking(_ForeignRanking, frozen=True, kw_only=True, rename={"ctxs": "contexts"}):
+    ctxs: Sequence[_PyseriniHit]
 
 
 PlacedRanking = tuple[Ranking, int | str]
@@ -117,13 +111,11 @@ def _pyserini_rankings(stream: Stream) -> Iterator[PlacedRanking]:
         yield _ranking(id_, decode_ranking(row, stream.path), row, stream.path), row.where
 
 
-def _ranking(
-    id_: str, foreign: _ForeignRanking | _PyseriniRanking, row: RawRow, path: Path | str
-) -> Ranking:
+def _ranking(id_: str, foreign: _ForeignRanking, row: RawRow, path: Path | str) -> Ranking:
     gold = tuple(map(_passage_id, foreign.gold))
     question = Question(id_, foreign.question, tuple(foreign.answers), gold)
-    hits, ctxs = [], cast(list[_ForeignHit | _PyseriniHit], foreign.ctxs)
-    for rank, hit in enumerate(ctxs, start=1):
+    hits = []
+    for rank, hit in enumerate(foreign.ctxs, start=1):
         if hit.score is None:
             raise FormatError(path, row.where, f"the passage at rank {rank} has no score")
         score = finite_score(hit.score, row, path, f" at rank {rank}")

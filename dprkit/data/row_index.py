@@ -33,7 +33,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -105,12 +105,8 @@ class _TableOnDisk:
         return part
 
 
-class RowTable(Protocol):
-    """(N,) of fields, of which only slices are asked for: a numpy array or a _TableOnDisk."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+RowTable: TypeAlias = "np.ndarray | _TableOnDisk"
+"""(N,) of fields, of which only slices are asked for."""
 
 
 def blocks(table: RowTable) -> Iterator[np.ndarray]:

@@ -76,8 +76,7 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     if settings.output is None:
         return _select_into_folder(settings, run)
     report = SelectReport()
-    with ExitStack() as stack:
-        target = stack.enter_context(write_file(settings.output))
+    with write_file(settings.output) as target:
         name = Path(settings.output).name
         _write_sets(settings, report, run, {name: (target, settings.num_items)})
     report.outputs = [settings.output, *_side_paths(settings)]

@@ -16,6 +16,7 @@ LFS = b"version https://git-lfs"
 
 _PANDAS = "python3 -c \"import pandas; pandas.read_{}({}).to_json('rows.jsonl', orient='records', lines=True)\""  # noqa: E501
 _SAVE = "save its rows as jsonl"
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 _SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"PK\x03\x04", "a zip archive", "unpack it first: unzip {}"),
@@ -45,17 +46,12 @@ _SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"{\\rtf", "an RTF document", "save it as plain text"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", "name the file with the data"),
     (b"\xff\xd8\xff", "a JPEG image", "name the file with the data"),
-    (b"GIF87a", "a GIF image", "name the file with the data"),
-    (b"GIF89a", "a GIF image", "name the file with the data"),
+    (b"GIF8", "a GIF image", "name the file with the data"),
     (b"\x7fELF", "a program", "name the file with the data"),
     (LFS, "a pointer of Git LFS, not the data", "fetch it: git lfs pull"),
     *(
-        (bytes((0x80, protocol)), "a pickle", f"it is not read, as it can run code; {_SAVE}")
-        for protocol in (2, 3, 4, 5)
-    ),
-    *(
         (start, "a pickle", f"it is not read, as it can run code; {_SAVE}")
-        for start in (b"(lp0\n", b"(dp0\n", b"ccopy_reg\n", b"c__builtin__\n")
+        for start in (*_PICKLES, b"(lp0\n", b"(dp0\n", b"ccopy_reg\n", b"c__builtin__\n")
     ),
 ]
 _PAGE = re.compile(rb"<!doctype html|<html|<head", re.IGNORECASE)

@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -133,12 +134,9 @@ def _head(chunks: Iterator[bytes]) -> bytes:
 def _opened_chunks(path: Path | str) -> Iterator[bytes]:
     """The bytes of `path` (`-`: stdin), decompressed."""
     with reading(path):
-        file: Any = sys.stdin.buffer if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
-    try:
-        yield from _read_chunks(file, path)
-    finally:
-        if file is not sys.stdin.buffer:
-            file.close()
+        opened: Any = nullcontext(sys.stdin.buffer) if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
+        with opened as file:
+            yield from _decompressed(file, path)
 
 
 def _read_chunks(file: IO[bytes], path: Path | str) -> Iterator[bytes]:

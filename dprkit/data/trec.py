@@ -7,18 +7,12 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import BinaryIO, NamedTuple, cast
+from operator import itemgetter
+from typing import BinaryIO, cast
 
 from dprkit.data.streams import Stream, read_text_lines
 from dprkit.errors import FormatError
 from dprkit.records import Hit, Question, Ranking
-
-
-class _Line(NamedTuple):
-    question: str
-    passage: str
-    score: float
-    number: int
 
 
 def read_trec(stream: Stream) -> Iterator[tuple[Ranking, int]]:
@@ -28,14 +22,14 @@ def read_trec(stream: Stream) -> Iterator[tuple[Ranking, int]]:
     the passages' ids, falling. The lines of a question must follow one another.
     """
     lines = (_line(line, number, stream) for number, line in read_text_lines(stream))
-    for question, own in groupby(lines, key=lambda line: line.question):
-        found = list(own)
-        best = sorted(found, key=lambda line: (line.score, line.passage.encode()), reverse=True)
-        hits = (Hit(line.passage, line.score) for line in best)
-        yield Ranking(Question(question, ""), tuple(hits)), found[0].number
+    for question, group in groupby(lines, key=itemgetter(0)):
+        _, hits, numbers = zip(*group, strict=True)
+        best = sorted(hits, key=lambda hit: (hit.score, hit.id.encode()), reverse=True)
+        yield Ranking(Question(question, ""), tuple(best)), numbers[0]
 
 
-def _line(line: str, number: int, stream: Stream) -> _Line:
+def _line(line: str, number: int, stream: Stream) -> tuple[str, Hit, int]:
+    """The question that a line is about, its passage, and the line's number."""
     columns = line.split()
     if len(columns) != 6:
         problem = (
@@ -49,7 +43,7 @@ def _line(line: str, number: int, stream: Stream) -> _Line:
         score = math.nan
     if not math.isfinite(score):
         raise FormatError(stream.path, number, f"the score {columns[4]!r} is not a finite number")
-    return _Line(columns[0], columns[2], score, number)
+    return columns[0], Hit(columns[2], score), number
 
 
 def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:

@@ -68,7 +68,7 @@ def _push(value: Callable[[Any], Any]) -> Callable[[Any], None]:
 Operations = dict[bytes, Callable[[Any], Any]]
 OPERATIONS: Operations = {
     pickle.PROTO: lambda m: m.take(1),
-    pickle.FRAME: lambda m: m.frame(m.number(8)),
+    pickle.FRAME: lambda m: m.expect(m.number(8)),
     pickle.MARK: lambda m: m.marks.append(len(m.stack)),
     pickle.POP: lambda m: m.stack.pop(),
     pickle.NONE: _push(lambda m: None),
@@ -189,15 +189,15 @@ class Unpickler:
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes, of which there must be so many."""
-        if length > INLINE and length > self.size - self.file.tell():
-            raise Refused(CUT)
+        if length > INLINE:
+            self.expect(length)
         data = self.file.read(length)
         if len(data) != length:
             raise Refused(CUT)
         return data
 
-    def frame(self, length: int) -> None:
-        """A frame begins: so many bytes of the pickle must follow."""
+    def expect(self, length: int) -> None:
+        """Raises Refused unless `length` more bytes follow, as a frame says too where it begins."""
         if length > self.size - self.file.tell():
             raise Refused(CUT)
 
@@ -209,10 +209,8 @@ class Unpickler:
         if length <= INLINE:
             self.stack.append(self.take(length))
             return
-        start = self.file.tell()
-        if length > self.size - start:
-            raise Refused(CUT)
-        self.stack.append(Span(start, length))
+        self.expect(length)
+        self.stack.append(Span(self.file.tell(), length))
         self.file.seek(length, io.SEEK_CUR)
 
     def line(self) -> str:

@@ -21,7 +21,7 @@ EXPORTS = ("source", "output_dir", "to")
 """The settings of an export; the others say how a foreign source is read."""
 
 
-class ConvertReport(msgspec.Struct):
+class ConvertReport(msgspec.Struct, kw_only=True):
     """What was converted from what to what, and the width of its vectors."""
 
     kind: str
@@ -30,9 +30,9 @@ class ConvertReport(msgspec.Struct):
     dim: int
     mapped: list[str]
     """What became what, a sentence each."""
-    passed_over: list[str]
+    passed_over: list[str] = []
     """Weights of heads that have no part in the vectors."""
-    largest_difference: float | None
+    largest_difference: float | None = None
     """Of a number of a few vectors from the source library's; None where it was not compared."""
     files: list[str]
     identity: str
@@ -115,7 +115,8 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     kind, foreign = read_foreign(settings, work.run.progress.note)
     model, tokens = assembled(foreign, settings)
     compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
-    compared.check(f"{_first(settings)}: dprkit does not read this model as it is meant")
+    source = next(iter(_named(settings).values()))
+    compared.check(f"{source}: dprkit does not read this model as it is meant")
     mapped = [*foreign.mapped, compared.told]
     for name in foreign.idle:
         work.run.progress.detail(f"passed over: {name}")
@@ -128,10 +129,6 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     return work.finish(
         counts | {"passed_over": foreign.idle, "largest_difference": compared.difference}
     )
-
-
-def _first(settings: ConvertSettings) -> str:
-    return next(iter(_named(settings).values()))
 
 
 def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
@@ -170,7 +167,6 @@ def _keep_copy(settings: ConvertSettings, run: Run) -> ConvertReport:
         to=COPY,
         dim=OnnxEncoder(copy.path, copy.padding).dim,
         mapped=[f"onnxruntime's vectors of the probes differ by at most {copy.agreement:.1g}"],
-        passed_over=[],
         largest_difference=copy.agreement,
         files=[str(copy.path.relative_to(folder))],
         identity=read_manifest(folder).identity,
@@ -180,7 +176,7 @@ def _keep_copy(settings: ConvertSettings, run: Run) -> ConvertReport:
 
 def _report(directory: Path, manifest: Manifest) -> ConvertReport:
     return ConvertReport(
-        **{"passed_over": [], "largest_difference": None} | manifest.counts,
+        **manifest.counts,
         files=list(manifest.files),
         identity=manifest.identity,
         outputs=[str(directory)],

@@ -165,7 +165,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     _write_json(folder / CONFIG, own)
     join = f"titles join by {config.title_join!r}, which the library leaves to its user"
     if config.shared and not config.separate_heads:
-        length = max(tokens.question_length, tokens.passage_length)
+        length = config.longest
         _write_transformer(folder, model.question_encoder, tokens, "question", length)
         rows = _write_rest(folder, model.question_encoder, "", first=1)
         _write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
@@ -184,14 +184,14 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
     types: dict[str, str] = {}
     structure: dict[str, list[str]] = {}
     sides: tuple[tuple[str, Side, Encoder, int], ...] = (
-        (QUERY, "question", model.question_encoder, tokens.question_length),
-        (DOCUMENT, "passage", model.passage_encoder, tokens.passage_length),
+        (QUERY, "question", model.question_encoder, model.config.question_max_length),
+        (DOCUMENT, "passage", model.passage_encoder, model.config.passage_max_length),
     )
     shared = model.config.shared
     for route, side, encoder, length in sides:
         base = f"{QUERY if shared else route}_0_Transformer"
         if base not in types:
-            most = max(tokens.question_length, tokens.passage_length) if shared else length
+            most = model.config.longest if shared else length
             _write_transformer(folder / base, encoder, tokens, side, most)
         row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_", first=1)]
         types |= {path: TYPE + kind for path, kind in row}

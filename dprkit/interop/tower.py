@@ -14,11 +14,9 @@ from dprkit.errors import MismatchError, SettingsError, loading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.position_limit import measured
-from dprkit.models.tokens import Files, Tokens, tokens_for
+from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings, TrainSettings
 from dprkit.settings.training import TEMPERATURES
-
-"""Only training needs it, and most sources do not tell theirs."""
 
 
 @dataclass
@@ -91,6 +89,7 @@ def configured(
             )
     config = usual | given | fixed
     if config.get("similarity") == "cosine":
+        # Only training needs it, and most sources do not tell theirs.
         config.setdefault("temperature", TEMPERATURES["cosine"])
     return RetrieverConfig(**config)
 
@@ -119,7 +118,7 @@ def assembled(
             f"questions get {first.dim} dimensions and passages {second.dim}; "
             "these two encoders are no pair"
         )
-    tokens = tokens_for(question.tokenizer, config)
+    tokens = Tokens(question.tokenizer, config)
     if passage and not foreign.shared:
         tokens.read_passages_with(*passage.tokenizer)
     return BiEncoder(first, second, config).eval().to(device()), tokens

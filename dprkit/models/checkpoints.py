@@ -47,7 +47,7 @@ def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple
 
 
 def _load_encoder(folder: Path, config: RetrieverConfig, dropout: float) -> Encoder:
-    return _load_head(folder, load_backbone(folder), config, dropout)
+    return _load_head(folder, load_transformer(folder)[0], config, dropout)
 
 
 def _load_head(
@@ -63,18 +63,15 @@ def _load_head(
     return encoder
 
 
-def load_backbone(folder: Path | str) -> nn.Module:
+def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
     """The transformer of a Hugging Face folder, in float32, without its pooler.
+
+    And the weights of heads that are passed over.
 
     Raises InputError where there is none, where it lacks weights (a model with some of its weights
     made up at random would look like one that works), and where it has weights that transformers
     leaves out.
     """
-    return load_transformer(folder)[0]
-
-
-def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
-    """As `load_backbone`, and the weights of heads that are passed over."""
     from transformers import AutoModel
 
     if not Path(folder).is_dir():
@@ -175,7 +172,7 @@ def _save_encoder(folder: Path, encoder: Encoder, head_alone: bool = False) -> N
 
 def save_tokenizer(folder: Path, tokens: Tokens, side: Side) -> None:
     """Write a side's tokenizer so that AutoTokenizer reads the folder: its own files, if any."""
-    tokenizer, files = tokens.of(side)
+    tokenizer, files = tokens.of[side]
     folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -203,7 +200,7 @@ def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
     }
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
-        model_max_length=min(max(tokens.question_length, tokens.passage_length), 1 << 20),
+        model_max_length=min(tokens.config.longest, 1 << 20),
         model_input_names=["input_ids", "attention_mask"],
         **special,
     )

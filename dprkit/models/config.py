@@ -8,11 +8,7 @@ from typing import Literal
 import msgspec
 
 from dprkit.errors import InputError, loading
-from dprkit.settings.training import (
-    PASSAGE_MAX_LENGTH,
-    QUESTION_MAX_LENGTH,
-    TEMPERATURES,
-)
+from dprkit.settings.training import PASSAGE_MAX_LENGTH, QUESTION_MAX_LENGTH, TEMPERATURES
 from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
@@ -58,6 +54,11 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
                 raise ValueError(f"{name}: the model reads at most {room} tokens")
         if self.separate_heads and not (self.shared and self.projection):
             raise ValueError("separate_heads needs shared: true and a projection")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that is read, of either side."""
+        return max(self.question_max_length, self.passage_max_length)
 
 
 KINDS = RetrieverConfig

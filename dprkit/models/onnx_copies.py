@@ -12,11 +12,9 @@ Whether a copy is right is asked of the retriever's probes before it appears.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +24,7 @@ import numpy as np
 
 from dprkit.errors import GateError, InputError, LockedError, OutputError, need_extra
 from dprkit.models.config import Side, load_config
-from dprkit.models.onnx_encoder import OnnxEncoder
+from dprkit.models.onnx_encoder import OnnxEncoder, hushed
 from dprkit.progress import Run
 from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import CACHE_ADVICE, cache_folder
@@ -167,7 +165,7 @@ def _quantise(wanted: _Wanted, path: Path, run: Run) -> int:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     exact = keep_copy(wanted.retriever, wanted.sides[0], run=replace(run, restart=False))
-    with _hushed():
+    with hushed():
         quantize_dynamic(exact.path, path, per_channel=True, weight_type=QuantType.QInt8)
     return exact.padding
 
@@ -207,16 +205,3 @@ def _cosine(wanted: _Wanted, now: np.ndarray, saved: np.ndarray) -> float:
             f"true one ({ALIKE} is demanded); leave --int8 out"
         )
     return cosine
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep the quantiser's advice off stderr, and from setting the root logger up."""
-    root, quiet = logging.getLogger(), logging.NullHandler()
-    root.addHandler(quiet)
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        root.removeHandler(quiet)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,19 @@ def runtime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what exporter and quantiser log off stderr, and from setting the root logger up."""
+    root, quiet = logging.getLogger(), logging.NullHandler()
+    root.addHandler(quiet)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        root.removeHandler(quiet)
 
 
 PASS_TOKENS = 512

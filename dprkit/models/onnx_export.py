@@ -8,7 +8,6 @@ encoders.yaml, in the form of a retriever.yaml, tells lengths, prefixes and how 
 
 from __future__ import annotations
 
-import logging
 import warnings
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from dprkit.errors import need_extra
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.checkpoints import hush, save_tokenizer
-from dprkit.models.onnx_encoder import runtime
+from dprkit.models.onnx_encoder import hushed, runtime
 from dprkit.models.probes import Forward, check, sides_of
 from dprkit.models.tokens import Tokens
 
@@ -42,7 +41,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
         write_graph(side.encoder, path)
         worst = max(worst, check(side, _session(path), TOLERANCE))
     save_tokenizer(folder / "tokenizer", tokens, "question")
-    if tokens.passage_tokenizer is not tokens.tokenizer:
+    if tokens.of["passage"] is not tokens.of["question"]:
         save_tokenizer(folder / "passage_tokenizer", tokens, "passage")
     text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
     (folder / USE).write_text(text)
@@ -57,12 +56,10 @@ def write_graph(encoder: Encoder, path: Path) -> None:
     hush()
     ids = torch.ones(2, 8, dtype=torch.long)
     shape = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens")}
-    logger = logging.getLogger("torch.onnx")
-    before, attention = logger.level, encoder.backbone.config._attn_implementation  # type: ignore[union-attr]
-    logger.setLevel(logging.ERROR)
+    attention = encoder.backbone.config._attn_implementation  # type: ignore[union-attr]
     try:
         encoder.backbone.set_attn_implementation("eager")  # type: ignore[operator]
-        with warnings.catch_warnings(), torch.no_grad():
+        with hushed(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the exporter, about its own insides
             torch.onnx.export(
                 encoder,
@@ -77,7 +74,6 @@ def write_graph(encoder: Encoder, path: Path) -> None:
             )
     finally:
         encoder.backbone.set_attn_implementation(attention)  # type: ignore[operator]
-        logger.setLevel(before)
 
 
 def _session(path: Path) -> Forward:

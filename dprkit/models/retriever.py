@@ -118,13 +118,11 @@ def _load_onnx(
 ) -> Retriever:
     """A retriever that runs on ONNX copies: those found already, or made when they are needed."""
     tokens = load_tokens(Path(path), load_config(path))
-    opened: dict[Path, OnnxEncoder] = {}
+    opened = cache(OnnxEncoder)  # one may serve both sides
 
     def open_encoder(side: Side) -> OnnxEncoder:
         copy = copies.get(side) or keep_copy(path, side, int8, run)
-        if copy.path not in opened:  # one may serve both sides
-            opened[copy.path] = OnnxEncoder(copy.path, copy.padding)
-        return opened[copy.path]
+        return opened(copy.path, copy.padding)
 
     return Retriever(tokens, open_encoder)
 

@@ -21,21 +21,14 @@ _SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     """A lower-casing byte-level BPE tokenizer (tokenizers.Tokenizer) of at most `vocab_size`."""
-    from tokenizers import (
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
+    import tokenizers
+    from tokenizers import normalizers, pre_tokenizers
 
-    tokenizer: Any = Tokenizer(models.BPE())
+    tokenizer: Any = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=_SPECIAL,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -43,7 +36,8 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     begin, end = ((token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>"))
-    tokenizer.post_processor = processors.RobertaProcessing(end, begin, trim_offsets=False)
+    roberta = tokenizers.processors.RobertaProcessing(end, begin, trim_offsets=False)
+    tokenizer.post_processor = roberta
     return tokenizer
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, loading, reading
-from dprkit.models.config import PASSAGE, QUESTION, RetrieverConfig, Side
+from dprkit.models.config import PASSAGE, QUESTION, SIDES, RetrieverConfig, Side
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -41,78 +41,52 @@ Files = Mapping[str, bytes]
 
 
 class Tokens:
-    """The tokenizers of a retriever with the way it reads questions and passages.
+    """The tokenizers of a retriever, which read questions and passages as its `config` says."""
 
-    `tokenizer` reads questions, and passages too unless `passage_tokenizer` is another one.
-    """
-
-    def __init__(self, tokenizer: Any, title_join: str, lengths: tuple[int, int]) -> None:
-        """`tokenizer`: a tokenizers.Tokenizer. `lengths`: tokens of a question and a passage."""
-        self.tokenizer = self.passage_tokenizer = tokenizer
-        self.tokenizer.no_padding()
-        self.title_join = title_join
-        self.question_length, self.passage_length = lengths
-        self.question_prefix = self.passage_prefix = ""
-        self.straight_apostrophe = False
-        self.files: Files = {}
-        self.passage_files: Files = {}
-        """The files the tokenizers came from, by name; empty for one that was learned here."""
+    def __init__(self, loaded: tuple[Any, Files], config: RetrieverConfig) -> None:
+        """`loaded`: a tokenizer and its files, as `load_tokenizer` gives them, for both sides."""
+        self.config = config
+        self.of: dict[Side, tuple[Any, Files]] = dict.fromkeys(SIDES, loaded)
+        """The tokenizer of a side and its files; none for one that was learned here."""
+        loaded[0].no_padding()
 
     def read_passages_with(self, tokenizer: Any, files: Files) -> None:
         """Let passages have a tokenizer of their own, unless its files are the same."""
-        if files != self.files:
-            self.passage_tokenizer, self.passage_files = tokenizer, files
+        if files != self.of["question"][1]:
+            self.of["passage"] = tokenizer, files
             tokenizer.no_padding()
 
-    def of(self, side: Side) -> tuple[Any, Files]:
-        """The tokenizer of a side and its files."""
-        if side == "question":
-            return self.tokenizer, self.files
-        return self.passage_tokenizer, self.passage_files
-
     def questions(self, questions: Sequence[str]) -> Ids:
-        """The ids of each question, cut to `question_length` tokens."""
-        texts = [self.question_prefix + question.strip() for question in questions]
-        if self.straight_apostrophe:
+        """The ids of each question, cut to `config.question_max_length` tokens."""
+        texts = [self.config.question_prefix + question.strip() for question in questions]
+        if self.config.straight_apostrophe:
             texts = [text.replace("’", "'") for text in texts]
-        return _encode(self.tokenizer, texts, self.question_length)
+        return self._encode("question", texts, self.config.question_max_length)
 
     def passages(self, passages: Sequence[Passage]) -> Ids:
-        """The ids of each passage, title first, cut to `passage_length` tokens.
+        """The ids of each passage, title first, cut to `config.passage_max_length` tokens.
 
         Of a pair, the longer of title and text is cut first.
         """
         texts = [self._joined(passage) for passage in passages]
-        return _encode(self.passage_tokenizer, texts, self.passage_length)
+        return self._encode("passage", texts, self.config.passage_max_length)
 
     def _joined(self, passage: Passage) -> str | tuple[str, str]:
         title, text = passage.title.strip(), passage.text.strip()
-        if not title or self.title_join == NO_TITLE:
-            return self.passage_prefix + text
-        if self.title_join == PAIR:
-            return self.passage_prefix + title, text
-        return f"{self.passage_prefix}{title}{self.title_join}{text}"
+        prefix, join = self.config.passage_prefix, self.config.title_join
+        if not title or join == NO_TITLE:
+            return prefix + text
+        return (prefix + title, text) if join == PAIR else f"{prefix}{title}{join}{text}"
 
-
-def _encode(tokenizer: Any, texts: list[Any], length: int) -> Ids:
-    tokenizer.enable_truncation(length)
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
-
-
-def tokens_for(loaded: tuple[Any, Files], config: RetrieverConfig) -> Tokens:
-    """How a retriever reads text, with a tokenizer and its files as `load_tokenizer` gives them."""
-    tokenizer, files = loaded
-    lengths = (config.question_max_length, config.passage_max_length)
-    tokens = Tokens(tokenizer, config.title_join, lengths)
-    tokens.files = tokens.passage_files = files
-    tokens.question_prefix, tokens.passage_prefix = config.question_prefix, config.passage_prefix
-    tokens.straight_apostrophe = config.straight_apostrophe
-    return tokens
+    def _encode(self, side: Side, texts: list[Any], length: int) -> Ids:
+        tokenizer, _ = self.of[side]
+        tokenizer.enable_truncation(length)
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
 
 
 def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:
     """How the retriever in a folder reads text. Raises InputError for a damaged tokenizer."""
-    tokens = tokens_for(load_tokenizer(directory / QUESTION), config)
+    tokens = Tokens(load_tokenizer(directory / QUESTION), config)
     if not config.shared:
         tokens.read_passages_with(*load_tokenizer(directory / PASSAGE))
     return tokens

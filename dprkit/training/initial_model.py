@@ -21,7 +21,7 @@ from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.position_limit import measured
 from dprkit.models.scratch import learn_tokenizer, tiny_roberta
-from dprkit.models.tokens import Tokens, tokens_for
+from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.records import Example
 from dprkit.settings import ConvertSettings
@@ -140,7 +140,7 @@ def _from_scratch(
     check_lengths(settings, (room, room))
     config = msgspec.structs.replace(config, positions=(room, room))
     question = Encoder(backbone, config, settings.output_dropout)
-    return _two_towers(question, config, settings), tokens_for((tokenizer, {}), config)
+    return _two_towers(question, config, settings), Tokens((tokenizer, {}), config)
 
 
 def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:

@@ -96,7 +96,7 @@ def test_a_converted_retriever_is_trained_on_as_any(tmp_path, tiny_examples):
     how = {"train_file": (str(tiny_examples),), "batch_size": 8, "max_steps": 2}
     train(TrainSettings(init=str(tmp_path / "model"), output_dir=str(trained), **how))
     assert load_config(trained) == load_config(tmp_path / "model")
-    assert load_retriever(trained).tokens.straight_apostrophe
+    assert load_retriever(trained).tokens.config.straight_apostrophe
     for name in ("tokenizer.json", "vocab.txt"):
         kept = (tmp_path / "model/question_encoder" / name).read_bytes()
         assert (trained / "question_encoder" / name).read_bytes() == kept

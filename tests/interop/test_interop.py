@@ -71,7 +71,7 @@ def test_a_curly_apostrophe_is_straight_in_dpr_questions_only(tmp_path):
     pair = {"question_encoder": tmp_path / "question", "passage_encoder": tmp_path / "passage"}
     convert(**pair, output_dir=tmp_path / "out")
     tokens = load_retriever(tmp_path / "out").tokens
-    straight = tokens.tokenizer.token_to_id("'")
+    straight = tokens.of["question"][0].token_to_id("'")
     assert straight in tokens.questions(["who’s"])[0]
     from dprkit.records import Passage
 

@@ -126,7 +126,7 @@ def test_sentence_transformers_loads_an_export_with_equal_vectors(tmp_path, make
     loaded = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
     retriever = load_retriever(model)
     # What the library reads as a passage is a pair where titles are joined as one.
-    join = retriever.tokens.title_join
+    join = retriever.tokens.config.title_join
     texts = [list(p) if join == "pair" else join.join(p) for p in WITH_TITLE]
     short = QUESTIONS[:3]  # the longest is cut at 64 tokens by dprkit alone
     np.testing.assert_allclose(
@@ -143,7 +143,7 @@ def test_sentence_transformers_loads_an_export_with_equal_vectors(tmp_path, make
 def test_an_exported_sentence_transformer_comes_back(tmp_path, make):
     model = make(tmp_path)
     convert(source=model, to="sentence-transformers", output_dir=tmp_path / "out")
-    join = load_retriever(model).tokens.title_join
+    join = load_retriever(model).tokens.config.title_join
     convert(source=tmp_path / "out", title_join=join, output_dir=tmp_path / "again")
     one, two = load_retriever(model), load_retriever(tmp_path / "again")
     short = QUESTIONS[:3]

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from dprkit.errors import InputError
-from dprkit.models.checkpoints import load_backbone
+from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import load_config
 from dprkit.models.probes import PROBE_PASSAGES, PROBE_QUESTIONS
 from dprkit.models.retriever import load_retriever
@@ -76,12 +76,12 @@ def test_a_folder_without_all_its_weights_is_refused(tmp_path):
     larger = json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 2}
     (tmp_path / "config.json").write_text(json.dumps(larger))
     with pytest.raises(InputError, match=r"its weights lack encoder\.layer\.1"):
-        load_backbone(tmp_path)
+        load_transformer(tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="no model could be loaded") as refused:
-        load_backbone(tmp_path)
+        load_transformer(tmp_path)
     assert "\n" not in str(refused.value)
 
 

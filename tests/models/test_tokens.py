@@ -1,5 +1,6 @@
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from dprkit.models.config import RetrieverConfig
 from dprkit.models.scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
@@ -18,28 +19,33 @@ def word_tokenizer():
     return tokenizer
 
 
+def word_tokens(title_join, question, passage):
+    lengths = {"question_max_length": question, "passage_max_length": passage}
+    return Tokens((word_tokenizer(), {}), RetrieverConfig(title_join=title_join, **lengths))
+
+
 def test_title_and_text_become_two_segments():
-    tokens = Tokens(word_tokenizer(), "pair", (8, 8))
+    tokens = word_tokens("pair", 8, 8)
     assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 5, 1, 2, 3, 1]]
 
 
 def test_a_separator_joins_title_and_text_into_one_segment():
-    tokens = Tokens(word_tokenizer(), " . ", (8, 8))
+    tokens = word_tokens(" . ", 8, 8)
     assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 5, 6, 2, 3, 1]]
 
 
 def test_title_join_none_leaves_the_title_out():
-    tokens = Tokens(word_tokenizer(), "none", (8, 8))
+    tokens = word_tokens("none", 8, 8)
     assert tokens.passages([Passage("1", "a b", "title")]) == [[0, 2, 3, 1]]
 
 
 def test_a_passage_without_title_is_one_segment():
-    tokens = Tokens(word_tokenizer(), "pair", (8, 8))
+    tokens = word_tokens("pair", 8, 8)
     assert tokens.passages([Passage("1", " a b ", " ")]) == [[0, 2, 3, 1]]
 
 
 def test_questions_and_passages_are_cut_at_their_own_lengths():
-    tokens = Tokens(word_tokenizer(), "pair", (4, 6))
+    tokens = word_tokens("pair", 4, 6)
     assert tokens.questions(["a b c a"]) == [[0, 2, 3, 1]]
     assert tokens.passages([Passage("1", "a b c a b", "title")]) == [[0, 5, 1, 2, 3, 1]]
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dprkit.data.answer_matching import has_answer
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import SettingsError
+from dprkit.models.config import RetrieverConfig
 from dprkit.models.scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
 from dprkit.records import Candidate, Example
@@ -463,7 +464,7 @@ def test_false_negatives_are_those_of_comparing_every_pair(
 
 def test_a_prepared_batch_is_that_of_its_step_as_tokens(four: Mixture) -> None:
     tokenizer = learn_tokenizer(["question a b c d yes", *"abcd"], 100)
-    tokens = Tokens(tokenizer, "pair", (8, 16))
+    tokens = Tokens((tokenizer, {}), RetrieverConfig(question_max_length=8, passage_max_length=16))
     plan, draw = Plan(four, 2, 3), Draw(1, 1, 3)
     for step in (0, 1, 2, 5):
         prepared = Preparation(plan, draw, tokens)(step)

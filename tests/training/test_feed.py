@@ -16,6 +16,7 @@ import pytest
 
 from dprkit.data.example_file import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
+from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import Tokens
 from dprkit.training.batches import Draw, Mixture, Plan, Preparation
 from dprkit.training.feed import Batch, Feed
@@ -61,7 +62,8 @@ def preparation(folder: Path, by_answers: bool = False) -> Preparation:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tokenizer = learn_tokenizer([f"question passage a title {i}" for i in range(30)], 120)
     plan = Plan(Mixture([ExampleFile(path)], [1.5]), 7, 3)
-    return Preparation(plan, Draw(2, 0, 3), Tokens(tokenizer, "pair", (8, 16)), by_answers)
+    config = RetrieverConfig(question_max_length=8, passage_max_length=16)
+    return Preparation(plan, Draw(2, 0, 3), Tokens((tokenizer, {}), config), by_answers)
 
 
 def plain(prepared: Batch) -> list[Any]:
