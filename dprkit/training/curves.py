@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,4 @@ def draw_curves(metrics: Path) -> bytes:
 
 def _smooth(values: list[float]) -> list[float]:
     """A moving average that does not start at 0."""
-    smooth, mean = [], values[0] if values else 0.0
-    for value in values:
-        mean = SMOOTHED * mean + (1 - SMOOTHED) * value
-        smooth.append(mean)
-    return smooth
+    return list(accumulate(values, lambda mean, value: SMOOTHED * mean + (1 - SMOOTHED) * value))

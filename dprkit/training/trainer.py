@@ -235,8 +235,7 @@ class Trainer:
         set_lr(self.optimizer, lr)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scaler.is_enabled():
-            self.at.scaler = self.scaler.state_dict()
+        self.at.scaler = self.scaler.state_dict()
         self.at.step += 1
 
     def _count(self, outcome: Outcome) -> None:
