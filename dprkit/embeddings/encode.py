@@ -118,15 +118,6 @@ def files_of(settings: EncodeSettings) -> StageFiles:
     )
 
 
-def _anywhere(settings: EncodeSettings) -> EncodeSettings:
-    """The same work for a process that may begin in another folder of another node."""
-    places = {
-        name: os.path.abspath(getattr(settings, name))
-        for name in ("retriever", "passages", "output_dir")
-    }
-    return msgspec.structs.replace(settings, engine="local", num_processes=1, **places)
-
-
 def _part(text: str | None) -> tuple[int, int]:
     """Which part of how many, counted from 0: "3/50" -> (2, 50)."""
     if text is None:
@@ -174,8 +165,9 @@ class _Encoding:
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""
+        from dprkit.data.npy import mapped
         from dprkit.embeddings.local_processes import helpers
-        from dprkit.embeddings.shards import dim_of, shard_names
+        from dprkit.embeddings.shards import shard_names
 
         wanted = range(part[0], self.total, part[1])
         names = {number: shard_names(number) for number in range(self.total)}
@@ -200,20 +192,26 @@ class _Encoding:
             whole = parts.whole()
             counts = {"passages": len(self.corpus), "dim": 0, "shards": self.total}
             if whole:
-                counts["dim"] = dim_of(work.directory, min(whole))
+                counts["dim"] = mapped(work.directory / names[min(whole)][0]).shape[1]
             manifest = parts.finish(counts)
-        made = self.total if manifest else len(whole)
-        dim = manifest.counts["dim"] if manifest else counts["dim"]
-        outputs = [str(work.directory)]
-        return EncodeReport(len(self.corpus), dim, made, self.total, self.reused, outputs)
+        made = manifest.counts if manifest else counts | {"shards": len(whole)}
+        return EncodeReport(
+            len(self.corpus),
+            made["dim"],
+            made["shards"],
+            self.total,
+            self.reused,
+            outputs=[str(work.directory)],
+        )
 
     def _alone(self, part: tuple[int, int]) -> Callable[[], object]:
-        """What another process is to do."""
+        """What another process is to do, which may begin in another folder of another node."""
+        s, names = self.settings, ("retriever", "passages", "output_dir")
+        places = {name: os.path.abspath(getattr(s, name)) for name in names}
+        alone = msgspec.structs.replace(s, engine="local", num_processes=1, **places)
         shard = f"{part[0] + 1}/{part[1]}"
         run = Run(command=self.run.command)
-        return partial(
-            encode_corpus, _anywhere(self.settings), run, shard=shard, append=self.append
-        )
+        return partial(encode_corpus, alone, run, shard=shard, append=self.append)
 
     def _rows(self, number: int) -> range:
         """The rows of the corpus that are in shard `number`."""
@@ -221,20 +219,16 @@ class _Encoding:
         return range(begin, min(begin + self.settings.shard_size, len(self.corpus)))
 
     def _make(self, work: Draft, number: int) -> None:
-
         from dprkit.embeddings.shards import growing_shard
 
         rows = self._rows(number)
         retriever, batch_tokens = self.retriever, self.settings.batch_tokens
         with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as write:
             for window in _ahead(self._windows(work, number)):
-                vectors, made = (
-                    window.vectors,
-                    retriever.encode("passage", window.ids, batch_tokens),
-                )
+                made = retriever.encode("passage", window.ids, batch_tokens)
                 self._refuse_unfit(made, window)
-                vectors[~window.known] = made
-                write(vectors, [p.id for p in window.passages], window.digests)
+                window.vectors[~window.known] = made
+                write(window.vectors, [p.id for p in window.passages], window.digests)
                 self._tell(window)
 
     def _refuse_unfit(self, made: np.ndarray, window: _Window) -> None:

@@ -8,10 +8,9 @@ there.
 from __future__ import annotations
 
 import io
-import os
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import count, islice, pairwise
+from itertools import count, groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,33 +87,17 @@ class FilledShards:
         # Cut where a row does not follow the one before it, or begins a shard.
         new = (np.diff(rows) != 1) | (rows[1:] % self.size == 0)
         edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(rows)]
-        handle, opened = -1, -1
-        try:
-            for begin, end in pairwise(edges):
-                number, row = divmod(int(rows[begin]), self.size)
-                if number != opened:
-                    if handle >= 0:
-                        os.close(handle)
-                    handle, opened = self._open(number), number
-                place = len(self._header(number)) + row * self.dim * self.dtype.itemsize
-                self._write(handle, number, vectors[begin:end].data.cast("B"), place)
-        finally:
-            if handle >= 0:
-                os.close(handle)
+        width = self.dim * self.dtype.itemsize
+        for number, runs in groupby(pairwise(edges), lambda run: int(rows[run[0]]) // self.size):
+            path, header = self._path(number), self._header(number)
+            with writing(path):
+                if not path.exists():
+                    path.write_bytes(header)
+                with path.open("r+b") as file:
+                    for begin, end in runs:
+                        file.seek(len(header) + int(rows[begin]) % self.size * width)
+                        file.write(vectors[begin:end].data)
         self.there[rows] = True
-
-    def _write(self, handle: int, number: int, data: memoryview, place: int) -> None:
-        with writing(self._path(number)):
-            while data:
-                done = os.pwrite(handle, data, place)
-                data, place = data[done:], place + done
-
-    def _open(self, number: int) -> int:
-        path = self._path(number)
-        with writing(path):
-            if not path.exists():
-                path.write_bytes(self._header(number))
-            return os.open(path, os.O_WRONLY)
 
     def _path(self, number: int) -> Path:
         return self.work.directory / f"{TEMPORARY}{shard_names(number)[0]}"

@@ -68,11 +68,6 @@ def growing_shard(work: Draft, number: int, rows: int, dim: int, dtype: str) -> 
         yield write_rows
 
 
-def dim_of(directory: Path, number: int) -> int:
-    """The width of the vectors in a shard."""
-    return int(mapped(directory / shard_names(number)[0]).shape[1])
-
-
 class Embeddings:
     """The encoded corpus in a folder, shard by shard, memory-mapped."""
 

@@ -33,7 +33,6 @@ from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import CURRENT, Analyzer, analyzer_for
 from dprkit.indexes.hits import Hits, in_order
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
@@ -71,20 +70,16 @@ def check_settings(settings: IndexSettings) -> None:
 def build(work: Draft, corpus: PassageFile, settings: IndexSettings) -> dict[str, Any]:
     """Build the index of a corpus; with a note where BM25 counts no word of a passage."""
     counts = write_index(work, corpus.passages(), settings)
-    return {**counts, "notes": _wordless(corpus, counts, work.run)}
-
-
-def _wordless(corpus: PassageFile, counts: dict[str, Any], run: Run) -> list[str]:
     if not counts["wordless"]:
-        return []
+        return {**counts, "notes": []}
     place = f"{corpus.path}:{corpus.where(counts['first_wordless'])}"
     passages = "1 passage" if counts["wordless"] == 1 else f"{counts['wordless']:,} passages"
     note = (
         f"{passages} without a word that BM25 can find (empty, stop words, single letters), "
         f"such as the one at {place}"
     )
-    run.progress.warn(note)
-    return [note]
+    work.run.progress.warn(note)
+    return {**counts, "notes": [note]}
 
 
 def write_index(

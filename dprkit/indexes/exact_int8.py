@@ -16,18 +16,15 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, reading
 from dprkit.indexes.hits import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.store.drafts import Draft
-
-if TYPE_CHECKING:
-    from dprkit.embeddings.shards import Embeddings
 
 CONTENTS, EARLIER = "int8.json", "sketch.json"
 """What the parts are, and the name of that file in indexes of earlier versions."""
@@ -137,11 +134,10 @@ class Int8Copy:
         self.paths = {name: folder.file(name) for name in {part.file for part in self.parts}}
         ends = np.cumsum([part.bytes for part in self.parts])
         resident = self.parts[: int(np.searchsorted(ends, resident_bytes, side="right"))]
-        maps = {
-            name: np.memmap(self.paths[name], np.uint8, "r")
-            for name in {part.file for part in resident}
+        self._mapped = {
+            part: np.memmap(self.paths[part.file], np.uint8, "r", part.offset, part.bytes)
+            for part in resident
         }
-        self._mapped = {p: maps[p.file][p.offset : p.offset + p.bytes] for p in resident}
         self._longest = max(part.stop - part.start for part in self.parts)
         self._largest = max(part.bytes for part in self.parts)
 

@@ -208,8 +208,12 @@ class FaissIndex:
         """
         last = self._last
         if last[0] != depth or last[1] is not allowed:
-            scale = 1.0 if allowed is None else self.count / len(allowed)
-            selector = _selector(allowed, self.count)
+            scale, selector = 1.0, None
+            if allowed is not None:
+                scale = self.count / len(allowed)
+                chosen = np.zeros(self.count, np.bool_)
+                chosen[allowed] = True  # FAISS's filter has a bit for each row of the corpus
+                selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
             last = depth, allowed, self._parameters(self.index, depth, selector, scale)
             self._last = last
         return last[2]
@@ -239,15 +243,6 @@ class FaissIndex:
 def open_folder(folder: IndexFolder, depths: Mapping[str, int]) -> FaissIndex:
     """The FAISS index in a folder."""
     return FaissIndex(folder, depths)
-
-
-def _selector(allowed: np.ndarray | None, count: int) -> Any:
-    """FAISS's filter for `allowed` rows: a bit for each row of the corpus."""
-    if allowed is None:
-        return None
-    chosen = np.zeros(count, np.bool_)
-    chosen[allowed] = True
-    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
 
 
 def _open(path: Path) -> Any:

@@ -38,7 +38,6 @@ SMALL = 20_000
 """Passages up to which comparing them all takes a few milliseconds."""
 GRAPH_LIMIT = 5_000_000
 """Passages up to which a graph is built in a bearable time (about an hour on 8 cores)."""
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 class Choice(NamedTuple):
@@ -141,8 +140,8 @@ def size_of(text: str | None, flag: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if not match or float(match[1]) == 0:
         raise SettingsError(f"{flag}: {text!r} is no size; write it as 8GB or 500MB")
-    unit = UNITS[match[2]]
-    return int(float(match[1]) * (2 ** (10 * int(math.log10(unit) / 3)) if match[3] else unit))
+    step = 1024 if match[3] else 1000
+    return int(float(match[1]) * step ** ("kmgt".index(match[2]) + 1 if match[2] else 0))
 
 
 # --- how far a search looks -----------------------------------------------------------------------

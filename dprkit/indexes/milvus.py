@@ -22,12 +22,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
 
+from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import (
     InputError,
     LockedError,
@@ -43,9 +44,6 @@ from dprkit.settings import IndexSettings
 from dprkit.store.atomic_files import delete
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import PREVIOUS
-
-if TYPE_CHECKING:
-    from dprkit.embeddings.shards import Embeddings
 
 FOLDER = "milvus.db"
 IDENTITIES = "collection.json"

@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from dprkit.errors import InputError, MismatchError
+from dprkit.indexes.hits import DenseIndex, Hits
+from dprkit.search.fusion import Fusion
 from dprkit.store.integrity import Verifier
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from dprkit.indexes.hits import DenseIndex, Hits
     from dprkit.models.retriever import Retriever
-    from dprkit.search.fusion import Fusion
 
 DEPTH = 100
 """Passages that are asked of each engine whose hits are fused, at least."""
@@ -58,8 +58,6 @@ class DenseEngine:
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Hits:
-        import numpy as np
-
         vectors = self.retriever.encode_questions(questions)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:

@@ -9,6 +9,7 @@ from dprkit.errors import MismatchError
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Note, silent
 from dprkit.search.engine import DenseEngine, Engine, HybridEngine
+from dprkit.search.fusion import Fusion
 from dprkit.search.searcher import Searcher
 from dprkit.store.integrity import SEARCH_LIMIT, Verifier
 
@@ -42,8 +43,6 @@ def open_index(
     searched = folder.passages(note)
     engine = _engine(folder, depths)
     if others:
-        from dprkit.search.fusion import Fusion
-
         for other in others:
             _refuse_other_passages(folder, other)
         engines = [engine, *(_engine(other, depths) for other in others)]

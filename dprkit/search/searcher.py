@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dprkit.errors import InputError, SettingsError
+from dprkit.indexes.indexed_passages import IndexedPassages
 from dprkit.records import Hit, Question, Ranking
 from dprkit.search.engine import Engine
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from dprkit.indexes.indexed_passages import IndexedPassages
 
 BATCH = 256
 
@@ -28,8 +25,6 @@ class Searcher:
 
     def only(self, ids: set[str]) -> set[str]:
         """Look for no passages but those with `ids`; returns the ids that no passage has."""
-        import numpy as np
-
         rows = self.passages.rows_of(ids)
         self.allowed = np.sort(np.fromiter(rows.values(), np.int64, len(rows)))
         return ids - rows.keys()
