@@ -38,8 +38,7 @@ def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -
     """Write shard `number`: (N, D) vectors and their N ids, of passages nobody has seen."""
     vectors_name, ids_name, _ = shard_names(number)
     with work.file(vectors_name) as file:
-        write_header(file, vectors.shape, str(vectors.dtype))
-        file.write(np.ascontiguousarray(vectors).data)
+        np.save(file, np.ascontiguousarray(vectors), allow_pickle=False)
     with work.file(ids_name) as file:
         file.write(id_lines(ids))
 

@@ -120,10 +120,10 @@ class ExactIndex:
     ) -> np.ndarray:
         """What one thread does; (Q,) the highest 8-bit scores of rows that it was not shown."""
         unseen = np.full(len(questions), -np.inf, np.float32)
-        with int8.reader() as reader:
+        with int8.memory() as memory:
             for part in parts:
                 assert part.error is not None
-                rows, scores = reader.nearest(part, questions, candidates.depth)
+                rows, scores = int8.nearest(part, questions, candidates.depth, memory)
                 candidates.add(rows, scores, part.error)
                 # FAISS gives the best rows of a part: no other one scores above the last of them.
                 if rows.shape[1] < part.stop - part.start:

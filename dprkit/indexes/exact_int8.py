@@ -146,35 +146,26 @@ class Int8Copy:
         return SHARE * _asked_of_a_part(topk) <= self._longest
 
     @contextmanager
-    def reader(self) -> Iterator[Int8Reader]:
-        """What one thread searches with. Within it FAISS starts no threads of its own there."""
+    def memory(self) -> Iterator[np.ndarray]:
+        """Memory for `nearest` in one thread, where FAISS starts no threads of its own meanwhile."""
         import faiss
 
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
         try:
-            yield Int8Reader(self.paths, self._mapped, np.empty(self._largest, np.uint8))
+            yield np.empty(self._largest, np.uint8)
         finally:
             faiss.omp_set_num_threads(threads)
 
-
-class Int8Reader:
-    """Searches parts, one after the other."""
-
-    def __init__(
-        self, paths: dict[str, Path], mapped: dict[Part, np.ndarray], memory: np.ndarray
-    ) -> None:
-        """`memory`: bytes to read parts into that are not among the `mapped`."""
-        self.paths, self.mapped, self.memory = paths, mapped, memory
-
-    def nearest(self, part: Part, questions: np.ndarray, topk: int) -> Hits:
+    def nearest(self, part: Part, questions: np.ndarray, topk: int, memory: np.ndarray) -> Hits:
         """The rows (Q, K') that score best by their codes, and these scores.
 
-        K' is enough for the best `topk`, nearly always; at most the rows of the part.
+        K' is enough for the best `topk`, nearly always; at most the rows of the part. `memory`:
+        a part that is not mapped is read into it.
         """
         import faiss
 
-        content = self._read(part)
+        content = self._read(part, memory)
         try:
             index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(content), part.bytes))
         except (RuntimeError, MemoryError):
@@ -183,10 +174,10 @@ class Int8Reader:
         scores, rows = index.search(questions, depth)
         return Hits(rows + part.start, scores)
 
-    def _read(self, part: Part) -> np.ndarray:
-        if part in self.mapped:
-            return self.mapped[part]
-        path, into = self.paths[part.file], self.memory[: part.bytes]
+    def _read(self, part: Part, memory: np.ndarray) -> np.ndarray:
+        if part in self._mapped:
+            return self._mapped[part]
+        path, into = self.paths[part.file], memory[: part.bytes]
         with reading(path), path.open("rb", buffering=0) as file:
             file.seek(part.offset)
             if file.readinto(into.data) != part.bytes:

@@ -89,7 +89,10 @@ def _keeps_inner_products(transform: Any) -> bool:
     if not transform.is_trained and isinstance(transform, faiss.LinearTransform):
         return not transform.have_bias  # of the matrix nothing is known yet
     if not transform.is_trained:
-        _train_lightly(transform)
+        if hasattr(transform, "itq"):
+            transform.itq.max_iter = 1  # to be asked, it need not be good
+        sample = (2 * transform.d_in, transform.d_in)
+        transform.train(np.random.default_rng(0).random(sample, np.float32))
     matrix = transform.apply(np.eye(transform.d_in, dtype=np.float32))
     # The transpose of a matrix that turns, and may leave out dimensions, undoes what it does.
     turns = np.allclose(matrix @ (matrix.T @ matrix), matrix, atol=CLOSE)
@@ -102,10 +105,3 @@ def _is_linear(transform: Any) -> bool:
     zero, once, twice = transform.apply(np.stack([0 * vector, vector, 2 * vector]))
     allowed = CLOSE * np.abs(once).max()
     return bool(np.abs(zero).max() <= allowed and np.abs(twice - 2 * once).max() <= allowed)
-
-
-def _train_lightly(transform: Any) -> None:
-    sample = np.random.default_rng(0).random((2 * transform.d_in, transform.d_in), np.float32)
-    if hasattr(transform, "itq"):
-        transform.itq.max_iter = 1  # to be asked, it need not be good
-    transform.train(sample)

@@ -51,7 +51,8 @@ class Choice(NamedTuple):
 def choose(settings: IndexSettings, count: int, dim: int) -> Choice:
     """What `settings.type` means for `count` vectors of `dim` numbers."""
     if settings.type == "auto":
-        budget = size_of(settings.max_ram, "--max-ram") or _half_of_memory()
+        budget = size_of(settings.max_ram, "--max-ram")
+        budget = budget or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
         name, reason = automatic(count, dim, budget, settings.target_recall)
         return Choice(name, factory_of(name, count, dim), reason)
     return Choice(settings.type, factory_of(settings.type, count, dim), "")
@@ -127,10 +128,6 @@ def _sizes(count: int, dim: int) -> dict[str, int]:
         "ivfsq8": count * (dim + 8),
         "ivfpq": count * (max(dim // 4, 1) + 8),
     }
-
-
-def _half_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def size_of(text: str | None, flag: str) -> int:

@@ -44,7 +44,12 @@ def open_index(
     engine = _engine(folder, depths)
     if others:
         for other in others:
-            _refuse_other_passages(folder, other)
+            if not folder.finds_the_same_passages(other):
+                raise MismatchError(
+                    f"{other.path}: is an index of {other.describe_passages()}, but {folder.path} "
+                    f"is one of {folder.describe_passages()}; only indexes of the same corpus can "
+                    "be put together"
+                )
         engines = [engine, *(_engine(other, depths) for other in others)]
         engine = HybridEngine(engines, Fusion(method="weighted"))
     check.tell()
@@ -57,11 +62,3 @@ def _engine(folder: IndexFolder, depths: Mapping[str, int | None]) -> Engine:
         return engine
     retriever = folder.input("retriever")
     return DenseEngine(folder.open_dense(depths), retriever, folder.check)
-
-
-def _refuse_other_passages(folder: IndexFolder, other: IndexFolder) -> None:
-    if not folder.finds_the_same_passages(other):
-        raise MismatchError(
-            f"{other.path}: is an index of {other.describe_passages()}, but {folder.path} is one "
-            f"of {folder.describe_passages()}; only indexes of the same corpus can be put together"
-        )

@@ -12,7 +12,7 @@ from dprkit.errors import InputError
 from dprkit.indexes import exact_int8
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex, _Candidates
-from dprkit.indexes.exact_int8 import Int8Copy, Int8Reader, open_int8
+from dprkit.indexes.exact_int8 import Int8Copy, open_int8
 from dprkit.indexes.hits import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import SILENT, Run
@@ -46,7 +46,7 @@ def with_int8(tmp_path, shards, resident=1 << 20):
 @pytest.fixture
 def settled(monkeypatch):
     """Whether each search was answered by the 8-bit copy; None: it was not even read."""
-    answers, ask, read, nearest = [], ExactIndex._by_int8, [], Int8Reader.nearest
+    answers, ask, read, nearest = [], ExactIndex._by_int8, [], Int8Copy.nearest
 
     def reading(self, part, *args):
         read.append(part)
@@ -58,7 +58,7 @@ def settled(monkeypatch):
         answers.append(hits is not None if read else None)
         return hits
 
-    monkeypatch.setattr(Int8Reader, "nearest", reading)
+    monkeypatch.setattr(Int8Copy, "nearest", reading)
     monkeypatch.setattr(ExactIndex, "_by_int8", asked)
     return answers
 
@@ -118,14 +118,14 @@ def test_the_error_of_a_part_is_what_its_worst_vector_has(tmp_path):
     rng = np.random.default_rng(4)
     vectors = rng.standard_normal((2000, 12), dtype=np.float32) * np.logspace(0, 3, 12, dtype="f4")
     int8 = with_int8(tmp_path, [vectors]).int8
-    with int8.reader() as reader:
+    with int8.memory() as memory:
         for part in int8.parts:
             own = vectors[part.start : part.stop].astype(np.float64)
-            rows, decoded = reader.nearest(part, np.eye(12, dtype=np.float32), 600)
+            rows, decoded = int8.nearest(part, np.eye(12, dtype=np.float32), 600, memory)
             told = np.take_along_axis(decoded, np.argsort(rows, axis=1), 1).T
             off = own - told
             worst = off[[np.argmax(np.linalg.norm(off, axis=1))]].astype(np.float32)
-            rows, scores = reader.nearest(part, worst, 600)
+            rows, scores = int8.nearest(part, worst, 600, memory)
             true = vectors[rows[0]].astype(np.float64) @ worst[0].astype(np.float64)
             share = np.abs(true - scores[0]).max() / np.linalg.norm(worst) / part.error
             assert sorted(rows[0]) == list(range(part.start, part.stop))
@@ -161,7 +161,7 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
 
     asked = []
 
-    def nearest(self, part, questions, topk):
+    def nearest(self, part, questions, topk, memory):
         asked.append(part)
         rows = np.arange(part.start, part.stop)
         away = np.where(np.isin(rows, expected[0][0]), -0.999, 0.999) * part.error
@@ -169,7 +169,7 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
         first = np.argsort(-scores)[: topk + int(rng.integers(9))]
         return Hits(rows[None, first], scores[None, first])
 
-    monkeypatch.setattr(Int8Reader, "nearest", nearest)
+    monkeypatch.setattr(Int8Copy, "nearest", nearest)
     assert_same(exact.search(question, topk), expected)
     assert set(asked) == set(exact.int8.parts)
 
@@ -285,6 +285,6 @@ def test_faiss_has_its_threads_again(tmp_path, monkeypatch):
     monkeypatch.setattr(faiss, "omp_set_num_threads", told.append)
     vectors = np.random.default_rng(0).standard_normal((1500, 12), dtype=np.float32)
     int8: Int8Copy = with_int8(tmp_path, [vectors]).int8
-    with int8.reader():
+    with int8.memory():
         assert told[-1] == 1
     assert told[-1] == before + 1
