@@ -147,7 +147,7 @@ class Int8Copy:
 
     @contextmanager
     def memory(self) -> Iterator[np.ndarray]:
-        """Memory for `nearest` in one thread, where FAISS starts no threads of its own meanwhile."""
+        """Memory for `nearest` in one thread, within which FAISS starts no threads of its own."""
         import faiss
 
         threads = faiss.omp_get_max_threads()
