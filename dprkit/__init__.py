@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dprkit.data.answer_matching import has_answer
-    from dprkit.data.examples import read_examples
-    from dprkit.data.passages import read_passages
-    from dprkit.data.questions import read_questions
-    from dprkit.errors import DprkitError
-    from dprkit.evaluation.evaluate import evaluate
-    from dprkit.models.retriever import load_retriever
-    from dprkit.search.open_index import open_index
+    from dprkit.data.answer_matching import has_answer as has_answer
+    from dprkit.data.examples import read_examples as read_examples
+    from dprkit.data.passages import read_passages as read_passages
+    from dprkit.data.questions import read_questions as read_questions
+    from dprkit.errors import DprkitError as DprkitError
+    from dprkit.evaluation.evaluate import evaluate as evaluate
+    from dprkit.models.retriever import load_retriever as load_retriever
+    from dprkit.search.open_index import open_index as open_index
 
 __version__ = "0.1.0"
 
@@ -30,17 +30,7 @@ _HOMES = {
     "read_questions": "dprkit.data.questions",
 }
 
-__all__ = [
-    "DprkitError",
-    "__version__",
-    "evaluate",
-    "has_answer",
-    "load_retriever",
-    "open_index",
-    "read_examples",
-    "read_passages",
-    "read_questions",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,21 +1,21 @@
 """Every error a user of dprkit can cause, and the exit code each one ends with.
 
     DprkitError            1
-    ├── SettingsError      an option, a --set or a recipe asks for something impossible
-    ├── InputError         a file or folder is missing or cannot be read
-    │   ├── FormatError    a file does not hold what its format promises (path:line)
-    │   └── DamagedError   an artifact is not what its manifest says, or its manifest is none
-    ├── OutputError        a result cannot be written: no space, no permission
-    ├── MismatchError      things that do not belong together: another retriever, another corpus
-    ├── EmptyAnswer        an answer without a token, which would match every passage
-    ├── DownloadError      a server did not give the file that was asked for
-    │   └── ChecksumError  it gave another file than a catalog or an earlier download knows
-    ├── DivergedError      training cannot go on: the loss is no number
-    ├── MemoryShortage     the memory does not suffice
-    ├── ProcessError       a process that works with others died
-    ├── MissingExtra       an optional library is needed and absent
-    ├── GateError          3: a comparison or a gate failed
-    └── LockedError        75: another run holds the output (cron may try again)
+    ├── SettingsError
+    ├── InputError
+    │   ├── FormatError
+    │   └── DamagedError
+    ├── OutputError
+    ├── MismatchError
+    ├── EmptyAnswer
+    ├── DownloadError
+    │   └── ChecksumError
+    ├── DivergedError
+    ├── MemoryShortage
+    ├── ProcessError
+    ├── MissingExtra
+    ├── GateError          3
+    └── LockedError        75
 
 The other exit codes: 0 done, 2 bad usage (an unknown option), 70 a bug, which keeps its
 traceback, 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM. A bug is never a DprkitError.
@@ -55,11 +55,11 @@ def _rebuilt(kind: type[DprkitError], message: str, attributes: dict[str, Any]) 
 
 
 class SettingsError(DprkitError):
-    pass
+    """An option, a --set or a recipe asks for something impossible."""
 
 
 class InputError(DprkitError):
-    pass
+    """A file or folder is missing or cannot be read."""
 
 
 class FormatError(InputError):
@@ -74,18 +74,20 @@ class FormatError(InputError):
 
 
 class DamagedError(InputError):
-    pass
+    """An artifact is not what its manifest says, or its manifest is none."""
 
 
 class OutputError(DprkitError):
-    pass
+    """A result cannot be written: no space, no permission."""
 
 
 class MismatchError(DprkitError):
-    pass
+    """Things that do not belong together: another retriever, another corpus."""
 
 
 class EmptyAnswer(DprkitError):
+    """An answer without a token, which would match every passage."""
+
     def __init__(self, answer: str) -> None:
         self.answer = answer
         super().__init__(
@@ -95,22 +97,24 @@ class EmptyAnswer(DprkitError):
 
 
 class DownloadError(DprkitError):
-    pass
+    """A server did not give the file that was asked for."""
 
 
 class ChecksumError(DownloadError):
-    pass
+    """A server gave another file than a catalog or an earlier download knows."""
 
 
 class DivergedError(DprkitError):
-    pass
+    """Training cannot go on: the loss is no number."""
 
 
 class MemoryShortage(DprkitError):
-    pass
+    """The memory does not suffice for the work."""
 
 
 class MissingExtra(DprkitError):
+    """An optional library is needed and absent."""
+
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'dprkit[{extra}]'")
 
@@ -123,14 +127,18 @@ def need_extra(extra: str, *modules: str) -> None:
 
 
 class ProcessError(DprkitError):
-    pass
+    """A process that works with others died."""
 
 
 class GateError(DprkitError):
+    """A comparison or a gate failed."""
+
     exit_code = 3
 
 
 class LockedError(DprkitError):
+    """Another run holds the output (cron may try again)."""
+
     exit_code = 75
 
 

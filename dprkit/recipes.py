@@ -58,16 +58,12 @@ class Recipe:
     @property
     def shipped(self) -> bool:
         """Whether it came with dprkit, and so was not written by the user."""
-        return os.path.realpath(self.folder_of_source) == os.path.realpath(SHIPPED)
-
-    @property
-    def folder_of_source(self) -> Path:
-        return Path(self.source).parent
+        return os.path.realpath(Path(self.source).parent) == os.path.realpath(SHIPPED)
 
     @property
     def folder(self) -> Path:
         """The folder that its paths are relative to."""
-        return Path() if self.shipped else self.folder_of_source
+        return Path() if self.shipped else Path(self.source).parent
 
     @property
     def workspace(self) -> Path:

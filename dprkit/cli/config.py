@@ -20,11 +20,6 @@ from dprkit.yaml_file import as_yaml
 config = typer.Typer(cls=Group, help="Show the settings of a recipe.", no_args_is_help=True)
 
 
-@config.callback()
-def _config() -> None:
-    pass
-
-
 @config.command("show", cls=Command)
 def show(
     stage: Annotated[

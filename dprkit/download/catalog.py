@@ -63,8 +63,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not found:
             return (self.url,)
         first, last = map(int, found.groups())
-        head, tail = self.url[: found.start()], self.url[found.end() :]
-        return tuple(f"{head}{i}{tail}" for i in range(first, last + 1))
+        return tuple(_RANGE.sub(str(i), self.url, count=1) for i in range(first, last + 1))
 
     @property
     def size(self) -> str:

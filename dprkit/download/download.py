@@ -85,14 +85,10 @@ def files_of(settings: DownloadSettings) -> StageFiles:
 def _targets(settings: DownloadSettings) -> list[Target]:
     if not settings.names:
         raise SettingsError("nothing to fetch; name some resources, or see them with --list")
-    _check_mirror(settings.mirror)
+    if settings.mirror is not None and not re.match(r"https?://[^/]", settings.mirror):
+        raise SettingsError(f"--mirror: {settings.mirror!r} is not valid: write https://HOST/FOLDER")
     resources = match_resources(settings.names, load_catalog(settings.catalog))
     return targets_of(resources, settings.decompress)
-
-
-def _check_mirror(mirror: str | None) -> None:
-    if mirror is not None and not re.match(r"https?://[^/]", mirror):
-        raise SettingsError(f"--mirror: {mirror!r} is not valid: write https://HOST/FOLDER")
 
 
 # --- file by file ---------------------------------------------------------------------------------

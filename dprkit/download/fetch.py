@@ -65,22 +65,16 @@ def _pull(session: Session, target: Target, part: PartialFile) -> None:
                 failures, best = 0, part.count
             failures += 1
             if failures > session.settings.retries:
-                raise _gave_up(session, target, part, trouble, failures) from None
+                tries = "one try" if failures == 1 else f"{failures} tries"
+                again = f"run again to go on after {decimal(part.count)}"
+                raise DownloadError(
+                    f"{session.url_of(target)}: {trouble}, after {tries}; check the network or "
+                    f"name a --mirror, and {again if part.count else 'run again'}"
+                ) from None
             pause = min(2.0 ** min(failures - 1, 10), transfer.MAX_PAUSE)
             pause = pause if trouble.pause is None else trouble.pause
             session.note(f"{session.url_of(target)}: {trouble}; trying again in {pause:.0f} s")
             wait(pause)
-
-
-def _gave_up(
-    session: Session, target: Target, part: PartialFile, trouble: TryAgain, failures: int
-) -> DownloadError:
-    tries = "one try" if failures == 1 else f"{failures} tries"
-    kept = f"run again to go on after {decimal(part.count)}" if part.count else "run again"
-    return DownloadError(
-        f"{session.url_of(target)}: {trouble}, after {tries}; "
-        f"check the network or name a --mirror, and {kept}"
-    )
 
 
 def _request(session: Session, target: Target, part: PartialFile) -> None:

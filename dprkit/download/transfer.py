@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import io
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import httpx
 import msgspec
@@ -29,7 +29,6 @@ from dprkit.store.locks import lock_file
 MAX_PAUSE = 120.0
 """Seconds; a server that asks for a longer pause is asked again after this."""
 
-_CHUNK = 1 << 20
 _HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _PASSING = {408, 425, 429}  # and every 5xx: the same request may do later
@@ -56,7 +55,7 @@ class Origin(msgspec.Struct, frozen=True):
 class PartialFile:
     """The first `count` bytes of a file, and their sha256 so far."""
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    def __init__(self, path: Path, file: io.FileIO) -> None:
         self.path, self.file = path, file
         self.count, self.digest = 0, hashlib.sha256()
         self.origin: Origin | None = None
@@ -83,8 +82,7 @@ class PartialFile:
         ):
             return self.restart()
         self.file.seek(0)
-        while chunk := self.file.read(_CHUNK):
-            self.digest.update(chunk)
+        self.digest = hashlib.file_digest(self.file, "sha256")
         self.count, self.origin, self.inherited = size, origin, size > 0
 
     def _read_state(self) -> Origin | None:
@@ -181,7 +179,7 @@ def admit(response: httpx.Response, path: str) -> None:
     if code == 416:
         raise TryAgain("the server's file is shorter than the part that is here", 0.0)
     if code in _PASSING or code >= 500:
-        raise TryAgain(says, _retry_after(response.headers.get("Retry-After")))
+        raise TryAgain(says, _retry_after(response.headers.get("Retry-After", "")))
     if code not in (200, 206):
         raise DownloadError(
             f"{url}: {says}; it may have moved: try a --mirror, "
@@ -206,10 +204,8 @@ def html_instead(url: str) -> DownloadError:
     )
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(value: str) -> float | None:
     """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
     try:
         seconds = float(value) if value.strip().isdigit() else _seconds_until(value)
     except ValueError:

@@ -42,14 +42,7 @@ from uuid import uuid4
 
 import msgspec
 
-from dprkit.errors import (
-    DamagedError,
-    InputError,
-    LockedError,
-    MismatchError,
-    OutputError,
-    writing,
-)
+from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.settings import MADE_AGAIN
 from dprkit.settings.fields import Setting, fields_of, record_of
@@ -127,14 +120,11 @@ def wanted(
 ) -> Draft:
     """The Draft of what `draft` would make, whatever is in the folder by now."""
     verifier, here = Verifier(run.progress.note), os.path.realpath(directory)
-    now = {
-        name: given if isinstance(given, Input) else input_of(given, verifier)
-        for name, given in inputs.items()
-    }
-    now = {
-        name: msgspec.structs.replace(given, relative_path=os.path.relpath(given.path, here))
-        for name, given in now.items()
-    }
+    now: dict[str, Input] = {}
+    for name, given in inputs.items():
+        read = given if isinstance(given, Input) else input_of(given, verifier)
+        near = os.path.relpath(read.path, here)
+        now[name] = msgspec.structs.replace(read, relative_path=near)
     fields: Mapping[str, Setting] = {}
     if isinstance(settings, msgspec.Struct):
         settings, fields = record_of(settings, unused), fields_of(type(settings))
@@ -146,21 +136,19 @@ def wanted(
 def preview(work: Draft) -> Draft:
     """`work`, whose `done` tells now whether it is there already. Nothing is touched."""
     before = _before(work)
-    why = _why_anew(work, before) if isinstance(before, Manifest) else ""
+    if isinstance(before, Manifest):
+        why = _why_anew(work, before)
+        state = OUT_OF_DATE if why else UP_TO_DATE
+    elif before and before.state:
+        state, why = HALF_DONE, difference_of(before, work)
+    else:
+        state, why = NOT_BEGUN, ""
     if work.run.only_preview:
-        raise _previewed(work, before, why)
+        raise Previewed(state, why)
     if isinstance(before, Manifest) and not why:
         work.done = before
         work.run.progress.note(f"{work.directory}: up to date")
     return work
-
-
-def _previewed(work: Draft, before: Manifest | ProgressRecord | None, why: str) -> Previewed:
-    if isinstance(before, Manifest):
-        return Previewed(OUT_OF_DATE if why else UP_TO_DATE, why)
-    if before and before.state:
-        return Previewed(HALF_DONE, difference_of(before, work))
-    return Previewed(NOT_BEGUN, "")
 
 
 def tidy_up_to_date(work: Draft) -> None:

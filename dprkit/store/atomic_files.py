@@ -77,18 +77,14 @@ def _sweep(target: Path) -> None:
                 left.unlink()
 
 
-@contextmanager
-def _compressing(file: IO[bytes], suffix: str) -> Iterator[Any]:
+def _compressing(file: IO[bytes], suffix: str) -> contextlib.AbstractContextManager[Any]:
     if suffix == ".gz":
-        with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6) as outer:
-            yield outer
-    elif suffix == ".zst":
+        return gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6)
+    if suffix == ".zst":
         import zstandard
 
-        with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as outer:
-            yield outer
-    else:
-        yield file
+        return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+    return contextlib.nullcontext(file)
 
 
 @contextmanager

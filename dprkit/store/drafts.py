@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,27 +23,22 @@ from dprkit.store.manifests import FileRecord, Manifest, ProgressRecord
 from dprkit.store.previous import aside_name, move, tidy
 
 
+@dataclass(eq=False)
 class Draft:
     """An artifact in the making. `done` is its manifest where nothing is left to do."""
 
-    def __init__(
-        self,
-        directory: Path,
-        record: ProgressRecord,
-        run: Run,
-        fields: Mapping[str, Setting] | None = None,
-        unused: Collection[str] = (),
-    ) -> None:
-        """`fields`: the stage's settings, where it has any; `unused`: those that do not count."""
-        self.directory = directory
-        self.record = record
-        self.run = run
-        self.fields, self.unused = fields or {}, unused
-        self.done: Manifest | None = None
-        self._stamps: dict[str, Stamp] = {}
-        """Of the files that this process wrote, when it had just written them."""
-        self.changed: dict[str, Any] = {}
-        """Earlier values of the settings that a half-done artifact goes on with otherwise."""
+    directory: Path
+    record: ProgressRecord
+    run: Run
+    fields: Mapping[str, Setting]
+    """The stage's settings, where it has any."""
+    unused: Collection[str]
+    """Settings that do not count."""
+    done: Manifest | None = None
+    changed: dict[str, Any] = field(default_factory=dict)
+    """Earlier values of the settings that a half-done artifact goes on with otherwise."""
+    _stamps: dict[str, Stamp] = field(default_factory=dict)
+    """Of the files that this process wrote, when it had just written them."""
 
     @property
     def state(self) -> dict[str, Any]:

@@ -196,15 +196,13 @@ def _real(path: Path) -> str:
 
 
 def _folder_identity(directory: Path) -> str:
-    names = {p: p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file()}
-    return manifests.identity_of(
-        "folder",
-        {
-            str(name): FileRecord(0, checksums.sha256(path))
-            for path, name in names.items()
-            if ".git" not in name.parts
-        },
-    )
+    names = (p.relative_to(directory) for p in sorted(directory.rglob("*")) if p.is_file())
+    records = {
+        str(name): FileRecord(0, checksums.sha256(directory / name))
+        for name in names
+        if ".git" not in name.parts
+    }
+    return manifests.identity_of("folder", records)
 
 
 def record_file(path: Path, content: bool = True) -> FileRecord:

@@ -62,7 +62,7 @@ def shared_draft(
         raise
 
 
-class Parts:
+class Parts(contextlib.AbstractContextManager["Parts"]):
     """Parts 0 to `total` - 1 of a shared draft, of which this process makes its part.
 
     A context manager: while it is open, nobody else restarts what it works on.
@@ -79,9 +79,6 @@ class Parts:
                 work.claim(manifests.PARTS, *claims)
                 self.folder.mkdir(exist_ok=True)
                 self.presence = leases.take(self.folder, f"process-{uuid4().hex}")
-
-    def __enter__(self) -> Parts:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self.presence:

@@ -103,10 +103,8 @@ def _check_output(path: str, folder: bool) -> None:
         raise OutputError(f"{path}: is a file; an output folder is needed")
     if os.path.isdir(path) and not folder:
         raise OutputError(f"{path}: is a folder; an output file is needed")
-    above = Path(path)
-    while not os.path.lexists(above):
-        above = above.parent
-    if str(above) != str(Path(path)) and not os.path.isdir(above):
+    above = next(p for p in (Path(path), *Path(path).parents) if os.path.lexists(p))
+    if above != Path(path) and not os.path.isdir(above):
         raise OutputError(f"{path}: a part of this path is a file; choose another output")
     if os.path.isdir(above) and not os.access(above, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: not writable; choose another output or fix its permissions")
