@@ -86,7 +86,9 @@ def _targets(settings: DownloadSettings) -> list[Target]:
     if not settings.names:
         raise SettingsError("nothing to fetch; name some resources, or see them with --list")
     if settings.mirror is not None and not re.match(r"https?://[^/]", settings.mirror):
-        raise SettingsError(f"--mirror: {settings.mirror!r} is not valid: write https://HOST/FOLDER")
+        raise SettingsError(
+            f"--mirror: {settings.mirror!r} is not valid: write https://HOST/FOLDER"
+        )
     resources = match_resources(settings.names, load_catalog(settings.catalog))
     return targets_of(resources, settings.decompress)
 
