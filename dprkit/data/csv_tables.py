@@ -60,30 +60,13 @@ class Table:
     def rows(self) -> Iterator[tuple[Place, list[str]]]:
         """The rows with their places, each with as many cells as the table has columns."""
         width = len(self.form.columns)
-        for place, cells in chain(self._until_a_quote(), self._rest()):
+        for place, cells in chain(self._plain_rows(), self._quoted_rows()):
             if len(cells) != width:
                 raise _wrong_width(self.stream.path, place.line, cells, self.form)
             yield place, cells
 
-    def _until_a_quote(self) -> Iterator[tuple[Place, list[str]]]:
-        """Rows without a cell that begins with a quote; then `form.quoted` is set."""
-        if self.form.quoted is not None:
-            return
-        delimiter, before = self.form.delimiter, ""
-        for row in self.lines:
-            line = decode(row.raw, self.stream.path, row.where)
-            if _has_quoted(line, delimiter):
-                ahead, quoted = self._first_quote(row, line, before)
-                self.form = self.form._replace(quoted=quoted)
-                self.stream.traits["quoted"] = quoted
-                self.lines = chain(ahead, self.lines)
-                return
-            if line.strip():
-                yield row.place, self._cells(line, row.where)
-                before = line
-
-    def _first_quote(self, row: RawRow, line: str, before: str) -> tuple[list[RawRow], bool]:
-        """The lines that were read to find out whether the table is quoted, and whether it is."""
+    def _first_quote(self, row: RawRow, line: str, before: str) -> None:
+        """Find out whether the table is quoted: set `form.quoted`, and give the lines back."""
         pulled = [row]
         try:
             next(csv.reader(self.pull(pulled, AHEAD), delimiter=self.form.delimiter, strict=True))
@@ -93,7 +76,10 @@ class Table:
             more = list(islice(self.lines, 1))
             pulled += more
             closed = not before and lines == 1 and not more
-        return pulled, closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
+        quoted = closed or len(line.split(self.form.delimiter)) != len(self.form.columns)
+        self.form = self.form._replace(quoted=quoted)
+        self.stream.traits["quoted"] = quoted
+        self.lines = chain(pulled, self.lines)
 
     def pull(self, pulled: list[RawRow], most: int = sys.maxsize) -> Iterator[str]:
         """The lines in `pulled` and those behind, which are put there, as csv wants them.
@@ -112,11 +98,8 @@ class Table:
             else:
                 yield line + "\n"
 
-    def _rest(self) -> Iterator[tuple[Place, list[str]]]:
-        yield from self._quoted_rows() if self.form.quoted else self._plain_rows()
-
     def _quoted_rows(self) -> Iterator[tuple[Place, list[str]]]:
-        """csv's rows: a quoted cell may span lines."""
+        """csv's rows: a quoted cell may span lines. None where quotes are characters."""
         path, before = self.stream.path, ""
         pulled: list[RawRow] = []  # the lines that the row at hand is made of
         rows = csv.reader(self.pull(pulled), delimiter=self.form.delimiter, strict=True)
@@ -156,13 +139,16 @@ class Table:
         return all(len(cells) == len(columns) and is_id(cells[key]) for cells in split)
 
     def _plain_rows(self) -> Iterator[tuple[Place, list[str]]]:
-        """Rows in which quotes are characters."""
-        balance = 0
-        for row in self.lines:
+        """Rows in which quotes are characters, or that stand before the first quote."""
+        balance, before = 0, ""
+        while not self.form.quoted and (row := next(self.lines, None)):
             line = decode(row.raw, self.stream.path, row.where)
             if not line.strip():
                 continue
-            cells = self._cells(line, row.where)
+            if self.form.quoted is None and _has_quoted(line, self.form.delimiter):
+                self._first_quote(row, line, before)  # the row comes again, by either reading
+                continue
+            cells, before = self._cells(line, row.where), line
             # Rows with a quote left open prove that quotes are characters; closed ones must not
             # outnumber them, or the first such row was the exception.
             if not self.form.checked and _has_quoted(line, self.form.delimiter):

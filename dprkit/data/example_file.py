@@ -53,11 +53,8 @@ class ExampleFile(Sequence[Example]):
 
     def __getitem__(self, index: int) -> Example:  # type: ignore[override]
         example = parse_example(self._file.row(int(self._rows[index])), self.path)
-        if all(map(_has_text, example.positives)):
-            return example
-        return msgspec.structs.replace(
-            example, positives=tuple(filter(_has_text, example.positives))
-        )
+        positives = tuple(filter(_has_text, example.positives))
+        return msgspec.structs.replace(example, positives=positives)
 
     @property
     def keys(self) -> np.ndarray:

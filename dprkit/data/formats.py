@@ -19,7 +19,7 @@ class Format(NamedTuple, Generic[Record_co]):
     """A format of files that hold records of one kind."""
 
     name: str
-    fits: Callable[[Stream], bool]
+    fits: Callable[[Stream], object]
     """Whether a file has this format, if it has none of those before it in the table. It reads
     `stream.ahead()`, so that nothing is taken from the stream."""
     read: Callable[[Stream], Iterator[Record_co]]

@@ -130,10 +130,6 @@ def _form(stream: Stream) -> Form | None:
     return Form(("id", "question"), "question") if is_question else None
 
 
-def _is_table(stream: Stream) -> bool:
-    return _form(stream) is not None
-
-
 def _column(names: Sequence[str], kind: str) -> int | None:
     """Where the column of a kind is."""
     return next((names.index(name) for name in _NAMES[kind] if name in names), None)
@@ -270,7 +266,7 @@ def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
 
 FORMATS = (
     Format("jsonl, BEIR's queries.jsonl, KILT, DPR's examples", is_json, _json_questions),
-    Format("csv or tsv with a header, MS MARCO's queries.tsv", _is_table, _table_questions),
+    Format("csv or tsv with a header, MS MARCO's queries.tsv", _form, _table_questions),
     Format("DPR's qa.csv, plain lines", is_any, _line_questions),
 )
 

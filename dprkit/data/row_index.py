@@ -27,11 +27,10 @@ import os
 import stat
 import tempfile
 import weakref
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -369,12 +368,19 @@ def _copied(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _table(kind: RowKind, stream: Stream, folder: Path) -> RowTable:
-    """The table of `rows`: an array if they are few, else in an unnamed file in `folder`."""
+    """The table of `rows`: an array if they are few, else in a file that ends with the process.
+
+    It lies in `folder` or, where that cannot be written, among the system's temporary files.
+    Raises OutputError where there is no space.
+    """
     pieces = _packed(kind, stream)
     first = next(pieces)
     if len(first) < BLOCK:
         return first
-    with _unnamed_file(folder) as file:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    where = folder if os.access(folder, os.W_OK) else None
+    with writing(folder), tempfile.TemporaryFile(dir=where) as file:
         for piece in chain([first], pieces):
             file.write(piece.tobytes())
         file.flush()
@@ -384,31 +390,10 @@ def _table(kind: RowKind, stream: Stream, folder: Path) -> RowTable:
 
 def _packed(kind: RowKind, stream: Stream) -> Iterator[np.ndarray]:
     """`rows` in tables of BLOCK of them; the last one is shorter, maybe empty."""
-    numbers = array("Q")
-    full = BLOCK * kind.row_bytes // 8
-    for place, *keys in kind.find(stream):
-        numbers.extend((place.start, place.line << 32 | place.length, *keys))
-        if len(numbers) == full:
-            yield _table_of(numbers, kind.fields)
-            numbers = array("Q")
-    yield _table_of(numbers, kind.fields)
-
-
-def _table_of(numbers: array[int], fields: Fields) -> np.ndarray:
     import numpy as np
 
-    return np.frombuffer(numbers, np.uint64).astype("<u8", copy=False).view(fields)
-
-
-@contextmanager
-def _unnamed_file(folder: Path) -> Iterator[IO[bytes]]:
-    """A file that is gone when the process is.
-
-    It lies in `folder` or, where that cannot be written, among the system's temporary files.
-    Raises OutputError where there is no space.
-    """
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    where = folder if os.access(folder, os.W_OK) else None
-    with writing(folder), tempfile.TemporaryFile(dir=where) as file:
-        yield file
+    rows = ((*place, *keys) for place, *keys in kind.find(stream))
+    full = True
+    while full:
+        yield (block := np.fromiter(islice(rows, BLOCK), kind.fields))
+        full = len(block) == BLOCK

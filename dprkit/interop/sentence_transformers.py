@@ -167,7 +167,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     if config.shared and not config.separate_heads:
         length = config.longest
         _write_transformer(folder, model.question_encoder, tokens, "question", length)
-        rows = _write_rest(folder, model.question_encoder, "", first=1)
+        rows = _write_rest(folder, model.question_encoder, "")
         _write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
         return [f"one encoder, at most {length} tokens", join]
     _write_router(folder, model, tokens)
@@ -193,7 +193,7 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
         if base not in types:
             most = model.config.longest if shared else length
             _write_transformer(folder / base, encoder, tokens, side, most)
-        row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_", first=1)]
+        row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_")]
         types |= {path: TYPE + kind for path, kind in row}
         structure[route] = [path for path, _ in row]
     parameters = {"default_route": DOCUMENT, "allow_empty_key": True}
@@ -210,7 +210,7 @@ def _write_transformer(
     _write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
 
 
-def _write_rest(folder: Path, encoder: Encoder, name: str, first: int) -> list[tuple[str, str]]:
+def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, str]]:
     """Pooling, Dense and Normalize of one side: their folders and classes."""
     from safetensors.torch import save_file
 
@@ -223,7 +223,7 @@ def _write_rest(folder: Path, encoder: Encoder, name: str, first: int) -> list[t
         configs["Dense"] = size | {"activation_function": IDENTITY}
     if encoder.unit_length:
         configs["Normalize"] = {}
-    rows = [(f"{name}{i}_{kind}", kind) for i, kind in enumerate(configs, start=first)]
+    rows = [(f"{name}{i}_{kind}", kind) for i, kind in enumerate(configs, start=1)]
     for path, kind in rows:
         _write_json(folder / path / "config.json", configs[kind])
         if kind == "Dense" and encoder.projection is not None:

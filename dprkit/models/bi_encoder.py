@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.forward_batches import chunks
+from dprkit.models.forward_batches import chunks, padded
 from dprkit.models.packing import Pack
 from dprkit.models.rows import RowModel, Rows
 from dprkit.models.tokens import Ids
@@ -99,13 +99,8 @@ class Encoder(nn.Module):
     def padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
         """(N, L) ids and mask; padding is masked."""
         config: Any = self.backbone.config
-        longest = max(1, *map(len, ids))
-        padded = torch.full((len(ids), longest), config.pad_token_id or 0)
-        mask = torch.zeros_like(padded)
-        for row, one in enumerate(ids):
-            padded[row, : len(one)] = torch.tensor(one)
-            mask[row, : len(one)] = 1
-        return padded.to(device), mask.to(device)
+        rows, mask = padded(ids, config.pad_token_id or 0)
+        return torch.from_numpy(rows).to(device), torch.from_numpy(mask).to(device)
 
 
 class BiEncoder(RowModel):

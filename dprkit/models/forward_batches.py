@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 PASS_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Tokens of a forward pass: what fits a processor's cache (docs/performance.md), or fills a GPU."""
 
@@ -27,3 +29,13 @@ def chunks(
         parts[-1].append(i)
         used += cost
     return parts
+
+
+def padded(ids: Sequence[Sequence[int]], padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) ids of N texts, and the mask of what is no `padding`."""
+    rows = np.full((len(ids), max(1, *map(len, ids))), padding)
+    mask = np.zeros_like(rows)
+    for row, text in enumerate(ids):
+        rows[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return rows, mask

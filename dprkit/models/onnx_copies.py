@@ -112,15 +112,14 @@ def keep_copy(retriever: Path | str, side: Side, int8: bool = False, run: Run = 
     while copy is None:
         try:
             _make(wanted, places[0], run)
-            copy = _found(wanted)
         except LockedError:
             time.sleep(0.2)
-            copy = _found(wanted)
         except OutputError as error:
             del places[0]
             if not places:
                 problem = str(error).partition(";")[0]
                 raise OutputError(f"{problem}; {CACHE_ADVICE}") from None
+        copy = _found(wanted)
     return copy
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dprkit.cores import thread_count
 from dprkit.errors import InputError, need_extra
-from dprkit.models.forward_batches import chunks
+from dprkit.models.forward_batches import chunks, padded
 from dprkit.models.tokens import Ids
 
 
@@ -81,16 +81,7 @@ class OnnxEncoder:
         """
         vectors = np.empty((len(ids), self.dim), np.float32)
         for part in chunks([len(text) for text in ids], batch_tokens or PASS_TOKENS, padded=True):
-            rows, mask = self._padded([ids[i] for i in part])
+            rows, mask = padded([ids[i] for i in part], self.padding)
             feeds = {"input_ids": rows, "attention_mask": mask}
             (vectors[part],) = self.session.run(["vectors"], feeds)
         return vectors
-
-    def _padded(self, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
-        """(N, L) ids and the mask of what is no padding."""
-        rows = np.full((len(ids), max(1, *map(len, ids))), self.padding)
-        mask = np.zeros_like(rows)
-        for row, text in enumerate(ids):
-            rows[row, : len(text)] = text
-            mask[row, : len(text)] = 1
-        return rows, mask
