@@ -242,7 +242,7 @@ class StopInValidation(Progress):
         from dprkit.training.validation import Validator
 
         self.calls = 0
-        figures = Validator._figures
+        figures = Validator.__call__
 
         def counting(validator):
             self.calls += 1
@@ -250,7 +250,7 @@ class StopInValidation(Progress):
                 raise KeyboardInterrupt
             return figures(validator)
 
-        monkeypatch.setattr(Validator, "_figures", counting)
+        monkeypatch.setattr(Validator, "__call__", counting)
 
 
 def test_a_validation_that_was_stopped_is_made_again(sets, tmp_path, monkeypatch):
