@@ -26,7 +26,7 @@ from dprkit.indexes.bm25 import Bm25Index, write_index
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 
 STEMMER = Stemmer.Stemmer("english")
 

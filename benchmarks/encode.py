@@ -40,10 +40,10 @@ from torch import Tensor, nn
 
 from dprkit.interop.convert import convert
 from dprkit.models.bi_encoder import Encoder
-from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.forward_batches import chunks
 from dprkit.models.retriever import Retriever, load_retriever
+from dprkit.models.retriever_folder import load_transformer
 from dprkit.models.tokens import Ids, Tokens, load_tokenizer
 from dprkit.records import Passage
 from dprkit.settings import ConvertSettings

@@ -30,8 +30,8 @@ import torch
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.encode import WINDOW
 from dprkit.interop.convert import convert
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.retriever import Retriever, load_retriever
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.records import Passage
 from dprkit.settings import ConvertSettings
 

@@ -36,11 +36,11 @@ import numpy as np
 from dprkit.embeddings.shards import Embeddings, write_shard
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex
-from dprkit.indexes.hits import DenseIndex
+from dprkit.indexes.hits_and_tie_order import DenseIndex
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import EncodeSettings, IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import read_manifest
 
 SHARD = 50_000

@@ -25,11 +25,11 @@ import torch
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings
+from dprkit.training.checkpoints import load_state, save_state
 from dprkit.training.gradients import GradientEngine
-from dprkit.training.journal import load_state, save_state
 from dprkit.training.objectives import ScoreObjective, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, scaler_of
-from dprkit.training.resolve import resolve
+from dprkit.training.resolved_settings import resolve
 
 PRODUCTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

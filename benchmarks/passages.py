@@ -69,7 +69,7 @@ def measure(path: Path) -> None:
     """Open the corpus and read of it in all ways; prints JSON."""
     import numpy as np
 
-    from dprkit.data.passage_file import PassageFile
+    from dprkit.data.corpus_by_row import PassageFile
 
     before = peak()
     found = {"open": seconds(lambda: PassageFile(path))}

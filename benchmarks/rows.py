@@ -58,7 +58,7 @@ def measure(path: Path) -> None:
     """Open the file and read rows of it; prints JSON."""
     import numpy as np
 
-    from dprkit.data.example_file import ExampleFile
+    from dprkit.data.examples_by_row import ExampleFile
 
     before, began = peak(), time.perf_counter()
     examples = ExampleFile(path)

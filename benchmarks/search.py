@@ -25,7 +25,7 @@ from dprkit.indexes.faiss_index import FaissIndex
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 
 SINGLES = 50
 """Single questions asked in a turn."""

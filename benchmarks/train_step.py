@@ -23,8 +23,8 @@ import torch
 
 from dprkit.data.examples import read_examples
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.retriever_folder import load_transformer
 from dprkit.models.tokens import Tokens, load_tokenizer
 from dprkit.records import Example, Passage
 from dprkit.training.gradients import GradientEngine

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from dprkit import __version__
-from dprkit.cores import settle
+from dprkit.cpu_cores import settle
 
 
 def main() -> None:

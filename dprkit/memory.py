@@ -11,7 +11,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from dprkit.cores import thread_count
+from dprkit.cpu_cores import thread_count
 from dprkit.errors import MemoryShortage
 
 _SHORT = (

@@ -28,7 +28,7 @@ from dprkit.embeddings.shards import write_shard
 from dprkit.indexes.build import index
 from dprkit.progress import Run
 from dprkit.settings import EncodeSettings, IndexSettings, TrainSettings, bundled
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 
 # Before torch is imported: for models as small as these more threads only get in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

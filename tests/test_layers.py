@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
-    {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cores"},
+    {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cpu_cores"},
     {"settings", "memory", "svg", "yaml_file"},
     {"store"},
     {"recipes"},
@@ -37,7 +37,7 @@ SINGLE = {
     "rank_metrics",
     "progress",
     "interrupts",
-    "cores",
+    "cpu_cores",
     "memory",
     "svg",
     "recipes",

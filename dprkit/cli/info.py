@@ -126,7 +126,7 @@ def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str
 
 
 def _check_probes(path: Path, end: Ending) -> Iterator[str]:
-    from dprkit.models.probes import PROBE_TOLERANCE, probe_difference
+    from dprkit.models.probe_texts import PROBE_TOLERANCE, probe_difference
 
     difference = probe_difference(path)
     end.report |= {"largest_difference": difference, "allowed": PROBE_TOLERANCE}

@@ -2,7 +2,7 @@
 
 The index is made in one pass, which checks every row, and kept beside the data:
 
-    train.jsonl             the data: examples (data/example_file.py) or passages (passage_file.py)
+    train.jsonl             the data: examples (examples_by_row.py) or passages (corpus_by_row.py)
     train.jsonl.rows        one line of JSON (what file it is the index of), then for each row its
                             first byte (64 bits), length, line (32 each) and keys (64 each):
                             one for passages, two for examples

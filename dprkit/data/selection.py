@@ -33,8 +33,8 @@ from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Example, Question
 from dprkit.settings import SelectSettings, required
-from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import write_file
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import is_artifact
 from dprkit.store.stage_files import StageFiles
 

@@ -20,7 +20,7 @@ from dprkit.errors import InputError, MismatchError
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
-from dprkit.store.artifacts import wanted
+from dprkit.store.begin_or_resume import wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import input_of, is_whole
 from dprkit.store.manifests import (

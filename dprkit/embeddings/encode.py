@@ -145,7 +145,7 @@ class _Encoding:
     """One process's part in encoding a corpus."""
 
     def __init__(self, settings: EncodeSettings, run: Run, append: bool) -> None:
-        from dprkit.data.passage_file import PassageFile
+        from dprkit.data.corpus_by_row import PassageFile
 
         self.settings, self.run, self.append = settings, run, append
         self.corpus = PassageFile(str(settings.passages), run.progress.note)

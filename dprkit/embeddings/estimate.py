@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dprkit.data.passage_file import PassageFile
+from dprkit.data.corpus_by_row import PassageFile
 from dprkit.embeddings.local_processes import Ready, together
 from dprkit.memory import peak_bytes
 from dprkit.progress import Run

@@ -13,7 +13,7 @@ from dprkit.data.npy import write_header
 from dprkit.errors import need_extra
 from dprkit.progress import Run
 from dprkit.settings import ExportEmbeddingsSettings, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
 

@@ -11,7 +11,7 @@ import msgspec
 from dprkit.errors import FormatError, InputError, MismatchError, SettingsError, loading, reading
 from dprkit.progress import Run
 from dprkit.settings import ImportEmbeddingsSettings, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
 
@@ -69,7 +69,7 @@ def import_embeddings(settings: ImportEmbeddingsSettings, run: Run = Run()) -> I
 
 
 def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) -> Manifest:
-    from dprkit.data.passage_file import PassageFile
+    from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.foreign_check import VectorSample
     from dprkit.embeddings.foreign_rows import CorpusRows, FilledShards, refuse_missing, write_ids
 

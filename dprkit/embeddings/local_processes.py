@@ -9,7 +9,7 @@ from functools import partial
 from traceback import extract_tb
 from typing import Any, TypeVar
 
-from dprkit.cores import shared_among, thread_count
+from dprkit.cpu_cores import shared_among, thread_count
 from dprkit.errors import DprkitError, ProcessError
 from dprkit.interrupts import blocked, die_with_parent, leave_signals_to_parent
 from dprkit.progress import Note

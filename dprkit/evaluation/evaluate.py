@@ -25,7 +25,7 @@ from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.settings import EvaluateSettings, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest

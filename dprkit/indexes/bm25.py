@@ -23,15 +23,15 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from dprkit.cores import thread_count
+from dprkit.cpu_cores import thread_count
+from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.npy import mapped
-from dprkit.data.passage_file import PassageFile
 from dprkit.errors import InputError, writing
 from dprkit.indexes.bm25_inverted_lists import ROWS, SCORES, STARTS, VOCABULARY, blocks, join
 from dprkit.indexes.bm25_vocabulary import Vocabulary
 from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import CURRENT, Analyzer, analyzer_for
-from dprkit.indexes.hits import Hits, in_order
+from dprkit.indexes.hits_and_tie_order import Hits, in_order
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings

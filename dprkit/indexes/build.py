@@ -13,7 +13,7 @@ from dprkit.indexes.find_inputs import input_path, moved_inputs
 from dprkit.indexes.kinds import kind_of, unused_settings
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, record_of, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
 from dprkit.store.locks import lock
@@ -21,7 +21,7 @@ from dprkit.store.manifests import Input, Manifest, is_artifact, read_manifest, 
 from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
-    from dprkit.data.passage_file import PassageFile
+    from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.shards import Embeddings
 
 WORTH_A_COPY = 10_000
@@ -125,7 +125,7 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
 def _source(work: Draft, settings: IndexSettings) -> Embeddings | PassageFile:
     """What the index is built of."""
     if kind_of(settings.type).reads == "passages":
-        from dprkit.data.passage_file import PassageFile
+        from dprkit.data.corpus_by_row import PassageFile
 
         path = settings.passages or work.record.inputs["passages"].path
         return PassageFile(path, work.run.progress.note)

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from dprkit.cores import thread_count
+from dprkit.cpu_cores import thread_count
 from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
 from dprkit.indexes.blas_threads import one_thread_each
 from dprkit.indexes.exact_int8 import Int8Copy, Part, open_int8, worth_a_copy, write_int8
-from dprkit.indexes.hits import Hits, in_order
+from dprkit.indexes.hits_and_tie_order import Hits, in_order
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import write_made_from
 from dprkit.settings import IndexSettings

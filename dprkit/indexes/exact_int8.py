@@ -22,7 +22,7 @@ import numpy as np
 
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, reading
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.store.drafts import Draft
 

@@ -14,7 +14,7 @@ from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, SettingsError
 from dprkit.indexes import faiss_inner_products, faiss_parts, faiss_types
 from dprkit.indexes.faiss_parts import TRAINED, inner, reproducible, save_index
-from dprkit.indexes.hits import Hits, best
+from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import KINDS
 from dprkit.settings import IndexSettings

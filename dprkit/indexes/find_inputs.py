@@ -78,7 +78,7 @@ def _identity_at(place: Path, wanted: Input, check: Verifier) -> str:
 
 def _corpus_hash(path: Path) -> str:
     """The hash of a large corpus, which the index of its rows knows: searches need that anyway."""
-    from dprkit.data.passage_file import PassageFile
+    from dprkit.data.corpus_by_row import PassageFile
 
     return PassageFile(path).sha256
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.embeddings.shards import Embeddings
-    from dprkit.indexes.hits import DenseIndex
+    from dprkit.indexes.hits_and_tie_order import DenseIndex
     from dprkit.indexes.indexed_passages import IndexedPassages
 
 REMOVED = "removed.npy"

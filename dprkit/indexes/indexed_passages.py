@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dprkit.data.passage_file import PassageFile
+from dprkit.data.corpus_by_row import PassageFile
 from dprkit.progress import Note, silent
 from dprkit.records import Passage
 

@@ -37,7 +37,7 @@ from dprkit.errors import (
     need_extra,
     reading,
 )
-from dprkit.indexes.hits import Hits, best
+from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import identities, write_made_from
 from dprkit.settings import IndexSettings

@@ -23,7 +23,7 @@ from dprkit.indexes.kinds import KINDS, UPDATED, kind_of
 from dprkit.memory import status_bytes
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, TuneSettings, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest, read_manifest

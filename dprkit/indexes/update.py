@@ -28,7 +28,7 @@ from dprkit.indexes.kinds import UPDATED
 from dprkit.indexes.made_from import write_made_from
 from dprkit.progress import Run
 from dprkit.settings import UpdateSettings, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Input, Manifest, read_manifest
 

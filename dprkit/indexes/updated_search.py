@@ -10,7 +10,7 @@ import numpy as np
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import SettingsError
 from dprkit.indexes.exact import ExactIndex
-from dprkit.indexes.hits import DenseIndex, Hits, best
+from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.settings import IndexSettings
 

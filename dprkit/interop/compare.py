@@ -21,9 +21,9 @@ from dprkit.errors import DprkitError, GateError, InputError
 from dprkit.interop.hub import local
 from dprkit.interop.sources import Sources, kind_of
 from dprkit.models.bi_encoder import BiEncoder
-from dprkit.models.checkpoints import hush, load_bi_encoder
 from dprkit.models.config import SIDES, RetrieverConfig, Side
-from dprkit.models.probes import PROBE_PASSAGES, PROBE_QUESTIONS
+from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
+from dprkit.models.retriever_folder import hush, load_bi_encoder
 from dprkit.models.tokens import Tokens, transformers_tokenizer
 from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage

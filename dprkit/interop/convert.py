@@ -11,7 +11,7 @@ from dprkit.errors import InputError, SettingsError
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import ConvertSettings, record_of, required
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
 
@@ -107,8 +107,8 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.interop.compare import compare
     from dprkit.interop.sources import read_foreign, sources_of
     from dprkit.interop.tower import assembled
-    from dprkit.models.checkpoints import save_retriever
-    from dprkit.models.probes import PROBES, save_probes
+    from dprkit.models.probe_texts import PROBES, save_probes
+    from dprkit.models.retriever_folder import save_retriever
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dprkit.interop import hf_dpr, sentence_transformers
 from dprkit.models import onnx_export
-from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.store.atomic_files import TEMPORARY
 from dprkit.store.drafts import Draft
 

@@ -17,7 +17,7 @@ from dprkit.errors import FormatError, InputError, loading, reading
 from dprkit.interop.tokenizer import tokenizer_in
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Tower
-from dprkit.models.checkpoints import hush, load_transformer, whole
+from dprkit.models.retriever_folder import hush, load_transformer, whole
 from dprkit.models.tokens import SETTINGS
 
 CONFIG = "config.json"

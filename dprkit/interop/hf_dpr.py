@@ -19,8 +19,8 @@ from dprkit.interop.folder import CONFIG, built, config_in, json_in, read_weight
 from dprkit.interop.tokenizer import tokenizer_in
 from dprkit.interop.tower import Foreign, Tower, configured
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import save_tokenizer
-from dprkit.models.probes import Forward, check, sides_of
+from dprkit.models.probe_texts import Forward, check, sides_of
+from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.models.tokens import PAIR, Tokens
 from dprkit.settings import ConvertSettings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Thread
 
 from dprkit.errors import InputError, loading
-from dprkit.models.checkpoints import hush
+from dprkit.models.retriever_folder import hush
 from dprkit.progress import Note, silent
 
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]

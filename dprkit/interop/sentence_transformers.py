@@ -33,8 +33,8 @@ from dprkit.interop.sentence_transformer_files import (
 from dprkit.interop.tokenizer import changed
 from dprkit.interop.tower import Foreign, Tower, configured
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import save_tokenizer
 from dprkit.models.config import Side
+from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings
 

@@ -41,7 +41,7 @@ def changed(tokenizer: Any, files: Files) -> tuple[Any, Files]:
 def _as_transformers_has_it(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
-    from dprkit.models.checkpoints import hush
+    from dprkit.models.retriever_folder import hush
 
     hush()
     with loading(folder, "no tokenizer could be loaded from there"):

@@ -26,8 +26,8 @@ from dprkit.errors import GateError, InputError, LockedError, OutputError, need_
 from dprkit.models.config import Side, load_config
 from dprkit.models.onnx_encoder import OnnxEncoder, hushed
 from dprkit.progress import Run
-from dprkit.store.artifacts import draft
 from dprkit.store.atomic_files import CACHE_ADVICE, cache_folder
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Input, is_artifact
 
@@ -146,8 +146,8 @@ def _make(wanted: _Wanted, place: Path, run: Run) -> None:
 
 def _export(wanted: _Wanted, path: Path, run: Run) -> int:
     """Write an encoder as a graph; the id of its padding."""
-    from dprkit.models.checkpoints import load_bi_encoder
     from dprkit.models.onnx_export import write_graph
+    from dprkit.models.retriever_folder import load_bi_encoder
 
     model = load_bi_encoder(wanted.retriever)[0].cpu()
     first = wanted.sides[0] == "question"
@@ -171,7 +171,7 @@ def _quantise(wanted: _Wanted, path: Path, run: Run) -> int:
 
 def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
     """How well a copy agrees with the vectors the retriever was saved with. Raises GateError."""
-    from dprkit.models.probes import read_probes
+    from dprkit.models.probe_texts import read_probes
     from dprkit.models.tokens import load_tokens
 
     probes = read_probes(wanted.retriever)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dprkit.cores import thread_count
+from dprkit.cpu_cores import thread_count
 from dprkit.errors import InputError, need_extra
 from dprkit.models.forward_batches import chunks, padded
 from dprkit.models.tokens import Ids

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from dprkit.errors import need_extra
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import hush, save_tokenizer
 from dprkit.models.onnx_encoder import hushed, runtime
-from dprkit.models.probes import Forward, check, sides_of
+from dprkit.models.probe_texts import Forward, check, sides_of
+from dprkit.models.retriever_folder import hush, save_tokenizer
 from dprkit.models.tokens import Tokens
 
 USE = "encoders.yaml"

@@ -105,7 +105,7 @@ def load_retriever(
     """
     check_backend(backend, int8, precision)
     if backend == "torch":
-        from dprkit.models.checkpoints import load_bi_encoder
+        from dprkit.models.retriever_folder import load_bi_encoder
         from dprkit.models.torch_encoder import encoders_of
 
         model, tokens = load_bi_encoder(path)

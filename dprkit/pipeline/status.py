@@ -11,7 +11,7 @@ from dprkit.pipeline.plan import Plan
 from dprkit.pipeline.stages import FUNCTIONS
 from dprkit.progress import Run
 from dprkit.recipes import Recipe
-from dprkit.store.artifacts import HALF_DONE, NOT_BEGUN, OUT_OF_DATE, UP_TO_DATE, Previewed
+from dprkit.store.begin_or_resume import HALF_DONE, NOT_BEGUN, OUT_OF_DATE, UP_TO_DATE, Previewed
 from dprkit.store.manifests import is_artifact
 from dprkit.store.stage_files import StageFiles
 

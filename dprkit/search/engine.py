@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dprkit.errors import InputError, MismatchError
-from dprkit.indexes.hits import DenseIndex, Hits
+from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits
 from dprkit.search.fusion import Fusion
 from dprkit.store.integrity import Verifier
 

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Hits, best
+from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.rank_metrics import first_ranks, reciprocal, success
 
 Method = Literal["rrf", "weighted"]

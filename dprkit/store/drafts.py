@@ -20,7 +20,7 @@ from dprkit.store.atomic_files import TEMPORARY, Hashing, apply_umask, atomic_wr
 from dprkit.store.checksums import Stamp, remember, stamp
 from dprkit.store.integrity import record_file
 from dprkit.store.manifests import FileRecord, Manifest, ProgressRecord
-from dprkit.store.previous import aside_name, move, tidy
+from dprkit.store.previous_artifact import aside_name, move, tidy
 
 
 @dataclass(eq=False)

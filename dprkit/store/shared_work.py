@@ -21,13 +21,13 @@ import msgspec
 from dprkit.errors import DamagedError, LockedError, MismatchError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.store import leases, manifests
-from dprkit.store.artifacts import begin, difference_of, preview, tidy_up_to_date, wanted
 from dprkit.store.atomic_files import atomic_write, delete
+from dprkit.store.begin_or_resume import begin, difference_of, preview, tidy_up_to_date, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import is_whole, record_file
 from dprkit.store.locks import lock
 from dprkit.store.manifests import FileRecord, Input, Manifest, ProgressRecord
-from dprkit.store.previous import undo
+from dprkit.store.previous_artifact import undo
 
 SHARED_PATIENCE = 60.0
 """Seconds to wait for another process of a shared artifact to decide what to do next."""

@@ -20,14 +20,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Tokens
 from dprkit.records import Example, Passage
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
+from dprkit.training.false_negatives import Positives, answering, holding_answers
 from dprkit.training.feed import Batch
-from dprkit.training.negatives import Positives, answering, holding_answers
 
 At = tuple[int, int]
 """A training row: the number of its file, its number there."""

@@ -7,9 +7,9 @@ from itertools import chain
 
 import torch
 
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.models.bi_encoder import BiEncoder, device
-from dprkit.models.checkpoints import save_retriever
+from dprkit.models.retriever_folder import save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.store.drafts import Draft
@@ -18,7 +18,7 @@ from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
 from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
 from dprkit.training.processes import Group
-from dprkit.training.resolve import ResolvedSettings
+from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.task import Figures
 from dprkit.training.validation import Validator, better
 

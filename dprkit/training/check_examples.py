@@ -7,7 +7,7 @@ import numpy as np
 from dprkit.progress import Progress
 from dprkit.training.batches import Draw, Plan, make_batch
 from dprkit.training.bi_encoder_task import BiEncoderTask
-from dprkit.training.negatives import without_negatives
+from dprkit.training.false_negatives import without_negatives
 
 LOOKED_AT = 1000
 """Questions that are looked at for whether they have negatives."""

@@ -17,16 +17,16 @@ from dprkit.interop.hub import local
 from dprkit.interop.sources import read_foreign
 from dprkit.interop.tower import Foreign, assembled, check_lengths
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import RetrieverConfig, is_retriever
+from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
 from dprkit.models.position_limit import measured
-from dprkit.models.scratch import learn_tokenizer, tiny_roberta
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.records import Example
 from dprkit.settings import ConvertSettings
 from dprkit.settings.training import TEMPERATURES
-from dprkit.training.resolve import SHAPE, ResolvedSettings
+from dprkit.training.resolved_settings import SHAPE, ResolvedSettings
 
 
 def starting_model(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dprkit.errors import SettingsError
-from dprkit.training.resolve import ResolvedSettings
+from dprkit.training.resolved_settings import ResolvedSettings
 
 EPSILON = 1e-8
 

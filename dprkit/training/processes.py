@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from dprkit.cores import shared_among
+from dprkit.cpu_cores import shared_among
 from dprkit.errors import EXIT_TERMINATED, DprkitError, ProcessError, Terminated
 from dprkit.interrupts import blocked, die_with_parent, leave_signals_to_parent
 from dprkit.progress import SILENT, Progress, Run

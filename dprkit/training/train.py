@@ -13,13 +13,13 @@ from dprkit.memory import ran_out
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.store.artifacts import draft, preview, wanted
+from dprkit.store.begin_or_resume import draft, preview, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 from dprkit.training.model_card import model_card
 from dprkit.training.processes import Group, join, joined, launch
-from dprkit.training.resolve import (
+from dprkit.training.resolved_settings import (
     ResolvedSettings,
     inputs_of,
     more_to_record,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dprkit.models.bi_encoder import BiEncoder
     from dprkit.models.tokens import Tokens
     from dprkit.training.bi_encoder_task import BiEncoderTask
-    from dprkit.training.journal import Progression
+    from dprkit.training.checkpoints import Progression
     from dprkit.training.trainer import Trainer
 
 CARD, CURVES = "README.md", "curves.svg"
@@ -112,10 +112,10 @@ def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainR
 
 
 def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
-    from dprkit.models.checkpoints import load_bi_encoder
-    from dprkit.models.probes import PROBES
+    from dprkit.models.probe_texts import PROBES
+    from dprkit.models.retriever_folder import load_bi_encoder
+    from dprkit.training.checkpoints import BEST, EPOCHS, METRICS
     from dprkit.training.curves import draw_curves
-    from dprkit.training.journal import BEST, EPOCHS, METRICS
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):
         work.claim(name)  # what stands in the way is better found before training than after
@@ -176,7 +176,7 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
     """Write the starting model as a retriever, untrained."""
     import torch
 
-    from dprkit.data.example_file import ExampleFile
+    from dprkit.data.examples_by_row import ExampleFile
     from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)
@@ -195,9 +195,9 @@ def _finish(
     counts: dict[str, Any],
 ) -> Manifest:
     """Write the retriever, its probes and its card."""
-    from dprkit.models.checkpoints import save_retriever
-    from dprkit.models.probes import save_probes
-    from dprkit.training.journal import BEST, CHECKPOINT
+    from dprkit.models.probe_texts import save_probes
+    from dprkit.models.retriever_folder import save_retriever
+    from dprkit.training.checkpoints import BEST, CHECKPOINT
 
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)

@@ -21,13 +21,13 @@ from dprkit.errors import DivergedError, DprkitError, MemoryShortage, SettingsEr
 from dprkit.interrupts import held
 from dprkit.memory import ran_out
 from dprkit.store.drafts import Draft
+from dprkit.training.checkpoints import EPOCHS, METRICS, Journal, Progression, load_state
 from dprkit.training.feed import Batch, Feed
 from dprkit.training.gradients import GradientEngine
-from dprkit.training.journal import EPOCHS, METRICS, Journal, Progression, load_state
 from dprkit.training.objectives import Outcome, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, schedule, set_lr
 from dprkit.training.processes import ALONE, Group
-from dprkit.training.resolve import FOREVER, ResolvedSettings
+from dprkit.training.resolved_settings import FOREVER, ResolvedSettings
 from dprkit.training.step_memory import chunk_that_fits, free_bytes, peak_gb
 from dprkit.training.task import Figures, Task
 

@@ -2,7 +2,7 @@
 
 DPR's average rank (Karpukhin et al. 2020) with three differences: ranks start at 1, a passage
 that several questions bring counts once, so that copies do not outrank each other, and no other
-positive of the same question counts (see negatives.py).
+positive of the same question counts (see false_negatives.py).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dprkit.rank_metrics import reciprocal, success
 from dprkit.records import Passage
 from dprkit.training.batch_layout import batches_needed, cut
 from dprkit.training.batches import Draw, Mixture, make_batch
+from dprkit.training.false_negatives import names_of
 from dprkit.training.gradients import GradientEngine
-from dprkit.training.negatives import names_of
 from dprkit.training.objectives import ScoreObjective, tensors
-from dprkit.training.resolve import ResolvedSettings
+from dprkit.training.resolved_settings import ResolvedSettings
 
 DEPTHS = (1, 5, 20, 100)
 MRR_DEPTH = 10

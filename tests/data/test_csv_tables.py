@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dprkit.data import row_index
-from dprkit.data.passage_file import PassageFile
+from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError
 from dprkit.records import Passage

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.data import example_file, row_index
+from dprkit.data import examples_by_row, row_index
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError, OutputError
@@ -37,7 +37,7 @@ class RowFile(row_index.IndexedFile):
     """A file of examples, with the keys of its rows."""
 
     def __init__(self, path: Path, *note: Callable[[str], object]) -> None:
-        super().__init__(path, example_file.EXAMPLES, *note)
+        super().__init__(path, examples_by_row.EXAMPLES, *note)
         self.keys, self.questions = self.table[:]["key"], self.table[:]["question"]
 
 
@@ -376,14 +376,14 @@ def test_a_file_that_grows_while_it_is_indexed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path)
-    key = example_file.example_keys
+    key = examples_by_row.example_keys
 
     def meddle(*args: Any) -> tuple[int, int]:
         with path.open("ab") as more:
             more.write(b" ")
         return key(*args)
 
-    monkeypatch.setattr(example_file, "example_keys", meddle)
+    monkeypatch.setattr(examples_by_row, "example_keys", meddle)
     with pytest.raises(InputError, match="changed while it was read"):
         RowFile(path)
     assert os.listdir(tmp_path) == [path.name]
@@ -409,7 +409,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy
-from dprkit.data.example_file import EXAMPLES
+from dprkit.data.examples_by_row import EXAMPLES
 from dprkit.data.row_index import IndexedFile
 
 def peak():

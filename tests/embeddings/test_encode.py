@@ -165,11 +165,11 @@ import sys, time
 from pathlib import Path
 failed = Path({failed!r})
 if "spawn_main" in " ".join(sys.orig_argv):
-    from dprkit.models import checkpoints
+    from dprkit.models import retriever_folder
     def fail(path):
         failed.touch()
         return 1 / 0
-    checkpoints.load_bi_encoder = fail
+    retriever_folder.load_bi_encoder = fail
 elif "encode-corpus" in sys.orig_argv:
     from dprkit.embeddings import encode
     make = encode._Encoding._make

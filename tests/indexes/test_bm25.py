@@ -26,7 +26,7 @@ from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from tests.conftest import call
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -387,7 +387,7 @@ def test_a_build_stopped_while_joining_goes_on(tmp_path, small_parts, monkeypatc
 
 BUILD = """
 import os, signal, sys
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.indexes import bm25_inverted_lists

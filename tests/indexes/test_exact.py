@@ -17,7 +17,7 @@ from dprkit.indexes import blas_threads, exact
 from dprkit.indexes.exact import ExactIndex
 from dprkit.progress import Run
 from dprkit.settings import EncodeSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 
 
 def embeddings(folder, shards):

@@ -13,7 +13,7 @@ from dprkit.indexes import exact_int8
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex, _Candidates
 from dprkit.indexes.exact_int8 import Int8Copy, open_int8
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import SILENT, Run
 from dprkit.settings import IndexSettings

@@ -14,7 +14,7 @@ import pytest
 from dprkit.errors import InputError, SettingsError
 from dprkit.evaluation.evaluate import evaluate
 from dprkit.indexes.build import files_of, index
-from dprkit.indexes.hits import best
+from dprkit.indexes.hits_and_tie_order import best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import KINDS, Kind, kind_names, kind_of, unused_settings
 from dprkit.indexes.tune import tune_index
@@ -188,8 +188,8 @@ def test_settings_of_another_kind_build_no_index_again(kind, small_index, tmp_pa
     others = unused_settings(kind) | {"nprobe", "ef_search"}
     flags = [w for n in sorted(others) for w in (f"--{n.replace('_', '-')}", OTHERS[n])]
     ran = call(*words, *flags)
-    assert ran.exit_code == 0 and "made anew" not in ran.stderr
+    assert ran.exit_code == 0 and "made again" not in ran.stderr
     assert {n: (tmp_path / "i" / n).stat().st_mtime_ns for n in times} == times
     for name in kind_of(kind).settings:
         ran = call(*words, f"--{name.replace('_', '-')}", OTHERS[name])
-        assert re.search(rf"made anew: .*\b{name} was", ran.stderr)
+        assert re.search(rf"made again: .*\b{name} was", ran.stderr)

@@ -28,7 +28,7 @@ from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.milvus import MilvusIndex, build
 from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import Input, Manifest, read_manifest
 from tests.conftest import call, environment
 

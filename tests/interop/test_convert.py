@@ -11,9 +11,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from dprkit.errors import InputError, MismatchError, OutputError, SettingsError
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.settings import TrainSettings
 from dprkit.store.manifests import read_manifest
 from dprkit.training.train import train
@@ -116,7 +116,7 @@ def test_separate_heads_share_their_transformer_and_learn_apart(tmp_path, tiny_e
         out / "passage_encoder/projection.safetensors"
     ]
     probes = load_file(out / "probes.safetensors")
-    from dprkit.models.probes import PROBE_QUESTIONS
+    from dprkit.models.probe_texts import PROBE_QUESTIONS
 
     np.testing.assert_allclose(
         load_retriever(out).encode_questions(PROBE_QUESTIONS), probes["questions"], atol=1e-6

@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer
 
 from dprkit.errors import DprkitError, InputError, SettingsError
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import CONFIG, load_config
 from dprkit.models.retriever import load_retriever
+from dprkit.models.retriever_folder import load_bi_encoder
 from tests.conftest import call
 from tests.interop.foreign import (
     QUESTIONS,

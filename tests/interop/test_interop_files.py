@@ -14,9 +14,9 @@ from torch import nn
 
 from dprkit.errors import InputError, SettingsError
 from dprkit.interop.torch_files import plain, read_torch_file
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
+from dprkit.models.retriever_folder import load_bi_encoder
 from tests.interop.foreign import (
     PASSAGES,
     QUESTIONS,

@@ -1,7 +1,7 @@
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.scratch import learn_tokenizer
+from dprkit.models.from_scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
 

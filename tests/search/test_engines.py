@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.build import index
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.records import Question
 from dprkit.search.engine import DenseEngine

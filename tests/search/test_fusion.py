@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dprkit.errors import SettingsError
-from dprkit.indexes.hits import Hits
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.search.fusion import Fusion, fuse, tune
 
 

@@ -6,7 +6,7 @@ import pytest
 from dprkit.errors import LockedError, MismatchError
 from dprkit.progress import Run
 from dprkit.store import shared_work
-from dprkit.store.artifacts import wanted
+from dprkit.store.begin_or_resume import wanted
 from dprkit.store.integrity import is_whole
 from dprkit.store.manifests import PARTS, read_manifest
 from dprkit.store.shared_work import Parts, reopen_damaged, shared_draft

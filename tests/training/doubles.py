@@ -22,11 +22,11 @@ from torch import nn
 from dprkit.models.rows import RowModel, Rows
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.training.feed import Batch
 from dprkit.training.objectives import Outcome, ScoreObjective, tensors
 from dprkit.training.processes import join, launch
-from dprkit.training.resolve import resolve
+from dprkit.training.resolved_settings import resolve
 from dprkit.training.trainer import Trainer
 
 WORDS, WIDTH = 60, 16

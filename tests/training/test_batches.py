@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dprkit.data.answer_matching import has_answer
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.errors import SettingsError
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.scratch import learn_tokenizer
+from dprkit.models.from_scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
 from dprkit.records import Candidate, Example
 from dprkit.training.batches import (
@@ -31,7 +31,7 @@ from dprkit.training.batches import (
     make_batch,
 )
 from dprkit.training.check_examples import lonely_questions
-from dprkit.training.negatives import without_negatives
+from dprkit.training.false_negatives import without_negatives
 
 
 def row(name: str, hard: int = 4, negatives: int = 4, positive: str = "") -> dict[str, Any]:
@@ -378,7 +378,7 @@ def test_a_question_of_the_same_key_is_another_question(
 ) -> None:
     rows = [ask("one", "a"), ask("two", "b"), ask("one", "c")]
     monkeypatch.setattr("dprkit.data.examples.text_key", lambda text: 7)
-    monkeypatch.setattr("dprkit.training.negatives.text_key", lambda text: 7)
+    monkeypatch.setattr("dprkit.training.false_negatives.text_key", lambda text: 7)
     batch = make_batch(Mixture([save(*rows)], [1]), [(0, 0), (0, 1)], 0, Draw(0, 0, None))
     assert not batch.false_negatives.any()
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import Tokens
@@ -47,7 +47,9 @@ class Probe(NamedTuple):
 
 
 def preparation(folder: Path, by_answers: bool = False) -> Preparation:
-    from dprkit.models.scratch import learn_tokenizer  # with torch, for which workers would wait
+    from dprkit.models.from_scratch import (
+        learn_tokenizer,  # with torch, for which workers would wait
+    )
 
     path = folder / "train.jsonl"
     rows = [

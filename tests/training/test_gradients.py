@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.models.rows import Rows
 from dprkit.progress import Run
 from dprkit.training.gradients import GradientEngine, cut, split

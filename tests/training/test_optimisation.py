@@ -7,7 +7,7 @@ from torch import nn
 from dprkit.settings import TrainSettings
 from dprkit.training.objectives import ScoreObjective
 from dprkit.training.optimisation import optimizer_of, schedule, set_lr
-from dprkit.training.resolve import resolve
+from dprkit.training.resolved_settings import resolve
 
 
 def course(kind, steps, warmup):
@@ -63,7 +63,7 @@ def test_biases_norms_and_the_temperature_do_not_decay():
 
 
 def test_lower_layers_learn_more_slowly(small_retriever):
-    from dprkit.models.checkpoints import load_bi_encoder
+    from dprkit.models.retriever_folder import load_bi_encoder
 
     model, _ = load_bi_encoder(small_retriever)
     optimizer = optimizer_of(

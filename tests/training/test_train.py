@@ -359,7 +359,7 @@ def test_every_way_of_training_stops_and_goes_on(sets, tmp_path, more):
 
 
 def test_chunks_fit_the_free_memory(small_retriever):
-    from dprkit.models.checkpoints import load_bi_encoder
+    from dprkit.models.retriever_folder import load_bi_encoder
     from dprkit.training.gradients import GradientEngine
     from dprkit.training.step_memory import chunk_that_fits
 
@@ -391,14 +391,14 @@ def test_another_hub_name_is_another_start(tmp_path):
 
 
 def _recorded(settings):
-    from dprkit.training.resolve import more_to_record, with_defaults
+    from dprkit.training.resolved_settings import more_to_record, with_defaults
 
     return json.dumps(more_to_record(with_defaults(settings)))
 
 
 def test_resolved_settings_have_every_default(tmp_path):
     """None is left only where a model that may say it has not been read yet."""
-    from dprkit.training.resolve import SHAPE, resolve
+    from dprkit.training.resolved_settings import SHAPE, resolve
 
     scratch = resolve(TrainSettings(train_file=(str(tmp_path / "t.jsonl"),)))
     absent = {name for name in scratch.__struct_fields__ if getattr(scratch, name) is None}

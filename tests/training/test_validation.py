@@ -4,14 +4,14 @@ import msgspec
 import pytest
 import torch
 
-from dprkit.data.example_file import ExampleFile
-from dprkit.models.checkpoints import load_bi_encoder
+from dprkit.data.examples_by_row import ExampleFile
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective
-from dprkit.training.resolve import resolve
+from dprkit.training.resolved_settings import resolve
 from dprkit.training.validation import Validator, better, positive_ranks
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from dprkit import cores
-from dprkit.cores import shared_among, thread_count
+from dprkit import cpu_cores
+from dprkit.cpu_cores import shared_among, thread_count
 
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The control groups' folder; this process may use 64 cores and was given no number."""
-    monkeypatch.setattr(cores, "_GROUPS", str(tmp_path))
-    monkeypatch.setattr(cores, "_MEMBERSHIP", str(tmp_path / "membership"))
-    monkeypatch.setattr(cores, "_allowed", lambda: 64)
-    monkeypatch.setattr(cores, "GIVEN", False)
+    monkeypatch.setattr(cpu_cores, "_GROUPS", str(tmp_path))
+    monkeypatch.setattr(cpu_cores, "_MEMBERSHIP", str(tmp_path / "membership"))
+    monkeypatch.setattr(cpu_cores, "_allowed", lambda: 64)
+    monkeypatch.setattr(cpu_cores, "GIVEN", False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     return tmp_path
 
@@ -72,7 +72,7 @@ def test_processes_share_the_cores_unless_the_user_chose(
             assert (threads, os.environ["OMP_NUM_THREADS"]) == (share, str(share))
         assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    monkeypatch.setattr(cores, "GIVEN", True)
+    monkeypatch.setattr(cpu_cores, "GIVEN", True)
     with shared_among(3) as threads:
         assert (threads, os.environ["OMP_NUM_THREADS"]) == (5, "5")
     assert os.environ["OMP_NUM_THREADS"] == "5"
@@ -107,7 +107,7 @@ def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(
 def test_a_process_that_may_use_one_core_takes_one_thread() -> None:
     script = (
         "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]); "
-        "from dprkit.cores import thread_count; print(thread_count())"
+        "from dprkit.cpu_cores import thread_count; print(thread_count())"
     )
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)

@@ -7,10 +7,10 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from dprkit.errors import InputError
-from dprkit.models.checkpoints import load_transformer
 from dprkit.models.config import load_config
-from dprkit.models.probes import PROBE_PASSAGES, PROBE_QUESTIONS
+from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
 from dprkit.models.retriever import load_retriever
+from dprkit.models.retriever_folder import load_transformer
 from dprkit.records import Passage
 from dprkit.store.manifests import read_manifest
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dprkit.errors import need_extra
 from dprkit.progress import SILENT
 from dprkit.store.drafts import Draft
-from dprkit.training.resolve import ResolvedSettings
+from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.task import Task
 
 METRICS, EPOCHS, EVENTS = "metrics.jsonl", "epochs.jsonl", "tensorboard"

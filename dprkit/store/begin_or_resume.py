@@ -52,7 +52,7 @@ from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier, input_of, unlisted_files
 from dprkit.store.locks import lock
 from dprkit.store.manifests import MANIFEST, PROGRESS, Input, Manifest, ProgressRecord, is_artifact
-from dprkit.store.previous import aside_name, keep_as_previous, remove, tidy, undo
+from dprkit.store.previous_artifact import aside_name, keep_as_previous, remove, tidy, undo
 
 UP_TO_DATE = "up to date"
 OUT_OF_DATE = "out of date"

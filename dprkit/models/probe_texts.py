@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dprkit.errors import GateError, InputError, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.checkpoints import load_bi_encoder
 from dprkit.models.config import Side
+from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.models.tokens import Ids, Tokens
 from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Candidate
 

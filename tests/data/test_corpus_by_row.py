@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from dprkit.data import passage_file, row_index
-from dprkit.data.example_file import ExampleFile
-from dprkit.data.passage_file import PassageFile
+from dprkit.data import corpus_by_row, row_index
+from dprkit.data.corpus_by_row import PassageFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.passages import PASSAGES_HEADER, passage_line, read_passages
 from dprkit.errors import FormatError, InputError
 from dprkit.records import Passage
@@ -31,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every file is worth an index, a few rows fill a block, none lands in the user's folders."""
     monkeypatch.setattr(row_index, "WORTH", 0)
     monkeypatch.setattr(row_index, "BLOCK", 3)
-    monkeypatch.setattr(passage_file, "SORTED", 4)
+    monkeypatch.setattr(corpus_by_row, "SORTED", 4)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache" / "dprkit"
 
@@ -99,7 +99,7 @@ def test_rows_longer_than_a_chunk_are_whole(
     tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = PassageFile(save(tmp_path))
-    monkeypatch.setattr(passage_file, "CHUNK", chunk)
+    monkeypatch.setattr(corpus_by_row, "CHUNK", chunk)
     assert list(file.passages(1, 5)) == PASSAGES[1:5]
 
 
@@ -152,7 +152,7 @@ def test_absent_ids_have_no_row(tmp_path: Path) -> None:
 
 
 def test_ids_of_one_key_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passage_file, "text_key", lambda text: len(text) % 3)
+    monkeypatch.setattr(corpus_by_row, "text_key", lambda text: len(text) % 3)
     file = PassageFile(save(tmp_path))
     assert file.rows_of(["id7", "id19", "id20"]) == {"id7": 11, "id19": 23}
     with pytest.raises(FormatError, match=r"other\.tsv:4: the id 'a' is that of passage 2 too"):
@@ -189,7 +189,7 @@ def test_the_first_duplicate_is_found_wherever_it_is(tmp_path: Path, seed: int) 
 def test_a_file_with_one_id_or_with_itself_behind_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passage_file, "SUSPECTS", 2)
+    monkeypatch.setattr(corpus_by_row, "SUSPECTS", 2)
     with pytest.raises(FormatError, match=":2: the id 'x' is that of passage 1 too"):
         PassageFile(save(tmp_path, tsv(*["x"] * 100)))
     with pytest.raises(FormatError, match=r":\d+: the id 'id\d+' is that of"):
@@ -199,7 +199,7 @@ def test_a_file_with_one_id_or_with_itself_behind_it_is_refused(
 def test_duplicates_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path)
     PassageFile(path)
-    monkeypatch.setattr(passage_file, "_repeated", None)
+    monkeypatch.setattr(corpus_by_row, "_repeated", None)
     assert len(PassageFile(path)) == 24
 
 
@@ -373,14 +373,14 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy
-from dprkit.data import passage_file, row_index
-from dprkit.data.passage_file import PassageFile
+from dprkit.data import corpus_by_row, row_index
+from dprkit.data.corpus_by_row import PassageFile
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1000
 
 # What takes room in proportion to the corpus is reached soon.
-row_index.BLOCK, passage_file.SORTED = 1 << 12, 1 << 13
+row_index.BLOCK, corpus_by_row.SORTED = 1 << 12, 1 << 13
 before = peak()
 file = PassageFile(sys.argv[1])
 count = sum(1 for _ in file.passages(len(file) // 2))

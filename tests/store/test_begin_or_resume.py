@@ -20,7 +20,7 @@ from dprkit import __version__
 from dprkit.errors import DamagedError, InputError, LockedError, MismatchError, OutputError
 from dprkit.progress import Progress, Run
 from dprkit.settings import IndexSettings
-from dprkit.store.artifacts import draft
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.integrity import input_of
 from dprkit.store.locks import LOCK, lock
 from dprkit.store.manifests import (
@@ -727,7 +727,7 @@ def test_folders_follow_the_umask(out, source):
 KILLED = """
 import os, shutil, sys
 from dprkit.progress import Run
-from tests.store.test_artifacts import make
+from tests.store.test_begin_or_resume import make
 
 BEFORE = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"}
 source, folder, stop, damaged = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from dprkit.data.answer_matching import answer_flags, has_token
-from dprkit.data.example_file import ExampleFile
+from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.ids import text_key
 from dprkit.records import Example, Passage, same_question
 

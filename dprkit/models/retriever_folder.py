@@ -5,7 +5,7 @@
     passage_encoder/               the same; absent where one encoder serves both, and only a
                                    projection where one transformer has two heads
     */projection.safetensors       weight (D, H) and bias (D), where there is a projection
-    probes.safetensors             32 texts with their vectors (dprkit.models.probes)
+    probes.safetensors             32 texts with their vectors (dprkit.models.probe_texts)
 
 Only safetensors are read; nothing is unpickled.
 """
