@@ -1,4 +1,6 @@
+import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from dprkit import records
 from dprkit.cli.app import app
 from dprkit.cli.help import parts
 from dprkit.cli.reference import reference
+from dprkit.pipeline.stages import FUNCTIONS
 from dprkit.recipes import load_recipe, recipe_names
 from dprkit.settings import STAGES, bundled, fields_of
 
@@ -98,12 +101,29 @@ def test_the_page_on_python_has_each_public_name_and_the_fields_of_each_record()
     public = set(dprkit.__all__) - {"__version__"}
     assert public <= set(re.findall(r"^## (\w+)$", page, re.M))
     code = "".join(re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S))
-    assert public == set(re.findall(r"dprkit\.(\w+)", code)) - {"settings"}
+    code = re.sub(r"^from .*", "", code, flags=re.M)
+    assert public == set(re.findall(r"dprkit\.(\w+)", code))
     rows = re.findall(r"^\| `([A-Z]\w+)` \| (`.*`) \|$", page, re.M)
     named = {record: tuple(fields.strip("`").split("`, `")) for record, fields in rows}
     assert named.keys() == {"Passage", "Question", "Candidate", "Example", "Hit", "Ranking"}
     for record, fields in named.items():
         assert fields == getattr(records, record).__struct_fields__
+
+
+def test_the_page_on_python_has_each_stage_with_its_function_settings_and_report():
+    page = (ROOT / "docs/python.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| `([\w.]+)` \| `(\w+)` \| `(\w+)` \|$", page, re.M)
+    assert [command for command, *_ in rows] == list(STAGES) == list(FUNCTIONS)
+    for command, path, settings, report in rows:
+        module, _, name = path.rpartition(".")
+        function = getattr(import_module(module), name)
+        assert function is FUNCTIONS[command].function
+        names = list(inspect.signature(function).parameters)
+        assert names[:2] == ["settings", "run"]
+        assert STAGES[command].__name__ == settings
+        types = function.__annotations__
+        assert (types["settings"], types["run"]) == (settings, "Run")
+        assert types["return"].split(" | ")[0] == report
 
 
 def test_the_files_a_recipe_ships_with_are_there():

@@ -21,7 +21,7 @@ def write_header(file: BinaryIO, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def mapped(path: Path) -> np.ndarray:
-    """The array of a file; a page of it takes memory once it was touched."""
+    """The array of a file, (N, D) or (N,); a page of it takes memory once it was touched."""
     import numpy as np
 
     array: Any = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -119,7 +119,7 @@ class Embeddings:
         return mapped(path)
 
     def left_of(self, work: Draft) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(number, first row, vectors) of the shards that `work` has not taken over yet.
+        """(number, first row, vectors (N, D)) of the shards that `work` has not taken over yet.
 
         A shard counts as taken over, and is noted in `work`, when the next one is asked for. What
         an earlier run noted is told to its progress.

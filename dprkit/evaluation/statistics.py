@@ -14,7 +14,7 @@ RESAMPLES = 1000
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean, summed in the questions' order: numpy's own differs in the last digit."""
+    """The mean of values (Q,), summed in their order: numpy's own differs in the last digit."""
     return float(sum(values.tolist()) / len(values))
 
 
@@ -39,7 +39,10 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of a mean, from RESAMPLES draws (Efron 1979)."""
+    """The 95 % percentile-bootstrap interval of the mean of values (Q,) (Efron 1979).
+
+    From RESAMPLES draws.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)

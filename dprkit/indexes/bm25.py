@@ -254,7 +254,9 @@ def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> Bm25Index:
 
 
 def highest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Places, ascending, of the `count` highest positive scores and of all that tie with the last.
+    """The places (M,), ascending, of the `count` highest positive ones of scores (N,).
+
+    Those that tie with the last are among them.
 
     Selecting in the whole array would cost more than scoring it did. The `count`-th highest of the
     maxima of equal stretches is no higher than the `count`-th highest score, so that what lies

@@ -26,7 +26,10 @@ class Bm25Weights(NamedTuple):
         return np.float32(log(1 + (self.passages - frequency + 0.5) / (frequency + 0.5)))
 
     def saturation(self, times: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """How much a term counts that a passage of so many words has so many times, 0 to 1."""
+        """(N,): how much a term counts in N passages of so many words, 0 to 1.
+
+        `times` (N,): how often each has it; `lengths` (N,): the words of each.
+        """
         average = self.words / self.passages
         weights: np.ndarray = times / (
             self.k1 * ((1 - self.b) + self.b * lengths / average) + times

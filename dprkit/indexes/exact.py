@@ -275,8 +275,9 @@ class _Candidates:
     def complete(self, unseen: np.ndarray) -> bool:
         """Whether no row that was never added is among the best: these score at most `unseen`.
 
-        K rows have true scores of at least the bar less the error; the true score of a row that
-        was never added is at most `unseen` plus the error. So below the bar less both it is out.
+        `unseen`: (Q,). K rows have true scores of at least the bar less the error; the true score
+        of a row that was never added is at most `unseen` plus the error. So below the bar less both
+        it is out.
         """
         if self.kept:
             self._thin_out()

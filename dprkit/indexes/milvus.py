@@ -316,7 +316,7 @@ class Collection:
         return int(answer["count(*)"])
 
     def search(self, vectors: np.ndarray, depth: int, words: str) -> Hits:
-        """The best `depth` rows of those that the filter `words` lets through."""
+        """The best K = `depth` rows for vectors (Q, D), where the filter `words` allows them."""
         hits = Hits.none(len(vectors), depth)
         step = max(1, min(QUESTIONS, ANSWERS // depth))
         for begin in range(0, len(vectors), step):

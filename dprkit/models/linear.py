@@ -65,7 +65,7 @@ class Linear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x W^T + b, with its gradients."""
+    """x W^T + b, (..., I) -> (..., O), with its gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -86,6 +86,6 @@ class _Product(torch.autograd.Function):
 
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b by oneDNN."""
+    """x W^T + b, (..., I) -> (..., O), by oneDNN; `weight` (O, I), `bias` (O,)."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product

@@ -33,7 +33,7 @@ class Rows:
 
     @classmethod
     def of_counts(cls, values: Tensor, counts: Sequence[int] | Tensor) -> Rows:
-        """Rows of which text i has counts[i]."""
+        """Rows, values (T, D), of which text i has counts[i], (N,)."""
         return cls(values, bounds_of(torch.as_tensor(counts)))
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Rows:
         return Rows(self.values[int(bounds[0]) : int(bounds[-1])], bounds - bounds[0])
 
     def take(self, texts: Sequence[int] | Tensor) -> Rows:
-        """The rows of `texts`, in that order; a text may come several times."""
+        """The rows of `texts`, (M,) int64, in that order; a text may come several times."""
         chosen = torch.as_tensor(texts, dtype=torch.long)
         return Rows.of_counts(self.values[places(self.bounds, chosen)], self.counts[chosen])
 
@@ -63,7 +63,10 @@ def bounds_of(counts: Tensor) -> Tensor:
 
 
 def places(bounds: Tensor, texts: Tensor) -> Tensor:
-    """The places (R,), among the rows that `bounds` cuts, of those of `texts`, text after text."""
+    """The places (R,), among the rows that bounds (N + 1,) cut, of those of texts (M,).
+
+    Text after text.
+    """
     counts = bounds[texts + 1] - bounds[texts]
     begins = bounds_of(counts)
     # Row r of the answer is row r - begins[i] of its text i, which begins at bounds[texts[i]].

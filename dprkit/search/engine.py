@@ -34,7 +34,10 @@ class Engine(Protocol):
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Hits:
-        """The best rows for each question, of all or of those `allowed` (A,), ascending."""
+        """The best rows for each of Q questions, Hits (Q, K), of all or of those `allowed`.
+
+        `allowed`: (A,) int64, ascending.
+        """
         ...
 
 
@@ -58,6 +61,7 @@ class DenseEngine:
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Hits:
+        """The best rows (Q, K) for each of Q questions, by their vectors."""
         vectors = self.retriever.encode_questions(questions)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:
@@ -83,11 +87,12 @@ class HybridEngine:
     def each(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> list[Hits]:
-        """The hits of each engine by itself, deep enough to be fused to `topk`."""
+        """The hits (Q, K) of each engine by itself, deep enough to be fused to `topk`."""
         depth = max(topk, DEPTH)
         return [engine.search(questions, depth, allowed) for engine in self.engines]
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Hits:
+        """The best rows (Q, K) for each of Q questions, fused."""
         return self.fusion.of(self.each(questions, topk, allowed), topk)

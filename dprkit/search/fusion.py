@@ -125,12 +125,12 @@ def tune(
     metric: str = "mrr@10",
     parts: int = 10,
 ) -> Tuning:
-    """Choose method and weights by `mrr@K` or `recall@K` on questions with known passages.
+    """Choose method and weights by `mrr@K` or `recall@K` on Q questions with known passages.
 
-    `gold_rows`: the rows of the passages that answer each question; one of them in the best K is a
-    recall of 1, and none counts as not found. Weights are tried in steps of 1 / `parts`, an index
-    alone among them. Of equals the one wins that is tried first: plain reciprocal rank fusion,
-    then even weights before uneven ones.
+    `rankings`: Hits (Q, K) of each index. `gold_rows`: for each of the Q, the rows of the passages
+    that answer each question; one of them in the best K is a recall of 1, and none counts as not
+    found. Weights are tried in steps of 1 / `parts`, an index alone among them. Of equals the one
+    wins that is tried first: plain reciprocal rank fusion, then even weights before uneven ones.
     """
     match = re.fullmatch(r"(mrr|recall)@([1-9]\d*)", metric)
     if not match:

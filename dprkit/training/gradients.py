@@ -79,7 +79,7 @@ class GradientEngine:
         return cut(sides, PASS_TOKENS[self.device.type], texts, self.model.padded)
 
     def run(self, chunk: Chunk, seed: int | None = None) -> Rows:
-        """The rows of a chunk's texts; `seed` is that of its dropout."""
+        """The rows of a chunk's N texts, values (T, D); `seed` is that of its dropout."""
         if seed is not None:
             # By the chunk's number: it makes no difference which process runs it, or how often.
             torch.manual_seed(seed * 100_003 + chunk.number)
@@ -99,7 +99,7 @@ class GradientEngine:
         return own
 
     def gather(self, work: list[Chunk], parts: Mapping[int, Rows]) -> Rows:
-        """The rows of all texts of a batch, on every process, from each one's `parts`.
+        """The rows (T, D) of all texts of a batch, on every process, from each one's `parts`.
 
         `parts`: the rows of this process's chunks, by their numbers.
         """
@@ -119,7 +119,7 @@ class GradientEngine:
         return Rows(self.group.sum(values), bounds)
 
     def encode(self, *sides: Ids) -> list[Rows]:
-        """The rows of the texts of each side, without gradient, encoded by all processes."""
+        """The rows (T, D) of the texts of each side, without gradient, encoded by all processes."""
         work = self.cut(sides)
         parts = {chunk.number: self.run(chunk) for chunk in self.mine(work)}
         return split(self.gather(work, parts), sides)

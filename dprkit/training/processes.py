@@ -49,7 +49,7 @@ class Group:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """`tensor` summed over the processes, in place."""
+        """`tensor`, of any shape, summed over the processes, in place."""
         if self.size > 1:
             import torch.distributed as dist
 
