@@ -82,7 +82,7 @@ def _tell_usage(error: Any) -> None:
         error.show()
     else:
         path = error.ctx.command_path if error.ctx else "dprkit"
-        if hasattr(error, "possibilities"):  # what is typed most like: not what merely begins so
+        if hasattr(error, "possibilities"):  # click names options that begin alike, not the nearest
             from dprkit.errors import nearest
 
             known = [name for option in error.ctx.command.params for name in option.opts]

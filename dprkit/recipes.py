@@ -203,7 +203,7 @@ class Recipe:
             raise SettingsError(f"{reader}: {text}: no stage is called {stage!r}{hint}")
         output = self._find(stage, name, {})[0] if name in self.fields(stage) else None
         if output in (None, STREAM):
-            raise SettingsError(f"{reader}: {text}: {stage} writes no {name}")
+            raise SettingsError(f"{reader}: {text}: {stage} writes no {name}; name an output of it")
         return f"{output}{below}"
 
     def _from_here(self, path: str, hub: bool) -> str:
@@ -344,6 +344,8 @@ def _read_sets(sets: Iterable[str], recipe: Recipe) -> dict[str, dict[str, Any]]
         try:
             parsed = yaml.safe_load(value) if value[:1] in "[{" else value
         except yaml.YAMLError:
-            raise SettingsError(f"--set {text}: {value!r} is not YAML") from None
+            raise SettingsError(
+                f"--set {text}: {value!r} is not YAML; close its brackets"
+            ) from None
         values.setdefault(stage, {})[_underscored(name)] = parsed
     return values

@@ -9,7 +9,7 @@ from typing import Any
 
 def blank(width: float, height: float) -> Any:
     """An empty figure (matplotlib.figure.Figure) of so many inches."""
-    # Where there is no home, matplotlib has advice on it that concerns nobody who reads an SVG.
+    # Without a home folder matplotlib warns about its cache, which an SVG does not need.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 

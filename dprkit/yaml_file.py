@@ -47,7 +47,7 @@ def read_yaml(path: Path, same: Callable[[str], str] = str) -> Document:
         except yaml.YAMLError:  # the slow loader's messages say more
             return _parsed(path, text, yaml.SafeLoader, same)
     except UnicodeDecodeError:
-        raise FormatError(path, 1, "not UTF-8 text") from None
+        raise FormatError(path, 1, "not UTF-8 text; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FormatError(path, line, f"not YAML: {error.problem}") from None

@@ -144,7 +144,7 @@ def _haystack(text: str) -> str | set[str]:
     if text not in _rough or len(_words_of) == _WORDS_REMEMBERED:
         return _rough[text]
     words = _words_of[text] = set(_rough[text].translate(_NO_PUNCTUATION).split())
-    words.add("")  # the needle of an answer without a plain token
+    words.add("")  # what an answer without a plain token is looked up by
     return words
 
 
@@ -207,7 +207,7 @@ class _Copies(dict[str, str]):
         self._room = _REMEMBERED
 
     def __missing__(self, text: str) -> str:
-        size = len(text) + 100  # what an entry takes besides its characters
+        size = len(text) + 100  # bytes of a dict entry besides its characters
         if size > self._room:
             self.clear()
         self._room -= size

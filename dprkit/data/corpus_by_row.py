@@ -186,6 +186,8 @@ def _shares(table: RowTable) -> Iterator[np.ndarray]:
         for block in blocks(table):
             keys.append(block["key"][block["key"] & np.uint64(shares - 1) == share])
             count += len(keys[-1])
-            if count > 4 * SORTED:  # so many keys only if they repeat, which is seen by now
+            if (
+                count > 4 * SORTED
+            ):  # different keys would be fewer: some repeat, and that is seen by now
                 break
         yield np.concatenate(keys)

@@ -149,8 +149,8 @@ class Table:
                 self._first_quote(row, line, before)  # the row comes again, by either reading
                 continue
             cells, before = self._cells(line, row.where), line
-            # Rows with a quote left open prove that quotes are characters; closed ones must not
-            # outnumber them, or the first such row was the exception.
+            # A quote left open shows that this file quotes no cells. If rows with closed quotes
+            # outnumber such rows, the open quote was a mistake in its row.
             if not self.form.checked and _has_quoted(line, self.form.delimiter):
                 balance += self._balance(cells, row.where)
                 if balance < 0:

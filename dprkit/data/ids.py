@@ -39,7 +39,7 @@ def read_ids(path: Path | str) -> set[str]:
             problem = "JSON; an id a line is needed, as jq -r writes it"
             raise FormatError(path, number, problem)
         if "\0" in line or "\r" in line:
-            raise FormatError(path, number, "a control character within a line; no file of ids")
+            raise FormatError(path, number, "a control character; name a file with an id a line")
         ids.add(line.strip())
     return ids
 

@@ -186,14 +186,14 @@ class ObjectFinder:
     def _look(self, data: Any) -> Iterator[tuple[int, int]]:
         import numpy as np
 
-        if self.escaped:  # it stands for itself
+        if self.escaped:  # the last chunk ended in a backslash: this byte is no syntax
             data, self.offset = data[1:], self.offset + 1
         quotes = _unescaped(data, np.flatnonzero(data == ord('"')))
         braces = np.flatnonzero(data - np.uint8(ord("{")) < 3)  # { | }
         braces = braces[np.searchsorted(quotes, braces) % 2 == self.in_string]
         step = ord("|") - data[braces].astype(np.int64)  # 1, 0, -1
         depth = np.cumsum(step) + self.depth
-        if len(depth) and depth.min() < 0:  # a stray }: what comes after it means nothing
+        if len(depth) and depth.min() < 0:  # a } too many: the JSON is broken from here on
             cut = int(np.argmax(depth < 0))
             braces, step, depth = braces[:cut], step[:cut], depth[:cut]
         starts = (braces[(depth == 1) & (step == 1)] + self.offset).tolist()

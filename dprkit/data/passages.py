@@ -132,7 +132,9 @@ def _table_passages(stream: Stream, form: Form | None = None) -> Iterator[Placed
     title_at = columns.index("title") if "title" in columns else None
     for place, cells in table.rows():
         if not cells[id_at]:
-            raise FormatError(stream.path, place.line, "the id is empty")
+            raise FormatError(
+                stream.path, place.line, "the id is empty; give it one, or remove the line"
+            )
         title = "" if title_at is None else cells[title_at]
         yield place, Passage(cells[id_at], cells[text_at], title)
 

@@ -39,6 +39,7 @@ from dprkit.data.streams import Stream, open_stream, read_text_lines
 from dprkit.errors import FormatError
 from dprkit.records import Question
 
+LACKING = "lacks a question; give it one, or remove it"
 ALIKE = 3
 """Lines in a row that are taken for a csv where they have as many cells."""
 
@@ -79,7 +80,7 @@ def _json_questions(stream: Stream) -> Iterator[Question]:
         foreign = _decode_question(row, stream.path)
         text = next((t for t in (foreign.question, foreign.input, foreign.text) if t), None)
         if not (text and text.strip()):
-            raise FormatError(stream.path, row.where, "lacks a question")
+            raise FormatError(stream.path, row.where, LACKING)
         id_ = first_id(foreign.id, foreign._id)
         yield Question(id_ or str(number), text, _answers(foreign), _gold(foreign))
 
@@ -126,7 +127,11 @@ def _form(stream: Stream) -> Form | None:
     id_, *rest = split(first_line(stream), "\t")
     if len(rest) != 1 or not is_id(id_) or not re.search(r"\d", id_):
         return None
-    is_question = rest[0].lstrip()[:1] not in ("", "[", "(")  # and not a list of answers
+    is_question = rest[0].lstrip()[:1] not in (
+        "",
+        "[",
+        "(",
+    )  # [ or ( begins a list of answers: DPR's qa.csv
     return Form(("id", "question"), "question") if is_question else None
 
 
@@ -142,7 +147,7 @@ def _table_questions(stream: Stream) -> Iterator[Question]:
     for number, (place, cells) in enumerate(table.rows()):
         question, answers, id_, gold = ("" if at is None else cells[at] for at in columns)
         if not question.strip():
-            raise FormatError(path, place.line, "lacks a question")
+            raise FormatError(path, place.line, LACKING)
         yield Question(
             id_ or str(number),
             question,
@@ -188,7 +193,7 @@ def _line_questions(stream: Stream) -> Iterator[Question]:
             )
             raise FormatError(path, number, problem)
         if not cells[0].strip():
-            raise FormatError(path, number, "lacks a question")
+            raise FormatError(path, number, LACKING)
         answers = _literal(cells[1], path, number) if len(cells) == 2 else ()
         if index < ALIKE:
             alike.append(1 if "\t" in line else _comma_cells(line))
@@ -201,9 +206,9 @@ def _plain(line: str, path: Path | str, number: int) -> str:
     """A line that is a question as a whole."""
     refuse_carriage_return(line, path, number)
     if "\0" in line:
-        raise FormatError(path, number, "a byte 0: no file of text")
+        raise FormatError(path, number, "a byte 0; name a file of text")
     if _TREC.match(line):
-        problem = "a line of a TREC run or of judgements, not a question"
+        problem = "a line of a TREC run or of judgements; name the file of the questions"
         raise FormatError(path, number, problem)
     if _CSV_ROW.match(line):
         raise _comma_separated(path, number)
@@ -254,7 +259,9 @@ def _lacks_comma(text: str) -> bool:
 def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
     """The strings of a Python list, read as data: nothing in the file is run."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of '\\d', which regular expressions have
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # answers may be regex: '\\d' is no Python escape
             value = None if _lacks_comma(text) else ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None

@@ -117,7 +117,8 @@ def _ranking(id_: str, foreign: _ForeignRanking, row: RawRow, path: Path | str) 
     hits = []
     for rank, hit in enumerate(foreign.ctxs, start=1):
         if hit.score is None:
-            raise FormatError(path, row.where, f"the passage at rank {rank} has no score")
+            problem = f"the passage at rank {rank} has no score; give each passage one"
+            raise FormatError(path, row.where, problem)
         score = finite_score(hit.score, row, path, f" at rank {rank}")
         hits.append(Hit(_passage_id(hit.id), score, *hit.title_and_text(), hit.has_answer))
     return Ranking(question, tuple(hits))

@@ -111,7 +111,10 @@ def _check(settings: SelectSettings) -> None:
     check_split(settings.split or {})
     for name in settings.split or ():
         if not re.fullmatch(r"[\w.-]+", name):
-            raise SettingsError(f"--split: {name!r} is not valid: it becomes the file {name}.jsonl")
+            raise SettingsError(
+                f"--split: {name!r} is not valid: it becomes the file {name}.jsonl; "
+                "use letters, digits and _.- only"
+            )
 
 
 def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
@@ -119,7 +122,7 @@ def _select_into_folder(settings: SelectSettings, run: Run) -> SelectReport:
     inputs = {f"source {i}": path for i, path in enumerate(settings.sources)}
     inputs |= {f"exclude {i}": path for i, path in enumerate(settings.exclude)}
     if is_artifact(directory) and not all(Path(p).exists() for p in _side_paths(settings)):
-        run = replace(run, restart=True)  # the side outputs are made with the sets, not from them
+        run = replace(run, restart=True)  # the side outputs are written while the rows are chosen
     with draft(directory, "examples", settings, inputs, run) as work:
         if work.done:
             report = msgspec.convert(work.done.counts, SelectReport)

@@ -16,10 +16,12 @@ ADVICE = "give shares, such as train=80%,valid=10%,test=rest"
 def check_split(split: Split) -> None:
     """Raise SettingsError for shares that are more than there is."""
     if sum(size == REST for size in split.values()) > 1:
-        raise SettingsError("--split: only one set can be the rest")
+        raise SettingsError(
+            "--split: only one set can be the rest; give the others a number or a share"
+        )
     shares = sum(filter(None, map(_share, split.values())))
     if shares > 1 + 1e-9:
-        raise SettingsError(f"--split: its shares are {shares:.0%} together; 100% is all there is")
+        raise SettingsError(f"--split: its shares are {shares:.0%} together; give at most 100%")
 
 
 def needs_count(split: Split) -> bool:
@@ -32,7 +34,7 @@ def scaled(split: Mapping[str, int], limit: int | None) -> dict[str, int]:
     whole, sets = sum(split.values()), len(split)
     total = min(limit or whole, whole)
     if total < sets:
-        raise SettingsError(f"--num-items {total} is too few for {sets} sets")
+        raise SettingsError(f"--num-items {total}: too few for {sets} sets; give {sets} or more")
     share = (total - sets) / max(whole - sets, 1)
     upto = enumerate(accumulate(split.values()), start=1)
     ends = [round((end - i) * share) + i for i, end in upto]

@@ -194,7 +194,7 @@ def _unpack_limited(decoder: Any, packed: bytes) -> Iterator[bytes]:
 _BZIP2 = tuple(
     b"BZh%d%b" % (level, start)
     for level in range(1, 10)
-    for start in (b"1AY&SY", b"\x17rE8P\x90")  # of a block, of the end of an empty file
+    for start in (b"1AY&SY", b"\x17rE8P\x90")  # begins a block; ends an empty file
 )
 _PACKINGS = (
     _Packing("gzip", (b"\x1f\x8b",), _gzip, _unpack_gzip, 1 << 14, padded=True),

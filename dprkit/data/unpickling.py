@@ -241,9 +241,11 @@ class Unpickler:
 
     def count_note(self, index: int) -> None:
         """Keep which notes were written, without their values: few ranges that were not."""
-        if index < self.noted or len(self.gaps) > GAPS:  # pickles number what they note upwards
+        if (
+            index < self.noted or len(self.gaps) > GAPS
+        ):  # pickle numbers its memo in ascending order
             raise Refused(DAMAGED)
-        if index > self.noted:  # pickletools.optimize leaves out what nobody refers back to
+        if index > self.noted:  # pickletools.optimize leaves unused numbers out
             self.gaps.append(range(self.noted, index))
         self.noted = index + 1
 

@@ -107,7 +107,9 @@ def _check(path: Path, block: ForeignBlock, kind: str) -> None:
             f"{path}: holds vectors in the form of {block.kind}, not {kind}; leave --kind away"
         )
     if block.vectors.dtype.kind != "f":
-        raise FormatError(path, f"row {block.first}", "holds no floating-point numbers")
+        raise FormatError(
+            path, f"row {block.first}", "holds no floating-point numbers; name files of vectors"
+        )
     bad = ~np.isfinite(block.vectors).all(axis=1)
     if bad.any():
         row = block.first + int(bad.argmax())
@@ -141,7 +143,7 @@ def _of_npy(path: Path, ids: Path | None) -> Iterator[ForeignBlock]:
 
 
 def _refuse_ids(ids: Path | None, count: int, rows: int) -> None:
-    raise FormatError(str(ids), count, f"{count} ids for an array of {rows} rows")
+    raise FormatError(str(ids), count, f"{count} ids for an array of {rows} rows; give one each")
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -231,7 +233,7 @@ def _of_table(path: Path, value: Any, before: list[Any]) -> Iterator[ForeignBloc
         what = type(value).__name__.strip("_").lower()
         raise FormatError(path, 1, f"holds {what}, not vectors; name files of vectors")
     if ids is not None and len(ids) != table.shape[0]:
-        raise FormatError(path, 1, f"{len(ids)} ids for an array of {table.shape[0]} rows")
+        raise FormatError(path, 1, f"{len(ids)} ids for {table.shape[0]} rows; write it again")
     for first in range(0, table.shape[0], ROWS):
         rows = table.rows(first, first + ROWS)
         names = ids and [

@@ -58,7 +58,9 @@ def import_embeddings(settings: ImportEmbeddingsSettings, run: Run = Run()) -> I
     read_manifest(retriever, "retriever")
     files = source_files(settings.sources)
     if settings.ids and len(settings.ids) != len(files):
-        raise SettingsError(f"--ids: {len(settings.ids)} files of ids for {len(files)} sources")
+        raise SettingsError(
+            f"--ids: {len(settings.ids)} files of ids for {len(files)} sources; give one each"
+        )
     inputs = {"retriever": retriever, "passages": passages}
     inputs |= {f"source {i}": str(path) for i, path in enumerate(files)}
     inputs |= {f"ids {i}": path for i, path in enumerate(settings.ids)}
@@ -136,7 +138,7 @@ def _begun(
             if block.ids is None:
                 break
     if not begun:
-        raise InputError(f"{files[0]}: holds no vector")
+        raise InputError(f"{files[0]}: holds no vector; name files of vectors")
     return begun
 
 
@@ -171,9 +173,8 @@ def _rows_of(
     if block.ids is None:
         if begin + len(block.vectors) > total:
             row = block.first + total - begin
-            raise FormatError(
-                path, f"row {row}", f"more vectors than the corpus's {total} passages"
-            )
+            problem = f"more vectors than the corpus's {total} passages; is it another one?"
+            raise FormatError(path, f"row {row}", problem)
         return np.arange(begin, begin + len(block.vectors))
     at = rows.of(block.ids)
     if (at < 0).any():
@@ -201,7 +202,10 @@ def _fitting(path: Path, block: ForeignBlock, placed: FilledShards) -> np.ndarra
 
     vectors = block.vectors
     if vectors.shape[1] != placed.dim:
-        problem = f"{vectors.shape[1]} dimensions where other files have {placed.dim}"
+        problem = (
+            f"{vectors.shape[1]} dimensions where other files have {placed.dim}; "
+            "name the files of one model"
+        )
         raise FormatError(path, f"row {block.first}", problem)
     large = np.abs(vectors).max(axis=1, initial=0) > np.finfo(placed.dtype).max
     if large.any():

@@ -108,7 +108,7 @@ def _run(work: Callable[[Ready], object], rank: int, size: int, pipe: Any) -> No
     try:
         _divide(rank, size, thread_count())
         pipe.send((True, work(ready)))
-    except Exception as error:
+    except Exception as error:  # whatever it is, the parent waits for an answer
         pipe.send((False, _in_a_line(error)))
 
 

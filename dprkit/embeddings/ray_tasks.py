@@ -60,7 +60,7 @@ def _share(ray: Any, tasks: int) -> tuple[int, dict[str, int]]:
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [node for node in alive if node.get("CPU", 0) >= 1]  # a head may take no work
     if not nodes:
-        raise InputError("--engine ray: no node of the cluster has a CPU free for tasks")
+        raise InputError("--engine ray: no node of the cluster takes tasks; start one with a CPU")
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     count = tasks if tasks > 1 else gpus or len(nodes)
     if gpus:

@@ -8,6 +8,7 @@ all of these                        -> an artifact      _evaluate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +28,7 @@ from dprkit.records import Ranking
 from dprkit.settings import EvaluateSettings, required
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
-from dprkit.store.integrity import Verifier
+from dprkit.store.integrity import SEARCH_LIMIT, Verifier
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 
@@ -57,18 +58,16 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     FormatError, MismatchError.
     """
     inputs = _inputs(settings)
-    if settings.output_dir is None or "-" in inputs.values():
-        report, _ = _measured(settings, run)
+    output = None if "-" in inputs.values() else settings.output_dir
+    folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
+    if output is None:
+        report, _ = _measured(settings, folder, run)
         return report
-    directory = Path(settings.output_dir)
-    more: dict[str, int] = {}
-    if settings.index is not None:
-        moved = {"retriever": settings.retriever, "passages": settings.passages}
-        folder = IndexFolder(settings.index, Verifier(run.progress.note), moved)
-        folder.verify()
-        more = folder.depths  # the bytes of an index do not tell, and its figures depend on it
+    directory = Path(output)
+    # The bytes of an index do not tell its depths, and its figures depend on them.
+    more = folder.depths if folder else {}
     with draft(directory, "results", settings, inputs, run, more) as work:
-        manifest = work.done or _evaluate(work, settings, run)
+        manifest = work.done or _evaluate(work, settings, folder, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
     for note in report.notes if work.done else ():
         run.progress.note(note)
@@ -99,7 +98,19 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
     }
 
 
-def _evaluate(work: Draft, settings: EvaluateSettings, run: Run) -> Manifest:
+def _index_folder(settings: EvaluateSettings, run: Run, limit: float) -> IndexFolder | None:
+    """The index to search, unchanged as far as reading `limit` bytes can tell."""
+    if settings.index is None:
+        return None
+    moved = {"retriever": settings.retriever, "passages": settings.passages}
+    folder = IndexFolder(settings.index, Verifier(run.progress.note, limit), moved)
+    folder.verify()
+    return folder
+
+
+def _evaluate(
+    work: Draft, settings: EvaluateSettings, folder: IndexFolder | None, run: Run
+) -> Manifest:
     with ExitStack() as stack:
         results, trec = (stack.enter_context(work.file(name)) for name in (RESULTS, TREC_RUN))
 
@@ -107,7 +118,7 @@ def _evaluate(work: Draft, settings: EvaluateSettings, run: Run) -> Manifest:
             write_ranking(ranking, results, settings.texts)
             write_trec(ranking, trec)
 
-        report, all_figures = _measured(settings, run, write)
+        report, all_figures = _measured(settings, folder, run, write)
     report.inputs = {name: known.identity for name, known in work.record.inputs.items()}
     with work.file(PER_QUESTION) as file:
         lines = json_lines(file)
@@ -121,21 +132,24 @@ def _evaluate(work: Draft, settings: EvaluateSettings, run: Run) -> Manifest:
 
 
 def _measured(
-    settings: EvaluateSettings, run: Run, write: Callable[[Ranking], None] = lambda _: None
+    settings: EvaluateSettings,
+    folder: IndexFolder | None,
+    run: Run,
+    write: Callable[[Ranking], None] = lambda _: None,
 ) -> tuple[EvaluateReport, list[Figures]]:
     """Judge each ranking as it comes and `write` it. Memory is one, and some numbers a question."""
     tally = Tally(settings.match)
-    from_index = settings.results is None
     run.progress.start("judging", None, "questions")
-    for ranking in rankings_of_index(settings, run) if from_index else rankings_of_file(settings):
+    rankings = rankings_of_index(settings, folder, run) if folder else rankings_of_file(settings)
+    for ranking in rankings:
         # Where a file has no texts, has_answer is kept as it is.
-        if ranking.question.answers and (from_index or any(hit.text for hit in ranking.hits)):
+        if ranking.question.answers and (folder or any(hit.text for hit in ranking.hits)):
             ranking = with_flags(ranking, settings.match)
         write(ranking)
         tally.add(ranking)
         run.progress.advance(1)
     run.progress.finish()
-    figures = tally.finish(str(settings.questions if from_index else settings.results))
+    figures = tally.finish(str(settings.questions if folder else settings.results))
     depths = _depths(figures, settings)
     metrics = metrics_of(figures, depths)
     report = EvaluateReport(len(figures), metrics.values, metrics.counts, metrics.intervals, {})
@@ -154,9 +168,12 @@ def rankings_of_file(settings: EvaluateSettings) -> Iterator[Ranking]:
         yield ranking
 
 
-def rankings_of_index(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
+def rankings_of_index(
+    settings: EvaluateSettings, folder: IndexFolder, run: Run
+) -> Iterator[Ranking]:
     """The rankings of all questions, searched for."""
-    from dprkit.search.open_index import open_index
+    from dprkit.search.open_index import open_engines
+    from dprkit.search.searcher import Searcher
 
     path = str(settings.questions)
     questions = list(read_questions(path))
@@ -167,9 +184,8 @@ def rankings_of_index(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]
             f"{path}: no question has an answer or a gold passage to look for; add answers or "
             "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
         )
-    searcher = open_index(
-        str(settings.index), settings.retriever, settings.passages, note=run.progress.note
-    )
+    (engine,), passages = open_engines([folder], {}, run.progress.note)
+    searcher = Searcher(engine, passages)
     run.progress.note(f"searching with {len(questions)} questions")
     if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):
         run.progress.warn(

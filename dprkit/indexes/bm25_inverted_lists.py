@@ -239,7 +239,7 @@ class _Joined:
         shares = np.bincount(blocks, weights=sizes).astype(int).tolist()
         read = np.concatenate([self.sources[n].take(share) for n, share in enumerate(shares)])
         wanted, come = _before(sizes)[order], _before(sizes[order])
-        # A run of a block is read at `come` and belongs at `wanted`: all of it moves as far.
+        # The postings of a term in a block were read at `come` and belong at `wanted`.
         placed = np.empty_like(read)
         placed[np.repeat(wanted - come, sizes[order]) + np.arange(len(read))] = read
         return placed

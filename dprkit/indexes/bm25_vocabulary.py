@@ -46,7 +46,7 @@ class Vocabulary:
     def find(self, term: str) -> int:
         """The number of `term`, or -1."""
         text, wanted = self._text, term.encode()
-        low, high = len(BEFORE), len(text) - len(AFTER) + 1  # whole lines lie between them
+        low, high = len(BEFORE), len(text) - len(AFTER) + 1  # the lines of the terms lie between
         while low < high:
             middle = (low + high) // 2
             start, end = text.rfind(b"\n", low - 1, middle) + 1, text.find(b"\n", middle)

@@ -22,13 +22,18 @@ class Bm25Weights(NamedTuple):
     b: float
 
     def idf(self, frequency: int) -> np.float32:
-        """How rare a term is that `frequency` passages have."""
+        """How rare a term is that n = `frequency` of the N passages have.
+
+        idf = ln( 1 + (N - n + 0.5) / (n + 0.5) )
+        """
         return np.float32(log(1 + (self.passages - frequency + 0.5) / (frequency + 0.5)))
 
     def saturation(self, times: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """(N,): how much a term counts in N passages of so many words, 0 to 1.
 
         `times` (N,): how often each has it; `lengths` (N,): the words of each.
+
+        times / ( k1 * (1 - b + b * lengths / average) + times )
         """
         average = self.words / self.passages
         weights: np.ndarray = times / (

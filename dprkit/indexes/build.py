@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.shards import Embeddings
 
+DEPTHS = {"nprobe", "ef_search"}
+"""Settings of how far a search looks, which some types of index have."""
 WORTH_A_COPY = 10_000
 """Passages from which on indexing takes longer than an ONNX copy of the question encoder."""
 
@@ -49,6 +51,7 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     with draft(directory, "index", settings, _inputs(settings), run, unused=unused) as work:
         manifest = _with_new_depths(work, settings) if work.done else _build(work, settings)
     counts = manifest.counts
+    _tell_idle(settings, counts, run)
     if not work.done and counts["passages"] >= WORTH_A_COPY and "retriever" in manifest.inputs:
         _keep_onnx_copy(manifest.inputs["retriever"].path, run)
     notes = [counts["reason"]] if counts.get("reason") else []
@@ -56,6 +59,21 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     return IndexReport(
         counts["type"], counts["passages"], counts.get("dim", 0), [str(directory)], notes
     )
+
+
+def _tell_idle(settings: IndexSettings, counts: dict[str, Any], run: Run) -> None:
+    """Say which settings were given that change nothing in an index of this type."""
+    depths = kind_of(settings.type).depths_of(counts)
+    idle = unused_settings(settings.type) | DEPTHS - depths.keys()
+    idle -= {"target_recall"} if depths else set()  # it chooses them
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in settings.__struct_fields__
+        if name in idle and getattr(settings, name) != getattr(IndexSettings(), name)
+    ]
+    if given:
+        told = ", ".join(given)
+        run.progress.note(f"{told}: without effect on an index of type {counts['type']}")
 
 
 def _with_new_depths(work: Draft, settings: IndexSettings) -> Manifest:

@@ -46,11 +46,15 @@ _SAFE = 65536.0
 """Norms below this are surely of numbers: float16's infinity is as large, float32's larger."""
 
 
-class _Work(NamedTuple):
-    """Rows to be scored: a whole block (rows None), some rows of it, or any rows (block None)."""
+class _BlockRows(NamedTuple):
+    """Rows of a block: all of them (None), or some."""
 
-    block: Block | None
+    block: Block
     rows: np.ndarray | None
+
+
+_Work = _BlockRows | np.ndarray
+"""Rows to be scored: those of a block, or any."""
 
 
 class ExactIndex:
@@ -149,16 +153,16 @@ class ExactIndex:
         return candidates.best(pool)
 
     def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
-        """All there is to do. The threads share one iterator of it, which a list's can be."""
+        """All there is to score: a list, for threads may call next() on one list's iterator."""
         if allowed is None:
-            return [_Work(block, None) for block in blocks]
+            return [_BlockRows(block, None) for block in blocks]
         if len(allowed) * _SPARSE < self.count:
             size = self._blocks.rows
-            return [_Work(None, allowed[i : i + size]) for i in range(0, len(allowed), size)]
+            return [allowed[i : i + size] for i in range(0, len(allowed), size)]
         bounds = np.searchsorted(allowed, [block.start for block in blocks]).tolist()
         spans = zip(bounds, [*bounds[1:], len(allowed)], strict=True)
         return [
-            _Work(block, allowed[begin:end])
+            _BlockRows(block, allowed[begin:end])
             for block, (begin, end) in zip(blocks, spans, strict=True)
             if begin < end
         ]
@@ -170,7 +174,10 @@ class ExactIndex:
         reader = self._blocks.reader()
         memory = np.empty(len(questions) * longest, np.float32)
         for item in work:
-            rows, vectors, norm = self._read(item, reader)
+            if isinstance(item, np.ndarray):
+                rows, vectors, norm = self._read_rows(item)
+            else:
+                rows, vectors, norm = self._read_block(*item, reader)
             scores = memory[: len(questions) * len(rows)].reshape(len(questions), len(rows))
             # |q| * |p| bounds every partial sum (Cauchy-Schwarz), so below this none overflows.
             if norm * candidates.norms.max() >= np.finfo(np.float32).max:
@@ -180,19 +187,21 @@ class ExactIndex:
             error = (self.dim + 8) * 2.0**-24 * norm
             candidates.add(rows, _products(questions, vectors, scores), error)
 
-    def _read(self, work: _Work, reader: Reader) -> tuple[np.ndarray, np.ndarray, float]:
-        """The rows of a piece of work (B,), their vectors (B, D), and a norm that none exceeds."""
-        block, rows = work
-        if block is None:
-            assert rows is not None
-            vectors = self._blocks.take(rows)
-            norm = _largest_norm(vectors)
-            if not norm < _SAFE and not np.isfinite(vectors).all():
-                raise InputError(
-                    f"{self.directory}: holds NaN or infinity in rows {rows[0]} to {rows[-1]}; "
-                    "encode again"
-                )
-            return rows, vectors, norm
+    def _read_rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Rows (B,), their vectors (B, D), and the largest norm."""
+        vectors = self._blocks.take(rows)
+        norm = _largest_norm(vectors)
+        if not norm < _SAFE and not np.isfinite(vectors).all():
+            raise InputError(
+                f"{self.directory}: holds NaN or infinity in rows {rows[0]} to {rows[-1]}; "
+                "encode again"
+            )
+        return rows, vectors, norm
+
+    def _read_block(
+        self, block: Block, rows: np.ndarray | None, reader: Reader
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Rows of a block (B,), all or `rows`, their vectors (B, D), and the block's norm."""
         vectors = reader.read(block)
         if block not in self._norms:
             norm = _largest_norm(vectors)
@@ -219,6 +228,17 @@ def build(work: Draft, embeddings: Embeddings, _settings: IndexSettings) -> dict
     return {"passages": embeddings.count, "dim": embeddings.dim}
 
 
+class _Bar(NamedTuple):
+    """What a new row must reach. It is replaced, never changed: threads read it without the lock.
+
+    `scores` (Q,): the K-th best of each question so far, -inf before there are K. `error`: the most
+    that any of them is off, as a share of the norm of its question.
+    """
+
+    scores: np.ndarray
+    error: float
+
+
 class _Candidates:
     """Rows that may be among the best K of a question: of the rows seen so far, a few more than K.
 
@@ -235,8 +255,7 @@ class _Candidates:
         self.norms = np.linalg.norm(self.exact, axis=1)
         self.smallest = questions.shape[1] * 2.0**-149
         """What a score can be off where products are below float32's smallest number, 2^-149."""
-        self.bar = np.full(len(questions), -np.inf, np.float32), 0.0
-        """The K-th best of what was seen, -inf before K were, and the largest error of it."""
+        self.bar = _Bar(np.full(len(questions), -np.inf, np.float32), 0.0)
         self.kept: list[_Triples] = []
         self.size = 0
         self.limit = 2 * len(questions) * depth + 4096
@@ -260,7 +279,7 @@ class _Candidates:
         chosen = rows[at] if rows.ndim == 1 else rows.ravel()[passed]
         triples = _Triples(asked.astype(np.int32), chosen, scores.ravel()[passed])
         with self.lock:
-            self.bar = np.maximum(self.bar[0], bar), max(self.bar[1], error)
+            self.bar = _Bar(np.maximum(self.bar.scores, bar), max(self.bar.error, error))
             self.kept.append(triples)
             self.size += len(passed)
             if self.size > self.limit:
@@ -309,7 +328,7 @@ class _Candidates:
             if end - start >= self.depth:
                 scores = kept.scores[start:end]
                 bar[question] = max(bar[question], np.partition(scores, -self.depth)[-self.depth])
-        self.bar = bar, error
+        self.bar = _Bar(bar, error)
         return kept.at(np.flatnonzero(kept.scores >= self._passing(bar, error)[kept.asked]))
 
     def _exactly(self, kept: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:

@@ -57,7 +57,7 @@ def refuse_misfit(index: Any, factory: str, sample: np.ndarray) -> None:
     coder = getattr(index, "storage", index)  # a graph has its vectors there
     try:
         decoded = coder.sa_decode(coder.sa_encode(sample))
-    except RuntimeError:  # it has no codes that stand alone
+    except RuntimeError:  # this type cannot encode a vector by itself
         return
     scale = float(np.vdot(decoded, sample)) / max(float(np.vdot(decoded, decoded)), 1e-30)
     if not SCALES[0] < scale < SCALES[1]:
@@ -90,7 +90,7 @@ def _keeps_inner_products(transform: Any) -> bool:
         return not transform.have_bias  # of the matrix nothing is known yet
     if not transform.is_trained:
         if hasattr(transform, "itq"):
-            transform.itq.max_iter = 1  # to be asked, it need not be good
+            transform.itq.max_iter = 1  # only its kind is asked: a rough training will do
         sample = (2 * transform.d_in, transform.d_in)
         transform.train(np.random.default_rng(0).random(sample, np.float32))
     matrix = transform.apply(np.eye(transform.d_in, dtype=np.float32))

@@ -8,6 +8,8 @@
     hnsw      a graph of neighbours, walked with `ef_search` candidates; all in memory
     hnswsq8   the same over vectors coded as in sq8
 
+Sources: inverted lists, Sivic and Zisserman 2003 ("Video Google"); product quantisation, Jégou,
+Douze and Schmid 2011; HNSW, Malkov and Yashunin 2016 (https://arxiv.org/abs/1603.09320).
 Numbers of lists and of training vectors follow FAISS's own advice (its wiki, "Guidelines to
 choose an index"): 4 sqrt(N) to 16 sqrt(N) lists, 30 to 256 training vectors a list.
 """

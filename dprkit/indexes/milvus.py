@@ -94,7 +94,9 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     place = Place(work.directory, settings.uri, settings.collection, settings.token_file, made_from)
     if place.embedded:
         if (work.directory / PREVIOUS / FOLDER).exists() and FOLDER not in work.record.claimed:
-            delete(work.directory / FOLDER)  # what the engine added to an index that is set aside
+            delete(
+                work.directory / FOLDER
+            )  # the files that Milvus wrote after the index was finished
         work.claim(FOLDER)
     with closing(Collection(place)) as collection:
         if not collection.exists():

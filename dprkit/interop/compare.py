@@ -87,7 +87,7 @@ def compare(
             )
     except DprkitError:
         raise
-    except Exception as error:
+    except Exception as error:  # a library that reads the source fails in any way there is
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return Compared(f"{library} does not load it: {why[:200]}")
     return Compared(library, difference)

@@ -57,9 +57,12 @@ def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = state["model_dict"]
     sides = {name.partition(".")[0] for name in weights}
     if "qa_outputs" in sides:
-        raise InputError(f"{path}: holds a DPR reader, not a retriever")
+        raise InputError(f"{path}: holds a DPR reader; name the checkpoint of a retriever")
     if not {"question_model", "ctx_model"} <= sides:
-        raise InputError(f"{path}: holds {', '.join(sorted(sides)[:3])}; no DPR bi-encoder")
+        raise InputError(
+            f"{path}: holds {', '.join(sorted(sides)[:3])}; name a checkpoint of DPR's bi-encoder, "
+            "which has question_model and ctx_model"
+        )
     return weights
 
 

@@ -95,7 +95,9 @@ def _tower(folder: Path, role: str) -> Tower:
         )
     bert, head = (below(weights, f"{prefix}.{part}.") for part in ("bert_model", "encode_proj"))
     if strange := [name for name in weights if not name.startswith(KNOWN)]:
-        raise InputError(f"{folder}: its weights have {strange[0]}, which no DPR encoder has")
+        raise InputError(
+            f"{folder}: its weights have {strange[0]}, which no DPR encoder has; name another"
+        )
     backbone, idle = built(_bert_config(folder), bert, folder)
     return Tower(backbone, tokenizer_in(folder), folder, head or None, idle)
 
@@ -105,8 +107,8 @@ def _prefix(weights: dict[str, Tensor], folder: Path) -> str:
     if len(prefixes) == 1:
         return prefixes.pop()
     if any(name.startswith("span_predictor.") for name in weights):
-        raise InputError(f"{folder}: holds a DPR reader; a retriever is needed")
-    raise InputError(f"{folder}: its weights are those of no DPR encoder; not a whole model")
+        raise InputError(f"{folder}: holds a DPR reader; name the folder of an encoder")
+    raise InputError(f"{folder}: its weights are those of no DPR encoder; name the folder of one")
 
 
 def below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def _snapshot(name: str) -> Path:
     if silence:
         try:
             return Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
-        except Exception:
+        except Exception:  # each release of huggingface_hub has others for what its cache lacks
             raise InputError(
                 f"{name}: no such folder here, and the hub ({where}) cannot be asked: {silence}; "
                 "check the name, or name the model's folder"

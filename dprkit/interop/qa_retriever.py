@@ -74,7 +74,7 @@ def read(path: Path, settings: ConvertSettings) -> Foreign:
 def _prefix(weights: dict[str, Tensor], path: Path) -> str:
     prefixes = [name.removesuffix(WORDS) for name in weights if name.endswith(WORDS)]
     if len(prefixes) != 1:
-        raise InputError(f"{path}: holds {len(prefixes)} transformers; QaRetriever has one")
+        raise InputError(f"{path}: holds {len(prefixes)} transformers, not one; name a QaRetriever")
     return prefixes[0]
 
 

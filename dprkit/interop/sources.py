@@ -91,7 +91,7 @@ def _kind_of(path: Path) -> str:
     if (path / CONFIG).is_file():
         return "transformer"
     if (path / ADAPTER).is_file():
-        read_config(path)  # says what to do with an adapter
+        read_config(path)  # raises, and tells how to merge an adapter into its base model
     other = other_form(path).removesuffix("; not a whole model")
     raise InputError(
         f"{path}: has neither {CONFIG} nor {MODULES}{other}; "

@@ -25,7 +25,7 @@ def tokenizer_in(folder: Path) -> tuple[Any, Files]:
     says, tokenizer.json becomes what transformers makes of it. Raises InputError.
     """
     if not any(any(folder.glob(name)) for name in WORDS):
-        raise InputError(f"{folder}: has no tokenizer ({TOKENIZER}); not a whole model")
+        raise InputError(f"{folder}: has no tokenizer ({TOKENIZER}); save one there")
     tokenizer, files = load_tokenizer(folder)
     theirs = _as_transformers_has_it(folder)
     if _parts(tokenizer) == _parts(theirs):

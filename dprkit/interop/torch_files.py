@@ -113,7 +113,9 @@ def read_torch_file(path: Path) -> dict[str, Any]:
             problem = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{path}: not a file of torch.save, or damaged: {problem}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: holds {type(value).__name__}, not a dict of weights")
+        raise InputError(
+            f"{path}: holds {type(value).__name__}, not a dict of weights; name another"
+        )
     return value
 
 

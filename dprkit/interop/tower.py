@@ -116,7 +116,7 @@ def assembled(
     if first.dim != second.dim:
         raise MismatchError(
             f"questions get {first.dim} dimensions and passages {second.dim}; "
-            "these two encoders are no pair"
+            "name two encoders that were trained together"
         )
     tokens = Tokens(question.tokenizer, config)
     if passage and not foreign.shared:
@@ -137,7 +137,10 @@ def _width(question: Tower, passage: Tower | None) -> int | None:
     """The width of the projections, which both sides have or neither."""
     heads = [tower.head for tower in (question, passage or question)]
     if (heads[0] is None) != (heads[1] is None):
-        raise MismatchError("one encoder has a projection and the other has none; no pair")
+        raise MismatchError(
+            "one encoder has a projection and the other has none; "
+            "name two encoders that were trained together"
+        )
     return int(heads[0]["weight"].shape[0]) if heads[0] else None
 
 

@@ -60,7 +60,7 @@ def tiny_roberta(settings: TrainSettings, vocab_size: int) -> nn.Module:
         eos_token_id=2,
     )
     model: Any = RobertaModel(config, add_pooling_layer=False)
-    # Positions start at nothing, so that what two texts share at first is their words. With
+    # Position vectors start at 0, so that at first two texts are alike by their words alone. With
     # random positions 120 examples teach this model next to nothing (docs/log.md).
     nn.init.zeros_(model.embeddings.position_embeddings.weight)
     nn.init.zeros_(model.embeddings.token_type_embeddings.weight)

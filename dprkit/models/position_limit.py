@@ -40,7 +40,7 @@ def _check_states(backbone: Any, where: Path | str) -> None:
     if states.shape != (1, 3, backbone.config.hidden_size):
         raise ValueError(f"its states have the shape {tuple(states.shape)}")
     if not states.isfinite().all():
-        raise InputError(f"{where}: its weights give numbers that are not finite; they are damaged")
+        raise InputError(f"{where}: its weights give numbers that are not finite; fetch it again")
 
 
 def _check_vocabulary(backbone: Any, tokenizer: Any, where: Path | str) -> None:

@@ -110,10 +110,13 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
     """
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
-        raise InputError(f"{where}: its weights lack {', '.join(missing[:3])}; not a whole model")
+        raise InputError(
+            f"{where}: its weights lack {', '.join(missing[:3])}; name the folder of a whole model"
+        )
     if other := sorted(str(one[0]) for one in info["mismatched_keys"]):
         raise InputError(
-            f"{where}: its weights do not fit its config: {other[0]} has another shape"
+            f"{where}: its weights do not fit its config: {other[0]} has another shape; "
+            "take both from one model"
         )
     left = sorted(info["unexpected_keys"])
     base = f"{model.base_model_prefix}."

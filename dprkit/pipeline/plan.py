@@ -64,7 +64,7 @@ def _chosen(recipe: Recipe, only: str | None, first: str | None) -> list[str]:
     """The stages of `recipe` to run, in their order."""
     stages = _runnable(recipe)
     if not stages:
-        raise SettingsError(f"{recipe.source}: names no stage; there is nothing to run")
+        raise SettingsError(f"{recipe.source}: names no stage to run; add one, such as train:")
     if only and first:
         raise SettingsError("--only and --from both choose stages; give one of them")
     for flag, name in (("--only", only), ("--from", first)):

@@ -67,7 +67,8 @@ class DenseEngine:
         if bad.size:
             question = questions[bad[0]]
             raise InputError(
-                f"{self.retriever_path}: the vector of {question!r} is no number (NaN)"
+                f"{self.retriever_path}: the vector of {question!r} is no number (NaN); "
+                "its training has diverged: train again with a lower --lr"
             )
         if vectors.shape[1] != self.index.dim:
             raise MismatchError(
@@ -84,15 +85,10 @@ class HybridEngine:
         self.engines, self.fusion = engines, fusion
         self.count = max(engine.count for engine in engines)
 
-    def each(
-        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
-    ) -> list[Hits]:
-        """The hits (Q, K) of each engine by itself, deep enough to be fused to `topk`."""
-        depth = max(topk, DEPTH)
-        return [engine.search(questions, depth, allowed) for engine in self.engines]
-
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
     ) -> Hits:
         """The best rows (Q, K) for each of Q questions, fused."""
-        return self.fusion.of(self.each(questions, topk, allowed), topk)
+        depth = max(topk, DEPTH)
+        each = [engine.search(questions, depth, allowed) for engine in self.engines]
+        return self.fusion.of(each, topk)

@@ -48,7 +48,10 @@ def fuse(
         rrf         1 / (rrf_k + rank), rank counted from 1: reciprocal rank fusion (Cormack,
                     Clarke and Büttcher 2009, https://doi.org/10.1145/1571941.1572114)
         weighted    its score there, moved and stretched for each question so that the lowest that
-                    the index found is 0 and the highest 1 (all 1 where all are the same)
+                    the index found is 0 and the highest 1 (all 1 where all are the same): a
+                    weighted CombSUM (Fox and Shaw 1994, "Combination of Multiple Searches") of
+                    min-max normalised scores (Lee 1997, "Analyses of Multiple Evidence
+                    Combination")
 
     so one that an index did not find counts there as the lowest it found. Raises SettingsError
     where there is not a weight of 0 or more for each index, and one above 0.
@@ -114,7 +117,7 @@ class Trial(msgspec.Struct, frozen=True):
 class Tuning(msgspec.Struct, frozen=True):
     """The best fusion, by `metric`, and all that were tried."""
 
-    fusion: Fusion
+    best: Trial
     metric: str
     trials: tuple[Trial, ...]
 
@@ -143,7 +146,7 @@ def tune(
         ranks = first_ranks((rows[:, :, None] == gold[:, None, :]).any(axis=2))
         value = (reciprocal if match[1] == "mrr" else success)(ranks, depth)
         trials.append(Trial(fusion, float(value.mean()) if len(value) else 0.0))
-    return Tuning(max(trials, key=lambda trial: trial.value).fusion, metric, tuple(trials))
+    return Tuning(max(trials, key=lambda trial: trial.value), metric, tuple(trials))
 
 
 def _grid(indexes: int, parts: int) -> Iterator[Fusion]:

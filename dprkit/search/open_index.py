@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dprkit.errors import MismatchError
 from dprkit.indexes.index_folder import IndexFolder
@@ -12,6 +13,9 @@ from dprkit.search.engine import DenseEngine, Engine, HybridEngine
 from dprkit.search.fusion import Fusion
 from dprkit.search.searcher import Searcher
 from dprkit.store.integrity import SEARCH_LIMIT, Verifier
+
+if TYPE_CHECKING:
+    from dprkit.indexes.indexed_passages import IndexedPassages
 
 
 def open_index(
@@ -34,26 +38,51 @@ def open_index(
     made from, and DamagedError where it was changed. To see that nothing was, it reads at most
     SEARCH_LIMIT bytes; of what is larger and was never read, it compares the sizes and says so.
     """
-    check = Verifier(note, SEARCH_LIMIT)
     moved = {"retriever": retriever, "passages": passages}
-    depths = {"nprobe": nprobe, "ef_search": ef_search}
-    folder, *others = [IndexFolder(p, check, moved) for p in (index, hybrid) if p is not None]
-    for opened in (folder, *others):
-        opened.verify()
-    searched = folder.passages(note)
-    engine = _engine(folder, depths)
-    if others:
-        for other in others:
-            if not folder.finds_the_same_passages(other):
-                raise MismatchError(
-                    f"{other.path}: is an index of {other.describe_passages()}, but {folder.path} "
-                    f"is one of {folder.describe_passages()}; only indexes of the same corpus can "
-                    "be put together"
-                )
-        engines = [engine, *(_engine(other, depths) for other in others)]
-        engine = HybridEngine(engines, Fusion(method="weighted"))
-    check.tell()
-    return Searcher(engine, searched)
+    paths = [index] if hybrid is None else [index, hybrid]
+    folders = open_folders(paths, moved, note)
+    engines, searched = open_engines(folders, {"nprobe": nprobe, "ef_search": ef_search}, note)
+    if hybrid is None:
+        return Searcher(engines[0], searched)
+    return Searcher(HybridEngine(engines, Fusion(method="weighted")), searched)
+
+
+def open_folders(
+    paths: Sequence[Path | str],
+    moved: Mapping[str, Path | str | None],
+    note: Note,
+) -> list[IndexFolder]:
+    """The folders of indexes of one corpus, verified by reading SEARCH_LIMIT bytes at most."""
+    check = Verifier(note, SEARCH_LIMIT)
+    first, *others = folders = [IndexFolder(path, check, moved) for path in paths]
+    for folder in folders:
+        folder.verify()
+    for other in others:
+        if not first.finds_the_same_passages(other):
+            raise MismatchError(
+                f"{other.path}: is an index of {other.describe_passages()}, but {first.path} is "
+                f"one of {first.describe_passages()}; only indexes of the same corpus can be put "
+                "together"
+            )
+    return folders
+
+
+def open_engines(
+    folders: Sequence[IndexFolder], depths: Mapping[str, int | None], note: Note
+) -> tuple[list[Engine], IndexedPassages]:
+    """The engine of each index, and the passages that all of them find.
+
+    `depths`: how far a search looks, by name. One that no index has is told to `note`.
+    """
+    passages = folders[0].passages(note)
+    engines = [_engine(folder, depths) for folder in folders]
+    types = " or ".join(folder.type for folder in folders)
+    for name, depth in depths.items():
+        if depth and not any(name in folder.depths for folder in folders):
+            flag = name.replace("_", "-")
+            note(f"--{flag} {depth}: without effect on an index of type {types}")
+    folders[0].check.tell()
+    return engines, passages
 
 
 def _engine(folder: IndexFolder, depths: Mapping[str, int | None]) -> Engine:

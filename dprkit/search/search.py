@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -16,12 +16,15 @@ from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Run
 from dprkit.records import Ranking
-from dprkit.search.engine import DEPTH, HybridEngine
-from dprkit.search.fusion import RRF_K, Fusion, tune
-from dprkit.search.open_index import open_index
+from dprkit.search.engine import DEPTH, Engine, HybridEngine
+from dprkit.search.fusion import Fusion, tune
+from dprkit.search.open_index import open_engines, open_folders
 from dprkit.search.searcher import Searcher
 from dprkit.settings import SearchSettings, required
 from dprkit.store.atomic_files import write_file
+
+if TYPE_CHECKING:
+    from dprkit.indexes.indexed_passages import IndexedPassages
 
 
 class SearchReport(msgspec.Struct):
@@ -92,49 +95,68 @@ def _tell_tuned(path: str, asked: set[str], report: SearchReport, run: Run) -> N
 
 def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> Searcher:
     """The index (or two) that `settings` name; what a user should know goes into the report."""
-    searcher = open_index(
-        required(settings.index, "--index", "index"),
-        settings.retriever,
-        settings.passages,
-        hybrid=settings.hybrid,
-        nprobe=settings.nprobe,
-        ef_search=settings.ef_search,
-        note=run.progress.note,
-    )
-    if isinstance(searcher.engine, HybridEngine):
-        report.fusion = searcher.engine.fusion = _fusion(settings, searcher, report)
-        for note in report.notes:
-            run.progress.note(note)
-    elif settings.tune_on or settings.weights:
-        flag = "--tune-on" if settings.tune_on else "--weights"
-        raise SettingsError(f"{flag}: there is one index only; name the other one with --hybrid")
-    if settings.only_ids and (absent := searcher.only(read_ids(settings.only_ids))):
+    _refuse_contradictions(settings)
+    note = run.progress.note
+    paths = [required(settings.index, "--index", "index")]
+    paths += [settings.hybrid] if settings.hybrid is not None else []
+    moved = {"retriever": settings.retriever, "passages": settings.passages}
+    depths = {"nprobe": settings.nprobe, "ef_search": settings.ef_search}
+    engines, passages = open_engines(open_folders(paths, moved, note), depths, note)
+    engine = engines[0]
+    if settings.hybrid is not None:
+        report.fusion = Fusion(method=settings.fusion, weights=settings.weights)
+        if settings.tune_on:
+            report.fusion = _tuned(settings.tune_on, engines, passages, report)
+            note(report.notes[-1])
+        engine = HybridEngine(engines, report.fusion)
+    searcher = Searcher(engine, passages)
+    ids = read_ids(settings.only_ids) if settings.only_ids else set()
+    if settings.only_ids and (absent := searcher.only(ids)):
         what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
         report.notes.append(f"{what}, such as {min(absent)}")
-        if searcher.allowed is None or not len(searcher.allowed):
+        if absent == ids:
             raise InputError(f"{report.notes[-1]}; none is left to look for")
         run.progress.warn(report.notes[-1])
     return searcher
 
 
-def _fusion(settings: SearchSettings, searcher: Searcher, report: SearchReport) -> Fusion:
-    """How the two indexes are put together: as was asked, or as is best for --tune-on."""
-    if settings.tune_on is None:
-        return Fusion(method=settings.fusion, weights=settings.weights, rrf_k=RRF_K)
-    if settings.weights:
-        raise SettingsError("--weights and --tune-on both set the weights; give one of them")
-    questions = [question for question in read_questions(settings.tune_on) if question.gold]
+def _refuse_contradictions(settings: SearchSettings) -> None:
+    """Raise a SettingsError for settings that cannot all count."""
+    wishes = {
+        "--tune-on": settings.tune_on,
+        "--weights": settings.weights,
+        "--fusion": settings.fusion != SearchSettings().fusion,
+    }
+    given = [flag for flag, wish in wishes.items() if wish]
+    if given and settings.hybrid is None:
+        raise SettingsError(
+            f"{given[0]}: there is one index only; name the other one with --hybrid"
+        )
+    if settings.tune_on and len(given) > 1:
+        raise SettingsError(f"{given[1]} and --tune-on both set the fusion; give one of them")
+    if settings.weights and (len(settings.weights) != 2 or not any(settings.weights)):
+        shown = ",".join(f"{weight:g}" for weight in settings.weights)
+        raise SettingsError(
+            f"--weights {shown}: give two numbers, one for --index and one for --hybrid, "
+            "of which one is above 0"
+        )
+
+
+def _tuned(
+    path: str, engines: list[Engine], passages: IndexedPassages, report: SearchReport
+) -> Fusion:
+    """The fusion that finds the gold passages of the questions of `path` best."""
+    questions = [question for question in read_questions(path) if question.gold]
     if not questions:
-        raise InputError(f"{settings.tune_on}: no question names a gold passage to tune by")
-    rows = searcher.passages.rows_of({id_ for question in questions for id_ in question.gold})
+        raise InputError(f"{path}: no question names a gold passage to tune by")
+    rows = passages.rows_of({id_ for question in questions for id_ in question.gold})
     gold = [[rows[id_] for id_ in question.gold if id_ in rows] for question in questions]
-    engine = searcher.engine
-    assert isinstance(engine, HybridEngine)
-    tuned = tune(engine.each([question.question for question in questions], DEPTH), gold)
-    best = max(tuned.trials, key=lambda trial: trial.value)
+    texts = [question.question for question in questions]
+    tuning = tune([engine.search(texts, DEPTH) for engine in engines], gold)
+    fusion, value = tuning.best.fusion, tuning.best.value
     report.notes.append(
-        f"fused by {best.fusion.method} with weights "
-        f"{', '.join(f'{weight:.1f}' for weight in best.fusion.weights) or 'all the same'}: "
-        f"{tuned.metric} {best.value:.4f} on {len(questions):,} questions of {settings.tune_on}"
+        f"fused by {fusion.method} with weights "
+        f"{', '.join(f'{weight:.1f}' for weight in fusion.weights) or 'all the same'}: "
+        f"{tuning.metric} {value:.4f} on {len(questions):,} questions of {path}"
     )
-    return tuned.fusion
+    return fusion

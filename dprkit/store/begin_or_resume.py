@@ -227,7 +227,7 @@ def _start(work: Draft, before: Manifest | ProgressRecord | None) -> None:
                 with atomic_write(directory / aside / name) as file:
                     file.write((directory / name).read_bytes())
     work.record.run = uuid4().hex
-    # Before anything is moved: who is killed from here on is undone by what this says.
+    # Saved before anything is moved: the next run undoes a killed one by this record.
     work.save()
     if isinstance(before, Manifest):
         keep_as_previous(directory, before.files)

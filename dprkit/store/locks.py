@@ -43,8 +43,8 @@ def lock_file(path: Path, held: Path, patience: float = 0) -> Iterator[None]:
     """Hold `held` by means of a lock file at `path`, which is gone at the end."""
     from filelock import FileLock, Timeout  # 10 ms, which nobody waits for who makes nothing
 
-    # Where the file system has no flock, filelock would trust in the mere presence of the file:
-    # that of a killed holder would stay.
+    # Without fallback_to_soft=False, where the file system has no flock, filelock would take the
+    # file itself for the lock, and that of a killed process would stay.
     mode, sign = umask_mode(0o666), partial(_sign, path)
     holding = FileLock(path, patience, mode, fallback_to_soft=False, on_acquired=sign)
     with writing(held):
@@ -62,7 +62,7 @@ def lock_file(path: Path, held: Path, patience: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed before it is let go: who gets hold of the file that is gone sees that in `_sign`.
+        # Removed before it is released: a process that locks the removed file notices in `_sign`.
         with suppress(OSError):
             path.unlink()
         holding.release()

@@ -115,7 +115,7 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
     directory = Path(directory)
     with reading(directory), suppress(FileNotFoundError, NotADirectoryError):
         os.stat(directory / MANIFEST)  # what may not be looked into is not called missing
-    wanted = f"an artifact of the kind {kind}" if kind else "an artifact"
+    wanted = _with_article(kind or "artifact")
     if os.path.isfile(directory / PROGRESS) and not is_artifact(directory):
         before = directory / PREVIOUS
         way_out = f", or use the one before it, {before}" if is_artifact(before) else ""
@@ -208,6 +208,12 @@ def _is_inside(name: str) -> bool:
     """Whether a name leads to something below a folder: what it names may be moved or deleted."""
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
+
+
+def _with_article(kind: str) -> str:
+    """A kind of artifact as a sentence has it: an index, a retriever, embeddings."""
+    article = "" if kind.endswith("s") else "an " if kind[0] in "aeiou" else "a "
+    return article + kind
 
 
 def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:

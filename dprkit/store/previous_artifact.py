@@ -55,8 +55,8 @@ def keep_as_previous(directory: Path, names: Iterable[str]) -> None:
 def undo(directory: Path, record: ProgressRecord) -> None:
     """Throw away a half-done artifact, and only what it made; put back what was there before."""
     remove(directory, record.claimed)
-    # Nothing is claimed any more: killed from here on, the next run removes nothing of what is
-    # back in its place by then.
+    # From here on nothing is claimed: if this process is killed, the next run must not remove
+    # files that are back in their place.
     write_progress(directory, ProgressRecord(record.kind, {}, {}, aside=record.aside))
     for folder in (PREVIOUS, record.aside):
         if folder:

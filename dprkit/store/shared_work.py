@@ -51,7 +51,7 @@ def shared_draft(
         return
     try:
         yield work
-    except Exception:
+    except Exception:  # whatever it is, what nobody can resume is undone; a signal leaves it
         with (
             contextlib.suppress(LockedError, OutputError, DamagedError),
             lock(directory, SHARED_PATIENCE),
@@ -163,7 +163,9 @@ class Parts(contextlib.AbstractContextManager["Parts"]):
         """A process that was suspended for long may wake when all was begun anew."""
         now = manifests.read_progress(self.work.directory)
         if now is None or now.run != self.work.record.run:
-            raise LockedError(f"{self.work.directory}: was begun again by another process")
+            raise LockedError(
+                f"{self.work.directory}: was begun again by another process; run again to join it"
+            )
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -191,7 +193,8 @@ def reopen_damaged(work: Draft, parts: Callable[[Manifest], Sequence[Sequence[st
         return
     if difference := difference_of(manifests.read_manifest(directory, kind), work):
         raise MismatchError(
-            f"{directory}: cannot be repaired with other settings or inputs: {difference}"
+            f"{directory}: cannot be repaired with other settings or inputs: {difference}; "
+            "give those it was made with"
         )
     with lock(directory):
         manifest = manifests.read_manifest(directory, kind)
@@ -201,7 +204,7 @@ def reopen_damaged(work: Draft, parts: Callable[[Manifest], Sequence[Sequence[st
             return note(f"{directory}: all {len(files)} files are whole")
         for name in sorted(damaged):
             note(f"{directory / name}: damaged; making its part again")
-        delete(directory / manifests.PARTS)  # of an earlier making
+        delete(directory / manifests.PARTS)  # left by the run that made the artifact
         state, claimed = {"parts": len(parts(manifest))}, [manifests.PARTS, *files]
         record = ProgressRecord(kind, manifest.settings, manifest.inputs, {}, state, claimed)
         manifests.write_progress(directory, record)

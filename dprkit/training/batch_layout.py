@@ -79,8 +79,8 @@ def _repair(
         mine = slice(bounds[batch[clash]], bounds[batch[clash] + 1])
         for other in rng.integers(len(order), size=TRIES).tolist():
             theirs = slice(bounds[batch[other]], bounds[batch[other] + 1])
-            # Each must be new to the batch it goes to: so a swap never makes a clash, and one
-            # walk over the clashes mends them all. Within a batch both are refused.
+            # Both must be new to the batch they go to. So a swap never makes a clash, and one walk
+            # over the clashes is enough. A swap within a batch fails this test.
             if placed[other] not in placed[mine] and placed[clash] not in placed[theirs]:
                 order[[clash, other]] = order[[other, clash]]
                 placed[[clash, other]] = placed[[other, clash]]

@@ -103,8 +103,8 @@ class GradientEngine:
 
         `parts`: the rows of this process's chunks, by their numbers.
         """
-        # Every text has one owner and the others add 0, so a sum is a gather that needs nothing
-        # to be of one size. How many rows a text has, its owner alone knows: that goes first.
+        # One process has the rows of a text and the others add 0, so a sum over processes gathers
+        # them, whatever their sizes. The numbers of rows are gathered first, in the same way.
         own = [(torch.tensor(c.texts), parts[c.number]) for c in work if c.number in parts]
         counts = torch.zeros(sum(len(chunk.texts) for chunk in work), dtype=torch.long)
         for texts, rows in own:

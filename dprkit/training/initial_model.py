@@ -56,7 +56,9 @@ def _prepared(model: BiEncoder, settings: ResolvedSettings) -> BiEncoder:
             backbone.compile(dynamic=True)
         for encoder in encoders:
             encoder.backbone = backbone
-            encoder.packed &= not settings.compile  # packs have other shapes in every pass
+            encoder.packed &= (
+                not settings.compile
+            )  # a compiled model would be compiled again for each pack
     return model.to(device())
 
 

@@ -51,7 +51,13 @@ def in_batch_nll(scores: Tensor, targets: Targets) -> Tensor:
 
 
 def reverse_nll(scores: Tensor, targets: Targets) -> Tensor:
-    """The loss (Q,) of finding each positive's question among the questions of the batch."""
+    """The loss (Q,) of finding each positive's question among the questions of the batch.
+
+        loss_i = -log softmax_j( scores[j, positives[i]] )[i]
+
+    Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+    Supervision", section 2.3: CLIP's loss is the mean of both directions, as SYMMETRIC is.
+    """
     columns = scores[:, targets.positives].T  # (Q, Q): row i are the questions of positive i
     excluded = targets.false_negatives[:, targets.positives].T
     own = torch.arange(len(columns), device=scores.device)

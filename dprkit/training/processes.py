@@ -183,7 +183,7 @@ def launch(stage: Callable[[Any, Run], T], settings: Any, run: Run, size: int) -
                 process.start()
         far.close()
         return cast(T, _attend(ranks, pipe, run.progress))
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no rank may outlive its parent
         if ranks[0].pid is not None:
             ranks[0].terminate()
             _drain(ranks[0], pipe)

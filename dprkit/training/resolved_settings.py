@@ -97,7 +97,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
     if scratch and settings.scratch_hidden_size % settings.scratch_heads:
         raise SettingsError(
             f"--scratch-heads {settings.scratch_heads} does not divide "
-            f"--scratch-hidden-size {settings.scratch_hidden_size}"
+            f"--scratch-hidden-size {settings.scratch_hidden_size}; give a number that does"
         )
     if settings.separate_heads and settings.shared is False:
         raise SettingsError("--separate-heads shares the transformer; leave --no-shared out")
@@ -156,7 +156,8 @@ def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> Train
         mine = getattr(settings, name)
         if mine not in (theirs, None):
             raise MismatchError(
-                f"{settings.init}: has {name} {theirs!r}; it cannot become {mine!r}"
+                f"{settings.init}: has {name} {theirs!r}, which cannot become {mine!r}; "
+                f"leave {name} out"
             )
     temperature = settings.temperature or config.temperature
     return msgspec.structs.replace(settings, **shape, temperature=temperature)

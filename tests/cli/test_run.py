@@ -156,7 +156,7 @@ FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16,
         ),
         (
             "encode-corpus: {passages: bundled:tiny/passages.tsv, retriever: .}",
-            ".: has no manifest.json; name the folder of an artifact of the kind retriever",
+            ".: has no manifest.json; name the folder of a retriever",
         ),
         ("index: {type: bogus, embeddings: x}", "--type: FAISS knows no 'bogus'"),
         ("index: {type: 'IVF10,Bogus', embeddings: x}", "--type: FAISS knows no 'IVF10,Bogus'"),
@@ -166,7 +166,7 @@ FIRST = "select-data: {sources: [bundled:tiny/examples.json], split: {train: 16,
         ("index: {type: bm25, passages: p.tsv}", "index.passages: p.tsv: is not there"),
         (
             "evaluate: {index: .}",
-            ".: has no manifest.json; name the folder of an artifact of the kind index",
+            ".: has no manifest.json; name the folder of an index",
         ),
         (
             "train: {}\nevaluate: {index: '.', questions: nowhere}",

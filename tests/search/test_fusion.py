@@ -104,8 +104,8 @@ def test_tuning_trusts_the_index_that_is_right():
     right = found(*[{q + 100: 0.5, q: 0.45, q + 200: 0.1} for q in range(20)])
     wrong = found(*[{q: 30.0, q + 300: 2.0, q + 100: 1.0} for q in range(20)])
     tuning = tune([right, wrong], [[q + 100] for q in range(20)])
-    assert tuning.fusion.weights[0] > tuning.fusion.weights[1]
-    assert max(trial.value for trial in tuning.trials) == 1
+    assert tuning.best.fusion.weights[0] > tuning.best.fusion.weights[1]
+    assert tuning.best.value == max(trial.value for trial in tuning.trials) == 1
     assert tuning.trials[0].fusion == Fusion()
     assert tuning.trials[0].value == 0.5
 
@@ -126,7 +126,7 @@ def test_tuning_measures_what_it_says():
 
 def test_of_equally_good_fusions_the_plainest_is_chosen():
     same = found({1: 2.0, 2: 1.0})
-    assert tune([same, same], [[1]]).fusion == Fusion()
+    assert tune([same, same], [[1]]).best.fusion == Fusion()
 
 
 def test_shares_of_three_indexes_add_up_to_one():

@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 
+from dprkit.evaluation.evaluate import evaluate
 from dprkit.indexes.build import index
+from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.update import update_index
 from dprkit.search.open_index import open_index
-from dprkit.settings import IndexSettings, UpdateSettings
+from dprkit.settings import EvaluateSettings, IndexSettings, UpdateSettings
 from dprkit.store import manifests
 
 
@@ -47,3 +49,17 @@ def test_a_search_reads_each_manifest_once(small_index, tmp_path, reads):
         assert searcher.search(["who painted the mona lisa"], 3)[0].hits
         graph = {"question/manifest.json"} & reads.keys()  # where onnxruntime is installed
         assert reads == dict.fromkeys({f"{name}/manifest.json" for name in artifacts} | graph, 1)
+
+
+def test_an_evaluation_verifies_its_index_once(small_index, tmp_path, monkeypatch):
+    verified, verify = [], IndexFolder.verify
+    monkeypatch.setattr(
+        IndexFolder, "verify", lambda folder: (verified.append(folder.path), verify(folder))
+    )
+    questions = tmp_path / "q.jsonl"
+    questions.write_text('{"question": "who painted the mona lisa", "answers": ["leonardo"]}\n')
+    for output in (None, str(tmp_path / "results")):
+        verified.clear()
+        wish = {"index": str(small_index), "questions": str(questions), "output_dir": output}
+        assert evaluate(EvaluateSettings(**wish, topk=(1,))).questions == 1
+        assert verified == [small_index]

@@ -602,7 +602,7 @@ def test_another_process_that_makes_it_is_named(out, source):
 def test_what_is_no_artifact_is_told(out, source, tmp_path):
     with pytest.raises(InputError, match=r"source: is a file; name the folder of an artifact"):
         read_manifest(source)
-    with pytest.raises(InputError, match=r"out: no such folder; .+ of an artifact of the kind x"):
+    with pytest.raises(InputError, match=r"out: no such folder; .+ of a x"):
         read_manifest(out, "x")
     with pytest.raises(InputError, match=r"has no manifest.json; name the folder"):
         read_manifest(tmp_path)
