@@ -23,6 +23,13 @@ from dprkit.store.stage_files import StageFiles
 if TYPE_CHECKING:
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.shards import Embeddings
+    from dprkit.indexes import bm25, exact, faiss_index, faiss_types, milvus
+    from dprkit.indexes.kinds import DepthsModule, KindModule, SettingsModule
+
+    # mypy compares the modules with what the table of kinds promises of them.
+    _MODULES: tuple[KindModule, ...] = (bm25, exact, faiss_index, milvus)
+    _SETTINGS: tuple[SettingsModule, ...] = (bm25, faiss_types, milvus)
+    _DEPTHS: DepthsModule = faiss_types
 
 DEPTHS = {"nprobe", "ef_search"}
 """Settings of how far a search looks, which some types of index have."""

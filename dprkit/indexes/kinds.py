@@ -9,25 +9,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+if TYPE_CHECKING:
+    from dprkit.settings import IndexSettings
+    from dprkit.store.drafts import Draft
+
+
+class KindModule(Protocol):
+    """What the module of a kind has."""
+
+    def build(self, work: Draft, source: Any, settings: IndexSettings, /) -> dict[str, Any]:
+        """Build the index into a Draft; the counts of its manifest.
+
+        `source`: what the kind reads, Embeddings or PassageFile.
+        """
+
+    def open_folder(self, folder: Any, depths: Mapping[str, int], /) -> Any:
+        """The index in an IndexFolder.
+
+        A DenseIndex, or for a kind that reads passages a search Engine.
+        """
+
+
+class SettingsModule(Protocol):
+    """What the module of a kind that is `checked` has; it may be another and import less."""
+
+    def check_settings(self, settings: IndexSettings, /) -> None:
+        """Refuse settings before anything is read."""
+
+
+class DepthsModule(SettingsModule, Protocol):
+    """What the module of a kind that `has_depths` has: see dprkit.indexes.faiss_types."""
+
+    def depths_of(self, counts: Mapping[str, Any], /) -> dict[str, int]:
+        """How far a search of an index looks, by its manifest's counts."""
+
+    def depths_for(self, settings: IndexSettings, counts: Mapping[str, Any], /) -> dict[str, int]:
+        """How far a search is to look."""
+
+    def depths_to_try(self, counts: Mapping[str, Any], /) -> list[dict[str, int]]:
+        """Growing depths to measure an index at."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the commands need to know of a kind of index. Its module has
-
-    build(work, source, settings)   builds it into a Draft; the counts of its manifest. The source
-                                    is what the kind reads: Embeddings or PassageFile
-    open_folder(folder, depths)     the index in an IndexFolder: a DenseIndex, or for a kind that
-                                    reads passages a search Engine
-    check_settings(settings)        where `checked`: refuses settings before anything is read
-    depths_of(counts), depths_for(settings, counts), depths_to_try(counts)
-                                    where `has_depths`: see dprkit.indexes.faiss_types
-    """
+    """What the commands need to know of a kind of index."""
 
     module: str
+    """The KindModule; the one of `updated` only opens."""
     rules: str = ""
-    """The module with the last four, where it is another: it imports no large library."""
+    """The SettingsModule or DepthsModule, where it is another: it imports no large library."""
     reads: Literal["vectors", "passages"] = "vectors"
     """What it is made from. An index of vectors is asked by vectors, one of passages by texts."""
     settings: tuple[str, ...] = ()
@@ -42,13 +74,13 @@ class Kind:
     updatable: bool = True
     """Whether update-index can add passages: no score depends on the rest of the corpus."""
 
-    def load(self) -> Any:
+    def load(self) -> KindModule:
         """Its module."""
-        return import_module(self.module)
+        return cast(KindModule, import_module(self.module))
 
-    def load_rules(self) -> Any:
+    def load_rules(self) -> DepthsModule:
         """The module that checks settings and knows depths."""
-        return import_module(self.rules or self.module)
+        return cast(DepthsModule, import_module(self.rules or self.module))
 
     def depths_of(self, counts: Mapping[str, Any]) -> dict[str, int]:
         """How far a search of an index looks, by its manifest's counts; empty: at everything."""

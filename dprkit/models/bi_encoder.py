@@ -76,12 +76,12 @@ class Encoder(nn.Module):
 
         From the same random state a repeated call gives the same dropout and the same bits.
         """
-        device = next(self.parameters()).device
+        place = next(self.parameters()).device
         if not ids:
-            return torch.empty(0, self.dim, device=device)
-        if not (self.packed and packing.suits(self.backbone, ids, device)):
-            return cast(Tensor, self(*self.padded(ids, device)))
-        pack = Pack(ids, packing.first_position(self.backbone), device)
+            return torch.empty(0, self.dim, device=place)
+        if not (self.packed and packing.suits(self.backbone, ids, place)):
+            return cast(Tensor, self(*self.padded(ids, place)))
+        pack = Pack(ids, packing.first_position(self.backbone), place)
         parts = packing.states(self.backbone, pack)  # (n, L, H) each
         return self._head(pack.as_given([self._pool(part) for part in parts]))
 
@@ -96,11 +96,11 @@ class Encoder(nn.Module):
         order = torch.tensor([i for part in passes for i in part], dtype=torch.long)
         return vectors[order.argsort().to(vectors.device)]
 
-    def padded(self, ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
+    def padded(self, ids: Ids, place: torch.device) -> tuple[Tensor, Tensor]:
         """(N, L) ids and mask; padding is masked."""
         config: Any = self.backbone.config
         rows, mask = padded(ids, config.pad_token_id or 0)
-        return torch.from_numpy(rows).to(device), torch.from_numpy(mask).to(device)
+        return torch.from_numpy(rows).to(place), torch.from_numpy(mask).to(place)
 
 
 class BiEncoder(RowModel):
@@ -122,7 +122,7 @@ class BiEncoder(RowModel):
         """Whether texts are padded, as where the transformer cannot be packed."""
         return not self.passage_encoder.packed
 
-    def encode(self, side: int, ids: Ids) -> Rows:
+    def rows(self, side: int, ids: Ids) -> Rows:
         """The vectors of N questions (side 0) or passages (side 1), a row each."""
         encoder = self.passage_encoder if side else self.question_encoder
         return Rows.single(encoder.vectors(ids))

@@ -25,7 +25,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     """What retriever.yaml holds of a bi-encoder, besides `kind: bi-encoder`.
 
-    Another kind of model is a class of its own with a tag of its own, and a member of KINDS.
+    Another kind of model is a class of its own with a tag of its own, and joins it in
+    `load_config`, as a union.
 
     `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
     side has a projection of its own. The prefixes are put before every question and passage.
@@ -61,20 +62,6 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
         return max(self.question_max_length, self.passage_max_length)
 
 
-KINDS = RetrieverConfig
-"""The classes of retriever.yaml, a union where there are more; `kind` says which one it is."""
-
-
-def may_say_its_use(source: str) -> bool:
-    """Whether a foreign model may say how its vectors are made, as a plain transformer does not.
-
-    sentence-transformers folders and DPR pairs do; a hub name may be either.
-    """
-    folder = Path(source)
-    marks = ("modules.json", "ctx_encoder", "config_sentence_transformers.json")
-    return not folder.exists() or any((folder / name).exists() for name in marks)
-
-
 def is_retriever(directory: Path | str) -> bool:
     return (Path(directory) / CONFIG).is_file()
 
@@ -88,4 +75,4 @@ def load_config(directory: Path | str) -> RetrieverConfig:
         )
     document = read_yaml(path)
     with loading(path, "not the settings of a retriever"):
-        return msgspec.convert(document.value, KINDS)
+        return msgspec.convert(document.value, RetrieverConfig)

@@ -88,7 +88,7 @@ class RowModel(nn.Module):
         return True
 
     @abstractmethod
-    def encode(self, side: int, ids: Ids) -> Rows:
+    def rows(self, side: int, ids: Ids) -> Rows:
         """The rows of N texts in one forward pass, with gradient where it is enabled.
 
         `side`: which of a batch's sides the texts are of, such as 0 for questions and 1 for

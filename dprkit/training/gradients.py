@@ -84,7 +84,7 @@ class GradientEngine:
             # By the chunk's number: it makes no difference which process runs it, or how often.
             torch.manual_seed(seed * 100_003 + chunk.number)
         with self.autocast():
-            rows = self.model.encode(chunk.side, chunk.ids)
+            rows = self.model.rows(chunk.side, chunk.ids)
         return Rows(rows.values.to(self.dtype), rows.bounds)
 
     def mine(self, work: list[Chunk]) -> list[Chunk]:

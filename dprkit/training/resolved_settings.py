@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import RetrieverConfig, is_retriever, load_config, may_say_its_use
+from dprkit.models.config import RetrieverConfig, is_retriever, load_config
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
 
@@ -125,12 +125,22 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
-    if scratch or not may_say_its_use(str(settings.init)):
+    if scratch or not _says_how_vectors_are_made(str(settings.init)):
         defaults |= _use(settings, usual)
     elif settings.separate_heads:
         defaults["shared"] = True
     missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
     return msgspec.structs.replace(settings, **missing)
+
+
+def _says_how_vectors_are_made(source: str) -> bool:
+    """Whether a foreign model may say so, as sentence-transformers folders and DPR pairs do.
+
+    A plain transformer does not; a hub name may be any of them.
+    """
+    folder = Path(source)
+    marks = ("modules.json", "ctx_encoder", "config_sentence_transformers.json")
+    return not folder.exists() or any((folder / name).exists() for name in marks)
 
 
 def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:

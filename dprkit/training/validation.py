@@ -83,12 +83,12 @@ class Validator:
         count, size = len(self.examples), self.settings.batch_size
         loss = hits = 0.0
         for begin, end in pairwise(cut(count, size, batches_needed(count, size, 0)).tolist()):
-            rows = [(0, row) for row in range(begin, end)]
-            batch = make_batch(self.examples, rows, 0, pool.draw, self.settings.mask_answers)
+            numbers = [(0, row) for row in range(begin, end)]
+            batch = make_batch(self.examples, numbers, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
             targets = tensors(batch.targets(()), self.engine.device)
             outcome = self.objective(questions[begin:end], passages.take(columns), **targets)
-            loss += float(outcome.loss) * len(rows)
+            loss += float(outcome.loss) * len(numbers)
             hits += float(outcome.hits.sum())
         return loss / count, hits / count
 

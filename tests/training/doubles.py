@@ -79,7 +79,7 @@ class ThreeVectors(RowModel):
         self.dropout = nn.Dropout(0.2)
         self.heads = nn.Linear(WIDTH, VECTORS * self.dim)
 
-    def encode(self, side, ids):
+    def rows(self, side, ids):
         means = [self.words(torch.tensor(text)).mean(0) + side for text in ids]
         vectors = self.heads(self.dropout(torch.stack(means).tanh())).view(-1, self.dim)
         return Rows.of_counts(F.normalize(vectors, dim=1), [VECTORS] * len(ids))
@@ -108,7 +108,7 @@ class TwoHeads(RowModel):
         self.dropout = nn.Dropout(0.2)
         self.heads = nn.Linear(WIDTH, self.dim)
 
-    def encode(self, side, ids):
+    def rows(self, side, ids):
         states = [self.words(torch.tensor(text)) for text in ids]
         mixed = torch.cat([(state + state.mean(0)).tanh() for state in states])
         return Rows.of_counts(self.heads(self.dropout(mixed)), [len(text) for text in ids])

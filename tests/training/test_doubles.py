@@ -55,7 +55,7 @@ def test_maxsim_has_the_gradient_that_a_hand_reckons():
     model = copy.deepcopy(task.model).double()
     model.dropout.p = 0.0
     batch = task.prepare(4)
-    rows = [model.encode(side, ids) for side, ids in enumerate(batch.sides)]
+    rows = [model.rows(side, ids) for side, ids in enumerate(batch.sides)]
     q, p = (r.values.detach().numpy().reshape(-1, VECTORS, 8) for r in rows)
     count, columns, temperature = QUESTIONS, QUESTIONS * PASSAGES, 0.5
     nearest = np.array([[[max(range(VECTORS), key=lambda k: v @ p[j, k]) for v in q[i]]
