@@ -15,6 +15,7 @@ from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
 from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
+from dprkit.pipeline.stages import Stage
 
 Render = Callable[[Any], None]
 
@@ -31,6 +32,8 @@ class Command:
 
     It is given the settings, the values of `options`, and the command's Ending.
     """
+    dry_run: Stage | None = None
+    """What --dry-run runs in the stage's place."""
 
 
 COMMANDS = {
@@ -38,7 +41,9 @@ COMMANDS = {
     "select-data": Command(render.selection),
     "train": Command(render.training),
     "convert": Command(render.conversion),
-    "encode-corpus": Command(render.encoding, ENCODE_OPTIONS),
+    "encode-corpus": Command(
+        render.encoding, ENCODE_OPTIONS, dry_run=Stage("dprkit.embeddings.estimate:estimate")
+    ),
     "import-embeddings": Command(render.importing),
     "export-embeddings": Command(render.exporting),
     "index": Command(render.indexing),

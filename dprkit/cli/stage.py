@@ -57,7 +57,10 @@ def add_stage(app: typer.Typer, name: str) -> None:
             end.resumes = partial(resumes, recipe, stage, flags)
             progress = _progress(recipe, stage, flags, given)
             run = Run(progress, tuple(sys.argv), given["restart"])
-            outcome = run_stage(recipe, stage, run, flags, options)
+            if entry.dry_run and options.pop("dry_run"):
+                outcome = run_stage(recipe, stage, run, flags, {}, entry.dry_run)
+            else:
+                outcome = run_stage(recipe, stage, run, flags, options)
             if _reports() and end.as_json:
                 print_json(json_of_stage(outcome))
             elif _reports():

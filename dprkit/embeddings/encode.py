@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.embeddings.append_and_repair import PreviousVectors
-    from dprkit.embeddings.estimate import EncodeEstimate
     from dprkit.models.retriever import Retriever
     from dprkit.models.tokens import Ids
 
@@ -57,8 +56,7 @@ def encode_corpus(
     shard: str | None = None,
     append: bool = False,
     repair: bool = False,
-    dry_run: bool = False,
-) -> EncodeReport | EncodeEstimate:
+) -> EncodeReport:
     """Encode `settings.passages` with `settings.retriever` into an embeddings artifact.
 
     Any number of processes and hosts may do so at once: they share the shards out among them. A
@@ -67,19 +65,15 @@ def encode_corpus(
 
     `shard`: "3/50" makes only the third of fifty equal parts of the shards. `append`: vectors of
     passages that are as they were come from the artifact that is there. `repair`: shards that are
-    not what the manifest says are made again. `dry_run`: only tell what it would take.
+    not what the manifest says are made again.
 
     Raises FormatError for a duplicate or empty id.
     """
+    part = _part(shard)
     files_of(settings)
     directory = Path(str(settings.output_dir))
     retriever, passages = str(settings.retriever), str(settings.passages)
     Verifier(run.progress.note).artifact(retriever, "retriever")
-    part = _part(shard)
-    if dry_run:
-        from dprkit.embeddings.estimate import estimate
-
-        return estimate(settings, run)
     inputs = {"retriever": retriever, "passages": passages}
     if repair or append:
         from dprkit.embeddings import append_and_repair

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import msgspec
 
 from dprkit.data.corpus_by_row import PassageFile
+from dprkit.embeddings.encode import files_of
 from dprkit.embeddings.local_processes import Ready, together
 from dprkit.memory import peak_bytes
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
+from dprkit.store.integrity import Verifier
 
 SAMPLE = 256
 """Passages that each process encodes."""
@@ -42,12 +44,14 @@ class _Speed(NamedTuple):
     memory: int
 
 
-def estimate(settings: EncodeSettings, run: Run) -> EncodeEstimate:
+def estimate(settings: EncodeSettings, run: Run = Run()) -> EncodeEstimate:
     """Encode passages from all over the corpus, and reckon what all of it takes.
 
     The processes that would share the shards encode the sample at the same time, for they share
     the cores or GPUs as well. What Ray adds from other hosts is not known here.
     """
+    files_of(settings)
+    Verifier(run.progress.note).artifact(str(settings.retriever), "retriever")
     corpus = PassageFile(str(settings.passages), run.progress.note)
     shards = -(-len(corpus) // settings.shard_size)
     size = 1 if settings.engine == "ray" else min(settings.num_processes, shards)

@@ -92,21 +92,22 @@ def run_stage(
     run: Run = Run(),
     flags: Mapping[str, Any] = {},
     options: Mapping[str, Any] = {},
+    stage: Stage | None = None,
 ) -> Outcome:
     """Run the stage `name` of a recipe.
 
     `flags`: setting -> value that the user typed. `options`: what the function takes beside its
-    settings.
+    settings. `stage`: what is run in its place, with the same settings.
     """
     settings, origins = recipe.stage(name, flags)
     for key, origin in origins.items():
         of_user = not recipe.shipped and key in recipe.written.get(name, {})
         if of_user and origin.startswith("replaced"):
             run.progress.note(f"{key} of {recipe.source} is left out: {origin}")
-    stage = FUNCTIONS[recipe.kind_of(name)].function
+    function = (stage or FUNCTIONS[recipe.kind_of(name)]).function
     begin, before = time.perf_counter(), _stamp(settings)
     try:
-        report = stage(settings, run, **options)
+        report = function(settings, run, **options)
     finally:
         run.progress.close()
     same = bool(before and report.outputs) and before == _stamp(settings)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from dprkit.data.passages import read_passages
 from dprkit.embeddings import encode
 from dprkit.embeddings.encode import encode_corpus
+from dprkit.embeddings.estimate import estimate
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.models.retriever import load_retriever
@@ -327,12 +328,12 @@ def test_damaged_shards_and_no_others_are_made_again(small_retriever, tiny_passa
 
 def test_a_dry_run_writes_nothing_and_tells_the_disk(small_retriever, tiny_passages, tmp_path):
     now = settings(small_retriever, tiny_passages, tmp_path / "e")
-    estimate = encode_corpus(now, dry_run=True)
+    told = estimate(now)
     assert not (tmp_path / "e").exists()
     encode_corpus(now)
     files = files_of(tmp_path / "e")
-    assert estimate.disk_bytes == pytest.approx(sum(map(len, files.values())), rel=0.05)
-    assert estimate.whole_seconds == pytest.approx(282 / estimate.passages_per_second)
+    assert told.disk_bytes == pytest.approx(sum(map(len, files.values())), rel=0.05)
+    assert told.whole_seconds == pytest.approx(282 / told.passages_per_second)
 
 
 @pytest.mark.slow
@@ -344,11 +345,8 @@ def test_the_rate_of_a_dry_run_is_measured_with_all_its_processes(
     os.sched_setaffinity(0, {min(cores)})
     try:
         alone, two, idle = (
-            encode_corpus(
-                settings(
-                    small_retriever, tiny_passages, tmp_path, shard_size=size, num_processes=n
-                ),
-                dry_run=True,
+            estimate(
+                settings(small_retriever, tiny_passages, tmp_path, shard_size=size, num_processes=n)
             )
             for n, size in ((1, 100), (2, 100), (9, 1000))  # one shard keeps one process busy
         )
