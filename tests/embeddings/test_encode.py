@@ -326,6 +326,11 @@ def test_damaged_shards_and_no_others_are_made_again(small_retriever, tiny_passa
     assert whole.stat().st_mtime_ns == born
 
 
+def test_a_part_that_is_none_is_refused_before_the_retriever_is_read(tmp_path):
+    with pytest.raises(SettingsError, match="--shard: '4/3'"):
+        encode_corpus(settings(tmp_path / "none", tmp_path / "none", tmp_path / "e"), shard="4/3")
+
+
 def test_a_dry_run_writes_nothing_and_tells_the_disk(small_retriever, tiny_passages, tmp_path):
     now = settings(small_retriever, tiny_passages, tmp_path / "e")
     told = estimate(now)
