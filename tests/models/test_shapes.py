@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dprkit.indexes.hits import DenseIndex, Hits
 
 import dprkit
 from dprkit.embeddings.shards import Embeddings
 from dprkit.evaluation import statistics
 from dprkit.indexes.build import index
+from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import kind_names
 from dprkit.models.bi_encoder import BiEncoder, Encoder
