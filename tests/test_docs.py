@@ -129,3 +129,11 @@ def test_the_page_on_python_has_each_stage_with_its_function_settings_and_report
 def test_the_files_a_recipe_ships_with_are_there():
     for path in ("bundled:tiny/examples.json", "bundled:tiny/passages.tsv"):
         assert bundled(path).is_file()
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (ROOT / "docs/contributing.md").read_text().partition("**Things that are planned:**")[0]
+    named = set(re.findall(r"\b(?:dprkit/)?(\w+/[\w/]+\.py)", text)) - {"indexes/brute.py"}
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / "dprkit" / name).exists() or (ROOT / name).exists(), name

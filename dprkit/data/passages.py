@@ -36,7 +36,7 @@ class _ForeignPassage(msgspec.Struct, frozen=True):
 def read_passages(path: Path | str) -> Iterator[Passage]:
     """The passages of a DPR tsv, a jsonl or a BEIR corpus, in the file's order.
 
-    Titles may be missing. Ids may occur twice: data/passage_file.py looks for that.
+    Titles may be missing. Ids may occur twice: data/corpus_by_row.py looks for that.
     """
     return (passage for _, passage in placed_passages(open_stream(path)))
 
