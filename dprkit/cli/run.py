@@ -15,7 +15,7 @@ from dprkit.cli.exit_codes import Ending, ending
 from dprkit.cli.options import AsJson, ConfigFile, Quiet, RecipeName, Restart, Sets
 from dprkit.cli.stage import json_of_stage, refuse_second_stdout, tell
 from dprkit.errors import SettingsError
-from dprkit.pipeline.plan import Plan, plan, run_plan
+from dprkit.pipeline.stage_order import StagesToRun, run_stages, stages_to_run
 from dprkit.pipeline.stages import resumes
 from dprkit.progress import Run
 from dprkit.recipes import Recipe, load_recipe, looked_for
@@ -61,7 +61,7 @@ def run(
             raise SettingsError(
                 f"no recipe to run: {looked_for()}; --recipe tiny runs the shipped example"
             )
-        stages = plan(recipe, only, first)
+        stages = stages_to_run(recipe, only, first)
         if as_json:
             refuse_second_stdout(recipe.stage(stage, {})[0] for stage in stages)
         end.report = {"recipe": recipe.name, "stages": {}, "outputs": []}
@@ -73,18 +73,18 @@ def run(
             end.print_json(end.report)
 
 
-def _run(recipe: Recipe, stages: Plan, run: Run, quiet: bool, end: Ending) -> None:
+def _run(recipe: Recipe, stages: StagesToRun, run: Run, quiet: bool, end: Ending) -> None:
     """Run the stages; each one's report is shown when it is done, and is added to `end`'s."""
     done: dict[str, Any] = end.report["stages"]
     end.resumes = lambda: bool(done) or resumes(recipe, next(iter(stages)))
-    for stage, outcome in run_plan(recipe, stages, run):
+    for stage, outcome in run_stages(recipe, stages, run):
         done[stage] = json_of_stage(outcome)
         end.report["outputs"] += outcome.report.outputs
         if not end.as_json:
             tell(outcome.report, COMMANDS[recipe.kind_of(stage)].render, quiet)
 
 
-def _show_status(recipe: Recipe, stages: Plan, end: Ending) -> None:
+def _show_status(recipe: Recipe, stages: StagesToRun, end: Ending) -> None:
     from dprkit.pipeline.status import statuses
 
     end.report["stages"] = statuses(recipe, stages)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.errors import DprkitError
-from dprkit.pipeline.plan import Plan
+from dprkit.pipeline.stage_order import StagesToRun
 from dprkit.pipeline.stages import FUNCTIONS
 from dprkit.progress import Run
 from dprkit.recipes import Recipe
@@ -21,7 +21,7 @@ REFUSED = "refused"
 """The stage would end with an error, which is told too."""
 
 
-def statuses(recipe: Recipe, stages: Plan) -> dict[str, dict[str, Any]]:
+def statuses(recipe: Recipe, stages: StagesToRun) -> dict[str, dict[str, Any]]:
     """stage -> the command it runs, its state, why it is in it, and the output."""
     told: dict[str, dict[str, Any]] = {}
     pending: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """The batch of each step: a pure function of the seed, the step and the training files.
 
     Mixture     the files, with how often an epoch sees each
-    Plan        which rows are in the batch of step i
+    BatchPlan        which rows are in the batch of step i
     Draw        which passages stand beside a row's positive
     BatchTexts  the texts of a batch, and which of its passages are false negatives
     Preparation the batch of a step as token ids, ready for the model
@@ -94,7 +94,7 @@ class Mixture:
         return keys, whole * counts + np.minimum(counts, rest)
 
 
-class Plan:
+class BatchPlan:
     """Which rows are in the batch of each optimizer step.
 
     An epoch sees every row of the mixture's draw once. No two rows of a batch share a positive,
@@ -300,7 +300,7 @@ def make_batch(
 class Preparation:
     """Makes the batch of an optimizer step, counted from 0: a pure function of the step."""
 
-    plan: Plan
+    plan: BatchPlan
     draw: Draw
     tokens: Tokens
     by_answers: bool = False
@@ -332,7 +332,7 @@ def _opened_again(
 ) -> Preparation:
     """Raises InputError where a file is no longer what it was."""
     mixture = Mixture([_unchanged(path, sha256) for path, sha256 in files], weights)
-    return Preparation(Plan(mixture, *options), *rest)
+    return Preparation(BatchPlan(mixture, *options), *rest)
 
 
 def _unchanged(path: str, sha256: str) -> ExampleFile:

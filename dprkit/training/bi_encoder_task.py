@@ -13,7 +13,7 @@ from dprkit.models.retriever_folder import save_retriever
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.store.drafts import Draft
-from dprkit.training.batches import Draw, Mixture, Plan, Preparation
+from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
 from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
@@ -31,7 +31,7 @@ class BiEncoderTask:
         paths, weights = zip(*settings.files, strict=True)
         self.examples = Mixture(opened(paths, group, run), weights)
         self.valid = validation_rows(settings)
-        self.plan = Plan(
+        self.plan = BatchPlan(
             self.examples,
             settings.batch_size,
             settings.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dprkit.progress import Progress
-from dprkit.training.batches import Draw, Plan, make_batch
+from dprkit.training.batches import BatchPlan, Draw, make_batch
 from dprkit.training.bi_encoder_task import BiEncoderTask
 from dprkit.training.false_negatives import without_negatives
 
@@ -52,7 +52,7 @@ def _without_negatives(task: BiEncoderTask) -> list[str]:
     draw, by_answers = task.prepare.draw, task.settings.mask_answers
     sets = [(task.plan, draw, "questions", "raise --batch-size or give negatives")]
     if task.valid:
-        in_order = Plan(task.valid, task.plan.batch_size, None), draw._replace(seed=None)
+        in_order = BatchPlan(task.valid, task.plan.batch_size, None), draw._replace(seed=None)
         sets.append((*in_order, "validation questions", "loss and accuracy count them as right"))
     notes = []
     for plan, drawn, what, advice in sets:
@@ -63,7 +63,7 @@ def _without_negatives(task: BiEncoderTask) -> list[str]:
     return notes
 
 
-def lonely_questions(plan: Plan, draw: Draw, by_answers: bool = False) -> tuple[int, int]:
+def lonely_questions(plan: BatchPlan, draw: Draw, by_answers: bool = False) -> tuple[int, int]:
     """How many questions of the first epoch have no negative at all, and of how many that is.
 
     The batches are those of training. Of a large file about the first LOOKED_AT questions are

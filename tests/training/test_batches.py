@@ -22,9 +22,9 @@ from dprkit.models.from_scratch import learn_tokenizer
 from dprkit.models.tokens import Tokens
 from dprkit.records import Candidate, Example
 from dprkit.training.batches import (
+    BatchPlan,
     Draw,
     Mixture,
-    Plan,
     Preparation,
     by_score,
     drawn_negatives,
@@ -80,7 +80,7 @@ def texts(batch: Any) -> list[str]:
 
 
 class File(list[str]):
-    """Rows given by their positives, with as much of ExampleFile as a Plan needs."""
+    """Rows given by their positives, with as much of ExampleFile as a BatchPlan needs."""
 
     path = "file"
 
@@ -114,7 +114,7 @@ def test_an_epoch_sees_each_row_as_often_as_its_weight_and_no_positive_twice_in_
 ) -> None:
     files, weights = zip(*pairs, strict=True)
     mixed = mixture(list(files), list(weights))
-    plan = Plan(mixed, size, 7, mix)
+    plan = BatchPlan(mixed, size, 7, mix)
     steps = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
     batches = [plan.rows(step) for step in steps]
     seen = Counter(at for batch in batches for at in batch)
@@ -131,20 +131,20 @@ def test_an_epoch_sees_each_row_as_often_as_its_weight_and_no_positive_twice_in_
 
 def test_no_more_batches_than_are_needed() -> None:
     for rows, batches in [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)]:
-        assert Plan(mixture(["abcdefghi"[:rows]], [1]), 4, 0).batches_per_epoch == batches
-    assert Plan(mixture(["aaab"], [1]), 4, 0).batches_per_epoch == 3
-    assert Plan(mixture(["abc", "ade"], [2, 1]), 9, 0).batches_per_epoch == 3  # three times a
-    assert Plan(mixture(["abc", "ade"], [2, 1]), 9, 0, "one-file").batches_per_epoch == 3
+        assert BatchPlan(mixture(["abcdefghi"[:rows]], [1]), 4, 0).batches_per_epoch == batches
+    assert BatchPlan(mixture(["aaab"], [1]), 4, 0).batches_per_epoch == 3
+    assert BatchPlan(mixture(["abc", "ade"], [2, 1]), 9, 0).batches_per_epoch == 3  # three times a
+    assert BatchPlan(mixture(["abc", "ade"], [2, 1]), 9, 0, "one-file").batches_per_epoch == 3
 
 
 def test_what_a_step_is_made_of_depends_on_the_seed_and_the_step_alone() -> None:
     mixed = mixture(["abcdefgh", "hijklmnop"], [1, 0.5])
     for mix in ("mixed", "one-file"):
-        plan = Plan(mixed, 3, 5, mix)  # type: ignore[arg-type]
+        plan = BatchPlan(mixed, 3, 5, mix)  # type: ignore[arg-type]
         forwards = [plan.rows(step) for step in range(20)]
-        backwards = [Plan(mixed, 3, 5, mix).rows(step) for step in range(19, -1, -1)]  # type: ignore[arg-type]
+        backwards = [BatchPlan(mixed, 3, 5, mix).rows(step) for step in range(19, -1, -1)]  # type: ignore[arg-type]
         assert forwards == backwards[::-1]
-        assert forwards != [Plan(mixed, 3, 6, mix).rows(step) for step in range(20)]  # type: ignore[arg-type]
+        assert forwards != [BatchPlan(mixed, 3, 6, mix).rows(step) for step in range(20)]  # type: ignore[arg-type]
         first = plan.batches_per_epoch
         assert forwards[:first] != forwards[first : 2 * first]
 
@@ -158,13 +158,13 @@ def test_a_fraction_of_a_file_is_another_one_each_epoch() -> None:
 
 
 def test_batches_of_one_file_take_turns_at_random() -> None:
-    plan = Plan(mixture(["abcdefgh", "ijklmnop"], [1, 1]), 2, 0, "one-file")
+    plan = BatchPlan(mixture(["abcdefgh", "ijklmnop"], [1, 1]), 2, 0, "one-file")
     turns = {tuple(plan.rows(4 * e + i)[0][0] for i in range(4)) for e in range(0, 40, 2)}
     assert len(turns) > 3
 
 
 def test_without_a_seed_rows_come_as_they_lie() -> None:
-    plan = Plan(mixture(["aab", "cde"], [1, 1]), 2, None)
+    plan = BatchPlan(mixture(["aab", "cde"], [1, 1]), 2, None)
     assert [plan.rows(step) for step in range(3)] == [
         [(0, 0), (0, 1)],
         [(0, 2), (1, 0)],
@@ -190,7 +190,7 @@ def test_no_last_batch_has_one_row(
     rows: int, size: int, sizes: list[int], seed: int | None
 ) -> None:
     mixed = mixture([string.ascii_letters[:rows]], [1])
-    plan = Plan(mixed, size, seed)
+    plan = BatchPlan(mixed, size, seed)
     assert plan.batches_per_epoch == len(sizes)
     for epoch in range(3):
         steps = range(epoch * len(sizes), (epoch + 1) * len(sizes))
@@ -202,7 +202,7 @@ def test_no_last_batch_has_one_row(
 def test_no_last_batch_of_any_file_has_one_row() -> None:
     mixed = mixture(["abcdefghi", "jklmnopqr"], [1, 1])
     for size, sizes in [(8, [4, 4, 5, 5]), (2, [2, 2, 2, 2, 2, 2, 3, 3])]:
-        plan = Plan(mixed, size, 0, "one-file")
+        plan = BatchPlan(mixed, size, 0, "one-file")
         assert sorted(len(plan.rows(step)) for step in range(len(sizes))) == sizes
         assert plan.batches_per_epoch == len(sizes)
 
@@ -401,14 +401,14 @@ def test_questions_without_any_negative_are_counted(
     rows = [ask("q", "a"), ask("Q", "b"), ask("r", "c", hard=("d",)), ask("s", "e", hard=("e",))]
     mixed = Mixture([save(*rows)], [1])
     for size, hard, count in [(4, 0, 0), (1, 0, 4), (1, 1, 3), (2, 1, 2)]:
-        plan = Plan(mixed, size, None)
+        plan = BatchPlan(mixed, size, None)
         assert lonely_questions(plan, Draw(hard, 0, None)) == (count, 4)
     alone = [ask("one", "x y", answers=["y"]), ask("two", "z y", answers=["y"])]
-    plan = Plan(Mixture([save(*alone, name="two.jsonl")], [1]), 2, 0)
+    plan = BatchPlan(Mixture([save(*alone, name="two.jsonl")], [1]), 2, 0)
     assert lonely_questions(plan, Draw(0, 0, 0)) == (0, 2)
     assert lonely_questions(plan, Draw(0, 0, 0), by_answers=True) == (2, 2)
     monkeypatch.setattr("dprkit.training.check_examples.LOOKED_AT", 2)
-    assert lonely_questions(Plan(mixed, 1, None), Draw(0, 0, None)) == (2, 2)
+    assert lonely_questions(BatchPlan(mixed, 1, None), Draw(0, 0, None)) == (2, 2)
 
 
 CORPUS = ["the red fox", "a blue whale", "The RED, fox", "whale of a time", "nothing"]
@@ -465,7 +465,7 @@ def test_false_negatives_are_those_of_comparing_every_pair(
 def test_a_prepared_batch_is_that_of_its_step_as_tokens(four: Mixture) -> None:
     tokenizer = learn_tokenizer(["question a b c d yes", *"abcd"], 100)
     tokens = Tokens((tokenizer, {}), RetrieverConfig(question_max_length=8, passage_max_length=16))
-    plan, draw = Plan(four, 2, 3), Draw(1, 1, 3)
+    plan, draw = BatchPlan(four, 2, 3), Draw(1, 1, 3)
     for step in (0, 1, 2, 5):
         prepared = Preparation(plan, draw, tokens)(step)
         batch = make_batch(four, plan.rows(step), step // 2, draw)

@@ -18,7 +18,7 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.errors import FormatError, InputError, ProcessError
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.tokens import Tokens
-from dprkit.training.batches import Draw, Mixture, Plan, Preparation
+from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.feed import Batch, Feed
 
 
@@ -63,7 +63,7 @@ def preparation(folder: Path, by_answers: bool = False) -> Preparation:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tokenizer = learn_tokenizer([f"question passage a title {i}" for i in range(30)], 120)
-    plan = Plan(Mixture([ExampleFile(path)], [1.5]), 7, 3)
+    plan = BatchPlan(Mixture([ExampleFile(path)], [1.5]), 7, 3)
     config = RetrieverConfig(question_max_length=8, passage_max_length=16)
     return Preparation(plan, Draw(2, 0, 3), Tokens((tokenizer, {}), config), by_answers)
 

@@ -23,11 +23,11 @@ from dprkit.store.stage_files import StageFiles, check_files
 
 DATA = {"sources", "train_file", "valid_file", "passages", "questions"}
 """Settings that name questions and passages."""
-Plan = Mapping[str, StageFiles]
+StagesToRun = Mapping[str, StageFiles]
 """The stages to run, in their order, each with the files that it reads and writes."""
 
 
-def plan(recipe: Recipe, only: str | None = None, first: str | None = None) -> Plan:
+def stages_to_run(recipe: Recipe, only: str | None = None, first: str | None = None) -> StagesToRun:
     """The stages of `recipe`, or `only` one, or those from `first` on.
 
     Every value of the recipe and of --set is checked. Raises SettingsError.
@@ -38,7 +38,9 @@ def plan(recipe: Recipe, only: str | None = None, first: str | None = None) -> P
     return {stage: _files(recipe, stage) for stage in chosen}
 
 
-def run_plan(recipe: Recipe, stages: Plan, run: Run = Run()) -> Iterator[tuple[str, Outcome]]:
+def run_stages(
+    recipe: Recipe, stages: StagesToRun, run: Run = Run()
+) -> Iterator[tuple[str, Outcome]]:
     """Run the stages one after the other; the name of each and what came of it.
 
     Stages that cannot all do their work are refused before the first begins.
@@ -104,7 +106,7 @@ def _awaited(recipe: Recipe, stage: str) -> dict[str, list[str]]:
     return awaited
 
 
-def _given(stages: Plan) -> Iterator[tuple[str, str, str]]:
+def _given(stages: StagesToRun) -> Iterator[tuple[str, str, str]]:
     """(stage, setting, path) of each data file that is read and that no stage of the run writes."""
     written = {os.path.abspath(path) for files in stages.values() for path in files.files}
     for stage, files in stages.items():
@@ -125,7 +127,7 @@ def _try_to_read(name: str, path: str) -> None:
         next(read_questions(path), None)
 
 
-def _beside_the_example(stages: Plan) -> str:
+def _beside_the_example(stages: StagesToRun) -> str:
     """What to say where a run reads the bundled example in one place and other data in another."""
     example: list[str] = []
     own: list[str] = []
