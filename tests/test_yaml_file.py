@@ -85,7 +85,7 @@ def test_what_is_no_yaml_is_told_with_its_line(text, problem):
 
 def test_a_file_that_cannot_be_read_or_decoded_is_told():
     PATH.write_bytes(b"a: \xe4")
-    with pytest.raises(FormatError, match=r"^a\.yaml:1: not UTF-8 text$"):
+    with pytest.raises(FormatError, match=r"^a\.yaml:1: not UTF-8 text; save it as UTF-8$"):
         read_yaml(PATH)
     with pytest.raises(InputError, match="no such file"):
         read_yaml(Path("gone.yaml"))

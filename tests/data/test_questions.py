@@ -226,7 +226,7 @@ def test_ids_are_one_a_line(tmp_path: Path) -> None:
         ('["1", "2"]\n', "JSON; an id a line is needed"),
         ('[\n"1"\n]\n', "JSON; an id a line is needed"),
         ('{"_id": "1", "text": "x"}\n', "JSON; an id a line is needed"),
-        ("1\r2\r", "a control character within a line"),
+        ("1\r2\r", "a control character; name a file with an id a line"),
         ("PK\x03\x04", "a zip archive"),
     ],
 )

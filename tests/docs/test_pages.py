@@ -26,6 +26,7 @@ HAS = {
     "docs/guide.md": (),
     "docs/training.md": ("model",),
     "docs/corpora.md": ("model",),
+    "docs/contributing.md": (),
     "docs/formats.md": ("model", "emb", "index"),
     "docs/performance.md": ("runs",),
     "docs/python.md": ("model", "emb", "index"),

@@ -146,7 +146,7 @@ def test_a_transformer_can_be_the_start(small_retriever, sets, tmp_path):
 
 
 def test_a_retriever_cannot_change_its_shape(small_retriever, tmp_path):
-    with pytest.raises(MismatchError, match="has similarity 'dot'; it cannot become 'cosine'"):
+    with pytest.raises(MismatchError, match="has similarity 'dot', which cannot become 'cosine'"):
         train(
             TrainSettings(
                 init=str(small_retriever),
