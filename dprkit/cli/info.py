@@ -115,7 +115,10 @@ def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str
     yield from damaged
     yield f"{render.counted(len(manifest.files), 'file')} read: {size:,} bytes"
     if damaged:
-        raise GateError(f"{path}: {render.counted(len(damaged), 'damaged file')}: {damaged[0]}")
+        raise GateError(
+            f"{path}: {render.counted(len(damaged), 'damaged file')}: {damaged[0]}; "
+            "make it again with --restart"
+        )
     if manifest.kind == "retriever":
         yield from _check_probes(path, end)
     if source:

@@ -45,7 +45,7 @@ class ExampleFile(Sequence[Example]):
         self.dropped_where = [self._place(row) for row in dropped[:NAMED].tolist()]
         if not len(self):
             raise InputError(
-                f"{path}: no row has a question with a positive; nothing to learn from"
+                f"{path}: no row has a question with a positive; name a file with positive passages"
             )
 
     def __len__(self) -> int:

@@ -61,9 +61,9 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     prefixes = folder_files[0].prompt(QUERY), folder_files[1].prompt(DOCUMENT)
     for name in ("pooling", "unit_length"):
         if getattr(first, name) != getattr(last, name):
-            raise InputError(f"{question}: {name} differs between its sides; not supported")
+            raise InputError(f"{question}: {name} differs between its sides; name another model")
     if any(prefixes) and not (first.include_prompt and last.include_prompt):
-        raise InputError(f"{question}: its Pooling leaves prompts out; not supported")
+        raise InputError(f"{question}: its Pooling leaves prompts out; name another model")
     similarity, why = _similarity(first, folder_files[0], question)
     lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
     texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
@@ -134,7 +134,9 @@ def _dense(folder: Path) -> dict[str, Tensor]:
     weight = weights.get("linear.weight")
     wanted = {"linear.weight", "linear.bias"} if said.bias else {"linear.weight"}
     if weight is None or weight.dim() != 2 or weights.keys() != wanted:
-        raise InputError(f"{folder}: holds {', '.join(sorted(weights))}; no Dense as it says")
+        raise InputError(
+            f"{folder}: holds {', '.join(sorted(weights))}, not the weights of its Dense"
+        )
     width, dim = weight.shape
     if said.in_features not in (None, dim) or said.out_features not in (None, width):
         raise InputError(

@@ -115,7 +115,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
         what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
         report.notes.append(f"{what}, such as {min(absent)}")
         if absent == ids:
-            raise InputError(f"{report.notes[-1]}; none is left to look for")
+            raise InputError(f"{report.notes[-1]}; name ids of the corpus")
         run.progress.warn(report.notes[-1])
     return searcher
 

@@ -107,7 +107,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
             os.replace(name, path)
             if durable:
                 sync(path.parent)  # the rename itself
-        except BaseException:
+        except BaseException:  # a signal too: nothing half-written stays
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise

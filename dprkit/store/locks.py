@@ -41,7 +41,7 @@ def lock(directory: Path, patience: float = 0) -> Iterator[None]:
 @contextmanager
 def lock_file(path: Path, held: Path, patience: float = 0) -> Iterator[None]:
     """Hold `held` by means of a lock file at `path`, which is gone at the end."""
-    from filelock import FileLock, Timeout  # 10 ms, which nobody waits for who makes nothing
+    from filelock import FileLock, Timeout  # 10 ms; an up-to-date check takes no lock
 
     # Without fallback_to_soft=False, where the file system has no flock, filelock would take the
     # file itself for the lock, and that of a killed process would stay.

@@ -274,7 +274,7 @@ def _rank(*task: Any) -> None:
         _take_part(*task)
     except SystemExit as end:
         leave(code_of(end))
-    except BaseException:
+    except BaseException:  # whatever it was, the process ends by `leave`, or gloo may abort it
         if _stopped:  # a library may make another error of the signal
             leave(EXIT_TERMINATED)
         traceback.print_exc()

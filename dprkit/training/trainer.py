@@ -94,7 +94,7 @@ class Trainer:
             return
         texts = int(size) if size.isdigit() else None
         if size == "auto":
-            self.engine.model.train()  # what dropout keeps counts too
+            self.engine.model.train()  # dropout keeps numbers for the backward pass
             sides, free = self.task.prepare(0).sides, free_bytes(self.device)
             texts = chunk_that_fits(self.engine, sides, free)
         self.at.chunk_texts = group.agree(texts)
@@ -135,7 +135,7 @@ class Trainer:
                 self.begin = time.perf_counter()
                 self._step(next(feed))
                 self._close()
-        except BaseException as error:
+        except BaseException as error:  # a signal too: what was trained is saved
             self._rescue(error)
             raise
         finally:

@@ -133,7 +133,9 @@ def test_rows_that_could_not_be_used_are_counted_and_never_silence(work):
 def test_examples_without_any_positive_teach_nothing(work):
     Path("bad").write_bytes(having(positive_ctxs=[]))
     problem = refused("train", "--train-file", "bad", "--output-dir", "new", "--max-epochs", "1")
-    assert "bad: no row has a question with a positive; nothing to learn from" in problem
+    assert (
+        "bad: no row has a question with a positive; name a file with positive passages" in problem
+    )
 
 
 # --- passages -------------------------------------------------------------------------------------
@@ -496,7 +498,7 @@ def test_an_id_list_of_strangers_is_refused(work):
     Path("ids.txt").write_text("nobody\nnothing\n")
     problem = refused("search", "--only-ids", "ids.txt", "--questions", "-", input="who\n")
     assert (
-        problem == "ids.txt: ids that the corpus lacks: 2, such as nobody; none is left to look for"
+        problem == "ids.txt: ids that the corpus lacks: 2, such as nobody; name ids of the corpus"
     )
 
 

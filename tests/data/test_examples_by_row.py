@@ -46,14 +46,14 @@ def test_rows_with_the_same_first_positive_have_the_same_key(tmp_path: Path) -> 
 
 
 def test_a_file_without_anything_to_learn_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing to learn from"):
+    with pytest.raises(InputError, match="name a file with positive passages"):
         ExampleFile(save(tmp_path, [], [""]))
 
 
 def test_an_empty_array_is_refused_alike(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text("[]")
-    with pytest.raises(InputError, match="nothing to learn from"):
+    with pytest.raises(InputError, match="name a file with positive passages"):
         ExampleFile(path)
 
 

@@ -354,8 +354,8 @@ def test_two_modules_of_one_name_are_refused(sentence, tmp_path):
 @pytest.mark.parametrize(
     ("said", "weights", "message"),
     [
-        ({}, {"weight": (8, 16)}, "holds linear.weight; no Dense as it says"),
-        ({"bias": False}, {"weight": (8, 16), "bias": (8,)}, "no Dense as it says"),
+        ({}, {"weight": (8, 16)}, "holds linear.weight, not the weights of its Dense"),
+        ({"bias": False}, {"weight": (8, 16), "bias": (8,)}, "not the weights of its Dense"),
         ({"out_features": 9}, {"weight": (8, 16), "bias": (8,)}, "says 9 of 16"),
         ({}, {"weight": (8, 12), "bias": (8,)}, "make 8 dimensions of 12"),
     ],
