@@ -1,0 +1,107 @@
+"""Token vectors: what late interaction keeps of texts, several vectors a text.
+
+The numpy side of dprkit.models.rows.Rows: what is stored, read, scored and handed to users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class TokenVectors:
+    """The token vectors of N texts, laid end to end: text i has values[bounds[i] : bounds[i + 1]].
+
+    A text may have none.
+    """
+
+    values: np.ndarray
+    """(T, D) float32."""
+    bounds: np.ndarray
+    """(N + 1,) int64, from 0 to T."""
+
+    @classmethod
+    def of(cls, texts: Sequence[np.ndarray], dim: int = 0) -> TokenVectors:
+        """Of N arrays (L, D), one a text. `dim`: D where there is no text."""
+        values = np.concatenate(texts) if len(texts) else np.empty((0, dim))
+        return cls.of_counts(values, np.array([len(text) for text in texts], np.int64))
+
+    @classmethod
+    def of_counts(cls, values: np.ndarray, counts: np.ndarray) -> TokenVectors:
+        """Of values (T, D), of which text i has counts[i], (N,)."""
+        return cls(np.ascontiguousarray(values, np.float32), bounds_of(counts))
+
+    def __len__(self) -> int:
+        """N, the texts."""
+        return len(self.bounds) - 1
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.values.shape[1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N,) int64: the token vectors of each text."""
+        return np.diff(self.bounds)
+
+    def __getitem__(self, text: int) -> np.ndarray:
+        """(L, D): the token vectors of a text, without a copy."""
+        place = range(len(self))[text]
+        return self.values[self.bounds[place] : self.bounds[place + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[text] for text in range(len(self)))
+
+    def span(self, begin: int, end: int) -> TokenVectors:
+        """Those of texts `begin` to `end`, without a copy."""
+        bounds = self.bounds[begin : end + 1]
+        return TokenVectors(self.values[bounds[0] : bounds[-1]], bounds - bounds[0])
+
+    def take(self, texts: np.ndarray | Sequence[int]) -> TokenVectors:
+        """Those of texts (M,), in that order; a text may come several times."""
+        chosen = np.asarray(texts, np.int64)
+        return TokenVectors.of_counts(self.values[places(self.bounds, chosen)], self.counts[chosen])
+
+    def padded(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, L, D) with zeros behind each text, and a mask (N, L): True where a vector is."""
+        counts = self.counts
+        mask = np.arange(int(counts.max(initial=0))) < counts[:, None]
+        padded = np.zeros((*mask.shape, self.dim), np.float32)
+        padded[mask] = self.values
+        return padded, mask
+
+    def means(self) -> np.ndarray:
+        """(N, D) float32: one vector a text, the mean of its token vectors, of norm 1.
+
+        Zeros where a text has no token vector, or where they cancel out. A text's mean does not
+        depend on the texts beside it.
+        """
+        means = np.zeros((len(self), self.dim), np.float32)
+        some = self.counts > 0  # `reduceat` would take the next text's first for an empty one
+        if some.any():
+            means[some] = np.add.reduceat(self.values, self.bounds[:-1][some], axis=0)
+        norms = np.sqrt(np.square(means, dtype=np.float64).sum(1, keepdims=True))
+        np.divide(means, norms, out=means, where=norms > 0, casting="same_kind")
+        return means
+
+
+def bounds_of(counts: np.ndarray) -> np.ndarray:
+    """(N,) counts -> (N + 1,) int64 bounds."""
+    bounds = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=bounds[1:])
+    return bounds
+
+
+def places(bounds: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """The places (R,), among the rows that bounds (N + 1,) cut, of those of texts (M,).
+
+    Text after text.
+    """
+    counts = bounds[texts + 1] - bounds[texts]
+    begins = bounds_of(counts)
+    # Row r of the answer is row r - begins[i] of its text i, which begins at bounds[texts[i]].
+    return np.repeat(bounds[texts] - begins[:-1], counts) + np.arange(begins[-1])
