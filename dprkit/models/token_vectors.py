@@ -89,6 +89,29 @@ class TokenVectors:
         return means
 
 
+@dataclass(frozen=True, eq=False)
+class Int8Tokens:
+    """The token vectors of N texts in 8 bits, laid end to end as in TokenVectors.
+
+    A vector is its numbers times its scale.
+    """
+
+    values: np.ndarray
+    """(T, D) int8."""
+    scales: np.ndarray
+    """(T,) float32."""
+    bounds: np.ndarray
+    """(N + 1,) int64, from 0 to T."""
+
+    def __len__(self) -> int:
+        """N, the texts."""
+        return len(self.bounds) - 1
+
+    def floats(self) -> TokenVectors:
+        """The same token vectors as float32, as near as 8 bits come to what they were."""
+        return TokenVectors(self.values * self.scales[:, None], self.bounds)
+
+
 def bounds_of(counts: np.ndarray) -> np.ndarray:
     """(N,) counts -> (N + 1,) int64 bounds."""
     bounds = np.zeros(len(counts) + 1, np.int64)
