@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from dprkit.errors import InputError, loading
-from dprkit.settings.training import PASSAGE_MAX_LENGTH, QUESTION_MAX_LENGTH, TEMPERATURES
+from dprkit.errors import InputError, MismatchError, loading
+from dprkit.settings.training import (
+    EMBEDDING_SIZE,
+    LATE_PASSAGE_MAX_LENGTH,
+    LATE_QUESTION_MAX_LENGTH,
+    PASSAGE_MAX_LENGTH,
+    QUESTION_MAX_LENGTH,
+    TEMPERATURES,
+)
 from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
@@ -19,26 +27,13 @@ QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What retriever.yaml holds; `kind` in it is the tag of a class below."""
+    """What retriever.yaml holds of every kind of model; `kind` in it is the tag of a class below.
 
-
-class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
-    """What retriever.yaml holds of a bi-encoder, besides `kind: bi-encoder`.
-
-    Another kind of model is a class of its own with a tag of its own, and joins it in
-    `load_config`, as a union.
-
-    `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
-    side has a projection of its own. The prefixes are put before every question and passage.
-    `straight_apostrophe`: ’ in a question is read as ', as DPR does. `positions`: the tokens that
-    the question's transformer can read, and the passage's; measured when a model comes in.
+    The prefixes are put before every question and passage. `straight_apostrophe`: ’ in a question
+    is read as ', as DPR does. `positions`: the tokens that the question's transformer can read,
+    and the passage's; measured when a model comes in.
     """
 
-    shared: bool = False
-    separate_heads: bool = False
-    pooling: Literal["cls", "mean"] = "cls"
-    projection: int | None = None
-    similarity: Literal["dot", "cosine"] = "dot"
     temperature: float = TEMPERATURES["dot"]
     title_join: str = "pair"
     question_max_length: int = QUESTION_MAX_LENGTH
@@ -53,20 +48,92 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
             name = side.replace("encoder", "max_length")
             if getattr(self, name) > room:
                 raise ValueError(f"{name}: the model reads at most {room} tokens")
-        if self.separate_heads and not (self.shared and self.projection):
-            raise ValueError("separate_heads needs shared: true and a projection")
 
     @property
     def longest(self) -> int:
         """Tokens of the longest text that is read, of either side."""
         return max(self.question_max_length, self.passage_max_length)
 
+    @property
+    def one_tokenizer(self) -> bool:
+        """Whether questions and passages have one transformer and one tokenizer."""
+        raise NotImplementedError
+
+    def document(self) -> dict[str, Any]:
+        """The lines of retriever.yaml: what a kind has for itself comes first."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        common = ModelConfig.__struct_fields__
+        return {name: values[name] for name in sorted(values, key=lambda n: n in common)}
+
+
+class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
+    """What retriever.yaml holds of a bi-encoder.
+
+    `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
+    side has a projection of its own.
+    """
+
+    shared: bool = False
+    separate_heads: bool = False
+    pooling: Literal["cls", "mean"] = "cls"
+    projection: int | None = None
+    similarity: Literal["dot", "cosine"] = "dot"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.separate_heads and not (self.shared and self.projection):
+            raise ValueError("separate_heads needs shared: true and a projection")
+
+    @property
+    def one_tokenizer(self) -> bool:
+        """Whether questions and passages have one transformer and one tokenizer."""
+        return self.shared
+
+
+class ColbertConfig(ModelConfig, frozen=True, kw_only=True, tag="colbert"):
+    """What retriever.yaml holds of a late-interaction model.
+
+    `embedding_size`: numbers of the vector of a token. `expansion`: [MASK] tokens put behind a
+    question, up to `question_max_length` tokens (fixed), up to `expansion_length` tokens where it
+    has fewer (least), or not at all (none); their vectors count in a score like those of words.
+    `attend_to_expansion`: the words attend to them. `question_marker` and `passage_marker`: tokens
+    of the vocabulary put behind the first special token, "" for none; a marker that is text is a
+    prefix. `skip`: tokens of passages whose vectors do not count.
+    """
+
+    embedding_size: int = EMBEDDING_SIZE
+    expansion: Literal["fixed", "least", "none"] = "fixed"
+    expansion_length: int = LATE_QUESTION_MAX_LENGTH
+    attend_to_expansion: bool = False
+    question_marker: str = ""
+    passage_marker: str = ""
+    skip: tuple[str, ...] = tuple(string.punctuation)
+    temperature: float = TEMPERATURES["maxsim"]
+    question_max_length: int = LATE_QUESTION_MAX_LENGTH
+    passage_max_length: int = LATE_PASSAGE_MAX_LENGTH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embedding_size < 1:
+            raise ValueError("embedding_size: expected a number from 1 up")
+        if self.expansion == "least" and self.expansion_length > self.question_max_length:
+            raise ValueError("expansion_length: is above question_max_length")
+
+    @property
+    def one_tokenizer(self) -> bool:
+        """Whether questions and passages have one transformer and one tokenizer: always."""
+        return True
+
+
+Config = RetrieverConfig | ColbertConfig
+"""What retriever.yaml may hold."""
+
 
 def is_retriever(directory: Path | str) -> bool:
     return (Path(directory) / CONFIG).is_file()
 
 
-def load_config(directory: Path | str) -> RetrieverConfig:
+def load_config(directory: Path | str) -> Config:
     """The retriever.yaml of a retriever folder."""
     path = Path(directory) / CONFIG
     if not path.is_file():
@@ -75,4 +142,18 @@ def load_config(directory: Path | str) -> RetrieverConfig:
         )
     document = read_yaml(path)
     with loading(path, "not the settings of a retriever"):
-        return msgspec.convert(document.value, RetrieverConfig)
+        return msgspec.convert(document.value, Config)
+
+
+def bi_encoder_config(directory: Path | str, use: str) -> RetrieverConfig:
+    """As `load_config`, of a bi-encoder.
+
+    Raises MismatchError for another kind of model, which cannot be had for `use`.
+    """
+    config = load_config(directory)
+    if not isinstance(config, RetrieverConfig):
+        raise MismatchError(
+            f"{directory}: is a ColBERT model, which gives a vector for each token; "
+            f"{use} needs a bi-encoder, which gives one for each text"
+        )
+    return config

@@ -43,7 +43,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     save_tokenizer(folder / "tokenizer", tokens, "question")
     if tokens.of["passage"] is not tokens.of["question"]:
         save_tokenizer(folder / "passage_tokenizer", tokens, "passage")
-    text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
+    text = yaml.safe_dump(model.config.document(), sort_keys=False)
     (folder / USE).write_text(text)
     return [
         "the encoders are question_encoder.onnx and passage_encoder.onnx",

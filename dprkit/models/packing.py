@@ -54,6 +54,12 @@ class Pack:
         rest = rows.shape[1:]
         return [part.view(*shape, *rest) for part, shape in zip(parts, self.shapes, strict=True)]
 
+    def begins(self) -> list[int]:
+        """Where each of the N texts begins, in the order the texts were given in."""
+        laid = accumulate(self.lengths, initial=0)
+        begins: list[int] = torch.tensor(list(laid))[:-1][self._back.cpu()].tolist()
+        return begins
+
     def as_given(self, parts: list[Tensor]) -> Tensor:
         """Join one (n, ...) for each length to (N, ...), in the order the texts were given in."""
         return torch.cat(parts)[self._back]
@@ -61,8 +67,13 @@ class Pack:
 
 def states(backbone: nn.Module, pack: Pack) -> list[Tensor]:
     """The last hidden states of a pack: one tensor (n, L, H) for each length."""
+    return pack.groups(flat_states(backbone, pack))
+
+
+def flat_states(backbone: nn.Module, pack: Pack) -> Tensor:
+    """The last hidden states (T, H) of a pack, as its texts lie."""
     out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack)
-    return pack.groups(out.last_hidden_state[0])
+    return cast(Tensor, out.last_hidden_state[0])
 
 
 def _attention(

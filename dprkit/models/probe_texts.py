@@ -13,10 +13,11 @@ from torch import Tensor
 
 from dprkit.errors import GateError, InputError, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.config import Side
-from dprkit.models.retriever_folder import load_bi_encoder
+from dprkit.models.config import SIDES, Side
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.retriever_folder import load_model
 from dprkit.models.tokens import Ids, Tokens
-from dprkit.models.torch_encoder import encoders_of
+from dprkit.models.torch_encoder import encoders_of, token_vectors
 from dprkit.records import Passage
 from dprkit.store.drafts import Draft
 
@@ -50,16 +51,21 @@ PROBE_PASSAGES = tuple(
 
 
 def _vectors(
-    model: BiEncoder, tokens: Tokens, questions: Sequence[str], passages: Sequence[Passage]
+    model: BiEncoder | Colbert, tokens: Tokens, questions: Sequence[str], passages: Sequence[Passage]
 ) -> dict[str, np.ndarray]:
-    encoder_of = encoders_of(model.eval())
-    return {
-        "questions": encoder_of("question").encode(tokens.questions(questions), 2048),
-        "passages": encoder_of("passage").encode(tokens.passages(passages), 2048),
+    """The vectors of texts, (N, D), or of all their tokens, (T, D)."""
+    ids: dict[Side, Ids] = {
+        "question": tokens.questions(questions),
+        "passage": tokens.passages(passages),
     }
+    if isinstance(model.eval(), Colbert):
+        made = {side: token_vectors(model, side, ids[side], 2048).values for side in SIDES}
+    else:
+        made = {side: encoders_of(model)(side).encode(ids[side], 2048) for side in SIDES}
+    return {f"{side}s": vectors for side, vectors in made.items()}
 
 
-def save_probes(work: Draft, model: BiEncoder, tokens: Tokens) -> None:
+def save_probes(work: Draft, model: BiEncoder | Colbert, tokens: Tokens) -> None:
     """Write probes.safetensors: whoever moves or converts the retriever can check it by them."""
     from safetensors.numpy import save
 
@@ -100,8 +106,13 @@ def probe_difference(directory: Path | str) -> float:
     The texts are those saved. Raises InputError where the retriever has no probes.
     """
     probes = read_probes(directory)
-    now = _vectors(*load_bi_encoder(directory), probes.questions, probes.passages)
-    return max(float(np.abs(probes.vectors[name] - now[name]).max()) for name in now)
+    now = _vectors(*load_model(directory), probes.questions, probes.passages)
+    return max(_difference(probes.vectors[name], vectors) for name, vectors in now.items())
+
+
+def _difference(saved: np.ndarray, now: np.ndarray) -> float:
+    """The largest difference of a number; infinite where there are more or fewer vectors."""
+    return float(np.abs(saved - now).max()) if saved.shape == now.shape else float("inf")
 
 
 # --- exports --------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Retrievers on disk: what a retriever folder holds, written and read.
 
-    retriever.yaml                 the RetrieverConfig
+    retriever.yaml                 the RetrieverConfig, or the ColbertConfig
     question_encoder/              Hugging Face layout: config.json, model.safetensors, tokenizer
-    passage_encoder/               the same; absent where one encoder serves both, and only a
-                                   projection where one transformer has two heads
-    */projection.safetensors       weight (D, H) and bias (D), where there is a projection
+    passage_encoder/               the same; absent where one encoder serves both, as in a ColBERT
+                                   model, and only a projection where one transformer has two heads
+    */projection.safetensors       weight (D, H) and bias (D), where there is a projection; the
+                                   weight alone in a ColBERT model
     probes.safetensors             32 texts with their vectors (dprkit.models.probe_texts)
 
 Only safetensors are read; nothing is unpickled.
@@ -20,10 +21,21 @@ import msgspec
 import torch
 from torch import nn
 
-from dprkit.errors import InputError, loading, reading
+from dprkit.errors import InputError, MismatchError, loading, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
-from dprkit.models.config import CONFIG, PASSAGE, QUESTION, RetrieverConfig, Side, load_config
-from dprkit.models.tokens import Tokens, load_tokens
+from dprkit.models.config import (
+    CONFIG,
+    PASSAGE,
+    QUESTION,
+    ColbertConfig,
+    RetrieverConfig,
+    Side,
+    bi_encoder_config,
+    load_config,
+)
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.late_tokens import LateTokens
+from dprkit.models.tokens import Tokens, load_tokenizer, load_tokens
 from dprkit.store.atomic_files import check_readable
 from dprkit.store.drafts import Draft
 
@@ -33,9 +45,36 @@ PROJECTION = "projection.safetensors"
 # --- reading ------------------------------------------------------------------------------------
 
 
-def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:
+def load_model(
+    directory: Path | str, output_dropout: float = 0.0
+) -> tuple[BiEncoder | Colbert, Tokens]:
     """The model, in evaluation mode on `device()`, and the tokenizer of a retriever folder."""
+    if isinstance(load_config(directory), ColbertConfig):
+        return load_colbert(directory, output_dropout)
+    return load_bi_encoder(directory, output_dropout)
+
+
+def load_colbert(
+    directory: Path | str, output_dropout: float = 0.0
+) -> tuple[Colbert, LateTokens]:
+    """As `load_model`, of a ColBERT model. Raises MismatchError for another kind."""
     directory, config = Path(directory), load_config(directory)
+    if not isinstance(config, ColbertConfig):
+        raise MismatchError(
+            f"{directory}: is a bi-encoder, which gives one vector for each text; name a ColBERT "
+            "model, as dprkit train --kind colbert makes one"
+        )
+    folder = directory / QUESTION
+    with loading(directory, "its tokenizer does not fit its settings"):
+        tokens = LateTokens(load_tokenizer(folder), config)
+    model = Colbert(load_transformer(folder)[0], tokens, output_dropout)
+    _load_projection(model.projection, folder)
+    return model.eval().to(device()), tokens
+
+
+def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:
+    """As `load_model`, of a bi-encoder. Raises MismatchError for another kind."""
+    directory, config = Path(directory), bi_encoder_config(directory, "this")
     question = _load_encoder(directory / QUESTION, config, output_dropout)
     passage = question
     if config.separate_heads:
@@ -53,14 +92,18 @@ def _load_encoder(folder: Path, config: RetrieverConfig, dropout: float) -> Enco
 def _load_head(
     folder: Path, backbone: nn.Module, config: RetrieverConfig, dropout: float
 ) -> Encoder:
-    from safetensors.torch import load_file
-
     encoder = Encoder(backbone, config, dropout)
     if encoder.projection is not None:
-        path = folder / PROJECTION
-        with reading(path), loading(path, "no projection could be loaded from there"):
-            encoder.projection.load_state_dict(load_file(folder / PROJECTION))
+        _load_projection(encoder.projection, folder)
     return encoder
+
+
+def _load_projection(projection: nn.Linear, folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    path = folder / PROJECTION
+    with reading(path), loading(path, "no projection could be loaded from there"):
+        projection.load_state_dict(load_file(path))
 
 
 def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
@@ -144,25 +187,27 @@ def hush() -> None:
 # --- writing ------------------------------------------------------------------------------------
 
 
-def save_retriever(work: Draft, model: BiEncoder, tokens: Tokens, below: str = "") -> None:
+def save_retriever(
+    work: Draft, model: BiEncoder | Colbert, tokens: Tokens, below: str = ""
+) -> None:
     """Write a retriever's folders and retriever.yaml into an artifact, below the folder `below`."""
     import yaml
 
-    content, config = not below, model.config
+    content = not below
+    first: Encoder | Colbert = model if isinstance(model, Colbert) else model.question_encoder
     with work.folder(below + QUESTION, content=content) as folder:
-        _save_encoder(folder, model.question_encoder)
+        _save_encoder(folder, first)
         save_tokenizer(folder, tokens, "question")
-    if config.separate_heads or not config.shared:
+    if isinstance(model, BiEncoder) and (model.config.separate_heads or not model.config.shared):
         with work.folder(below + PASSAGE, content=content) as folder:
-            _save_encoder(folder, model.passage_encoder, head_alone=config.shared)
-            if not config.shared:
+            _save_encoder(folder, model.passage_encoder, head_alone=model.config.shared)
+            if not model.config.shared:
                 save_tokenizer(folder, tokens, "passage")
     with work.file(below + CONFIG, content=content) as file:
-        text = yaml.safe_dump(msgspec.to_builtins(model.config), sort_keys=False)
-        file.write(text.encode())
+        file.write(yaml.safe_dump(model.config.document(), sort_keys=False).encode())
 
 
-def _save_encoder(folder: Path, encoder: Encoder, head_alone: bool = False) -> None:
+def _save_encoder(folder: Path, encoder: Encoder | Colbert, head_alone: bool = False) -> None:
     from safetensors.torch import save_file
 
     hush()

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import InputError, loading, reading
-from dprkit.models.config import PASSAGE, QUESTION, SIDES, RetrieverConfig, Side
+from dprkit.models.config import PASSAGE, QUESTION, SIDES, ModelConfig, RetrieverConfig, Side
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -43,7 +43,7 @@ Files = Mapping[str, bytes]
 class Tokens:
     """The tokenizers of a retriever, which read questions and passages as its `config` says."""
 
-    def __init__(self, loaded: tuple[Any, Files], config: RetrieverConfig) -> None:
+    def __init__(self, loaded: tuple[Any, Files], config: ModelConfig) -> None:
         """`loaded`: a tokenizer and its files, as `load_tokenizer` gives them, for both sides."""
         self.config = config
         self.of: dict[Side, tuple[Any, Files]] = dict.fromkeys(SIDES, loaded)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.config import Side
 from dprkit.models.forward_batches import PASS_TOKENS
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,10 +29,7 @@ class TorchEncoder:
 
     def encode(self, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
         """The vectors (N, D), float32, of N texts, in their order."""
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device, self.half, self.half is not None),
-        ):
+        with _inference(self.device, self.half):
             vectors = self.encoder.encode(ids, batch_tokens or PASS_TOKENS[self.device])
         return vectors.float().cpu().numpy()
 
@@ -38,3 +38,19 @@ def encoders_of(model: BiEncoder, precision: str = "fp32") -> Callable[[Side], T
     """What gives the encoder of a side."""
     encoders = {"question": model.question_encoder, "passage": model.passage_encoder}
     return lambda side: TorchEncoder(encoders[side], precision)
+
+
+def token_vectors(
+    model: Colbert, side: Side, ids: Ids, batch_tokens: int | None = None, precision: str = "fp32"
+) -> TokenVectors:
+    """The token vectors (T, D), float32, of N texts, in their order, by a ColBERT model."""
+    device = next(model.parameters()).device.type
+    with _inference(device, _PRECISIONS.get(precision)):
+        rows = model.encode(side, ids, batch_tokens or PASS_TOKENS[device])
+    return TokenVectors(rows.values.float().cpu().numpy(), rows.bounds.numpy())
+
+
+@contextmanager
+def _inference(device: str, half: torch.dtype | None) -> Iterator[None]:
+    with torch.inference_mode(), torch.autocast(device, half, half is not None):
+        yield

@@ -16,7 +16,9 @@ Texts = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|auto)$")]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
-TEMPERATURES = {"dot": 1.0, "cosine": 0.05}
+LATE_QUESTION_MAX_LENGTH, LATE_PASSAGE_MAX_LENGTH = 32, 350
+EMBEDDING_SIZE = 128
+TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 1.0}
 MAX_EPOCHS = 10
 
 
