@@ -18,6 +18,8 @@ Foreign names (ctx, psg_id, doc, query, ...) are mapped to these in dprkit/data.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -27,6 +29,18 @@ class Passage(msgspec.Struct, frozen=True):
     id: str
     text: str
     title: str = ""
+
+
+def as_passages(texts: Iterable[Passage | tuple[str, str] | str]) -> list[Passage]:
+    """Records of passages given as records, (title, text) pairs or texts."""
+    return [
+        p
+        if isinstance(p, Passage)
+        else Passage("", p)
+        if isinstance(p, str)
+        else Passage("", p[1], p[0])
+        for p in texts
+    ]
 
 
 class Question(msgspec.Struct, frozen=True):

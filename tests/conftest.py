@@ -85,6 +85,41 @@ def small_retriever(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_colbert(tmp_path_factory: pytest.TempPathFactory, tiny_examples: Path) -> Path:
+    """A ColBERT model with random weights: 8 numbers a token, questions of 12 tokens."""
+    return write_colbert(tmp_path_factory.mktemp("late") / "model", tiny_examples)
+
+
+def write_colbert(folder: Path, examples: Path, **config: Any) -> Path:
+    """A small ColBERT model with random weights; `config`: fields of its ColbertConfig."""
+    import torch
+
+    from dprkit.data.examples import read_examples
+    from dprkit.models.config import ColbertConfig
+    from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
+    from dprkit.models.late_interaction import Colbert
+    from dprkit.models.late_tokens import LateTokens
+    from dprkit.models.probe_texts import save_probes
+    from dprkit.models.retriever_folder import save_retriever
+    from dprkit.progress import Run
+    from dprkit.store.begin_or_resume import draft
+
+    texts = (p.text for example in read_examples(examples) for p in example.positives)
+    tokenizer = learn_tokenizer(texts, 600)
+    use = {"embedding_size": 8, "question_max_length": 12, "passage_max_length": 40, **config}
+    use.setdefault("expansion_length", 12)
+    tokens = LateTokens((tokenizer, {}), ColbertConfig(**use))
+    torch.manual_seed(0)
+    size = TrainSettings(scratch_hidden_size=16, scratch_dropout=0.0)
+    model = Colbert(tiny_roberta(size, tokenizer.get_vocab_size()), tokens).eval()
+    with draft(folder, "retriever", {}, {}, Run()) as work:
+        save_retriever(work, model, tokens)
+        save_probes(work, model, tokens)
+        work.finish({"untrained": True})
+    return folder
+
+
 def remade(directory: Path) -> Path:
     """Write a manifest for the files of an artifact as they are now: one that was made so."""
     from dprkit.store.integrity import record_file

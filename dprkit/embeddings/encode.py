@@ -152,10 +152,10 @@ class _Encoding:
     @cached_property
     def retriever(self) -> Retriever:
         """The retriever, loaded when the first shard falls to this process."""
-        from dprkit.models.retriever import load_retriever
+        from dprkit.models.retriever import load_bi_encoder_retriever
 
         s = self.settings
-        return load_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
+        return load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""

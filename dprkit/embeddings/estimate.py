@@ -79,10 +79,10 @@ def _sample(corpus: PassageFile) -> list[Passage]:
 
 def _speed(settings: EncodeSettings, run: Run, ready: Ready) -> _Speed:
     """Encode the sample, once all processes are `ready`."""
-    from dprkit.models.retriever import load_retriever
+    from dprkit.models.retriever import load_bi_encoder_retriever
 
     s = settings
-    retriever = load_retriever(str(s.retriever), s.backend, s.int8, s.precision, run)
+    retriever = load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, run)
     ids = retriever.tokens.passages(_sample(PassageFile(str(settings.passages))))
     retriever.encode("passage", ids[:8], settings.batch_tokens)  # the first pass is slower
     ready()

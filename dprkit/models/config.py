@@ -142,7 +142,8 @@ def load_config(directory: Path | str) -> Config:
         )
     document = read_yaml(path)
     with loading(path, "not the settings of a retriever"):
-        return msgspec.convert(document.value, Config)
+        config: Config = msgspec.convert(document.value, Config)
+    return config
 
 
 def bi_encoder_config(directory: Path | str, use: str) -> RetrieverConfig:

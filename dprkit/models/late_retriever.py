@@ -11,7 +11,6 @@ from dprkit.errors import MismatchError
 from dprkit.models.config import ColbertConfig, Side
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
-from dprkit.models.maxsim import maxsim
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 from dprkit.models.torch_encoder import token_vectors
@@ -63,9 +62,7 @@ class LateRetriever:
         """The token vectors of N passages, without the tokens that are skipped."""
         return self.encode_ids("passage", self.tokens.passages(as_passages(passages)))
 
-    def encode(
-        self, texts: Sequence[Text], *, question: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Sequence[Text], *, question: bool) -> tuple[np.ndarray, np.ndarray]:
         """Token vectors (N, L, D) float32 of N texts, and the (N, L) bool mask of those that count.
 
         `question`: whether the texts are questions, which are strings, or passages.
@@ -86,7 +83,12 @@ class LateRetriever:
 
     def score_matrix(self, questions: Sequence[str], passages: Sequence[Text]) -> np.ndarray:
         """The MaxSim scores (Q, P) of every question with every passage."""
-        return maxsim(self.question_vectors(questions), self.passage_vectors(passages))
+        asked, read = self.question_vectors(questions), self.passage_vectors(passages)
+        scores = np.empty((len(asked), len(read)), np.float32)
+        for column in range(len(read)):
+            best = (asked.values @ read[column].T).max(axis=1)
+            scores[:, column] = np.add.reduceat(best, asked.bounds[:-1])
+        return scores
 
     def explain(self, question: str, passage: Text) -> list[Match]:
         """For each token of the question the most similar one of the passage, and how similar.
@@ -97,7 +99,8 @@ class LateRetriever:
         read = self.tokens.passages(as_passages([passage]))[0]
         places = self.tokens.counted("passage", read)
         products = (
-            self.encode_ids("question", [asked]).values @ self.encode_ids("passage", [read]).values.T
+            self.encode_ids("question", [asked]).values
+            @ self.encode_ids("passage", [read]).values.T
         )
         best = products.argmax(axis=1).tolist()
         return [

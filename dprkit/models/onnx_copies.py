@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dprkit.errors import GateError, InputError, LockedError, OutputError, need_extra
-from dprkit.models.config import Side, load_config
+from dprkit.models.config import Side, bi_encoder_config
 from dprkit.models.onnx_encoder import OnnxEncoder, hushed
 from dprkit.progress import Run
 from dprkit.store.atomic_files import CACHE_ADVICE, cache_folder
@@ -74,7 +74,7 @@ class _Wanted(NamedTuple):
 def _wanted(
     retriever: Path | str, side: Side, int8: bool, check: Verifier | None = None
 ) -> _Wanted:
-    config = load_config(retriever)
+    config = bi_encoder_config(retriever, "an ONNX copy")
     one = config.shared and not config.separate_heads
     identity = (check or Verifier()).manifest(retriever, "retriever").identity
     return _Wanted(Path(retriever), identity, ("question", "passage") if one else (side,), int8)
@@ -175,7 +175,7 @@ def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
     from dprkit.models.tokens import load_tokens
 
     probes = read_probes(wanted.retriever)
-    tokens = load_tokens(wanted.retriever, load_config(wanted.retriever))
+    tokens = load_tokens(wanted.retriever, bi_encoder_config(wanted.retriever, "this"))
     pairs = {
         "question": (tokens.questions(probes.questions), probes.vectors["questions"]),
         "passage": (tokens.passages(probes.passages), probes.vectors["passages"]),

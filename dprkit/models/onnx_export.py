@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import msgspec
 import torch
 from torch import Tensor
 

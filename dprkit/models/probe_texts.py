@@ -51,14 +51,18 @@ PROBE_PASSAGES = tuple(
 
 
 def _vectors(
-    model: BiEncoder | Colbert, tokens: Tokens, questions: Sequence[str], passages: Sequence[Passage]
+    model: BiEncoder | Colbert,
+    tokens: Tokens,
+    questions: Sequence[str],
+    passages: Sequence[Passage],
 ) -> dict[str, np.ndarray]:
     """The vectors of texts, (N, D), or of all their tokens, (T, D)."""
     ids: dict[Side, Ids] = {
         "question": tokens.questions(questions),
         "passage": tokens.passages(passages),
     }
-    if isinstance(model.eval(), Colbert):
+    model.eval()
+    if isinstance(model, Colbert):
         made = {side: token_vectors(model, side, ids[side], 2048).values for side in SIDES}
     else:
         made = {side: encoders_of(model)(side).encode(ids[side], 2048) for side in SIDES}

@@ -13,18 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from dprkit.errors import SettingsError, need_extra
-from dprkit.models.config import Side, load_config
+from dprkit.models.config import ColbertConfig, Side, bi_encoder_config, load_config
 from dprkit.models.onnx_copies import OnnxCopy, find_copy, keep_copy
 from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.models.tokens import Ids, Tokens, load_tokens
 from dprkit.progress import Run
-from dprkit.records import Passage
+from dprkit.records import Passage, as_passages
 from dprkit.store.integrity import Verifier
+
+if TYPE_CHECKING:
+    from dprkit.models.late_retriever import LateRetriever
 
 Backend = Literal["torch", "onnx"]
 
@@ -71,8 +74,7 @@ class Retriever:
         self, passages: Sequence[Passage | tuple[str, str]], batch_tokens: int | None = None
     ) -> np.ndarray:
         """The vectors (N, D), float32, of N passages: records or (title, text) pairs."""
-        records = [p if isinstance(p, Passage) else Passage("", p[1], p[0]) for p in passages]
-        return self.encode("passage", self.tokens.passages(records), batch_tokens)
+        return self.encode("passage", self.tokens.passages(as_passages(passages)), batch_tokens)
 
     def scores(
         self, questions: Sequence[str], passages: Sequence[Passage | tuple[str, str]]
@@ -92,18 +94,22 @@ def load_retriever(
     int8: bool = False,
     precision: str = "fp32",
     run: Run = Run(),
-) -> Retriever:
+) -> Retriever | LateRetriever:
     """The retriever in a folder that `dprkit train` or `dprkit convert` made.
+
+    A Retriever of a bi-encoder, a LateRetriever of a ColBERT model.
 
     `precision`: fp32, bf16 or fp16, of torch's products. `backend="onnx"` runs on the CPU by
     onnxruntime; the ONNX copies of the encoders are made when they are first needed, which takes
     torch and some seconds, and kept. With `int8` their matrix products are in 8 bits: faster, and
     the vectors are not quite the same (docs/performance.md).
 
-    Raises MissingExtra, SettingsError for int8 with torch, GateError for a copy that does not do
-    what the retriever does.
+    Raises MissingExtra, SettingsError for int8 with torch, MismatchError for a ColBERT model with
+    onnx, GateError for a copy that does not do what the retriever does.
     """
     check_backend(backend, int8, precision)
+    if backend == "torch" and isinstance(load_config(path), ColbertConfig):
+        return load_late_retriever(path, precision)
     if backend == "torch":
         from dprkit.models.retriever_folder import load_bi_encoder
         from dprkit.models.torch_encoder import encoders_of
@@ -113,11 +119,33 @@ def load_retriever(
     return _load_onnx(path, {}, int8, run)
 
 
+def load_late_retriever(path: Path | str, precision: str = "fp32") -> LateRetriever:
+    """As `load_retriever`, of a ColBERT model. Raises MismatchError for another kind."""
+    from dprkit.models.late_retriever import LateRetriever
+    from dprkit.models.retriever_folder import load_colbert
+
+    return LateRetriever(*load_colbert(path), precision)
+
+
+def load_bi_encoder_retriever(
+    path: Path | str,
+    backend: Backend = "torch",
+    int8: bool = False,
+    precision: str = "fp32",
+    run: Run = Run(),
+) -> Retriever:
+    """As `load_retriever`, of a bi-encoder. Raises MismatchError for another kind."""
+    bi_encoder_config(path, "this")
+    retriever = load_retriever(path, backend, int8, precision, run)
+    assert isinstance(retriever, Retriever)
+    return retriever
+
+
 def _load_onnx(
     path: Path | str, copies: Mapping[Side, OnnxCopy], int8: bool = False, run: Run = Run()
 ) -> Retriever:
     """A retriever that runs on ONNX copies: those found already, or made when they are needed."""
-    tokens = load_tokens(Path(path), load_config(path))
+    tokens = load_tokens(Path(path), bi_encoder_config(path, "--backend onnx"))
     opened = cache(OnnxEncoder)  # one may serve both sides
 
     def open_encoder(side: Side) -> OnnxEncoder:
@@ -134,7 +162,7 @@ def load_for_questions(path: Path | str, check: Verifier | None = None) -> Retri
     is imported then. Else it is torch. `check` sees that the copy was not changed.
     """
     copy = find_copy(path, "question", check=check) if find_spec("onnxruntime") else None
-    return _load_onnx(path, {"question": copy}) if copy else load_retriever(path)
+    return _load_onnx(path, {"question": copy}) if copy else load_bi_encoder_retriever(path)
 
 
 def check_backend(backend: Backend, int8: bool, precision: str) -> None:

@@ -17,7 +17,6 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import torch
 from torch import nn
 
@@ -54,9 +53,7 @@ def load_model(
     return load_bi_encoder(directory, output_dropout)
 
 
-def load_colbert(
-    directory: Path | str, output_dropout: float = 0.0
-) -> tuple[Colbert, LateTokens]:
+def load_colbert(directory: Path | str, output_dropout: float = 0.0) -> tuple[Colbert, LateTokens]:
     """As `load_model`, of a ColBERT model. Raises MismatchError for another kind."""
     directory, config = Path(directory), load_config(directory)
     if not isinstance(config, ColbertConfig):

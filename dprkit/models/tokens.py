@@ -71,6 +71,10 @@ class Tokens:
         texts = [self._joined(passage) for passage in passages]
         return self._encode("passage", texts, self.config.passage_max_length)
 
+    def token(self, side: Side, number: int) -> str:
+        """A token of a side's vocabulary, by its id."""
+        return str(self.of[side][0].id_to_token(number))
+
     def _joined(self, passage: Passage) -> str | tuple[str, str]:
         title, text = passage.title.strip(), passage.text.strip()
         prefix, join = self.config.passage_prefix, self.config.title_join

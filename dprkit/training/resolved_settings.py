@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import RetrieverConfig, is_retriever, load_config
+from dprkit.models.config import RetrieverConfig, bi_encoder_config, is_retriever
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
 
@@ -92,7 +92,7 @@ def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
 def with_defaults(settings: TrainSettings) -> TrainSettings:
     """Fill in what depends on other settings and on the files that are there."""
     if settings.init is not None and is_retriever(settings.init):
-        settings = _as_the_retriever(settings, load_config(settings.init))
+        settings = _as_the_retriever(settings, bi_encoder_config(settings.init, "training"))
     scratch = settings.init is None
     if scratch and settings.scratch_hidden_size % settings.scratch_heads:
         raise SettingsError(
