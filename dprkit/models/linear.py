@@ -64,6 +64,12 @@ class Linear(nn.Linear):
         return cast(Tensor, _Product.apply(input, self.weight, self.bias))  # type: ignore[no-untyped-call]
 
 
+def product(x: Tensor, rows: Tensor) -> Tensor:
+    """x rows^T, (T, D) x (R, D) -> (T, R), the faster way where there is one; without gradient."""
+    plain = x.dtype != torch.float32 or x.device.type != "cpu" or not (x.numel() and pays())
+    return x @ rows.T if plain else _times(x, rows)
+
+
 class _Product(torch.autograd.Function):
     """x W^T + b, (..., I) -> (..., O), with its gradients."""
 

@@ -34,7 +34,7 @@ class Rows:
     @classmethod
     def of_counts(cls, values: Tensor, counts: Sequence[int] | Tensor) -> Rows:
         """Rows, values (T, D), of which text i has counts[i], (N,)."""
-        return cls(values, bounds_of(torch.as_tensor(counts)))
+        return cls(values, bounds_of(torch.as_tensor(counts, dtype=torch.long)))
 
     def __len__(self) -> int:
         """N, the texts."""
