@@ -25,6 +25,7 @@ from dprkit.evaluation.metrics import ByDepth, metrics_of
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Ranking
+from dprkit.search.open_reranker import refuse_rerank_settings
 from dprkit.settings import EvaluateSettings, required
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
@@ -57,6 +58,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     measures where there is no output folder, or where what it reads is stdin. Raises InputError,
     FormatError, MismatchError.
     """
+    refuse_rerank_settings(settings)
     inputs = _inputs(settings)
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
@@ -65,7 +67,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
         return report
     directory = Path(output)
     # The bytes of an index do not tell its depths, and its figures depend on them.
-    more = folder.depths if folder else {}
+    more = (folder.depths if folder else {}) | _hub_name(settings)
     with draft(directory, "results", settings, inputs, run, more) as work:
         manifest = work.done or _evaluate(work, settings, folder, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
@@ -91,11 +93,34 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
             raise SettingsError("--index and --results both name rankings; give one of them")
         if settings.questions is not None:
             raise SettingsError("--results has its questions in it; leave --questions out")
+        if settings.rerank is not None:
+            raise SettingsError("--rerank is for the search of an index; leave it or --results out")
         return {"results": settings.results}
-    return {
+    _check_depths(settings)
+    inputs = {
         "index": required(settings.index, "--index", "index"),
         "questions": required(settings.questions, "--questions", "questions"),
     }
+    if settings.rerank is not None and not _hub_name(settings):
+        inputs["rerank"] = settings.rerank
+    if settings.rerank_embeddings is not None:
+        inputs["rerank_embeddings"] = settings.rerank_embeddings
+    return inputs
+
+
+def _hub_name(settings: EvaluateSettings) -> dict[str, str]:
+    """What a manifest keeps of a model that is a hub's name, and so no input; or nothing."""
+    path = settings.rerank
+    return {} if path is None or Path(path).exists() else {"rerank": path}
+
+
+def _check_depths(settings: EvaluateSettings) -> None:
+    depth, deepest = settings.rerank_depth, max(settings.topk)
+    if depth is not None and depth < deepest:
+        raise SettingsError(
+            f"--topk {deepest} and --rerank-depth {depth}: only passages that are scored again are "
+            f"in a ranking; give --rerank-depth {deepest}, or a smaller --topk"
+        )
 
 
 def _index_folder(settings: EvaluateSettings, run: Run, limit: float) -> IndexFolder | None:
@@ -173,6 +198,7 @@ def rankings_of_index(
 ) -> Iterator[Ranking]:
     """The rankings of all questions, searched for."""
     from dprkit.search.open_index import open_engines
+    from dprkit.search.open_reranker import reranked
     from dprkit.search.searcher import Searcher
 
     path = str(settings.questions)
@@ -185,6 +211,7 @@ def rankings_of_index(
             "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
         )
     (engine,), passages = open_engines([folder], {}, run.progress.note)
+    engine = reranked(engine, settings, folder, passages, run.progress.note)
     searcher = Searcher(engine, passages)
     run.progress.note(f"searching with {len(questions)} questions")
     if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):

@@ -19,6 +19,7 @@ from dprkit.records import Ranking
 from dprkit.search.engine import DEPTH, Engine, HybridEngine
 from dprkit.search.fusion import Fusion, tune
 from dprkit.search.open_index import open_engines, open_folders
+from dprkit.search.open_reranker import refuse_rerank_settings, reranked
 from dprkit.search.searcher import Searcher
 from dprkit.settings import SearchSettings, required
 from dprkit.store.atomic_files import write_file
@@ -101,7 +102,8 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     paths += [settings.hybrid] if settings.hybrid is not None else []
     moved = {"retriever": settings.retriever, "passages": settings.passages}
     depths = {"nprobe": settings.nprobe, "ef_search": settings.ef_search}
-    engines, passages = open_engines(open_folders(paths, moved, note), depths, note)
+    folders = open_folders(paths, moved, note)
+    engines, passages = open_engines(folders, depths, note)
     engine = engines[0]
     if settings.hybrid is not None:
         report.fusion = Fusion(method=settings.fusion, weights=settings.weights)
@@ -109,7 +111,14 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
             report.fusion = _tuned(settings.tune_on, engines, passages, report)
             note(report.notes[-1])
         engine = HybridEngine(engines, report.fusion)
+    engine = reranked(engine, settings, folders[0], passages, note)
     searcher = Searcher(engine, passages)
+    if (settings.rerank_depth or settings.topk) < settings.topk:
+        report.notes.append(
+            f"--rerank-depth {settings.rerank_depth} is less than --topk {settings.topk}: only "
+            "passages that are scored again are returned"
+        )
+        note(report.notes[-1])
     ids = read_ids(settings.only_ids) if settings.only_ids else set()
     if settings.only_ids and (absent := searcher.only(ids)):
         what = f"{settings.only_ids}: ids that the corpus lacks: {len(absent):,}"
@@ -122,6 +131,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
 
 def _refuse_contradictions(settings: SearchSettings) -> None:
     """Raise a SettingsError for settings that cannot all count."""
+    refuse_rerank_settings(settings)
     wishes = {
         "--tune-on": settings.tune_on,
         "--weights": settings.weights,

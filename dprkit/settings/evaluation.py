@@ -8,7 +8,18 @@ import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import Positive, about
-from dprkit.settings.shared import MovedCorpus, MovedRetriever, SearchedIndex
+from dprkit.settings.shared import (
+    MovedCorpus,
+    MovedRetriever,
+    RerankDepth,
+    RerankEmbeddings,
+    Reranker,
+    SearchedIndex,
+)
+
+_RANKED = about(
+    path=True, replaces="index questions output_dir rerank rerank_depth rerank_embeddings"
+)
 
 
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +43,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     index: SearchedIndex = None
-    results: Annotated[str | None, about(path=True, replaces="index questions output_dir")] = None
+    results: Annotated[str | None, _RANKED] = None
     questions: Annotated[str | None, about(follows=("select-data.output_dir/test.jsonl",))] = None
     output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: MovedRetriever = None
@@ -43,5 +54,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         20,
         100,
     )
+    rerank: Reranker = None
+    rerank_depth: RerankDepth = None
+    rerank_embeddings: RerankEmbeddings = None
     match: Literal["string", "regex"] = "string"
     texts: bool = True

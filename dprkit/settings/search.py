@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from dprkit.settings.fields import AtLeast0, Positive, about
-from dprkit.settings.shared import MovedCorpus, MovedRetriever, SearchedIndex
+from dprkit.settings.shared import (
+    MovedCorpus,
+    MovedRetriever,
+    RerankDepth,
+    RerankEmbeddings,
+    Reranker,
+    SearchedIndex,
+)
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +57,9 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     fusion: Literal["weighted", "rrf"] = "weighted"
     weights: Annotated[tuple[AtLeast0, ...], about(metavar="0.6,0.4")] = ()
     tune_on: Annotated[str | None, about(path=True)] = None
+    rerank: Reranker = None
+    rerank_depth: RerankDepth = None
+    rerank_embeddings: RerankEmbeddings = None
     only_ids: Annotated[str | None, about(path=True)] = None
     nprobe: Positive | None = None
     ef_search: Positive | None = None

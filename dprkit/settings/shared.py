@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from dprkit.settings.fields import about
+from dprkit.settings.fields import Positive, about
 
 SearchedIndex = Annotated[
     str | None, about("Folder of the index to search.", follows=("index.output_dir",))
@@ -20,3 +20,27 @@ MovedCorpus = Annotated[
     str | None, about("File of the corpus of the index, if it was moved.", path=True)
 ]
 NumberType = Annotated[Literal["float32", "float16"], about("Number type of the vectors on disk.")]
+Reranker = Annotated[
+    str | None,
+    about(
+        "Model that scores the best passages again and orders them by its scores: a retriever, or "
+        "a cross-encoder, which is a Hugging Face folder or hub name.",
+        path=True,
+        hub=True,
+    ),
+]
+RerankDepth = Annotated[
+    Positive | None,
+    about(
+        "Passages that --rerank scores for each question; no others are returned (default: 200, "
+        "or --topk where that is more).",
+    ),
+]
+RerankEmbeddings = Annotated[
+    str | None,
+    about(
+        "Folder of the corpus as the retriever of --rerank has encoded it; without it, passages "
+        "are encoded when they are found.",
+        path=True,
+    ),
+]

@@ -1,0 +1,114 @@
+"""The model that --rerank names, put over an engine: which kind it is, and whether it fits.
+
+retriever.yaml     a bi-encoder or a late-interaction retriever, by its vectors
+config.json        a cross-encoder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dprkit.errors import InputError, MismatchError, SettingsError
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.models.config import CONFIG, is_retriever
+from dprkit.progress import Note
+from dprkit.settings import EvaluateSettings, SearchSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dprkit.embeddings.shards import Embeddings
+    from dprkit.indexes.indexed_passages import IndexedPassages
+    from dprkit.search.engine import Engine
+    from dprkit.search.rerank import Reranker
+
+Settings = SearchSettings | EvaluateSettings
+
+
+def reranked(
+    engine: Engine, settings: Settings, index: IndexFolder, passages: IndexedPassages, note: Note
+) -> Engine:
+    """`engine`, reranked as the settings say; as it is where they name no model.
+
+    `index`: whose passages it finds. Raises InputError, DamagedError, and MismatchError for
+    embeddings of another corpus or retriever.
+    """
+    if settings.rerank is None:
+        return engine
+    from dprkit.interop.hub import local
+    from dprkit.search.rerank import RerankedEngine
+
+    path = local(settings.rerank, note)
+    reranker = _opened(path, settings.rerank_embeddings, index, passages)
+    return RerankedEngine(engine, reranker, settings.rerank_depth)
+
+
+def refuse_rerank_settings(settings: Settings) -> None:
+    """Raises SettingsError where there is no model that they would be for."""
+    for flag, given in (
+        ("--rerank-depth", settings.rerank_depth),
+        ("--rerank-embeddings", settings.rerank_embeddings),
+    ):
+        if given is not None and settings.rerank is None:
+            raise SettingsError(f"{flag}: nothing is reranked; name a model with --rerank")
+
+
+def _opened(
+    path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
+) -> Reranker:
+    if is_retriever(path):
+        return _retriever(path, embeddings, index, passages)
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{path}: holds neither {CONFIG} nor config.json; name a retriever or a cross-encoder "
+            "with --rerank"
+        )
+    if embeddings is not None:
+        raise SettingsError(
+            f"--rerank-embeddings: {path} is a cross-encoder, which reads the texts of passages; "
+            "leave it out"
+        )
+    from dprkit.models.cross_encoder import load_cross_encoder
+    from dprkit.search.rerank import PairReranker
+
+    return PairReranker(load_cross_encoder(path), passages)
+
+
+def _retriever(
+    path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
+) -> Reranker:
+    from dprkit.models.retriever import load_retriever
+    from dprkit.search.rerank import DenseReranker
+
+    index.check.artifact(path, "retriever")
+    encoded = _encoded(embeddings, path, index) if embeddings is not None else None
+    retriever = load_retriever(path)
+    vectors_of: Callable[[np.ndarray], np.ndarray] = (
+        encoded.take
+        if encoded
+        else lambda rows: retriever.encode_passages(passages.at(rows.tolist()))
+    )
+    return DenseReranker(retriever, vectors_of)
+
+
+def _encoded(path: str, retriever: Path, index: IndexFolder) -> Embeddings:
+    """Embeddings that are of the passages of the index, by the retriever."""
+    from dprkit.embeddings.shards import Embeddings
+
+    manifest = index.check.artifact(path, "embeddings")
+    own = index.check.manifest(retriever).identity
+    made_by, read = manifest.inputs.get("retriever"), manifest.inputs["passages"]
+    if made_by is None or made_by.identity != own:
+        named = f"{made_by.path} ({made_by.identity[:23]})" if made_by else "no retriever"
+        raise MismatchError(
+            f"{path}: was made with {named}, but --rerank names {retriever} ({own[:23]}); "
+            "encode the corpus with that one, or leave --rerank-embeddings out"
+        )
+    if [read.identity] != [folder.inputs[name].identity for folder, name in index.corpora]:
+        raise MismatchError(
+            f"{path}: holds the passages of {read.path}, but {index.path} finds those of "
+            f"{index.describe_passages()}; encode that corpus, or leave --rerank-embeddings out"
+        )
+    return Embeddings(path, manifest)

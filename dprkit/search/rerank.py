@@ -1,0 +1,140 @@
+"""Reranking: the best passages of a first engine get new scores, and a new order.
+
+    first engine     questions -> rows           any Engine: dense, words, both, late interaction
+    Reranker         questions, rows -> scores   PairReranker, DenseReranker, LateReranker
+    RerankedEngine   both together, an Engine
+
+A cross-encoder, a reader or whatever else scores pairs of texts is a PairModel. A retriever scores
+vectors, so that it reads each passage once for all questions of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from dprkit.errors import InputError
+from dprkit.indexes.hits_and_tie_order import Hits, best
+from dprkit.records import Passage
+from dprkit.search.engine import Engine
+
+if TYPE_CHECKING:
+    from dprkit.indexes.indexed_passages import IndexedPassages
+    from dprkit.models.retriever import Retriever
+
+DEPTH = 200
+"""Passages that are asked of the first engine, at least."""
+PAIRS = 2048
+"""Pairs of texts that are given to a model together: it orders them by length."""
+BLOCK = 512
+"""Passages whose vectors are in memory together."""
+
+
+class Reranker(Protocol):
+    """What gives the rows that were found new scores."""
+
+    def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
+        ...
+
+
+class RerankedEngine:
+    """An engine whose best passages are ordered by a Reranker.
+
+    Only passages that were scored again are found: scores of two models cannot be compared.
+    """
+
+    def __init__(self, first: Engine, reranker: Reranker, depth: int | None = None) -> None:
+        """`depth`: passages to score for each question; None: DEPTH, or topk if that is more."""
+        self.first, self.reranker, self.depth = first, reranker, depth
+        self.count = first.count
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Hits:
+        """The best rows (Q, K) for each of Q questions; K is at most the depth."""
+        depth = self.depth or max(DEPTH, topk)
+        rows = self.first.search(questions, depth, allowed).rows
+        scores = self.reranker.scores(questions, rows)
+        if len(bad := np.flatnonzero(np.isnan(scores).any(axis=1))):
+            raise InputError(
+                f"the reranker's scores for {questions[bad[0]]!r} are no numbers (NaN); its "
+                "training has diverged: name another model with --rerank"
+            )
+        return best(rows, scores, topk)
+
+
+# --- models of pairs of texts ---------------------------------------------------------------------
+
+
+class PairModel(Protocol):
+    """What scores a question and a passage by their texts, such as a cross-encoder."""
+
+    def scores(self, questions: Sequence[str], passages: Sequence[Passage]) -> np.ndarray:
+        """The scores (N,) of N questions and their N passages, pair by pair."""
+        ...
+
+
+class PairReranker:
+    """A Reranker of a PairModel."""
+
+    def __init__(self, model: PairModel, passages: IndexedPassages) -> None:
+        self.model, self.passages = model, passages
+
+    def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        asked, places = np.nonzero(rows >= 0)
+        for begin in range(0, len(asked), PAIRS):
+            q, c = asked[begin : begin + PAIRS], places[begin : begin + PAIRS]
+            distinct, which = np.unique(rows[q, c], return_inverse=True)
+            texts = self.passages.at(distinct.tolist())
+            scores[q, c] = self.model.scores([questions[i] for i in q], [texts[i] for i in which])
+        return scores
+
+
+# --- retrievers -----------------------------------------------------------------------------------
+
+
+class DenseReranker:
+    """A Reranker by the vectors of a bi-encoder."""
+
+    def __init__(
+        self, retriever: Retriever, vectors_of: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        """`vectors_of`: the vectors (N, D) of rows (N,) of the corpus, ascending."""
+        self.retriever, self.vectors_of = retriever, vectors_of
+
+    def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        asked = self.retriever.encode_questions(questions)
+        for some, found in _blocks(rows):
+            vectors = self.vectors_of(some)
+            for question, places, chosen in found:
+                scores[question, places] = vectors[chosen] @ asked[question]
+        return scores
+
+
+def _blocks(
+    rows: np.ndarray,
+) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, np.ndarray, np.ndarray]]]]:
+    """The distinct rows of (Q, C) rows in blocks of BLOCK, and who found them.
+
+    For a block: its rows (B,), ascending, and for each question that found some of them its number,
+    their places (N,) among its C, and their places (N,) in the block.
+    """
+    asked, places = np.nonzero(rows >= 0)
+    distinct, which = np.unique(rows[asked, places], return_inverse=True)
+    for begin in range(0, len(distinct), BLOCK):
+        here = np.flatnonzero((which >= begin) & (which < begin + BLOCK))
+        edges = np.flatnonzero(np.diff(asked[here])) + 1
+        yield (
+            distinct[begin : begin + BLOCK],
+            (
+                (int(asked[mine[0]]), places[mine], which[mine] - begin)
+                for mine in np.split(here, edges)
+            ),
+        )

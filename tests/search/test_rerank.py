@@ -1,0 +1,394 @@
+"""Reranking: every score is that of the model alone, and the order is that of the scores."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from dprkit.data.passages import read_passages
+from dprkit.embeddings.encode import encode_corpus
+from dprkit.indexes.build import index
+from dprkit.indexes.hits_and_tie_order import Hits
+from dprkit.models.cross_encoder import load_cross_encoder
+from dprkit.models.retriever import load_retriever
+from dprkit.records import Passage
+from dprkit.search import rerank
+from dprkit.search.open_index import open_index
+from dprkit.search.rerank import PairReranker, RerankedEngine
+from dprkit.settings import EncodeSettings, IndexSettings
+from dprkit.store.manifests import read_manifest
+from tests.conftest import call
+from tests.interop.foreign import SMALL, save_bert, save_tokenizer, write_json
+
+QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa", "a river in africa"]
+FAMILIES = {
+    "bert": (BertForSequenceClassification, BertConfig, SMALL),
+    "roberta": (
+        RobertaForSequenceClassification,
+        RobertaConfig,
+        {**SMALL, "pad_token_id": 0, "type_vocab_size": 1},
+    ),
+    "distilbert": (
+        DistilBertForSequenceClassification,
+        DistilBertConfig,
+        {"vocab_size": SMALL["vocab_size"], "dim": 16, "n_layers": 2, "n_heads": 2}
+        | {"hidden_dim": 24, "max_position_embeddings": 300},
+    ),
+}
+
+
+def save_cross_encoder(folder, family="bert", **more):
+    """A model with random weights that are large enough for its scores to differ."""
+    kind, config, sizes = FAMILIES[family]
+    torch.manual_seed(3)
+    model = kind(config(**{**sizes, "num_labels": 1, **more})).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)
+    model.save_pretrained(folder)
+    tokenizer = save_tokenizer(folder)
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def cross(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cross") / "encoder"
+    save_cross_encoder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory, tiny_passages):
+    folder = tmp_path_factory.mktemp("words") / "bm25"
+    index(IndexSettings(type="bm25", passages=str(tiny_passages), output_dir=str(folder)))
+    return folder
+
+
+@pytest.fixture
+def asked(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    rows = [{"id": str(n), "question": text} for n, text in enumerate(QUESTIONS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def found(*words_):
+    """What `dprkit search` writes: for each question its (id, score) pairs."""
+    result = call("search", *words_)
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    return [[(hit["id"], hit["score"]) for hit in row["ctxs"]] for row in rows]
+
+
+def by_hand(words_index, score, depth, topk):
+    """Each passage of the first stage scored alone, sorted by score, then by its row."""
+    first = open_index(words_index).search(QUESTIONS, depth)
+    rows = {p.id: n for n, p in enumerate(open_index(words_index).passages.at(range(282)))}
+    wanted = []
+    for ranking in first:
+        question = ranking.question.question
+        scores = {
+            hit.id: score(question, Passage(hit.id, hit.text, hit.title)) for hit in ranking.hits
+        }
+        ordered = sorted(scores.items(), key=lambda pair: (-pair[1], rows[pair[0]]))
+        wanted.append(ordered[:topk])
+    return wanted
+
+
+def compare(rankings, wanted):
+    for ranking, line in zip(rankings, wanted, strict=True):
+        assert [id_ for id_, _ in ranking] == [id_ for id_, _ in line]
+        np.testing.assert_allclose([s for _, s in ranking], [s for _, s in line], atol=2e-5)
+
+
+# --- cross-encoders -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_are_those_of_transformers_pair_by_pair(tmp_path, family):
+    model, tokenizer = save_cross_encoder(tmp_path / "m", family)
+    passages = [
+        Passage("1", "a play", "Hamlet"),
+        Passage("2", "x " * 400, ""),
+        Passage("3", "", ""),
+    ]
+    questions = ["who wrote hamlet", "what", "why is " + "it " * 500]
+    scores = load_cross_encoder(tmp_path / "m").scores(questions, passages)
+    assert (scores.dtype, scores.shape) == (np.float32, (3,))
+    room = 299 if family == "roberta" else 300  # its first position is pad_token_id + 1
+    for question, text, score in zip(
+        questions, ["Hamlet a play", ("x " * 400).strip(), ""], scores, strict=True
+    ):
+        pair = tokenizer([question], [text], truncation=True, max_length=room, return_tensors="pt")
+        with torch.no_grad():
+            alone = model(**pair).logits.item()
+        assert score == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_cross_encoder_orders_as_the_one_of_sentence_transformers(tmp_path, cross, tiny_passages):
+    library = pytest.importorskip("sentence_transformers")
+    texts = [f"{p.title} {p.text}".strip() for p in read_passages(tiny_passages)][:40]
+    peer = library.CrossEncoder(str(cross), activation_fn=torch.nn.Identity(), device="cpu")
+    wanted = peer.predict([(QUESTIONS[0], text) for text in texts], show_progress_bar=False)
+    passages = [Passage("", text) for text in texts]
+    ours = load_cross_encoder(cross).scores([QUESTIONS[0]] * 40, passages)
+    np.testing.assert_allclose(ours, wanted, atol=1e-4)
+    peer.save_pretrained(str(tmp_path / "theirs"))
+    again = load_cross_encoder(tmp_path / "theirs").scores([QUESTIONS[0]] * 40, passages)
+    np.testing.assert_allclose(again, ours, atol=1e-6)
+
+
+@pytest.mark.parametrize(("depth", "topk"), [(12, 5), (5, 12), (None, 7)])
+def test_a_search_is_ordered_by_the_scores_of_each_pair(words, cross, asked, depth, topk):
+    model = load_cross_encoder(cross)
+    wanted = by_hand(words, lambda q, p: float(model.scores([q], [p])[0]), depth or 200, topk)
+    flags = [] if depth is None else ["--rerank-depth", depth]
+    compare(
+        found("--index", words, "--questions", asked, "--rerank", cross, *flags, "--topk", topk),
+        wanted,
+    )
+
+
+def test_the_size_of_the_batches_changes_no_ranking(words, cross, asked, monkeypatch):
+    command = ("--index", words, "--questions", asked, "--rerank", cross, "--topk", 9)
+    wanted = found(*command)
+    monkeypatch.setattr(rerank, "PAIRS", 7)
+    compare(found(*command, "--batch-size", 1), wanted)
+
+
+def test_any_first_stage_is_reranked(small_index, words, cross, asked):
+    """With as many passages as there are, the first stage makes no difference."""
+    asked.write_text(asked.read_text().partition("\n")[0])
+    command = ("--questions", asked, "--rerank", cross, "--rerank-depth", 300, "--topk", 5)
+    wanted = found("--index", small_index, *command)
+    compare(found("--index", small_index, "--hybrid", words, *command), wanted)
+
+
+def test_only_named_passages_are_reranked(small_index, cross, asked, tiny_passages, tmp_path):
+    ids = [p.id for p in read_passages(tiny_passages)][3:30:9]
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    command = ("--index", small_index, "--questions", asked, "--only-ids", tmp_path / "ids.txt")
+    for ranking in found(*command, "--rerank", cross):
+        assert {id_ for id_, _ in ranking} == set(ids)
+
+
+def test_a_question_that_found_nothing_stays_empty(words, cross, tmp_path):
+    (tmp_path / "q.txt").write_text("xyzzy plugh\n")
+    assert found("--index", words, "--questions", tmp_path / "q.txt", "--rerank", cross) == [[]]
+
+
+def test_equal_scores_keep_the_order_of_the_corpus(words):
+    class Level:
+        def scores(self, questions, passages):
+            return np.zeros(len(questions), np.float32)
+
+    first = open_index(words)
+    hits = RerankedEngine(first.engine, PairReranker(Level(), first.passages)).search(
+        QUESTIONS, 200
+    )
+    for line in hits.rows:
+        kept = line[line >= 0].tolist()
+        assert kept == sorted(kept)
+
+
+def test_the_first_engine_is_asked_for_no_less_than_is_wanted():
+    asked = []
+
+    class First:
+        count = 1000
+
+        def search(self, questions, topk, allowed=None):
+            asked.append((topk, allowed))
+            return Hits.none(len(questions), topk)
+
+    class Nothing:
+        def scores(self, questions, rows):
+            return np.full(rows.shape, -np.inf, np.float32)
+
+    for depth, topk in ((None, 5), (None, 300), (50, 300), (50, 5)):
+        hits = RerankedEngine(First(), Nothing(), depth).search(["a"], topk)
+        assert hits.rows.shape[1] == min(topk, depth or 1000)
+    assert [depth for depth, _ in asked] == [200, 300, 50, 50]
+
+
+# --- retrievers -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_retriever(tmp_path_factory):
+    from tests.interop.foreign import convert
+
+    folder = tmp_path_factory.mktemp("other")
+    save_bert(folder / "bert")
+    convert(source=folder / "bert", output_dir=folder / "model", pooling="mean", title_join=" ")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory, other_retriever, tiny_passages):
+    folder = tmp_path_factory.mktemp("encoded") / "embeddings"
+    encode_corpus(
+        EncodeSettings(
+            retriever=str(other_retriever), passages=str(tiny_passages), output_dir=str(folder)
+        )
+    )
+    return folder
+
+
+def test_a_bi_encoder_reranks_by_its_scores(words, other_retriever, encoded, asked, monkeypatch):
+    retriever = load_retriever(other_retriever)
+    wanted = by_hand(words, lambda q, p: float(retriever.scores([q], [p])[0]), 60, 60)
+    command = ("--index", words, "--questions", asked, "--rerank", other_retriever)
+    monkeypatch.setattr(rerank, "BLOCK", 17)
+    texts = found(*command, "--rerank-depth", 60)
+    compare(texts, wanted)
+    compare(found(*command, "--rerank-depth", 60, "--rerank-embeddings", encoded), texts)
+
+
+# --- evaluate -------------------------------------------------------------------------------------
+
+
+def test_evaluate_measures_the_reranked_order(words, cross, tiny_passages, tmp_path):
+    passages = list(read_passages(tiny_passages))
+    gold = tmp_path / "gold.jsonl"
+    rows = [{"id": p.id, "question": p.text[:60], "passage_id": p.id} for p in passages[:25]]
+    gold.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("evaluate", "--index", words, "--questions", gold, "--topk", "1,5")
+    reranked = (*command, "--rerank", cross, "--rerank-depth", 30, "--output-dir", tmp_path / "r")
+    result = call(*reranked, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    lines = found("--index", words, "--questions", gold, "--rerank", cross, "--rerank-depth", 30)
+    first = [ranking[0][0] == row["id"] for ranking, row in zip(lines, rows, strict=True)]
+    assert told["metrics"]["passage_recall"]["1"] == pytest.approx(np.mean(first))
+    assert {"index", "questions", "rerank"} == set(told["inputs"])
+    assert read_manifest(tmp_path / "r").settings["rerank_depth"] == 30
+    assert json.loads(call(*reranked, "--json").stdout)["up_to_date"]
+    again = call(*command, "--output-dir", tmp_path / "r")
+    assert "made again: rerank_depth was 30 and is null; rerank was" in again.stderr
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def broken(folder, cross, how):
+    """A copy of a cross-encoder with one thing wrong."""
+    shutil.copytree(cross, folder)
+    weights = load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    if how == "headless":
+        del weights["classifier.weight"], weights["classifier.bias"]
+    elif how == "wide":
+        weights["classifier.weight"] = torch.zeros(3, 16)
+    elif how == "another":
+        weights["bert.relative.weight"] = torch.zeros(3)
+    elif how == "labels":
+        config["id2label"] = {"0": "no", "1": "yes", "2": "perhaps"}
+    elif how == "encoder":
+        config["architectures"] = ["BertModel"]
+    elif how == "json":
+        (folder / "config.json").write_text("{")
+        return folder
+    elif how == "nan":
+        weights["classifier.bias"][:] = torch.nan
+    elif how == "tokenizer":
+        for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
+            (folder / name).unlink(missing_ok=True)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    write_json(folder / "config.json", config)
+    if how == "weights":
+        (folder / "model.safetensors").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("headless", r"its weights lack classifier.bias, classifier.weight; name"),
+        ("wide", r"its weights do not fit its config: classifier.weight has another shape"),
+        ("another", r"its weights have bert.relative.weight, which transformers' Bert"),
+        ("labels", r"gives 3 labels for a pair, and a cross-encoder gives one score"),
+        ("encoder", r"is no cross-encoder: its config.json names BertModel"),
+        ("json", r"no cross-encoder could be loaded from there"),
+        ("weights", r"no cross-encoder could be loaded from there"),
+        ("tokenizer", r"has no tokenizer; put the files of its tokenizer there"),
+        ("nan", r"not finite|no numbers"),
+    ],
+)
+def test_a_folder_that_is_no_cross_encoder_is_refused_in_a_line(
+    words, cross, asked, tmp_path, how, told
+):
+    folder = broken(tmp_path / "broken", cross, how)
+    result = call("search", "--index", words, "--questions", asked, "--rerank", folder)
+    assert result.exit_code == 1
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("Error")]
+    assert re.search(told, line), line
+
+
+def test_settings_without_a_model_are_refused(words, asked, cross, encoded, tmp_path):
+    def error(*flags):
+        result = call(*flags)
+        assert result.exit_code == 1
+        return result.stderr.splitlines()[-1]
+
+    search = ("search", "--index", words, "--questions", asked)
+    for flag, value in (("--rerank-depth", 5), ("--rerank-embeddings", encoded)):
+        for command in (search, ("evaluate", "--index", words, "--questions", asked)):
+            told = error(*command, flag, value)
+            assert told == f"Error: {flag}: nothing is reranked; name a model with --rerank"
+    told = error(*search, "--rerank", cross, "--rerank-embeddings", encoded)
+    assert "is a cross-encoder, which reads the texts of passages; leave it out" in told
+    told = error(*search, "--rerank", encoded)
+    assert "holds neither retriever.yaml nor config.json; name a retriever or a cross" in told
+    told = error(*search, "--rerank", tmp_path / "gone")
+    assert "no such file or folder; check the path" in told
+    told = error("evaluate", *search[1:], "--rerank", cross, "--rerank-depth", 50)
+    assert "--topk 100 and --rerank-depth 50: only passages that are scored again" in told
+    told = error("evaluate", "--results", "r.jsonl", "--rerank", cross)
+    assert "--rerank is for the search of an index; leave it or --results out" in told
+
+
+def test_embeddings_of_another_retriever_or_corpus_are_refused_by_name(
+    words, asked, other_retriever, encoded, small_index, small_retriever, tiny_passages, tmp_path
+):
+    def error(*flags):
+        result = call("search", "--questions", asked, "--rerank", other_retriever, *flags)
+        assert result.exit_code == 1
+        return result.stderr.splitlines()[-1]
+
+    others = small_index.parent / "embeddings"
+    told = error("--index", words, "--rerank-embeddings", others)
+    assert f"{others}: was made with {small_retriever} (retriever:" in told
+    assert f"but --rerank names {other_retriever} (retriever:" in told
+    (tmp_path / "less.tsv").write_text("".join(tiny_passages.read_text().splitlines(True)[:50]))
+    less = IndexSettings(
+        type="bm25", passages=str(tmp_path / "less.tsv"), output_dir=str(tmp_path / "less")
+    )
+    index(less)
+    told = error("--index", tmp_path / "less", "--rerank-embeddings", encoded)
+    assert f"{encoded}: holds the passages of" in told
+    assert f"but {tmp_path / 'less'} finds those of {tmp_path / 'less.tsv'}" in told
+
+
+def test_a_depth_below_topk_is_told(words, cross, asked):
+    command = ("--index", words, "--questions", asked, "--rerank", cross, "--rerank-depth", 3)
+    result = call("search", *command, "--json", "-o", asked.parent / "out.jsonl")
+    note = (
+        "--rerank-depth 3 is less than --topk 100: only passages that are scored again are returned"
+    )
+    assert json.loads(result.stdout)["notes"] == [note]
+    assert json.loads(result.stdout)["most"] == 3
