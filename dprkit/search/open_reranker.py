@@ -6,7 +6,6 @@ config.json        a cross-encoder
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ from dprkit.progress import Note
 from dprkit.settings import EvaluateSettings, SearchSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dprkit.embeddings.shards import Embeddings
     from dprkit.indexes.indexed_passages import IndexedPassages
     from dprkit.search.engine import Engine
@@ -79,18 +76,23 @@ def _opened(
 def _retriever(
     path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
 ) -> Reranker:
+    from dprkit.embeddings.token_shards import TokenShards
+    from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import load_retriever
-    from dprkit.search.rerank import DenseReranker
+    from dprkit.search.rerank import DenseReranker, LateReranker
 
     index.check.artifact(path, "retriever")
     encoded = _encoded(embeddings, path, index) if embeddings is not None else None
     retriever = load_retriever(path)
-    vectors_of: Callable[[np.ndarray], np.ndarray] = (
-        encoded.take
-        if encoded
-        else lambda rows: retriever.encode_passages(passages.at(rows.tolist()))
-    )
-    return DenseReranker(retriever, vectors_of)
+    if isinstance(retriever, LateRetriever):
+        late = retriever
+        if encoded:
+            return LateReranker(late, TokenShards(encoded).take_float)
+        return LateReranker(late, lambda rows: late.passage_vectors(passages.at(rows.tolist())))
+    dense = retriever
+    if encoded:
+        return DenseReranker(dense, encoded.take)
+    return DenseReranker(dense, lambda rows: dense.encode_passages(passages.at(rows.tolist())))
 
 
 def _encoded(path: str, retriever: Path, index: IndexFolder) -> Embeddings:

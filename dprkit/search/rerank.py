@@ -22,7 +22,9 @@ from dprkit.search.engine import Engine
 
 if TYPE_CHECKING:
     from dprkit.indexes.indexed_passages import IndexedPassages
+    from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import Retriever
+    from dprkit.models.token_vectors import TokenVectors
 
 DEPTH = 200
 """Passages that are asked of the first engine, at least."""
@@ -116,6 +118,33 @@ class DenseReranker:
             for question, places, chosen in found:
                 scores[question, places] = vectors[chosen] @ asked[question]
         return scores
+
+
+class LateReranker:
+    """A Reranker by MaxSim over the token vectors of a late-interaction model."""
+
+    def __init__(
+        self, retriever: LateRetriever, vectors_of: Callable[[np.ndarray], TokenVectors]
+    ) -> None:
+        """`vectors_of`: the token vectors of rows (N,) of the corpus, ascending, as float32."""
+        self.retriever, self.vectors_of = retriever, vectors_of
+
+    def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
+        scores = np.full(rows.shape, -np.inf, np.float32)
+        asked = self.retriever.question_vectors(questions)
+        for some, found in _blocks(rows):
+            vectors = self.vectors_of(some)
+            for question, places, chosen in found:
+                scores[question, places] = _maxsim(asked[question], vectors.take(chosen))
+        return scores
+
+
+def _maxsim(question: np.ndarray, passages: TokenVectors) -> np.ndarray:
+    """The scores (N,) of a question's vectors (L, D) with those of N passages."""
+    products = passages.values @ question.T
+    scores: np.ndarray = np.maximum.reduceat(products, passages.bounds[:-1], axis=0).sum(axis=1)
+    return scores
 
 
 def _blocks(

@@ -259,6 +259,14 @@ def test_a_bi_encoder_reranks_by_its_scores(words, other_retriever, encoded, ask
     compare(found(*command, "--rerank-depth", 60, "--rerank-embeddings", encoded), texts)
 
 
+def test_a_colbert_model_reranks_by_its_scores(words, small_colbert, asked, monkeypatch):
+    retriever = load_retriever(small_colbert)
+    wanted = by_hand(words, lambda q, p: float(retriever.scores([q], [p])[0]), 60, 60)
+    monkeypatch.setattr(rerank, "BLOCK", 17)
+    command = ("--index", words, "--questions", asked, "--rerank", small_colbert)
+    compare(found(*command, "--rerank-depth", 60), wanted)
+
+
 # --- evaluate -------------------------------------------------------------------------------------
 
 
