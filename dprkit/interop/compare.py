@@ -1,7 +1,8 @@
 """A converted retriever against the library that its source comes from, on a few texts.
 
-sentence-transformers reads its own folders, if it is installed; transformers reads plain models
-and DPR pairs. Checkpoint files have no library here. The library gets the folder alone: its own
+sentence-transformers reads its own folders, if it is installed, and those of ColBERT models
+(compare_colbert.py); transformers reads plain models and DPR pairs. Checkpoint files have no
+library here. The library gets the folder alone: its own
 tokenizer, its own pooling, its texts in one padded batch and a long one by itself.
 """
 
@@ -18,13 +19,15 @@ import numpy as np
 import torch
 
 from dprkit.errors import DprkitError, GateError, InputError
+from dprkit.interop import compare_colbert
 from dprkit.interop.hub import local
 from dprkit.interop.sources import Sources, kind_of
 from dprkit.models.bi_encoder import BiEncoder
-from dprkit.models.config import SIDES, RetrieverConfig, Side
+from dprkit.models.config import SIDES, Config, RetrieverConfig, Side
+from dprkit.models.late_interaction import Colbert
 from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
-from dprkit.models.retriever_folder import hush, load_bi_encoder
-from dprkit.models.tokens import Tokens, transformers_tokenizer
+from dprkit.models.retriever_folder import hush, load_model
+from dprkit.models.tokens import Ids, Tokens, transformers_tokenizer
 from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage
 from dprkit.store.manifests import read_manifest
@@ -64,15 +67,17 @@ class Compared(NamedTuple):
 
 
 def compare(
-    kind: str, sources: Sources, model: BiEncoder, tokens: Tokens, given: dict[str, Any]
+    kind: str, sources: Sources, model: BiEncoder | Colbert, tokens: Tokens, given: dict[str, Any]
 ) -> Compared:
     """The largest difference of a number between a retriever's vectors and its source's.
 
     `given`: the settings it was converted with, by name; None is what the source says itself.
     """
-    if kind not in ("sentence-transformers", "transformer", "hf-dpr"):
+    if kind not in READERS:
         return Compared(f"no library reads a source of the kind {kind}")
-    library = "sentence-transformers" if kind == "sentence-transformers" else "transformers"
+    if isinstance(model, Colbert) and (flags := compare_colbert.flags_of_use(given)):
+        return Compared(f"{', '.join(flags)} give the model another use than its source")
+    library = "transformers" if kind in BY_TRANSFORMERS else "sentence-transformers"
     if not find_spec(library.replace("-", "_")):
         return Compared(f"{library} is not installed")
     folders = [folder for folder in sources if folder]
@@ -100,7 +105,7 @@ def against_source(directory: Path, folders: Sequence[Path]) -> float:
     """
     given = read_manifest(directory, "retriever").settings
     sources = Sources(local(str(folders[0])), local(str(folders[1])) if folders[1:] else None)
-    model, tokens = load_bi_encoder(directory)
+    model, tokens = load_model(directory)
     compared = compare(given.get("kind") or kind_of(sources), sources, model, tokens, given)
     if compared.difference is None:
         raise InputError(f"{sources.question}: {compared.told}")
@@ -112,11 +117,10 @@ def _difference(
     reader: Any,
     side: Side,
     sources: Sources,
-    model: BiEncoder,
+    model: BiEncoder | Colbert,
     tokens: Tokens,
     given: dict[str, Any],
 ) -> float:
-    encoder = encoders_of(model)(side)
     theirs: Theirs = reader(sources, side, model.config, given)
     length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
     room = rooms[side == "passage"] if rooms else 0
@@ -124,14 +128,33 @@ def _difference(
     worst = 0.0
     for texts in _texts(side, length if cut else 0):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
-        ours = encoder.encode(ids, 2048)
         wanted = theirs([_plain(text, model.config) for text in texts])
-        if encoder.encoder.unit_length:
-            wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
-        scale = max(1.0, float(np.abs(wanted).max()))
-        difference = float(np.abs(ours - wanted).max()) / scale
+        if isinstance(model, Colbert):
+            ours = compare_colbert.token_vectors(model, side, ids)
+            pairs = zip(ours, wanted, strict=True)
+        else:
+            pairs = iter([_single_vectors(model, side, ids, wanted)])
+        difference = max(_apart(*pair) for pair in pairs)
         worst = difference if np.isnan(difference) else max(worst, difference)
     return worst
+
+
+def _single_vectors(
+    model: BiEncoder, side: Side, ids: Ids, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A bi-encoder's vectors (N, D), and those `wanted` brought to length 1 where its own are."""
+    encoder = encoders_of(model)(side)
+    if encoder.encoder.unit_length:
+        wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+    return encoder.encode(ids, 2048), wanted
+
+
+def _apart(ours: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference of a number; infinite where the two have not the same shape."""
+    if ours.shape != wanted.shape:
+        return float("inf")
+    scale = max(1.0, float(np.abs(wanted).max()))
+    return float(np.abs(ours - wanted).max()) / scale
 
 
 def _texts(side: Side, length: int) -> list[Any]:
@@ -143,7 +166,7 @@ def _texts(side: Side, length: int) -> list[Any]:
     return texts if 0 < length <= LONGEST else texts[:1]
 
 
-def _plain(text: str | Passage, config: RetrieverConfig) -> Any:
+def _plain(text: str | Passage, config: Config) -> Any:
     """A text as a library is given it: the prompt is the library's own to put before it."""
     if isinstance(text, str):
         return text
@@ -235,8 +258,10 @@ def _batches(folder: Path, side: Side, config: RetrieverConfig) -> Callable[[Tex
     return batch
 
 
-READERS = {
+BY_TRANSFORMERS = ("transformer", "hf-dpr", "neural-cherche")
+READERS: dict[str, Any] = {
     "sentence-transformers": _sentence_transformers,
     "transformer": _transformers,
     "hf-dpr": _dpr,
+    **compare_colbert.READERS,
 }

@@ -105,15 +105,14 @@ def _record(settings: ConvertSettings) -> dict[str, Any]:
 
 def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.interop.compare import compare
-    from dprkit.interop.sources import read_foreign, sources_of
-    from dprkit.interop.tower import assembled
+    from dprkit.interop.sources import assembled_foreign, read_foreign, sources_of
     from dprkit.models.probe_texts import PROBES, save_probes
     from dprkit.models.retriever_folder import save_retriever
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
     kind, foreign = read_foreign(settings, work.run.progress.note)
-    model, tokens = assembled(foreign, settings)
+    model, tokens = assembled_foreign(foreign, settings)
     compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
     source = next(iter(_named(settings).values()))
     compared.check(f"{source}: dprkit does not read this model as it is meant")
@@ -124,8 +123,7 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
         card.write(_card(kind, settings, mapped).encode())
-    dim = model.question_encoder.dim
-    counts = {"kind": kind, "to": "retriever", "dim": dim, "mapped": mapped}
+    counts = {"kind": kind, "to": "retriever", "dim": model.dim, "mapped": mapped}
     return work.finish(
         counts | {"passed_over": foreign.idle, "largest_difference": compared.difference}
     )

@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
-from dprkit.interop import hf_dpr, sentence_transformers
+from dprkit.errors import MismatchError
+from dprkit.interop import (
+    hf_dpr,
+    multi_vector_export,
+    neural_cherche,
+    sentence_transformers,
+    stanford_colbert,
+)
+from dprkit.interop.compare import compare
+from dprkit.interop.sources import Sources
 from dprkit.models import onnx_export
-from dprkit.models.retriever_folder import load_bi_encoder
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.late_tokens import LateTokens
+from dprkit.models.retriever_folder import load_model
 from dprkit.store.atomic_files import TEMPORARY
 from dprkit.store.drafts import Draft
 
@@ -22,20 +35,46 @@ WRITERS = {
     "sentence-transformers": sentence_transformers.write,
     "onnx": onnx_export.write,
 }
+COLBERT: dict[str, Callable[[Colbert, LateTokens, Path, str], list[str]]] = {
+    "neural-cherche": neural_cherche.write,
+    "stanford-colbert": stanford_colbert.write,
+    "pylate": multi_vector_export.write_pylate,
+    "multi-vector": multi_vector_export.write,
+}
+"""The forms of ColBERT models."""
 
 
 def export(work: Draft, source: str, to: str) -> tuple[int, list[str]]:
     """Write the retriever at `source` in the form `to`; its width and what became what.
 
-    Raises InputError where the form cannot hold the retriever, MissingExtra, GateError.
+    Raises MismatchError for a form of another kind of model, InputError where the form cannot hold
+    the retriever, MissingExtra, GateError.
     """
-    model, tokens = load_bi_encoder(source)
-    model.cpu()
     prefix = f"{TEMPORARY}export-"  # a name that a later run clears away
     with tempfile.TemporaryDirectory(prefix=prefix, dir=work.directory) as folder:
-        mapped = WRITERS[to](model, tokens, Path(folder), source)
+        dim, mapped = _write(Path(folder), source, to)
         _place(work, Path(folder))
-    return model.question_encoder.dim, mapped
+    return dim, mapped
+
+
+def _write(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
+    """Of a ColBERT model, what is written is compared with the model by the library it is for."""
+    model, tokens = load_model(source)
+    model.cpu()
+    if isinstance(model, Colbert):
+        if to not in COLBERT:
+            raise MismatchError(_other(source, "is a ColBERT model", to, COLBERT))
+        mapped = COLBERT[to](model, cast(LateTokens, tokens), folder, source)
+        compared = compare(to, Sources(folder, None), model, tokens, {})
+        compared.check(f"{source}: what --to {to} writes is not what it holds")
+        return model.dim, [*mapped, compared.told]
+    if to not in WRITERS:
+        raise MismatchError(_other(source, "is a bi-encoder", to, WRITERS))
+    return model.dim, WRITERS[to](model, tokens, folder, source)
+
+
+def _other(source: str, what: str, to: str, forms: Iterable[str]) -> str:
+    return f"{source}: {what}, which has no form {to}; --to takes {', '.join(forms)}"
 
 
 def _place(work: Draft, folder: Path) -> None:

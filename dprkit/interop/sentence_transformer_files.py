@@ -7,6 +7,7 @@ spellings of the pooling (a flag a mode, or its name) are read.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -144,13 +145,18 @@ class Module(NamedTuple):
     folder: Path
 
 
-def read_rows(folder: Path) -> list[dict[str, Path]]:
-    """The folder of each module by its kind: one row for both sides, or questions and passages."""
-    entries = read_json(folder / MODULES, list[ModuleEntry])
+def listed(folder: Path) -> list[ModuleEntry]:
+    """The lines of modules.json."""
+    entries: list[ModuleEntry] = read_json(folder / MODULES, list[ModuleEntry])
     if len({entry.name for entry in entries}) < len(entries):
         # sentence-transformers keeps the last of those that share a name
         raise InputError(f"{folder / MODULES}: two of its modules have the same name; name each")
-    modules = [_module(entry.type, folder, entry.path) for entry in entries]
+    return entries
+
+
+def read_rows(folder: Path) -> list[dict[str, Path]]:
+    """The folder of each module by its kind: one row for both sides, or questions and passages."""
+    modules = [module_in(folder, entry.type, entry.path) for entry in listed(folder)]
     if not modules or modules[0].kind != "Router":
         return [_checked(modules, folder)]
     router = modules[0].folder
@@ -162,7 +168,7 @@ def read_rows(folder: Path) -> list[dict[str, Path]]:
         )
     return [
         _checked(
-            [_module(routes.types.get(one, one), router, one) for one in routes.structure[route]]
+            [module_in(router, routes.types.get(one, one), one) for one in routes.structure[route]]
             + modules[1:],
             folder,
         )
@@ -170,7 +176,8 @@ def read_rows(folder: Path) -> list[dict[str, Path]]:
     ]
 
 
-def _module(name: str, folder: Path, path: str) -> Module:
+def module_in(folder: Path, name: str, path: str) -> Module:
+    """A module of a folder. Raises InputError for code of its own, or a place outside of it."""
     package, *inner = name.split(".")
     if package != "sentence_transformers" or not all(part.isidentifier() for part in inner):
         raise InputError(f"{folder}: its module {name} is code of its own, which is never run")
@@ -195,13 +202,18 @@ def _checked(modules: list[Module], folder: Path) -> dict[str, Path]:
 # --- what each file says --------------------------------------------------------------------------
 
 
-def read_transformer(folder: Path) -> TransformerFile:
-    """How the texts are cut. Raises InputError for a value that dprkit has no counterpart for."""
+def read_transformer(folder: Path, also: Collection[str] = ()) -> TransformerFile:
+    """How the texts are cut; of the keys in `also` any value is taken.
+
+    Raises InputError for another value that dprkit has no counterpart for.
+    """
     path = next((folder / name for name in LENGTHS if (folder / name).is_file()), None)
     said: TransformerFile = read_json(path, TransformerFile) if path else TransformerFile()
     for name in TransformerFile.__struct_fields__:
         value = getattr(said, name)
-        if name not in READ and value != getattr(USUAL, name) and value is not None:
+        if name in (*READ, *also) or value is None:
+            continue
+        if value != getattr(USUAL, name):
             raise InputError(f"{path}: {name} {value!r} is not supported")
     return said
 

@@ -110,7 +110,7 @@ def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
     if base not in towers:
         tower = tower_in(base)
         if said.do_lower_case:
-            tower.tokenizer = _lowering(*tower.tokenizer)
+            tower.tokenizer = lowering(*tower.tokenizer)
         towers[base] = tower
     tower = towers[base]
     most = said.max_seq_length or model_max_length(base) or tower.room
@@ -120,7 +120,8 @@ def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
     return Row(tower, pooling, include_prompt, "Normalize" in folders, lengths)
 
 
-def _lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
+def lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
+    """A tokenizer that lower-cases texts first, with its files."""
     from tokenizers.normalizers import Lowercase, Sequence
 
     own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
@@ -164,16 +165,16 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
         "default_prompt_name": None,
         "similarity_fn_name": config.similarity,
     }
-    _write_json(folder / CONFIG, own)
+    write_json(folder / CONFIG, own)
     join = f"titles join by {config.title_join!r}, which the library leaves to its user"
     if config.shared and not config.separate_heads:
         length = config.longest
         _write_transformer(folder, model.question_encoder, tokens, "question", length)
         rows = _write_rest(folder, model.question_encoder, "")
-        _write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
+        write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
         return [f"one encoder, at most {length} tokens", join]
     _write_router(folder, model, tokens)
-    _write_json(folder / MODULES, _listed([("", "Router")]))
+    write_json(folder / MODULES, _listed([("", "Router")]))
     return [
         f"the question encoder is the route {QUERY!r} (encode_query)",
         f"the passage encoder is the route {DOCUMENT!r} (encode_document)",
@@ -200,7 +201,7 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
         structure[route] = [path for path, _ in row]
     parameters = {"default_route": DOCUMENT, "allow_empty_key": True}
     routes = {"types": types, "structure": structure, "parameters": parameters}
-    _write_json(folder / ROUTER, routes)
+    write_json(folder / ROUTER, routes)
 
 
 def _write_transformer(
@@ -209,7 +210,7 @@ def _write_transformer(
     backbone: Any = encoder.backbone
     backbone.save_pretrained(folder)
     save_tokenizer(folder, tokens, side)
-    _write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
+    write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
 
 
 def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, str]]:
@@ -227,7 +228,7 @@ def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, st
         configs["Normalize"] = {}
     rows = [(f"{name}{i}_{kind}", kind) for i, kind in enumerate(configs, start=1)]
     for path, kind in rows:
-        _write_json(folder / path / "config.json", configs[kind])
+        write_json(folder / path / "config.json", configs[kind])
         if kind == "Dense" and encoder.projection is not None:
             head = {f"linear.{k}": v for k, v in encoder.projection.state_dict().items()}
             save_file(head, folder / path / "model.safetensors")
@@ -241,6 +242,6 @@ def _listed(rows: list[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

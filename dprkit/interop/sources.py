@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from dprkit.errors import InputError, SettingsError, reading
-from dprkit.interop import dpr_checkpoint, hf_dpr, qa_retriever, sentence_transformers, transformer
+from dprkit.interop import (
+    dpr_checkpoint,
+    hf_dpr,
+    multi_vector,
+    neural_cherche,
+    qa_retriever,
+    sentence_transformers,
+    stanford_colbert,
+    transformer,
+)
+from dprkit.interop.colbert import ForeignColbert, assembled_colbert, refuse_late_flags
 from dprkit.interop.folder import ADAPTER, CONFIG, other_form, read_config, read_state
 from dprkit.interop.hub import local
+from dprkit.interop.multi_vector_files import model_type
 from dprkit.interop.sentence_transformer_files import MODULES
-from dprkit.interop.tower import Foreign
+from dprkit.interop.tower import Foreign, assembled
+from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.config import Side, is_retriever
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.tokens import Tokens
 from dprkit.progress import Note, silent
 from dprkit.settings import ConvertSettings
 
+COLBERT: dict[str, Callable[[Path, ConvertSettings], ForeignColbert]] = {
+    "neural-cherche": neural_cherche.read,
+    "stanford-colbert": stanford_colbert.read,
+    "pylate": multi_vector.read_pylate,
+    "multi-vector": multi_vector.read,
+}
+"""Kinds of ColBERT models, and who reads them."""
 FORMS = {b"GGUF": "GGUF file", b"\x89HDF": "TensorFlow file (HDF5)", b"\x08": "ONNX file"}
 """How files of weights that are not read begin."""
 
@@ -38,11 +60,22 @@ class Sources(NamedTuple):
         raise hf_dpr.half(self.question)
 
 
-def read_foreign(settings: ConvertSettings, note: Note = silent) -> tuple[str, Foreign]:
+def read_foreign(
+    settings: ConvertSettings, note: Note = silent
+) -> tuple[str, Foreign | ForeignColbert]:
     """The kind of the source and what it holds. Raises InputError, MismatchError."""
     sources = sources_of(settings, note)
     kind = settings.kind or kind_of(sources)
     return kind, _read(kind, sources, settings)
+
+
+def assembled_foreign(
+    foreign: Foreign | ForeignColbert, settings: ConvertSettings
+) -> tuple[BiEncoder | Colbert, Tokens]:
+    """The model that a source holds, and the way it reads text. Raises InputError, SettingsError."""
+    if isinstance(foreign, ForeignColbert):
+        return assembled_colbert(foreign, settings)
+    return assembled(foreign, settings)
 
 
 def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
@@ -53,8 +86,13 @@ def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
     )
 
 
-def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign:
+def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign | ForeignColbert:
     question, passage = sources
+    if kind in COLBERT:
+        if passage:
+            raise SettingsError(f"--kind {kind}: one model reads both sides; name it alone")
+        return COLBERT[kind](question, settings)
+    refuse_late_flags(settings)
     if kind == "hf-dpr":
         pair = sources.dpr_pair()
         return hf_dpr.read(pair.of("question"), pair.of("passage"), settings)
@@ -84,6 +122,8 @@ def _kind_of(path: Path) -> str:
         return _kind_of_file(path)
     if is_retriever(path):
         raise InputError(f"{path}: is a dprkit retriever already; say what to make of it by --to")
+    if kind := _kind_of_colbert(path):
+        return kind
     if (path / MODULES).is_file():
         return "sentence-transformers"
     if hf_dpr.is_dpr(path) or hf_dpr.pair_in(path):
@@ -97,6 +137,15 @@ def _kind_of(path: Path) -> str:
         f"{path}: has neither {CONFIG} nor {MODULES}{other}; "
         "name the folder of a model, or a checkpoint file"
     )
+
+
+def _kind_of_colbert(path: Path) -> str:
+    """The kind of a folder of a ColBERT model, or "" for another."""
+    if neural_cherche.is_neural_cherche(path):
+        return "neural-cherche"
+    if (path / MODULES).is_file():
+        return model_type(path)
+    return "stanford-colbert" if stanford_colbert.is_stanford_colbert(path) else ""
 
 
 def _kind_of_file(path: Path) -> str:

@@ -12,14 +12,35 @@ from dprkit.settings.training import (  # in sentences of the docstring
     QUESTION_MAX_LENGTH,  # noqa: F401
 )
 
-Kind = Literal["hf-dpr", "dpr-cp", "sentence-transformers", "transformer", "qa-retriever"]
+Kind = Literal[
+    "hf-dpr",
+    "dpr-cp",
+    "sentence-transformers",
+    "transformer",
+    "qa-retriever",
+    "neural-cherche",
+    "stanford-colbert",
+    "pylate",
+    "multi-vector",
+]
+Form = Literal[
+    "hf-dpr",
+    "sentence-transformers",
+    "onnx",
+    "onnx-copy",
+    "neural-cherche",
+    "stanford-colbert",
+    "pylate",
+    "multi-vector",
+]
 
 
 class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Convert a foreign retriever to dprkit's form, or a retriever to a foreign form.
 
     It reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
-    transformers and fz-openqa's QaRetriever. Code in a source is not run.
+    transformers and fz-openqa's QaRetriever, and ColBERT models of neural-cherche, Stanford, PyLate
+    and sentence-transformers (multi-vector). Code in a source is not run.
 
     Example: dprkit convert bert-base-uncased --output-dir model
 
@@ -53,12 +74,26 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             (default: as the source says, else {PASSAGE_MAX_LENGTH}).
         question_prefix: Text put before every question (default: as the source says).
         passage_prefix: Text put before every passage (default: as the source says).
+
+    Late interaction:
+        question_marker: Token of the vocabulary that stands behind the first special token of every
+            question, such as [unused0]; '' for none (default: as the source says).
+        passage_marker: Token of the vocabulary that stands behind the first special token of every
+            passage; '' for none (default: as the source says).
+        expansion: [MASK] tokens behind a question: up to --question-max-length (fixed), up to
+            --expansion-length where it has fewer tokens (least), or none (default: as the source
+            says).
+        expansion_length: Tokens that a question has at least, with --expansion least (default: as
+            the source says).
+        attend_to_expansion: Let the words of a question attend to the [MASK] tokens behind it
+            (default: as the source says).
+        skip: Tokens of passages whose vectors do not count (default: as the source says).
     """
 
     source: Annotated[str | None, about(flag="argument", path=True, hub=True)] = None
     output_dir: Annotated[str | None, about(output=True)] = None
     to: Annotated[
-        Literal["hf-dpr", "sentence-transformers", "onnx", "onnx-copy"] | None,
+        Form | None,
         about(renamed=(("twin", "onnx-copy"),)),
     ] = None
 
@@ -74,3 +109,10 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     passage_max_length: Length | None = None
     question_prefix: str | None = None
     passage_prefix: str | None = None
+
+    question_marker: str | None = None
+    passage_marker: str | None = None
+    expansion: Literal["fixed", "least", "none"] | None = None
+    expansion_length: Length | None = None
+    attend_to_expansion: bool | None = None
+    skip: Literal["punctuation", "none"] | None = None
