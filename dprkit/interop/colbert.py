@@ -7,7 +7,7 @@ is assumed, and told with the flag that changes it.
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,3 +134,27 @@ def assembled_colbert(
     with torch.no_grad():
         model.projection.weight.copy_(foreign.projection)
     return model.eval().to(device()), tokens
+
+
+def started_colbert(
+    foreign: ForeignColbert,
+    given: Mapping[str, Any],
+    settings: TrainSettings,
+    warn: Callable[[str], None],
+) -> tuple[Colbert, LateTokens]:
+    """A foreign model to train on, as `assembled_colbert` makes it.
+
+    `given`: the flags of its use, as fields of ColbertConfig; they win, and are told where the
+    source says otherwise. The size of a vector is that of the source whatever `given` says.
+    """
+    source, said = settings.init, foreign.config
+    size = len(foreign.projection)
+    for name, ours in given.items():
+        theirs = size if name == "embedding_size" else getattr(said, name)
+        if theirs == ours:
+            continue
+        flag = name.replace("_", "-")
+        taken = f"{size} is taken" if name == "embedding_size" else f"--{flag} {ours} is taken"
+        warn(f"{source}: says {name} {theirs}; {taken}")
+    foreign.config = msgspec.structs.replace(said, **given)
+    return assembled_colbert(foreign, settings)

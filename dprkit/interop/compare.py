@@ -131,9 +131,9 @@ def _difference(
         wanted = theirs([_plain(text, model.config) for text in texts])
         if isinstance(model, Colbert):
             ours = compare_colbert.token_vectors(model, side, ids)
-            pairs = zip(ours, wanted, strict=True)
+            pairs = list(zip(ours, wanted, strict=True))
         else:
-            pairs = iter([_single_vectors(model, side, ids, wanted)])
+            pairs = [_single_vectors(model, side, ids, wanted)]
         difference = max(_apart(*pair) for pair in pairs)
         worst = difference if np.isnan(difference) else max(worst, difference)
     return worst

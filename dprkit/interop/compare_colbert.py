@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def token_vectors(model: Colbert, side: Side, ids: Ids) -> list[np.ndarray]:
     """The vectors (L, D) of the tokens that count, of each of N texts."""
     with torch.no_grad():
         rows = model.encode(side, ids, 2048)
-    return [np.asarray(part) for part in rows.values.cpu().split(rows.counts.tolist())]
+    values, bounds = rows.values.cpu().numpy(), rows.bounds.tolist()
+    return [values[begin:end] for begin, end in pairwise(bounds)]
 
 
 def multi_vector(sources: Sources, side: Side, config: ColbertConfig, _: Any) -> Vectors:

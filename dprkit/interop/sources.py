@@ -72,7 +72,7 @@ def read_foreign(
 def assembled_foreign(
     foreign: Foreign | ForeignColbert, settings: ConvertSettings
 ) -> tuple[BiEncoder | Colbert, Tokens]:
-    """The model that a source holds, and the way it reads text. Raises InputError, SettingsError."""
+    """The model of a source and the way it reads text. Raises InputError, SettingsError."""
     if isinstance(foreign, ForeignColbert):
         return assembled_colbert(foreign, settings)
     return assembled(foreign, settings)

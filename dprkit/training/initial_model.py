@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from torch import Tensor, nn
 
-from dprkit.errors import InputError, SettingsError, loading, need_extra
+from dprkit.errors import InputError, MismatchError, SettingsError, loading, need_extra
+from dprkit.interop.colbert import ForeignColbert
 from dprkit.interop.hub import local
 from dprkit.interop.sources import read_foreign
 from dprkit.interop.tower import Foreign, assembled, check_lengths
@@ -149,6 +150,10 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
     """From a foreign model: what its folder says of its use counts unless a setting says else."""
     _check_form(source, local(source, run.progress.note))
     kind, foreign = read_foreign(ConvertSettings(source=source))
+    if isinstance(foreign, ForeignColbert):
+        raise MismatchError(
+            f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
+        )
     said = RetrieverConfig() if kind == "transformer" else foreign.use
     foreign.config = wanted = _config(settings, said)
     if kind != "transformer":

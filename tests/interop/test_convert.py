@@ -180,7 +180,7 @@ def test_convert_on_the_command_line(tmp_path, source):
 
 def test_an_unknown_kind_lists_those_there_are(tmp_path, source):
     ran = call("convert", source, "--kind", "hf", "--output-dir", tmp_path / "out")
-    kinds = "hf-dpr, dpr-cp, sentence-transformers, transformer, qa-retriever"
+    kinds = "hf-dpr, dpr-cp, sentence-transformers, transformer, qa-retriever, neural-cherche"
     assert ran.exit_code == 1
     assert f"there are {kinds}" in ran.stderr
 
