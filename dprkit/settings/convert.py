@@ -80,9 +80,9 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             question, such as [unused0]; '' for none (default: as the source says).
         passage_marker: Token of the vocabulary that stands behind the first special token of every
             passage; '' for none (default: as the source says).
-        expansion: [MASK] tokens behind a question: up to --question-max-length (fixed), up to
-            --expansion-length where it has fewer tokens (least), or none (default: as the source
-            says).
+        expansion: How [MASK] tokens fill up a question: to --question-max-length (fixed), to
+            --expansion-length where it has fewer tokens (least), or not at all (none) (default: as
+            the source says).
         expansion_length: Tokens that a question has at least, with --expansion least (default: as
             the source says).
         attend_to_expansion: Let the words of a question attend to the [MASK] tokens behind it
