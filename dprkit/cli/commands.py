@@ -50,5 +50,6 @@ COMMANDS = {
     "tune-index": Command(render.tuning),
     "update-index": Command(render.updating),
     "search": Command(render.searching, instead=prompt),
+    "explain": Command(render.explanation),
     "evaluate": Command(render.evaluation),
 }

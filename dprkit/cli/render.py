@@ -212,6 +212,18 @@ def searching(report: Any) -> None:
         say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
+def explanation(report: Any) -> None:
+    """The matches on stdout, unless a page was written: a table, or lines with tabs for a pipe."""
+    rows = [(m.question_token, m.passage_token, f"{m.similarity:.4f}") for m in report.matches]
+    if sys.stdout.isatty():
+        lines = table(("question", "passage", "similarity"), rows)
+    else:
+        lines = ["\t".join(row) for row in rows]
+    if not report.outputs:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    say(f"score {report.score:.4f}, the sum of the similarities of {counted(len(rows), 'token')}")
+
+
 def evaluation(report: Any) -> None:
     """The table of metrics on stdout, with a bar for each share where there is room for one.
 

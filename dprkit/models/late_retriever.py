@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from dprkit.errors import MismatchError
 from dprkit.models.config import ColbertConfig, Side
+from dprkit.models.explanation import Explanation, Match, tokens_in_text
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
 from dprkit.models.token_vectors import TokenVectors
@@ -18,17 +19,6 @@ from dprkit.records import Passage, as_passages
 
 Text = str | Passage | tuple[str, str]
 """A passage may be its text, a record, or (title, text)."""
-
-
-class Match(NamedTuple):
-    """A token of a question with the token of a passage that is most similar to it."""
-
-    question_token: str
-    passage_token: str
-    similarity: float
-    question_place: int
-    """Where the token stands among the question's, special tokens included."""
-    passage_place: int
 
 
 class LateRetriever:
@@ -95,24 +85,22 @@ class LateRetriever:
 
         The similarities add up to the score.
         """
-        asked = self.tokens.questions([question])[0]
-        read = self.tokens.passages(as_passages([passage]))[0]
-        places = self.tokens.counted("passage", read)
+        return self.explanation(question, passage).matches
+
+    def explanation(self, question: str, passage: Text) -> Explanation:
+        """How the score of a question and a passage comes about."""
+        (record,) = as_passages([passage])
+        (asked,), (read,) = self.tokens.questions([question]), self.tokens.passages([record])
         products = (
             self.encode_ids("question", [asked]).values
             @ self.encode_ids("passage", [read]).values.T
         )
-        best = products.argmax(axis=1).tolist()
-        return [
-            Match(
-                self.tokens.token("question", asked[i]),
-                self.tokens.token("passage", read[places[j]]),
-                float(products[i, j]),
-                i,
-                places[j],
-            )
-            for i, j in enumerate(best)
-        ]
+        return Explanation(
+            tokens_in_text(self.tokens, "question", self.tokens.question_text(question), asked),
+            tokens_in_text(self.tokens, "passage", self.tokens.passage_text(record), read),
+            self.tokens.counted("passage", read),
+            products,
+        )
 
     def encode_questions(self, questions: Sequence[str]) -> NoReturn:
         """Raises MismatchError: a question has no single vector here."""

@@ -7,13 +7,22 @@ punctuation in passages do not count.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dprkit.errors import InputError, loading
 from dprkit.models.config import ColbertConfig, Side
 from dprkit.models.tokens import SETTINGS, Files, Ids, Tokens
+
+
+class Span(NamedTuple):
+    """The place of a token in a text, in characters."""
+
+    part: int
+    """0, or 1 for the second text of a pair."""
+    begin: int
+    end: int
 
 
 class LateTokens(Tokens):
@@ -51,6 +60,24 @@ class LateTokens(Tokens):
         fixed = self.config.expansion == "fixed"
         length = self.config.question_max_length if fixed else self.config.expansion_length
         return text + [self.expansion_id] * (length - len(text))
+
+    def spans(self, side: Side, text: str | tuple[str, str], count: int) -> list[Span | None]:
+        """Where the `count` tokens of a text lie in it; None for those that were put to it.
+
+        `text`: as `question_text` or `passage_text` gives it.
+        """
+        tokenizer, marker = self.of[side][0], [None] * len(self.markers[side])
+        longest = self.config.passage_max_length
+        if side == "question":
+            longest = self.config.question_max_length
+        tokenizer.enable_truncation(longest - len(marker))
+        encoding = tokenizer.encode(*([text] if isinstance(text, str) else text))
+        spans = [
+            None if part is None else Span(part, *offsets)
+            for part, offsets in zip(encoding.sequence_ids, encoding.offsets, strict=True)
+        ]
+        spans = spans[: self._first] + marker + spans[self._first :]
+        return spans + [None] * (count - len(spans))
 
     def counted(self, side: Side, text: list[int]) -> list[int]:
         """The places, among the tokens of a text, of those whose vectors count.

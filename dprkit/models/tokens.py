@@ -58,9 +58,7 @@ class Tokens:
 
     def questions(self, questions: Sequence[str]) -> Ids:
         """The ids of each question, cut to `config.question_max_length` tokens."""
-        texts = [self.config.question_prefix + question.strip() for question in questions]
-        if self.config.straight_apostrophe:
-            texts = [text.replace("’", "'") for text in texts]
+        texts = [self.question_text(question) for question in questions]
         return self._encode("question", texts, self.config.question_max_length)
 
     def passages(self, passages: Sequence[Passage]) -> Ids:
@@ -68,14 +66,20 @@ class Tokens:
 
         Of a pair, the longer of title and text is cut first.
         """
-        texts = [self._joined(passage) for passage in passages]
+        texts = [self.passage_text(passage) for passage in passages]
         return self._encode("passage", texts, self.config.passage_max_length)
 
     def token(self, side: Side, number: int) -> str:
         """A token of a side's vocabulary, by its id."""
         return str(self.of[side][0].id_to_token(number))
 
-    def _joined(self, passage: Passage) -> str | tuple[str, str]:
+    def question_text(self, question: str) -> str:
+        """A question as the tokenizer is given it."""
+        text = self.config.question_prefix + question.strip()
+        return text.replace("’", "'") if self.config.straight_apostrophe else text
+
+    def passage_text(self, passage: Passage) -> str | tuple[str, str]:
+        """A passage as the tokenizer is given it: a text, or a pair of texts."""
         title, text = passage.title.strip(), passage.text.strip()
         prefix, join = self.config.passage_prefix, self.config.title_join
         if not title or join == NO_TITLE:

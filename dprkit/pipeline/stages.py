@@ -71,6 +71,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "tune-index": Stage("dprkit.indexes.tune:tune_index", in_run=False),
     "update-index": Stage("dprkit.indexes.update:update_index", in_run=False),
     "search": Stage("dprkit.search.search:search", in_run=False),
+    "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
 }
 """The stages of settings.STAGES."""
@@ -120,11 +121,12 @@ def resumes(recipe: Recipe, name: str, flags: Mapping[str, Any] = {}) -> bool:
 
 
 def _stamp(settings: msgspec.Struct) -> tuple[int, int] | None:
-    """What changes with the manifest of the output folder; None where the output is a file."""
-    if getattr(settings, "output", None):
+    """What changes with the manifest of the output folder; None where there is no such folder."""
+    folder = getattr(settings, "output_dir", None)
+    if folder is None or getattr(settings, "output", None):
         return None
-    with suppress(OSError, TypeError):
-        info = (Path(settings.output_dir) / MANIFEST).stat()  # type: ignore[attr-defined]
+    with suppress(OSError):
+        info = (Path(folder) / MANIFEST).stat()
         return info.st_ino, info.st_mtime_ns
     return None
 

@@ -16,7 +16,7 @@ from dprkit.settings.embeddings import (
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
-from dprkit.settings.search import SearchSettings
+from dprkit.settings.search import ExplainSettings, SearchSettings
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
@@ -28,6 +28,7 @@ __all__ = [
     "DownloadSettings",
     "EncodeSettings",
     "EvaluateSettings",
+    "ExplainSettings",
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
     "IndexSettings",
@@ -57,6 +58,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "tune-index": TuneSettings,
     "update-index": UpdateSettings,
     "search": SearchSettings,
+    "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
 }
 

@@ -1,4 +1,4 @@
-"""Settings of search."""
+"""Settings of search and explain."""
 
 from __future__ import annotations
 
@@ -66,3 +66,31 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Positive = 256
     format: Literal["results", "trec"] = "results"
     texts: bool = True
+
+
+class ExplainSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Show how a ColBERT model comes to the score of a question and a passage.
+
+    Each token of the question chooses the token of the passage that is most similar to it. The
+    score is the sum of these similarities.
+
+    Example: dprkit explain --retriever model --question "who wrote hamlet"
+        --passage "Hamlet is a play by Shakespeare."
+
+    Settings:
+        retriever: Folder of the ColBERT model.
+        question: Text of the question.
+        passage: Text of the passage.
+        title: Title of the passage.
+        id: Id of a passage of --passages, instead of its text.
+        passages: File of the corpus in which --id is looked for.
+        output: File to write an HTML page to, with both texts in colours; - is stdout.
+    """
+
+    retriever: Annotated[str | None, about(follows=("train.output_dir",))] = None
+    question: str | None = None
+    passage: Annotated[str | None, about(replaces="id passages")] = None
+    title: str | None = None
+    id: Annotated[str | None, about(replaces="passage title")] = None
+    passages: Annotated[str | None, about(follows=("encode-corpus.passages",))] = None
+    output: Annotated[str | None, about(flag="-o", output=True)] = None

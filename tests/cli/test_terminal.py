@@ -237,3 +237,20 @@ def test_a_recommended_index_is_made_as_printed_and_searched(terminal, work):
     answer = call("search", "--index", folder, "--questions", "-", "--topk", 5, input="who\n")
     assert answer.exit_code == 0, answer.stderr
     assert len(json.loads(answer.stdout)["ctxs"]) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [24, 80])
+def test_an_explanation_is_a_table_that_fits(terminal, small_colbert, columns):
+    asked = ["--question", "who wrote Hamlet", "--passage", "Hamlet is a play by Shakespeare"]
+    seen = terminal(
+        *["explain", "--retriever", small_colbert, *asked], columns=columns, NO_COLOR="1"
+    ).rest()
+    assert "\x1b" not in seen
+    table = seen[: seen.index("score")].splitlines()
+    assert max(map(len, table)) <= columns
+    if columns == 80:
+        assert table[0].split() == ["question", "passage", "similarity"]
+        assert len(table) == 13 and re.match(r"<s> +\S+ +-?\d\.\d{4}$", table[1])
+    else:
+        assert table[0] == "<s>" and re.match(r"    similarity: -?\d\.\d{4}$", table[2])
