@@ -75,7 +75,7 @@ class ExplainSettings(msgspec.Struct, frozen=True, kw_only=True):
     score is the sum of these similarities.
 
     Example: dprkit explain --retriever model --question "who wrote hamlet"
-        --passage "Hamlet is a play by Shakespeare."
+        --passage "by Shakespeare"
 
     Settings:
         retriever: Folder of the ColBERT model.
