@@ -12,8 +12,8 @@ import pytest
 
 from dprkit import __version__
 from dprkit.cli.display import display
-from dprkit.settings import STAGES, fields_of
-from tests.conftest import STAGES_RUN, call, environment, shell
+from dprkit.settings import STAGES, bundled, fields_of
+from tests.conftest import STAGES_RUN, call, environment, shell, write_colbert
 
 HEAVY = {"torch", "transformers", "faiss", "numpy", "tokenizers", "safetensors", "scipy"}
 COMMANDS = [*STAGES, "run", "init", "info", "config", "config show"]
@@ -294,6 +294,7 @@ def one_object(text):
 QUESTION = "who wrote hamlet\n"
 NEW = ("--output-dir", "new")
 CORPUS = ("--passages", "bundled:tiny/passages.tsv")
+PAIR = ("--question", QUESTION, "--passage", "by Shakespeare")
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
@@ -301,6 +302,7 @@ LINES = {
     "encode-corpus": ["encode-corpus", "--shard-size", "200", "--output-dir", "new"],
     "index": ["index", "--output-dir", "new"],
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
+    "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
     "convert": ["convert", "runs/dprkit/model", "--to", "sentence-transformers", *NEW],
     "import-embeddings": ["import-embeddings", "theirs/vectors.npy", *CORPUS, *NEW],
@@ -319,8 +321,10 @@ DATA_ONLY = {"info", "info --check", "config show", "download --list"}
 """What prints data and nothing else, and makes nothing."""
 
 
-def give_vectors(name):
-    """Write what import-embeddings reads."""
+def give_inputs(name):
+    """Write what import-embeddings and explain read."""
+    if name == "explain":
+        write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":
         assert call("export-embeddings", "--output-dir", "theirs").exit_code == 0
 
@@ -332,7 +336,7 @@ def test_every_command_is_here():
 
 @pytest.mark.parametrize("name", LINES)
 def test_json_is_one_object_with_time_memory_and_outputs(name, work):
-    give_vectors(name)
+    give_inputs(name)
     result = call(*LINES[name], "--json", input=QUESTION)
     assert result.exit_code == 0, result.stderr
     found = one_object(result.stdout)
@@ -343,7 +347,7 @@ def test_json_is_one_object_with_time_memory_and_outputs(name, work):
 
 @pytest.mark.parametrize("name", sorted(set(LINES) - DATA_ONLY))
 def test_quiet_says_nothing_when_all_is_well(name, work):
-    give_vectors(name)
+    give_inputs(name)
     result = call(*LINES[name], "--quiet", input=QUESTION)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == ""  # a cron line sends no mail

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from dprkit.data.passages import read_passages
 from dprkit.models.retriever import load_retriever
 from tests.conftest import call, write_colbert
 from tests.interop.foreign import save_tokenizer
@@ -100,9 +101,10 @@ def test_a_page_shows_both_texts_whole_and_runs_and_loads_nothing(small_colbert,
 def test_a_passage_of_a_corpus_is_named_by_its_id(small_colbert, tiny_passages):
     flags = ("--retriever", small_colbert, "--passages", tiny_passages)
     found = explained(*flags, "--id", "3")
-    row = tiny_passages.read_text().splitlines()[3].split("\t")
-    assert row[0] == "3"
-    typed = explained("--retriever", small_colbert, "--passage", row[1], "--title", row[2])
+    (passage,) = [p for p in read_passages(tiny_passages) if p.id == "3"]
+    typed = explained(
+        *["--retriever", small_colbert, "--passage", passage.text, "--title", passage.title]
+    )
     both = [[float(row[2]) for row in rows_of(one.stdout)] for one in (found, typed)]
     np.testing.assert_allclose(*both, atol=2e-4)
 
