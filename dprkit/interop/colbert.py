@@ -90,7 +90,7 @@ def _assumption(name: str, value: Any) -> str:
     words, flag = name.replace("_", " "), name.replace("_", "-")
     if name == "skip":
         value = "punctuation" if value else "none"
-    shown = repr(value) if value == "" else value
+    shown = repr(value) if value == "" or name.endswith("prefix") else value
     if isinstance(value, bool):
         flag, shown = f"[no-]{flag}", "yes" if value else "no"
     return f"{words}: {shown} is assumed, since the source does not say it; --{flag} changes it"

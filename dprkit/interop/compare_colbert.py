@@ -16,6 +16,7 @@ import torch
 
 from dprkit.interop import neural_cherche
 from dprkit.interop.colbert import USES
+from dprkit.interop.sentence_transformer_files import DOCUMENT, QUERY
 from dprkit.interop.sources import Sources
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.models.config import ColbertConfig, Side
@@ -55,6 +56,7 @@ def multi_vector(sources: Sources, side: Side, config: ColbertConfig, _: Any) ->
         local_files_only=True,
         model_kwargs={"dtype": torch.float32},
     )
+    _check_marker(library, side, config)
     if isinstance(library[-1], BaseTokenPooling):
         del library[-1]
     transformer: Any = library[0]
@@ -67,6 +69,18 @@ def multi_vector(sources: Sources, side: Side, config: ColbertConfig, _: Any) ->
         transformer.query_length = config.question_max_length
     encode = library.encode_query if side == "question" else library.encode_document
     return lambda texts: encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
+
+
+def _check_marker(library: Any, side: Side, config: ColbertConfig) -> None:
+    """Raises ValueError where a marker's prompt does not become one token, by the library.
+
+    So it is of Stanford's models with a vocabulary that lacks [unused0], or has spaces in tokens.
+    """
+    marker, prefix = getattr(config, f"{side}_marker"), getattr(config, f"{side}_prefix")
+    prompt = library.prompts[QUERY if side == "question" else DOCUMENT] or ""
+    plain, marked = (library.tokenizer(text + "a")["input_ids"] for text in (prefix, prompt))
+    if marker and marked[2:] != plain[1:]:
+        raise ValueError(f"it takes the marker {marker} for other tokens")
 
 
 def by_transformers(sources: Sources, side: Side, config: ColbertConfig, _: Any) -> Vectors:

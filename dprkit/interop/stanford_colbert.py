@@ -30,7 +30,7 @@ from dprkit.interop.folder import (
 from dprkit.interop.tokenizer import tokenizer_in
 from dprkit.interop.tower import Tower
 from dprkit.models.late_interaction import Colbert
-from dprkit.models.late_tokens import LateTokens
+from dprkit.models.late_tokens import LateTokens, special_token
 from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.settings import ConvertSettings
 
@@ -82,18 +82,32 @@ def read(folder: Path, settings: ConvertSettings) -> ForeignColbert:
         raise InputError(
             f"{folder}: {METADATA} says dim {metadata.dim}; {LINEAR} makes {len(projection)}"
         )
-    skip = {None: None, True: PUNCTUATION, False: ()}[metadata.mask_punctuation]
     said = {
         "question_max_length": metadata.query_maxlen,
         "passage_max_length": metadata.doc_maxlen,
-        "question_marker": metadata.query_token_id,
-        "passage_marker": metadata.doc_token_id,
         "attend_to_expansion": metadata.attend_to_mask_tokens,
-        "skip": skip,
+        "skip": {None: None, True: PUNCTUATION, False: ()}[metadata.mask_punctuation],
     }
+    markers = {"question_marker": metadata.query_token_id, "passage_marker": metadata.doc_token_id}
+    unknown = _unknown_markers(markers, tower)
     fixed = {"expansion": "fixed", "title_join": " "}
-    use, assumed = configured_colbert(settings, fixed | said, USUAL)
-    return ForeignColbert(tower, projection, use, [f"{LINEAR} is the projection", *assumed])
+    use, assumed = configured_colbert(settings, fixed | said | markers | unknown, USUAL)
+    mapped = [f"{LINEAR} is the projection", *assumed]
+    mapped += [
+        f"{name.replace('_', ' ')}: {unknown[name]}, which Stanford's code takes for "
+        f"{markers[name] or USUAL[name]}; --{name.replace('_', '-')} changes it"
+        for name in unknown
+        if getattr(settings, name) is None
+    ]
+    return ForeignColbert(tower, projection, use, mapped)
+
+
+def _unknown_markers(markers: dict[str, str | None], tower: Tower) -> dict[str, str]:
+    """The unknown token for each marker that the vocabulary lacks, as in Stanford's code."""
+    tokenizer, files = tower.tokenizer
+    unknown = special_token(files, "unk_token")
+    lacking = [n for n, m in markers.items() if tokenizer.token_to_id(m or str(USUAL[n])) is None]
+    return dict.fromkeys(lacking, unknown) if unknown else {}
 
 
 def _metadata(folder: Path) -> Metadata:

@@ -111,13 +111,17 @@ def _marker(tokenizer: Any, name: str, token: str) -> list[int]:
     return [number]
 
 
-def _mask(tokenizer: Any, files: Files) -> int:
-    """The id of the token that questions are filled up with."""
+def special_token(files: Files, role: str) -> str:
+    """What a tokenizer's files name as its "mask_token" or another role; "" for nothing."""
     with loading(SETTINGS, "damaged"):
         said = msgspec.json.decode(files.get(SETTINGS, b"{}"), type=dict[str, Any])
-    named = said.get("mask_token") or ""
-    token = named.get("content", "") if isinstance(named, dict) else named
-    for name in (token, "[MASK]", "<mask>"):
+    named = said.get(role) or ""
+    return str(named.get("content", "") if isinstance(named, dict) else named)
+
+
+def _mask(tokenizer: Any, files: Files) -> int:
+    """The id of the token that questions are filled up with."""
+    for name in (special_token(files, "mask_token"), "[MASK]", "<mask>"):
         number: int | None = tokenizer.token_to_id(name)
         if number is not None:
             return number

@@ -166,6 +166,17 @@ def test_what_a_stanford_folder_does_not_say_is_told(tmp_path):
     assert load_config(tmp_path / "out").passage_max_length == 220
 
 
+def test_a_marker_that_is_no_token_is_the_unknown_one_as_in_stanfords_code(tmp_path):
+    source = save_stanford(tmp_path / "in", query_token_id="[Q]", doc_maxlen=40)
+    report = convert(source=source, output_dir=tmp_path / "out")
+    told = "\n".join(report.mapped)
+    assert "question marker: [UNK], which Stanford's code takes for [Q]; --question-marker" in told
+    assert "not compared: sentence-transformers" in told
+    assert load_config(tmp_path / "out").question_marker == "[UNK]"
+    how = {"question_marker": "who", "output_dir": tmp_path / "flag"}
+    assert "[UNK]" not in "\n".join(convert(source=source, **how).mapped)
+
+
 def test_a_stanford_checkpoint_in_an_older_file_is_read_by_convert_alone(tmp_path):
     source = save_stanford(tmp_path / "bin", pickled=True, doc_maxlen=40)
     convert(source=source, output_dir=tmp_path / "one")
@@ -427,7 +438,6 @@ def test_other_rows_of_modules_are_refused(tmp_path, take, message):
     [
         ({"similarity": "l2"}, "similarity 'l2' is not supported"),
         ({"dim": 64}, "says dim 64; linear.weight makes 128"),
-        ({"query_token_id": "[Q]"}, r"question_marker '\[Q\]' is no token of the vocabulary"),
         ({"doc_maxlen": "long"}, "Expected `int | null`"),
     ],
 )
@@ -445,6 +455,13 @@ def test_flags_of_the_other_kind_of_model_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="one model reads both sides"):
         pair = {"question_encoder": source, "passage_encoder": source}
         convert(**pair, output_dir=tmp_path / "out")
+
+
+def test_a_marker_of_a_flag_that_is_no_token_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"question_marker '\[Q\]' is no token of the vocabulary"):
+        convert(
+            source=save_stanford(tmp_path / "in"), question_marker="[Q]", output_dir=tmp_path / "o"
+        )
 
 
 def test_a_bi_encoder_does_not_start_from_a_colbert_model(tmp_path, tiny_examples):
