@@ -9,23 +9,21 @@ are no part of the artifact's identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dprkit.data.npy import mapped
 from dprkit.embeddings.shards import KIND, shard_names
 from dprkit.errors import InputError, MismatchError
-from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
-from dprkit.store.begin_or_resume import wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import input_of, is_whole
 from dprkit.store.manifests import (
     PREVIOUS,
-    Input,
     Manifest,
     is_artifact,
     read_manifest,
@@ -42,6 +40,17 @@ def digests(passages: Sequence[Passage]) -> np.ndarray:
     return np.frombuffer(raw, "<u8")
 
 
+class Found(NamedTuple):
+    """Passages that a shard of the earlier artifact has."""
+
+    number: int
+    """The shard."""
+    places: np.ndarray
+    """(K,): where they are among the passages that are wanted."""
+    rows: np.ndarray
+    """(K,): their rows in the shard."""
+
+
 class PreviousVectors:
     """The vectors of the artifact that was there before `work`, found by their passages.
 
@@ -56,24 +65,25 @@ class PreviousVectors:
         numbers = range(self.manifest.counts["shards"])
         self._digests, self._places = _sorted([self._digests_of(number) for number in numbers])
 
-    def fill(self, vectors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """Fill in the (N, D) `vectors` of passages with digests `wanted` (N,).
+    def found(
+        self, wanted: np.ndarray, names: Callable[[int], Iterable[str]]
+    ) -> tuple[np.ndarray, list[Found]]:
+        """Which of the passages with digests `wanted` (N,) were there, (N,) bool, and where.
 
-        Returns (N,) bool: where the passage is one that was there.
+        `names`: the files of a shard that must be whole.
         """
-        filled: np.ndarray = np.zeros(len(wanted), bool)
+        known: np.ndarray = np.zeros(len(wanted), bool)
         at = np.searchsorted(self._digests, wanted)
         at[at == len(self._digests)] = 0
         matches = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
-        places = self._places[at[matches]]
-        shards, rows = places >> 32, places & 0xFFFFFFFF
+        shards, rows = self._places[at[matches]] >> 32, self._places[at[matches]] & 0xFFFFFFFF
+        parts = []
         for number in np.unique(shards).tolist():
-            name, here = shard_names(number)[0], shards == number
-            if self._is_good(name):
-                previous = mapped(self.directory / name)
-                vectors[matches[here]] = previous[rows[here]]
-                filled[matches[here]] = True
-        return filled
+            here = shards == number
+            if all([self._is_good(name) for name in names(number)]):
+                known[matches[here]] = True
+                parts.append(Found(number, matches[here], rows[here]))
+        return known, parts
 
     def _digests_of(self, number: int) -> np.ndarray:
         """(N,) uint64 of a shard; (0,) where they are damaged."""
@@ -116,6 +126,7 @@ def check(directory: Path, settings: EncodeSettings) -> None:
         ("precision", manifest.settings.get("precision", "fp32"), settings.precision),
         ("backend", manifest.settings.get("backend", "torch"), settings.backend),
         ("int8", manifest.settings.get("int8", False), settings.int8),
+        ("pool_factor", manifest.settings.get("pool_factor", 1), settings.pool_factor),
     ):
         if was != expected:
             raise MismatchError(
@@ -131,13 +142,14 @@ def check(directory: Path, settings: EncodeSettings) -> None:
         )
 
 
-def repair(
-    directory: Path, settings: EncodeSettings, inputs: Mapping[str, str | Input], run: Run
-) -> None:
-    """Make an artifact with damaged shards an unfinished one that lacks these and no others."""
+def repair(work: Draft, names: Callable[[int], Collection[str]]) -> None:
+    """Make an artifact with damaged shards an unfinished one that lacks these and no others.
+
+    `work`: what is wanted; `names`: the files of a shard.
+    """
 
     def shards(manifest: Manifest) -> list[list[str]]:
         numbers = range(manifest.counts["shards"])
-        return [[name for name in shard_names(n) if name in manifest.files] for n in numbers]
+        return [[name for name in names(n) if name in manifest.files] for n in numbers]
 
-    reopen_damaged(wanted(directory, KIND, settings, inputs, run), shards)
+    reopen_damaged(work, shards)

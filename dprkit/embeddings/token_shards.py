@@ -6,13 +6,15 @@ A shard of an embeddings artifact of a late-interaction retriever has, besides w
     tokens-00000.npy      (T, D) float16, float32 or int8, passage after passage
     lengths-00000.npy     (N,) int32, the token vectors of each passage
     scales-00000.npy      (T,) float32, for int8 alone: a vector is its numbers times its scale
+    cut-00000.npy         (N,) bool, whether a passage was longer than what the retriever reads;
+                          like the digests no part of the artifact's identity
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from dprkit.data.npy import mapped, write_header
 from dprkit.embeddings.shards import Embeddings, growing_shard, shard_names
 from dprkit.embeddings.vector_blocks import widen
 from dprkit.errors import InputError, reading, writing
-from dprkit.models.token_vectors import Int8Tokens, TokenVectors, bounds_of
+from dprkit.models.token_vectors import Int8Tokens, TokenVectors, bounds_of, places
 from dprkit.store.atomic_files import TEMPORARY
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
@@ -44,21 +46,52 @@ def is_tokens(manifest: Manifest) -> bool:
 
 
 def token_names(number: int, dtype: str) -> tuple[str, ...]:
-    """The files of a shard of token vectors: tokens, lengths, and scales for int8."""
-    names = f"tokens-{number:05d}.npy", f"lengths-{number:05d}.npy"
-    return (*names, f"scales-{number:05d}.npy") if dtype == "int8" else names
+    """The files of a shard of token vectors: tokens, lengths, cut, and scales for int8."""
+    kinds = ("tokens", "lengths", "cut", "scales")[: 4 if dtype == "int8" else 3]
+    return tuple(f"{kind}-{number:05d}.npy" for kind in kinds)
 
 
 def all_names(number: int, dtype: str) -> tuple[str, ...]:
-    """All files of a shard: vectors, ids, digests, tokens, lengths, and scales for int8."""
+    """All files of a shard: vectors, ids, digests, and those of token vectors."""
     return (*shard_names(number), *token_names(number, dtype))
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
-WriteTokens = Callable[[np.ndarray, AnyTokens, list[str], np.ndarray], None]
-"""Adds n passages to a shard: their means (n, D), token vectors, ids and (n,) digests."""
+class PassageTokens(NamedTuple):
+    """What is kept of N passages."""
+
+    means: np.ndarray
+    """(N, D)."""
+    tokens: AnyTokens
+    cut: np.ndarray
+    """(N,) bool."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[PassageTokens]) -> PassageTokens:
+        """Those of all parts, one behind the other; there must be a part."""
+        tokens = [part.tokens for part in parts]
+        values = np.concatenate([part.values for part in tokens])
+        bounds = bounds_of(np.concatenate([np.diff(part.bounds) for part in tokens]))
+        joined: AnyTokens = TokenVectors(values, bounds)
+        if scales := [part.scales for part in tokens if isinstance(part, Int8Tokens)]:
+            joined = Int8Tokens(values, np.concatenate(scales), bounds)
+        means = np.concatenate([part.means for part in parts])
+        return cls(means, joined, np.concatenate([part.cut for part in parts]))
+
+    def take(self, rows: np.ndarray) -> PassageTokens:
+        """Those of passages `rows` (R,), in that order, copied."""
+        here = places(self.tokens.bounds, rows)
+        values, bounds = self.tokens.values[here], bounds_of(np.diff(self.tokens.bounds)[rows])
+        taken: AnyTokens = TokenVectors(values, bounds)
+        if isinstance(self.tokens, Int8Tokens):
+            taken = Int8Tokens(values, self.tokens.scales[here], bounds)
+        return PassageTokens(self.means[rows], taken, self.cut[rows])
+
+
+WriteTokens = Callable[[PassageTokens, list[str], np.ndarray], None]
+"""Adds n passages to a shard, with their n ids and (n,) digests."""
 
 
 @contextmanager
@@ -69,25 +102,26 @@ def growing_token_shard(
 
     `dtype`: float16, float32 or int8; for int8 what is written must be Int8Tokens.
     """
-    tokens_name, lengths_name, *scales_name = token_names(number, dtype)
+    tokens_name, lengths_name, cut_name, *scales_name = token_names(number, dtype)
     with ExitStack() as files:
         # The tokens are counted while they are written, so these files get their heads last.
         tokens = files.enter_context(_counted(work, tokens_name, dtype, dim))
         scales = [files.enter_context(_counted(work, name, "<f4")) for name in scales_name]
-        lengths_file = files.enter_context(work.file(lengths_name))
-        write_header(lengths_file, (rows,), "<i4")
+        lengths = files.enter_context(work.file(lengths_name))
+        cut = files.enter_context(work.file(cut_name, content=False))
+        write_header(lengths, (rows,), "<i4")
+        write_header(cut, (rows,), "?")
         write_rows = files.enter_context(growing_shard(work, number, rows, dim, MEANS))
 
-        def write_tokens(
-            means: np.ndarray, vectors: AnyTokens, ids: list[str], digests: np.ndarray
-        ) -> None:
-            tokens(vectors.values)
-            for write in scales:
-                write(cast(Int8Tokens, vectors).scales)
-            lengths_file.write(np.ascontiguousarray(np.diff(vectors.bounds), "<i4").data)
-            write_rows(means, ids, digests)
+        def write(kept: PassageTokens, ids: list[str], digests: np.ndarray) -> None:
+            tokens(kept.tokens.values)
+            for write_scales in scales:
+                write_scales(cast(Int8Tokens, kept.tokens).scales)
+            lengths.write(np.ascontiguousarray(np.diff(kept.tokens.bounds), "<i4").data)
+            cut.write(np.ascontiguousarray(kept.cut, "?").data)
+            write_rows(kept.means, ids, digests)
 
-        yield write_tokens
+        yield write
 
 
 @contextmanager
@@ -118,6 +152,19 @@ def _counted(
         finally:
             with suppress(OSError):
                 os.unlink(path)
+
+
+def shard_in(directory: Path, number: int, dtype: str) -> PassageTokens:
+    """What shard `number` in a folder keeps of its passages, read as it is touched."""
+    means, values, lengths, cut, *scales = (
+        mapped(directory / name)
+        for name in (shard_names(number)[0], *token_names(number, dtype))
+    )
+    bounds = bounds_of(lengths)
+    tokens: AnyTokens = TokenVectors(values, bounds)
+    if scales:
+        tokens = Int8Tokens(values, scales[0], bounds)
+    return PassageTokens(means, tokens, cut)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -233,7 +280,7 @@ class TokenShards:
     def _opened(self, lengths: list[np.ndarray]) -> Iterator[_Shard]:
         start = first = 0
         for number, counts in enumerate(lengths):
-            name, _, *scales_name = token_names(number, self.dtype)
+            name, _, _, *scales_name = token_names(number, self.dtype)
             values, path = self._map(name), self.embeddings.directory / name
             scales = self._map(scales_name[0]) if scales_name else None
             total = int(counts.sum(dtype=np.int64))

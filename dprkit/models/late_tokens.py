@@ -47,12 +47,12 @@ class LateTokens(Tokens):
         self._first = _leading_special_tokens(tokenizer)
         self._nothing = [self.expansion_id or 0]
 
-    def _encode(self, side: Side, texts: list[Any], length: int) -> Ids:
+    def _encode(self, side: Side, texts: list[Any], length: int) -> tuple[Ids, list[bool]]:
         marker = self.markers[side]
-        ids = super()._encode(side, texts, length - len(marker))
+        ids, cut = super()._encode(side, texts, length - len(marker))
         # A tokenizer without special tokens gives nothing for an empty text; it gets one token.
         ids = [text[: self._first] + marker + text[self._first :] or self._nothing for text in ids]
-        return [self._expanded(text) for text in ids] if side == "question" else ids
+        return [self._expanded(text) for text in ids] if side == "question" else ids, cut
 
     def _expanded(self, text: list[int]) -> list[int]:
         if self.expansion_id is None:

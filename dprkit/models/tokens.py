@@ -59,13 +59,17 @@ class Tokens:
     def questions(self, questions: Sequence[str]) -> Ids:
         """The ids of each question, cut to `config.question_max_length` tokens."""
         texts = [self.question_text(question) for question in questions]
-        return self._encode("question", texts, self.config.question_max_length)
+        return self._encode("question", texts, self.config.question_max_length)[0]
 
     def passages(self, passages: Sequence[Passage]) -> Ids:
         """The ids of each passage, title first, cut to `config.passage_max_length` tokens.
 
         Of a pair, the longer of title and text is cut first.
         """
+        return self.passages_and_cuts(passages)[0]
+
+    def passages_and_cuts(self, passages: Sequence[Passage]) -> tuple[Ids, list[bool]]:
+        """The ids of each passage, as `passages` gives them, and whether it was cut."""
         texts = [self.passage_text(passage) for passage in passages]
         return self._encode("passage", texts, self.config.passage_max_length)
 
@@ -86,10 +90,14 @@ class Tokens:
             return prefix + text
         return (prefix + title, text) if join == PAIR else f"{prefix}{title}{join}{text}"
 
-    def _encode(self, side: Side, texts: list[Any], length: int) -> Ids:
+    def _encode(self, side: Side, texts: list[Any], length: int) -> tuple[Ids, list[bool]]:
+        """The ids of each text, and whether it was cut to `length` tokens."""
         tokenizer, _ = self.of[side]
         tokenizer.enable_truncation(length)
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+        found = tokenizer.encode_batch_fast(texts)
+        ids = [encoding.ids for encoding in found]
+        full = (len(text) == length for text in ids)
+        return ids, [at and bool(e.overflowing) for at, e in zip(full, found, strict=True)]
 
 
 def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:

@@ -9,11 +9,13 @@ import pytest
 from dprkit.data.npy import write_header
 from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.token_shards import (
+    PassageTokens,
     TokenShards,
     all_names,
     as_float,
     growing_token_shard,
     is_tokens,
+    shard_in,
 )
 from dprkit.errors import InputError
 from dprkit.models.token_vectors import Int8Tokens, TokenVectors
@@ -55,7 +57,7 @@ def write(folder: Path, tokens: TokenVectors, dtype: str, shard: int = 30) -> Pa
                     part = tokens.take(some)
                     kept = in_8_bits(part) if dtype == "int8" else part
                     ids = [f"p{row}" for row in some]
-                    add(part.means(), kept, ids, some.astype(np.uint64))
+                    add(PassageTokens(part.means(), kept, some % 5 == 0), ids, some.astype("<u8"))
         counts = {"passages": count, "dim": tokens.dim, "shards": len(numbers), "kind": "tokens"}
         work.finish({**counts, "tokens": len(tokens.values), "cut": 0})
     return folder
@@ -103,6 +105,7 @@ def test_the_files_are_arrays_that_numpy_reads(written: Path) -> None:
 
 def test_the_means_are_the_vectors_that_every_index_reads(written: Path) -> None:
     embeddings = Embeddings(written)
+    embeddings = Embeddings(written)
     np.testing.assert_array_equal(
         np.concatenate(list(embeddings.vectors())), passages().means().astype(np.float16)
     )
@@ -142,6 +145,17 @@ def test_passages_are_taken_in_any_order(written: Path, rows: list[int]) -> None
     raw = shards.take(chosen)
     assert raw.values.dtype == shards.dtype
     assert raw.values.flags.writeable  # a copy, and no view of the map
+
+
+def test_passages_of_a_shard_are_read_for_another_one(written: Path) -> None:
+    dtype, rows = read_manifest(written).settings["dtype"], np.array([29, 0, 4])
+    kept = shard_in(written, 1, dtype).take(rows)
+    equal(as_float(kept.tokens), expected(written).take(30 + rows))
+    assert kept.tokens.values.dtype == dtype
+    np.testing.assert_array_equal(
+        kept.means, Embeddings(written).take(30 + rows[[1, 2, 0]])[[2, 0, 1]]
+    )
+    assert kept.cut.tolist() == [False, True, False]
 
 
 def test_a_shard_without_any_token_is_read(tmp_path: Path) -> None:
@@ -195,7 +209,8 @@ def test_an_error_while_a_shard_is_written_leaves_no_file_of_it(tmp_path: Path) 
     ):
         work.state["begun"] = True  # so that the draft stays, and what is in it is seen
         with growing_token_shard(work, 0, 5, DIM, "float16") as add:
-            add(tokens.means(), tokens, ["a"] * 5, np.zeros(5, np.uint64))
+            kept = PassageTokens(tokens.means(), tokens, np.zeros(5, bool))
+            add(kept, ["a"] * 5, np.zeros(5, np.uint64))
             raise ZeroDivisionError
     assert {path.name for path in (tmp_path / "e").iterdir()} <= {"progress.json", ".lock"}
 

@@ -1,0 +1,31 @@
+"""The settings of encode-corpus as they are for the retriever at hand: what None stands for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dprkit.errors import MismatchError
+from dprkit.models.config import ColbertConfig, load_config
+from dprkit.settings import EncodeSettings
+
+
+def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]:
+    """The settings with a dtype, and the names of those that do not count for this retriever.
+
+    Raises MismatchError for settings that are for another kind of model.
+    """
+    retriever, dtype = str(settings.retriever), settings.dtype
+    if isinstance(load_config(retriever), ColbertConfig):
+        if settings.backend == "onnx":
+            raise MismatchError(
+                f"{retriever}: is a ColBERT model, which runs on torch alone; leave out "
+                "--backend onnx (token vectors in 8 bits: --dtype int8)"
+            )
+        return msgspec.structs.replace(settings, dtype=dtype or "float16"), ()
+    for flag, given in (("--dtype int8", dtype == "int8"), ("--pool-factor", settings.pool_factor != 1)):
+        if given:
+            raise MismatchError(
+                f"{retriever}: is a bi-encoder, which gives one vector a passage; {flag} is for "
+                "the token vectors of a ColBERT model; leave it out"
+            )
+    return msgspec.structs.replace(settings, dtype=dtype or "float32"), ("pool_factor",)

@@ -1,0 +1,232 @@
+"""What the shards of an encoded corpus hold of each passage, and how it is made.
+
+SingleVectors     a vector, by a bi-encoder                        shards.py
+TokenContents     token vectors and their mean, by a ColBERT model token_shards.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dprkit.data.npy import mapped
+from dprkit.embeddings.append_and_repair import PreviousVectors
+from dprkit.embeddings.shards import growing_shard, shard_names
+from dprkit.embeddings.token_pooling import pooled
+from dprkit.embeddings.token_shards import (
+    TOKENS,
+    all_names,
+    AnyTokens,
+    PassageTokens,
+    growing_token_shard,
+    shard_in,
+    token_names,
+)
+from dprkit.models.config import ColbertConfig, load_config
+from dprkit.models.maxsim import quantized
+from dprkit.models.retriever import Retriever, load_bi_encoder_retriever, load_late_retriever
+from dprkit.models.token_vectors import Int8Tokens, TokenVectors
+from dprkit.models.tokens import Ids
+from dprkit.progress import Run
+from dprkit.settings import EncodeSettings
+from dprkit.store.drafts import Draft
+
+if TYPE_CHECKING:
+    from dprkit.models.late_retriever import LateRetriever
+
+Write = Callable[[Any, list[str], np.ndarray], None]
+"""Adds what is kept of n passages to a shard, with their n ids and (n,) digests."""
+
+
+class Contents(Protocol):
+    """What is kept of passages. What `encode`, `taken_over` and `whole` give is its own affair."""
+
+    window: int
+    """Passages that are encoded together: it bounds memory and leaves little padding."""
+
+    @property
+    def retriever(self) -> Retriever | LateRetriever:
+        """The retriever, loaded when it is first needed."""
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """The files of a shard."""
+
+    def growing(self, work: Draft, number: int, rows: int) -> AbstractContextManager[Write]:
+        """Write shard `number` of `rows` passages."""
+
+    def taken_over(self, previous: PreviousVectors, digests: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Which of the passages with digests (N,) were there before, (N,) bool; what was kept."""
+
+    def encode(self, ids: Ids) -> Any:
+        """What the retriever makes of N passages."""
+
+    def unfit(self, made: Any) -> tuple[int, str] | None:
+        """The first of the passages in `made` that cannot be kept, and why."""
+
+    def whole(self, known: np.ndarray, before: Any, made: Any, cut: Sequence[bool]) -> Any:
+        """What is kept of N passages: `before` of those that are `known` (N,), else `made`.
+
+        `cut`: for each passage that was made, whether it was longer than what is read.
+        """
+
+    def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
+        """What the manifest counts besides passages and shards, of shards that are whole."""
+
+
+def contents_of(settings: EncodeSettings, run: Run) -> Contents:
+    """What the shards will hold by these settings, which are resolved."""
+    late = isinstance(load_config(str(settings.retriever)), ColbertConfig)
+    return TokenContents(settings) if late else SingleVectors(settings, run)
+
+
+class SingleVectors:
+    """A vector a passage, by a bi-encoder."""
+
+    window = 1024
+
+    def __init__(self, settings: EncodeSettings, run: Run) -> None:
+        self.settings, self.run = settings, run
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The bi-encoder, loaded when it is first needed."""
+        s = self.settings
+        return load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """Vectors, ids, digests."""
+        return shard_names(number)
+
+    def growing(self, work: Draft, number: int, rows: int) -> AbstractContextManager[Write]:
+        """Write shard `number` of `rows` passages: (n, D) vectors at a time."""
+        return growing_shard(work, number, rows, self.retriever.dim, str(self.settings.dtype))
+
+    def taken_over(
+        self, previous: PreviousVectors, digests: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which passages (N,) were there before, (N,) bool, and the (K, D) vectors of those."""
+        known, parts = previous.found(digests, lambda number: shard_names(number)[:1])
+        vectors = np.empty((len(digests), self.retriever.dim), self.settings.dtype)
+        for number, places, rows in parts:
+            vectors[places] = mapped(previous.directory / shard_names(number)[0])[rows]
+        return known, vectors[known]
+
+    def encode(self, ids: Ids) -> np.ndarray:
+        """The vectors (N, D) of N passages."""
+        return self.retriever.encode("passage", ids, self.settings.batch_tokens)
+
+    def unfit(self, made: np.ndarray) -> tuple[int, str] | None:
+        """The first vector of (N, D) that is no number, or too large to be kept, and why."""
+        fit = (np.abs(made) <= np.finfo(str(self.settings.dtype)).max).all(axis=1)  # a NaN is not
+        if fit.all():
+            return None
+        bad = int(fit.argmin())
+        largest = np.abs(made[bad]).max()
+        if np.isfinite(largest):
+            return bad, f"holds {largest:.3g}, too large for float16; use --dtype float32"
+        return bad, NO_NUMBER
+
+    def whole(
+        self, known: np.ndarray, before: np.ndarray, made: np.ndarray, cut: Sequence[bool]
+    ) -> np.ndarray:
+        """The vectors (N, D): `before` (K, D) where a passage is known (N,), else `made`."""
+        vectors = np.empty((len(known), self.retriever.dim), self.settings.dtype)
+        vectors[known], vectors[~known] = before, made
+        return vectors
+
+    def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
+        """The width of the vectors."""
+        return {"dim": _dim(directory, numbers)}
+
+
+NO_NUMBER = "is no number (NaN or infinite)"
+
+
+class TokenContents:
+    """Token vectors of each passage and their mean, by a ColBERT model."""
+
+    window = 256
+    """A window of passages has some hundred times the numbers that it has for a bi-encoder."""
+
+    def __init__(self, settings: EncodeSettings) -> None:
+        self.settings, self.dtype = settings, str(settings.dtype)
+
+    @cached_property
+    def retriever(self) -> LateRetriever:
+        """The ColBERT model, loaded when it is first needed."""
+        return load_late_retriever(str(self.settings.retriever), self.settings.precision)
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """Means, ids, digests, token vectors and what belongs to them."""
+        return all_names(number, self.dtype)
+
+    def growing(self, work: Draft, number: int, rows: int) -> AbstractContextManager[Write]:
+        """Write shard `number` of `rows` passages."""
+        return growing_token_shard(work, number, rows, self.retriever.dim, self.dtype)
+
+    def taken_over(
+        self, previous: PreviousVectors, digests: np.ndarray
+    ) -> tuple[np.ndarray, PassageTokens]:
+        """Which passages (N,) were there before, (N,) bool, and what was kept of those."""
+        known, parts = previous.found(
+            digests, lambda n: (shard_names(n)[0], *token_names(n, self.dtype))
+        )
+        kept = [
+            shard_in(previous.directory, number, self.dtype).take(rows) for number, _, rows in parts
+        ]
+        order = np.argsort(np.concatenate([np.empty(0, np.int64), *(at for _, at, _ in parts)]))
+        return known, PassageTokens.joined([self._nothing(), *kept]).take(order)
+
+    def encode(self, ids: Ids) -> TokenVectors:
+        """The token vectors of N passages."""
+        return self.retriever.encode_ids("passage", ids, self.settings.batch_tokens)
+
+    def unfit(self, made: TokenVectors) -> tuple[int, str] | None:
+        """The first passage with a token vector that is no number, and why."""
+        fit = np.isfinite(made.values).all(axis=1)
+        if fit.all():
+            return None
+        return int(np.searchsorted(made.bounds, fit.argmin(), side="right")) - 1, NO_NUMBER
+
+    def whole(
+        self, known: np.ndarray, before: PassageTokens, made: TokenVectors, cut: Sequence[bool]
+    ) -> PassageTokens:
+        """What is kept of N passages: `before` where one is known (N,), else of `made`.
+
+        The mean is that of all token vectors, before they are pooled.
+        """
+        means, tokens = made.means(), pooled(made, self.settings.pool_factor)
+        kept = PassageTokens(means, self._as_kept(tokens), np.array(cut, bool))
+        if not known.any():
+            return kept
+        order = np.argsort(np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)]))
+        return PassageTokens.joined([before, kept]).take(order)
+
+    def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
+        """The width of the vectors, the token vectors, and the passages that were cut."""
+        names = [token_names(number, self.dtype) for number in numbers]
+        tokens = sum(int(mapped(directory / name[1]).sum(dtype=np.int64)) for name in names)
+        cut = sum(int(mapped(directory / name[2]).sum()) for name in names)
+        return {"dim": _dim(directory, numbers), "kind": TOKENS, "tokens": tokens, "cut": cut}
+
+    def _as_kept(self, tokens: TokenVectors) -> AnyTokens:
+        if self.dtype == "int8":
+            return quantized(tokens)
+        return TokenVectors(tokens.values.astype(self.dtype, copy=False), tokens.bounds)
+
+    def _nothing(self) -> PassageTokens:
+        dim, none = self.retriever.dim, np.empty(0, np.int64)
+        means = np.empty((0, dim), np.float32)
+        return PassageTokens(means, self._as_kept(TokenVectors.of([], dim)), none.astype(bool))
+
+
+def _dim(directory: Path, numbers: Sequence[int]) -> int:
+    """The width of the vectors of shards; 0 where there is none yet."""
+    if not numbers:
+        return 0
+    return int(mapped(directory / shard_names(numbers[0])[0]).shape[1])
