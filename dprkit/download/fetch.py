@@ -14,10 +14,11 @@ from dprkit.download import transfer
 from dprkit.download.catalog import Target
 from dprkit.download.record import KnownFile
 from dprkit.download.session import Session
-from dprkit.download.sizes import ask_consent, check_room
+from dprkit.download.sizes import ask_consent
 from dprkit.download.transfer import PartialFile, TryAgain
 from dprkit.errors import ChecksumError, DownloadError, reading
 from dprkit.store.atomic_files import Hashing, atomic_write
+from dprkit.store.disk_room import check_room
 
 HEADWAY = 1 << 20
 """Bytes that must have arrived before failures are counted from zero again."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 import httpx
 from rich.filesize import decimal
@@ -12,7 +10,8 @@ from rich.filesize import decimal
 from dprkit.download.catalog import Target
 from dprkit.download.session import Session
 from dprkit.download.transfer import content_length, is_html
-from dprkit.errors import OutputError, SettingsError
+from dprkit.errors import SettingsError
+from dprkit.store.disk_room import check_room
 
 ASK_ABOVE = 5_000_000_000
 """Bytes above which a set is fetched only with `yes`."""
@@ -68,13 +67,3 @@ def _missing_bytes(session: Session, target: Target) -> int:
     part = session.folder / f"{target.path}.part"
     there = part.stat().st_size if part.is_file() else 0
     return max(session.lengths.get(target.path, 0) - there, 0)
-
-
-def check_room(path: Path, needed: int) -> None:
-    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise OutputError(
-            f"{path}: needs {decimal(needed)} and {decimal(free)} are free there; "
-            "free some, or choose another --output-dir"
-        )

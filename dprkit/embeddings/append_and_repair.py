@@ -9,7 +9,7 @@ are no part of the artifact's identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ class PreviousVectors:
     ) -> tuple[np.ndarray, list[Found]]:
         """Which of the passages with digests `wanted` (N,) were there, (N,) bool, and where.
 
-        `names`: the files of a shard that must be whole.
+        `names`: the files of a shard; all must be whole.
         """
         known: np.ndarray = np.zeros(len(wanted), bool)
         at = np.searchsorted(self._digests, wanted)

@@ -1,15 +1,15 @@
-"""encode-corpus: passages -> shards of vectors."""
+"""encode-corpus: passages -> shards of vectors, or of token vectors."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ from dprkit.errors import FormatError, SettingsError, need_extra
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.settings import EncodeSettings, required
+from dprkit.store.atomic_files import TEMPORARY
+from dprkit.store.begin_or_resume import wanted
+from dprkit.store.disk_room import check_room
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
 from dprkit.store.shared_work import Parts, shared_draft
@@ -26,18 +29,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dprkit.embeddings.append_and_repair import PreviousVectors
-    from dprkit.models.retriever import Retriever
+    from dprkit.embeddings.shard_contents import Contents
     from dprkit.models.tokens import Ids
 
-WINDOW = 1024
-"""Passages that are ordered by length together: it bounds memory and leaves little padding."""
 T = TypeVar("T")
 
 
 class EncodeReport(msgspec.Struct):
     """What is encoded: `shards` of `of_shards` are whole (others may be at work on the rest).
 
-    `reused`: passages whose vectors were there before.
+    `reused`: passages whose vectors were there before. `tokens`: token vectors of a ColBERT model.
+    `cut`: passages that are longer than what the retriever reads; of a bi-encoder those among the
+    passages that this process encoded.
     """
 
     passages: int
@@ -46,6 +49,8 @@ class EncodeReport(msgspec.Struct):
     of_shards: int
     reused: int
     outputs: list[str]
+    tokens: int | None = None
+    cut: int = 0
     notes: list[str] = []
 
 
@@ -67,28 +72,39 @@ def encode_corpus(
     passages that are as they were come from the artifact that is there. `repair`: shards that are
     not what the manifest says are made again.
 
-    Raises FormatError for a duplicate or empty id.
+    Raises FormatError for a duplicate or empty id, OutputError where the disk has no room for
+    token vectors, MismatchError for settings of another kind of model than the retriever's.
     """
+    from dprkit.embeddings.resolved_settings import resolved
+
     part = _part(shard)
     files_of(settings)
     directory = Path(str(settings.output_dir))
     retriever, passages = str(settings.retriever), str(settings.passages)
     Verifier(run.progress.note).artifact(retriever, "retriever")
+    settings, unused = resolved(settings)
     inputs = {"retriever": retriever, "passages": passages}
     if repair or append:
         from dprkit.embeddings import append_and_repair
+        from dprkit.embeddings.shard_contents import contents_of
 
         if repair:
-            append_and_repair.repair(directory, settings, inputs, run)
+            damaged = wanted(directory, "embeddings", settings, inputs, run, unused=unused)
+            append_and_repair.repair(damaged, contents_of(settings, run).files)
         if append:
             append_and_repair.check(directory, settings)
-    with shared_draft(directory, "embeddings", settings, inputs, run) as work:
+    with shared_draft(directory, "embeddings", settings, inputs, run, unused) as work:
         if work.done:
-            counts = work.done.counts
-            shards = counts["shards"]
-            of = (counts["passages"], counts["dim"], shards, shards, 0)
-            return EncodeReport(*of, outputs=[str(directory)])
+            return _report(work.done.counts, directory)
         return _Encoding(settings, run, append).into(work, part)
+
+
+def _report(counts: Mapping[str, Any], directory: Path, reused: int = 0) -> EncodeReport:
+    """What a finished artifact counts."""
+    shards = counts["shards"]
+    of = (counts["passages"], counts["dim"], shards, shards, reused)
+    tokens, cut = dict(counts).get("tokens"), dict(counts).get("cut", 0)
+    return EncodeReport(*of, outputs=[str(directory)], tokens=tokens, cut=cut)
 
 
 def files_of(settings: EncodeSettings) -> StageFiles:
@@ -123,16 +139,18 @@ def _part(text: str | None) -> tuple[int, int]:
 
 
 class _Window(NamedTuple):
-    """Passages on their way: those whose vectors are not known have token ids."""
+    """Passages on their way: those of which nothing is known have token ids."""
 
     first: int
     """The row of the first one in the corpus."""
     passages: list[Passage]
     digests: np.ndarray
     known: np.ndarray
-    """(N,) bool: whose vector is in `vectors` already."""
-    vectors: np.ndarray
+    """(N,) bool: of which `before` has what is kept."""
+    before: Any
     ids: Ids
+    cut: list[bool]
+    """Of those with ids: whether they are longer than what the retriever reads."""
 
 
 class _Encoding:
@@ -140,35 +158,27 @@ class _Encoding:
 
     def __init__(self, settings: EncodeSettings, run: Run, append: bool) -> None:
         from dprkit.data.corpus_by_row import PassageFile
+        from dprkit.embeddings.shard_contents import contents_of
 
         self.settings, self.run, self.append = settings, run, append
+        self.contents: Contents = contents_of(settings, run)
         self.corpus = PassageFile(str(settings.passages), run.progress.note)
         self.total = -(-len(self.corpus) // settings.shard_size)
         self.previous: PreviousVectors | None = None
         """What was there before, where its vectors may be taken over."""
-        self.reused = self.tokens = 0
+        self.reused = self.tokens = self.cut = 0
         self.begin = time.perf_counter()
-
-    @cached_property
-    def retriever(self) -> Retriever:
-        """The retriever, loaded when the first shard falls to this process."""
-        from dprkit.models.retriever import load_bi_encoder_retriever
-
-        s = self.settings
-        return load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
 
     def into(self, work: Draft, part: tuple[int, int]) -> EncodeReport:
         """Make the shards that fall to this process, and the artifact if they were the last."""
-        from dprkit.data.npy import mapped
         from dprkit.embeddings.local_processes import helpers
-        from dprkit.embeddings.shards import shard_names
 
-        wanted = range(part[0], self.total, part[1])
-        names = {number: shard_names(number) for number in range(self.total)}
-        claims = (name for shard in names.values() for name in shard)
+        mine = range(part[0], self.total, part[1])
+        claims = (name for n in range(self.total) for name in self.contents.files(n))
         progress = self.run.progress
         with Parts(work, self.total, claims) as parts:
-            progress.start("encoding", sum(len(self._rows(n)) for n in wanted), "passages")
+            self._check_room(work.directory, set(mine) - parts.whole())
+            progress.start("encoding", sum(len(self._rows(n)) for n in mine), "passages")
             size = self.settings.num_processes
             if self.settings.engine == "ray":
                 from dprkit.embeddings.ray_tasks import on_ray
@@ -176,27 +186,48 @@ class _Encoding:
                 on_ray(self._alone(part), size, self.run)
                 size = 1  # there is nothing left to help with
             with helpers(self._alone(part), size, progress.warn):
-                for number, mine in parts.shared_out(wanted):
-                    if mine:
+                for number, to_make in parts.shared_out(mine):
+                    if to_make:
                         self._make(work, number)
-                        parts.done(number, names[number])
+                        parts.done(number, self.contents.files(number))
                     else:
                         progress.advance(len(self._rows(number)))
             progress.finish()
-            whole = parts.whole()
-            counts = {"passages": len(self.corpus), "dim": 0, "shards": self.total}
-            if whole:
-                counts["dim"] = mapped(work.directory / names[min(whole)][0]).shape[1]
-            manifest = parts.finish(counts)
-        made = manifest.counts if manifest else counts | {"shards": len(whole)}
-        return EncodeReport(
-            len(self.corpus),
-            made["dim"],
-            made["shards"],
-            self.total,
-            self.reused,
-            outputs=[str(work.directory)],
-        )
+            whole = sorted(parts.whole())
+            manifest = parts.finish(lambda: self._counts(work, range(self.total)))
+            counts = manifest.counts if manifest else self._counts(work, whole)
+        report = _report(counts, work.directory, self.reused)
+        report.of_shards = self.total
+        self._tell_cut(report)
+        return report
+
+    def _counts(self, work: Draft, whole: Sequence[int]) -> dict[str, Any]:
+        """What the manifest counts, of shards that are whole."""
+        counts = {"passages": len(self.corpus), "dim": 0, "shards": len(whole)}
+        return counts | self.contents.counts(work.directory, whole)
+
+    def _check_room(self, directory: Path, numbers: set[int]) -> None:
+        """Raise OutputError where the disk has no room for these shards of token vectors."""
+        from dprkit.embeddings.token_bytes import sample_of
+
+        if not numbers or not self.contents.large:
+            return
+        passages = sum(len(self._rows(number)) for number in numbers)
+        needed = passages * self.contents.bytes_a_passage(sample_of(self.corpus))
+        begun = sum(path.stat().st_size for path in directory.glob(f"{TEMPORARY}*"))
+        check_room(directory, round(needed - begun))
+
+    def _tell_cut(self, report: EncodeReport) -> None:
+        from dprkit.models.config import load_config
+
+        report.cut = report.cut or self.cut
+        if report.cut:
+            longest = load_config(str(self.settings.retriever)).passage_max_length
+            report.notes.append(
+                f"{report.cut:,} of {report.passages:,} passages are longer than "
+                f"{longest} tokens and were cut; split long passages"
+            )
+            self.run.progress.note(report.notes[-1])
 
     def _alone(self, part: tuple[int, int]) -> Callable[[], object]:
         """What another process is to do, which may begin in another folder of another node."""
@@ -213,63 +244,50 @@ class _Encoding:
         return range(begin, min(begin + self.settings.shard_size, len(self.corpus)))
 
     def _make(self, work: Draft, number: int) -> None:
-        from dprkit.embeddings.shards import growing_shard
-
-        rows = self._rows(number)
-        retriever, batch_tokens = self.retriever, self.settings.batch_tokens
-        with growing_shard(work, number, len(rows), retriever.dim, self.settings.dtype) as write:
+        rows, contents = self._rows(number), self.contents
+        with contents.growing(work, number, len(rows)) as write:
             for window in _ahead(self._windows(work, number)):
-                made = retriever.encode("passage", window.ids, batch_tokens)
-                self._refuse_unfit(made, window)
-                window.vectors[~window.known] = made
-                write(window.vectors, [p.id for p in window.passages], window.digests)
+                made = contents.encode(window.ids)
+                if unfit := contents.unfit(made):
+                    raise self._refused(window, *unfit)
+                kept = contents.whole(window.known, window.before, made, window.cut)
+                write(kept, [p.id for p in window.passages], window.digests)
                 self._tell(window)
 
-    def _refuse_unfit(self, made: np.ndarray, window: _Window) -> None:
-        """Raise a FormatError for a vector of `made` that is no number, or too large to be kept."""
-        import numpy as np
-
-        most = np.finfo(self.settings.dtype).max
-        fit = (np.abs(made) <= most).all(axis=1)  # a NaN is not
-        if fit.all():
-            return
-        bad = int(fit.argmin())
-        at = int(np.flatnonzero(~window.known)[bad])
-        largest = np.abs(made[bad]).max()
-        problem = f"is no number (NaN or infinite): {self.settings.retriever} does not read it"
-        if np.isfinite(largest):
-            problem = f"holds {largest:.3g}, too large for float16; use --dtype float32"
-        where = self.corpus.where(window.first + at)
-        raise FormatError(
-            self.corpus.path, where, f"the vector of passage {window.passages[at].id!r} {problem}"
-        )
+    def _refused(self, window: _Window, bad: int, problem: str) -> FormatError:
+        """The error for passage `bad` of those of a window that were encoded."""
+        at = [place for place, there in enumerate(window.known.tolist()) if not there][bad]
+        where, id_ = self.corpus.where(window.first + at), window.passages[at].id
+        return FormatError(self.corpus.path, where, f"the vector of passage {id_!r} {problem}")
 
     def _tell(self, window: _Window) -> None:
         self.reused += int(window.known.sum())
+        self.cut += sum(window.cut)
         self.tokens += sum(map(len, window.ids))
         speed = self.tokens / (time.perf_counter() - self.begin)
         self.run.progress.advance(len(window.passages), {"tokens/s": speed})
 
     def _windows(self, work: Draft, number: int) -> Iterator[_Window]:
-        """A shard's passages, tokenised; vectors that an earlier artifact has are filled in."""
+        """A shard's passages, tokenised, with what an earlier artifact has of them."""
         import numpy as np
 
         from dprkit.embeddings import append_and_repair
 
-        rows, dim = self._rows(number), self.retriever.dim
+        rows, contents = self._rows(number), self.contents
         if self.append and self.previous is None:
             self.previous = append_and_repair.previous_vectors(work)
         passages = self.corpus.passages(rows.start, rows.stop)
         first = rows.start
-        while window := list(islice(passages, WINDOW)):
+        while window := list(islice(passages, contents.window)):
             digests = append_and_repair.digests(window)
-            vectors: np.ndarray = np.zeros((len(window), dim), self.settings.dtype)
             known: np.ndarray = np.zeros(len(window), bool)
+            before = None
             if self.previous:
-                known = self.previous.fill(vectors, digests)
+                known, parts = self.previous.found(digests, contents.files)
+                before = contents.taken_over(self.previous.directory, parts) if parts else None
             new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
-            ids = self.retriever.tokens.passages(new)
-            yield _Window(first, window, digests, known, vectors, ids)
+            ids, cut = contents.retriever.tokens.passages_and_cuts(new)
+            yield _Window(first, window, digests, known, before, ids, cut)
             first += len(window)
 
 

@@ -7,18 +7,18 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.embeddings.encode import files_of
 from dprkit.embeddings.local_processes import Ready, together
+from dprkit.embeddings.resolved_settings import resolved
+from dprkit.embeddings.shard_contents import contents_of
+from dprkit.embeddings.token_bytes import sample_of
 from dprkit.memory import peak_bytes
 from dprkit.progress import Run
-from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
 from dprkit.store.integrity import Verifier
-
-SAMPLE = 256
-"""Passages that each process encodes."""
 
 
 class EncodeEstimate(msgspec.Struct):
@@ -42,6 +42,8 @@ class _Speed(NamedTuple):
     tokens: int
     dim: int
     memory: int
+    bytes: float
+    """On disk, of a passage."""
 
 
 def estimate(settings: EncodeSettings, run: Run = Run()) -> EncodeEstimate:
@@ -52,14 +54,13 @@ def estimate(settings: EncodeSettings, run: Run = Run()) -> EncodeEstimate:
     """
     files_of(settings)
     Verifier(run.progress.note).artifact(str(settings.retriever), "retriever")
+    settings, _ = resolved(settings)
     corpus = PassageFile(str(settings.passages), run.progress.note)
     shards = -(-len(corpus) // settings.shard_size)
     size = 1 if settings.engine == "ray" else min(settings.num_processes, shards)
     speeds = together(partial(_speed, settings, run if size == 1 else Run()), size)
-    sample = _sample(corpus)
+    sample = sample_of(corpus)
     rate = sum(len(sample) / speed.seconds for speed in speeds)
-    width = 2 if settings.dtype == "float16" else 4
-    id_bytes = sum(len(p.id.encode()) + 1 for p in sample) / len(sample)
     dim = speeds[0].dim
     return EncodeEstimate(
         passages=len(corpus),
@@ -68,25 +69,21 @@ def estimate(settings: EncodeSettings, run: Run = Run()) -> EncodeEstimate:
         passages_per_second=rate,
         tokens_per_second=rate * speeds[0].tokens / len(sample),
         whole_seconds=len(corpus) / rate,
-        disk_bytes=round(len(corpus) * (dim * width + id_bytes + 8)),
+        disk_bytes=round(len(corpus) * speeds[0].bytes),
         memory_bytes=max(speed.memory for speed in speeds),
     )
 
 
-def _sample(corpus: PassageFile) -> list[Passage]:
-    return corpus.at(sorted({len(corpus) * i // SAMPLE for i in range(SAMPLE)}))
-
-
 def _speed(settings: EncodeSettings, run: Run, ready: Ready) -> _Speed:
     """Encode the sample, once all processes are `ready`."""
-    from dprkit.models.retriever import load_bi_encoder_retriever
-
-    s = settings
-    retriever = load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, run)
-    ids = retriever.tokens.passages(_sample(PassageFile(str(settings.passages))))
-    retriever.encode("passage", ids[:8], settings.batch_tokens)  # the first pass is slower
+    contents = contents_of(settings, run)
+    passages = sample_of(PassageFile(str(settings.passages)))
+    ids = contents.retriever.tokens.passages(passages)
+    contents.encode(ids[:8])  # the first pass is slower
     ready()
     begin = time.perf_counter()
-    retriever.encode("passage", ids, settings.batch_tokens)
+    made = contents.encode(ids)
+    contents.whole(np.zeros(len(ids), bool), None, made, [False] * len(ids))
     seconds = time.perf_counter() - begin
-    return _Speed(seconds, sum(map(len, ids)), retriever.dim, peak_bytes())
+    size, dim = contents.bytes_a_passage(passages), contents.retriever.dim
+    return _Speed(seconds, sum(map(len, ids)), dim, peak_bytes(), size)

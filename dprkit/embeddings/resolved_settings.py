@@ -22,7 +22,10 @@ def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]
                 "--backend onnx (token vectors in 8 bits: --dtype int8)"
             )
         return msgspec.structs.replace(settings, dtype=dtype or "float16"), ()
-    for flag, given in (("--dtype int8", dtype == "int8"), ("--pool-factor", settings.pool_factor != 1)):
+    for flag, given in (
+        ("--dtype int8", dtype == "int8"),
+        ("--pool-factor", settings.pool_factor != 1),
+    ):
         if given:
             raise MismatchError(
                 f"{retriever}: is a bi-encoder, which gives one vector a passage; {flag} is for "

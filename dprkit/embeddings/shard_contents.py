@@ -6,7 +6,7 @@ TokenContents     token vectors and their mean, by a ColBERT model token_shards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -15,24 +15,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dprkit.data.npy import mapped
-from dprkit.embeddings.append_and_repair import PreviousVectors
+from dprkit.embeddings.append_and_repair import Found
 from dprkit.embeddings.shards import growing_shard, shard_names
+from dprkit.embeddings.token_bytes import bytes_a_passage
 from dprkit.embeddings.token_pooling import pooled
 from dprkit.embeddings.token_shards import (
     TOKENS,
-    all_names,
     AnyTokens,
     PassageTokens,
+    all_names,
     growing_token_shard,
     shard_in,
     token_names,
 )
 from dprkit.models.config import ColbertConfig, load_config
-from dprkit.models.maxsim import quantized
 from dprkit.models.retriever import Retriever, load_bi_encoder_retriever, load_late_retriever
-from dprkit.models.token_vectors import Int8Tokens, TokenVectors
+from dprkit.models.token_vectors import TokenVectors, quantized
 from dprkit.models.tokens import Ids
 from dprkit.progress import Run
+from dprkit.records import Passage
 from dprkit.settings import EncodeSettings
 from dprkit.store.drafts import Draft
 
@@ -48,6 +49,8 @@ class Contents(Protocol):
 
     window: int
     """Passages that are encoded together: it bounds memory and leaves little padding."""
+    large: bool
+    """Whether so much is kept that the disk is asked for room first."""
 
     @property
     def retriever(self) -> Retriever | LateRetriever:
@@ -59,8 +62,11 @@ class Contents(Protocol):
     def growing(self, work: Draft, number: int, rows: int) -> AbstractContextManager[Write]:
         """Write shard `number` of `rows` passages."""
 
-    def taken_over(self, previous: PreviousVectors, digests: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Which of the passages with digests (N,) were there before, (N,) bool; what was kept."""
+    def bytes_a_passage(self, passages: Sequence[Passage]) -> float:
+        """Bytes that a passage takes on disk, on average, by a sample of passages."""
+
+    def taken_over(self, directory: Path, parts: Sequence[Found]) -> Any:
+        """What is kept of the passages in `parts`, in the order of their places."""
 
     def encode(self, ids: Ids) -> Any:
         """What the retriever makes of N passages."""
@@ -71,6 +77,7 @@ class Contents(Protocol):
     def whole(self, known: np.ndarray, before: Any, made: Any, cut: Sequence[bool]) -> Any:
         """What is kept of N passages: `before` of those that are `known` (N,), else `made`.
 
+        `before` may be None where none is known.
         `cut`: for each passage that was made, whether it was longer than what is read.
         """
 
@@ -87,7 +94,7 @@ def contents_of(settings: EncodeSettings, run: Run) -> Contents:
 class SingleVectors:
     """A vector a passage, by a bi-encoder."""
 
-    window = 1024
+    window, large = 1024, False
 
     def __init__(self, settings: EncodeSettings, run: Run) -> None:
         self.settings, self.run = settings, run
@@ -106,15 +113,16 @@ class SingleVectors:
         """Write shard `number` of `rows` passages: (n, D) vectors at a time."""
         return growing_shard(work, number, rows, self.retriever.dim, str(self.settings.dtype))
 
-    def taken_over(
-        self, previous: PreviousVectors, digests: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Which passages (N,) were there before, (N,) bool, and the (K, D) vectors of those."""
-        known, parts = previous.found(digests, lambda number: shard_names(number)[:1])
-        vectors = np.empty((len(digests), self.retriever.dim), self.settings.dtype)
-        for number, places, rows in parts:
-            vectors[places] = mapped(previous.directory / shard_names(number)[0])[rows]
-        return known, vectors[known]
+    def bytes_a_passage(self, passages: Sequence[Passage]) -> float:
+        """Bytes of a vector, an id and a digest, on average."""
+        ids = sum(len(p.id.encode()) + 1 for p in passages) / len(passages)
+        return self.retriever.dim * np.dtype(self.settings.dtype).itemsize + ids + 8
+
+    def taken_over(self, directory: Path, parts: Sequence[Found]) -> np.ndarray:
+        """The vectors (K, D) of the passages in `parts`, in the order of their places."""
+        kept = [mapped(directory / shard_names(part.number)[0])[part.rows] for part in parts]
+        taken: np.ndarray = np.concatenate(kept)[_order(parts)]
+        return taken
 
     def encode(self, ids: Ids) -> np.ndarray:
         """The vectors (N, D) of N passages."""
@@ -132,11 +140,13 @@ class SingleVectors:
         return bad, NO_NUMBER
 
     def whole(
-        self, known: np.ndarray, before: np.ndarray, made: np.ndarray, cut: Sequence[bool]
+        self, known: np.ndarray, before: np.ndarray | None, made: np.ndarray, cut: Sequence[bool]
     ) -> np.ndarray:
         """The vectors (N, D): `before` (K, D) where a passage is known (N,), else `made`."""
         vectors = np.empty((len(known), self.retriever.dim), self.settings.dtype)
-        vectors[known], vectors[~known] = before, made
+        vectors[~known] = made
+        if before is not None:
+            vectors[known] = before
         return vectors
 
     def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
@@ -150,7 +160,7 @@ NO_NUMBER = "is no number (NaN or infinite)"
 class TokenContents:
     """Token vectors of each passage and their mean, by a ColBERT model."""
 
-    window = 256
+    window, large = 256, True
     """A window of passages has some hundred times the numbers that it has for a bi-encoder."""
 
     def __init__(self, settings: EncodeSettings) -> None:
@@ -169,18 +179,14 @@ class TokenContents:
         """Write shard `number` of `rows` passages."""
         return growing_token_shard(work, number, rows, self.retriever.dim, self.dtype)
 
-    def taken_over(
-        self, previous: PreviousVectors, digests: np.ndarray
-    ) -> tuple[np.ndarray, PassageTokens]:
-        """Which passages (N,) were there before, (N,) bool, and what was kept of those."""
-        known, parts = previous.found(
-            digests, lambda n: (shard_names(n)[0], *token_names(n, self.dtype))
-        )
-        kept = [
-            shard_in(previous.directory, number, self.dtype).take(rows) for number, _, rows in parts
-        ]
-        order = np.argsort(np.concatenate([np.empty(0, np.int64), *(at for _, at, _ in parts)]))
-        return known, PassageTokens.joined([self._nothing(), *kept]).take(order)
+    def bytes_a_passage(self, passages: Sequence[Passage]) -> float:
+        """Bytes of all that is kept of a passage, on average."""
+        return bytes_a_passage(passages, self.retriever.tokens, self.settings)
+
+    def taken_over(self, directory: Path, parts: Sequence[Found]) -> PassageTokens:
+        """What is kept of the passages in `parts`, in the order of their places."""
+        kept = [shard_in(directory, part.number, self.dtype).take(part.rows) for part in parts]
+        return PassageTokens.joined(kept).take(_order(parts))
 
     def encode(self, ids: Ids) -> TokenVectors:
         """The token vectors of N passages."""
@@ -194,7 +200,11 @@ class TokenContents:
         return int(np.searchsorted(made.bounds, fit.argmin(), side="right")) - 1, NO_NUMBER
 
     def whole(
-        self, known: np.ndarray, before: PassageTokens, made: TokenVectors, cut: Sequence[bool]
+        self,
+        known: np.ndarray,
+        before: PassageTokens | None,
+        made: TokenVectors,
+        cut: Sequence[bool],
     ) -> PassageTokens:
         """What is kept of N passages: `before` where one is known (N,), else of `made`.
 
@@ -202,7 +212,7 @@ class TokenContents:
         """
         means, tokens = made.means(), pooled(made, self.settings.pool_factor)
         kept = PassageTokens(means, self._as_kept(tokens), np.array(cut, bool))
-        if not known.any():
+        if before is None:
             return kept
         order = np.argsort(np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)]))
         return PassageTokens.joined([before, kept]).take(order)
@@ -219,10 +229,10 @@ class TokenContents:
             return quantized(tokens)
         return TokenVectors(tokens.values.astype(self.dtype, copy=False), tokens.bounds)
 
-    def _nothing(self) -> PassageTokens:
-        dim, none = self.retriever.dim, np.empty(0, np.int64)
-        means = np.empty((0, dim), np.float32)
-        return PassageTokens(means, self._as_kept(TokenVectors.of([], dim)), none.astype(bool))
+
+def _order(parts: Sequence[Found]) -> np.ndarray:
+    """(K,): what puts the passages of all parts in the order of their places."""
+    return np.argsort(np.concatenate([part.places for part in parts]))
 
 
 def _dim(directory: Path, numbers: Sequence[int]) -> int:

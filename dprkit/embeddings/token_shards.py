@@ -157,8 +157,7 @@ def _counted(
 def shard_in(directory: Path, number: int, dtype: str) -> PassageTokens:
     """What shard `number` in a folder keeps of its passages, read as it is touched."""
     means, values, lengths, cut, *scales = (
-        mapped(directory / name)
-        for name in (shard_names(number)[0], *token_names(number, dtype))
+        mapped(directory / name) for name in (shard_names(number)[0], *token_names(number, dtype))
     )
     bounds = bounds_of(lengths)
     tokens: AnyTokens = TokenVectors(values, bounds)

@@ -168,7 +168,10 @@ def load_for_questions(path: Path | str, check: Verifier | None = None) -> Retri
 def check_backend(backend: Backend, int8: bool, precision: str) -> None:
     """Raises SettingsError for int8 with torch, MissingExtra where the runtime is not installed."""
     if backend == "torch" and int8:
-        raise SettingsError("--int8 is for --backend onnx; torch encodes in full precision")
+        raise SettingsError(
+            "--int8 is for --backend onnx; torch encodes in full precision (token vectors of a "
+            "ColBERT model are kept in 8 bits by --dtype int8)"
+        )
     if backend == "onnx" and precision != "fp32":
         raise SettingsError(f"--precision {precision} is for --backend torch; onnx has --int8")
     if backend == "onnx":

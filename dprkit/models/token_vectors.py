@@ -19,7 +19,7 @@ class TokenVectors:
     """
 
     values: np.ndarray
-    """(T, D) float32."""
+    """(T, D) float32; as some shards keep them, float16."""
     bounds: np.ndarray
     """(N + 1,) int64, from 0 to T."""
 
@@ -64,7 +64,8 @@ class TokenVectors:
     def take(self, texts: np.ndarray | Sequence[int]) -> TokenVectors:
         """Those of texts (M,), in that order; a text may come several times."""
         chosen = np.asarray(texts, np.int64)
-        return TokenVectors.of_counts(self.values[places(self.bounds, chosen)], self.counts[chosen])
+        rows = places(self.bounds, chosen)
+        return TokenVectors(self.values[rows], bounds_of(self.counts[chosen]))
 
     def padded(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, L, D) with zeros behind each text, and a mask (N, L): True where a vector is."""
@@ -83,7 +84,8 @@ class TokenVectors:
         means = np.zeros((len(self), self.dim), np.float32)
         some = self.counts > 0  # `reduceat` would take the next text's first for an empty one
         if some.any():
-            means[some] = np.add.reduceat(self.values, self.bounds[:-1][some], axis=0)
+            values, begins = self.values, self.bounds[:-1][some]
+            means[some] = np.add.reduceat(values, begins, axis=0, dtype=np.float32)
         norms = np.sqrt(np.square(means, dtype=np.float64).sum(1, keepdims=True))
         np.divide(means, norms, out=means, where=norms > 0, casting="same_kind")
         return means
@@ -107,9 +109,27 @@ class Int8Tokens:
         """N, the texts."""
         return len(self.bounds) - 1
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.values.shape[1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N,) int64: the token vectors of each text."""
+        return np.diff(self.bounds)
+
     def floats(self) -> TokenVectors:
         """The same token vectors as float32, as near as 8 bits come to what they were."""
         return TokenVectors(self.values * self.scales[:, None], self.bounds)
+
+
+def quantized(vectors: TokenVectors) -> Int8Tokens:
+    """The token vectors in 8 bits: of each, the number that is largest becomes 127 or -127."""
+    values = np.asarray(vectors.values, np.float32)
+    scales = np.abs(values).max(axis=1, initial=0) / np.float32(127)
+    divisors = np.where(scales > 0, scales, np.float32(1))[:, None]
+    return Int8Tokens(np.rint(values / divisors).astype(np.int8), scales, vectors.bounds)
 
 
 def bounds_of(counts: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from dprkit.settings.shared import EncodedCorpus, NumberType
 class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Encode the passages of a corpus into shards of vectors.
 
+    A bi-encoder gives one vector a passage, a ColBERT model a vector for each token.
+
     The same command may run in several processes, and on several hosts that share a disk: each
     process encodes some of the shards. A stopped run goes on after its last whole shard.
 
@@ -23,6 +25,10 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         passages: File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.
         output_dir: Folder to write the embeddings to.
         shard_size: Passages in a shard; a stopped run loses at most one shard.
+        dtype: Number type of the vectors on disk; int8 is for the token vectors of a ColBERT
+            model (default: float32, of a ColBERT model float16).
+        pool_factor: Of a ColBERT model: the token vectors of a passage are clustered, so that
+            about one in so many is kept; 1 keeps all.
         precision: Number type of the encoder's matrix products. None of the types was ever
             tested on a GPU.
         backend: Library that runs the encoder; onnx runs on the CPU (extra: onnx).
@@ -42,7 +48,8 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     output_dir: Annotated[str | None, about(workspace="embeddings")] = None
     shard_size: Positive = 50_000
-    dtype: NumberType = "float32"
+    dtype: Literal["float32", "float16", "int8"] | None = None
+    pool_factor: Positive = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     backend: Literal["torch", "onnx"] = "torch"
     int8: bool = False

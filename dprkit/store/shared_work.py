@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -42,9 +42,10 @@ def shared_draft(
     settings: msgspec.Struct | Mapping[str, Any],
     inputs: Mapping[str, str | Input],
     run: Run,
+    unused: Collection[str] = (),
 ) -> Iterator[Draft]:
-    """As `artifacts.draft`, for what several processes make. It begins with the first Parts."""
-    work = preview(wanted(directory, kind, settings, inputs, run))
+    """As `draft`, for what several processes make. It begins with the first Parts."""
+    work = preview(wanted(directory, kind, settings, inputs, run, unused=unused))
     if work.done:
         tidy_up_to_date(work)
         yield work
@@ -145,8 +146,11 @@ class Parts(contextlib.AbstractContextManager["Parts"]):
                 self.work.save()
             _record_part(self.work.directory, number, records)
 
-    def finish(self, counts: Mapping[str, Any]) -> Manifest | None:
-        """The manifest of the artifact, if all parts are whole; None: others are left to do."""
+    def finish(self, counts: Callable[[], Mapping[str, Any]]) -> Manifest | None:
+        """The manifest of the artifact, if all parts are whole; None: others are left to do.
+
+        `counts` is asked for what the manifest counts when all are.
+        """
         with self._locked():
             if self.finished:
                 return manifests.read_manifest(self.work.directory)
@@ -157,7 +161,7 @@ class Parts(contextlib.AbstractContextManager["Parts"]):
                 raw = (self.folder / f"{_name(number)}.json").read_bytes()
                 records = msgspec.json.decode(raw, type=dict[str, FileRecord])
                 self.work.record.files.update(records)
-            return self.work.finish(counts)
+            return self.work.finish(counts())
 
     def _refuse_another_run(self) -> None:
         """A process that was suspended for long may wake when all was begun anew."""

@@ -243,7 +243,8 @@ def test_contradicting_flags_are_refused_before_the_corpus_is_read(work):
     result = call("encode-corpus", "--int8", "--passages", "p.tsv", "--output-dir", "e")
     assert (result.exit_code, sorted(os.listdir())) == (1, ["dprkit.yaml", "p.tsv", "runs"])
     assert result.stderr == (
-        "Error: --int8 is for --backend onnx; torch encodes in full precision\n"
+        "Error: --int8 is for --backend onnx; torch encodes in full precision (token vectors of a "
+        "ColBERT model are kept in 8 bits by --dtype int8)\n"
     )
 
 
