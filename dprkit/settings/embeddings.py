@@ -27,8 +27,8 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         shard_size: Passages in a shard; a stopped run loses at most one shard.
         dtype: Number type of the vectors on disk; int8 is for the token vectors of a ColBERT
             model (default: float32, of a ColBERT model float16).
-        pool_factor: Of a ColBERT model: the token vectors of a passage are clustered, so that
-            about one in so many is kept; 1 keeps all.
+        pool_factor: Token vectors of a ColBERT model that become one, on average, by
+            clustering those of each passage; 1 keeps all.
         precision: Number type of the encoder's matrix products. None of the types was ever
             tested on a GPU.
         backend: Library that runs the encoder; onnx runs on the CPU (extra: onnx).
