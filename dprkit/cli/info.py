@@ -73,12 +73,20 @@ def _finished(manifest: Any) -> Iterator[str]:
     yield "counts"
     for name, value in manifest.counts.items():
         yield from _count(name, value, "  ")
+    yield from _bytes_a_passage(manifest)
     yield "settings"
     for name, value in manifest.settings.items():
         yield f"  {name}: {as_yaml(value)}"
     yield "files"
     for name, file in manifest.files.items():
         yield f"  {file.bytes:>14,}  {file.sha256[:12]}  {name}"
+
+
+def _bytes_a_passage(manifest: Any) -> Iterator[str]:
+    """What a passage takes on disk, of the encoded corpus of a ColBERT model."""
+    if manifest.kind == "embeddings" and "tokens" in manifest.counts:
+        size = sum(file.bytes for file in manifest.files.values())
+        yield f"  bytes a passage: {round(size / manifest.counts['passages']):,}"
 
 
 def _unfinished(record: Any) -> Iterator[str]:

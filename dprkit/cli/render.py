@@ -102,7 +102,9 @@ def encoding(report: Any) -> None:
     if report.shards < report.of_shards:
         shards = f"{report.shards} of {report.of_shards} shards whole"
     reused = f", {report.reused:,} of them as they were" if report.reused else ""
-    say(f"{counted(report.passages, 'passage')}{reused}, {report.dim} dimensions, {shards}")
+    tokens = "" if report.tokens is None else f", {report.tokens:,} token vectors"
+    passages = f"{counted(report.passages, 'passage')}{reused}"
+    say(f"{passages}{tokens}, {report.dim} dimensions, {shards}")
 
 
 def _estimate(report: Any) -> None:
@@ -126,7 +128,8 @@ def importing(report: Any) -> None:
 
 
 def exporting(report: Any) -> None:
-    say(f"{report.passages:,} vectors of {report.dim} dimensions -> {report.to}")
+    vectors = report.passages if report.tokens is None else report.tokens
+    say(f"{vectors:,} vectors of {report.dim} dimensions -> {report.to}")
 
 
 def indexing(report: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dprkit.data.npy import write_header
-from dprkit.errors import need_extra
+from dprkit.errors import MismatchError, need_extra
 from dprkit.progress import Run
 from dprkit.settings import ExportEmbeddingsSettings, required
 from dprkit.store.begin_or_resume import draft
@@ -34,6 +34,8 @@ class ExportReport(msgspec.Struct):
     to: str
     files: list[str]
     outputs: list[str]
+    tokens: int | None = None
+    """Vectors, where they are those of tokens."""
     notes: list[str] = []
 
 
@@ -41,26 +43,37 @@ def export_embeddings(settings: ExportEmbeddingsSettings, run: Run = Run()) -> E
     """Write the vectors of `settings.embeddings` in the form `settings.to`.
 
     Memory is a part of a shard. What has a file a shard goes on after a kill with the next shard.
-    Raises MissingExtra where pyarrow is wanted and absent.
+    Raises MissingExtra where pyarrow is wanted and absent, MismatchError where token vectors are
+    wanted in a form that has one vector a passage.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    read_manifest(embeddings, "embeddings")
+    counts = read_manifest(embeddings, "embeddings").counts
+    if "tokens" in counts and settings.to != "npy":
+        raise MismatchError(
+            f"{embeddings}: holds token vectors, many for each passage; {settings.to} has one for "
+            "each; give --to npy"
+        )
     with draft(directory, "export", settings, {"embeddings": embeddings}, run) as work:
         manifest = work.done or _export(work, settings)
     counts = manifest.counts
-    files = list(manifest.files)
-    return ExportReport(counts["passages"], counts["dim"], counts["to"], files, [str(directory)])
+    made = (counts["passages"], counts["dim"], counts["to"], list(manifest.files))
+    return ExportReport(*made, [str(directory)], tokens=dict(counts).get("tokens"))
 
 
 def _export(work: Draft, settings: ExportEmbeddingsSettings) -> Manifest:
     from dprkit.embeddings.shards import Embeddings
 
     embeddings = Embeddings(str(settings.embeddings))
-    work.run.progress.start("writing", embeddings.count, "vectors")
-    FORMS[settings.to](work, embeddings)
+    tokens = dict(embeddings.manifest.counts).get("tokens")
+    work.run.progress.start("writing", tokens or embeddings.count, "vectors")
+    if tokens is None:
+        FORMS[settings.to](work, embeddings)
+    else:
+        _tokens_to_npy(work, embeddings, tokens)
     work.run.progress.finish()
-    return work.finish({"passages": embeddings.count, "dim": embeddings.dim, "to": settings.to})
+    counts = {"passages": embeddings.count, "dim": embeddings.dim, "to": settings.to}
+    return work.finish(counts if tokens is None else counts | {"tokens": tokens})
 
 
 def _parts(work: Draft, shard: Any) -> Iterator[Any]:
@@ -97,6 +110,28 @@ def _to_npy(work: Draft, embeddings: Embeddings) -> None:
     with work.file("vectors.npy") as file:
         write_header(file, (embeddings.count, embeddings.dim), kind)
         _write_vectors(work, file, embeddings, kind)
+
+
+def _tokens_to_npy(work: Draft, embeddings: Embeddings, count: int) -> None:
+    """tokens.npy (T, D), lengths.npy (N,) int32, the token vectors of each passage, and ids.txt.
+
+    Vectors that are kept in 8 bits become float32; others stay as they are.
+    """
+    import numpy as np
+
+    from dprkit.embeddings.token_shards import TokenShards, as_float
+
+    _write_ids(work, "ids.txt", embeddings)
+    shards = TokenShards(embeddings)
+    with work.file("lengths.npy") as file:
+        np.save(file, np.diff(shards.bounds).astype("<i4"))
+    kind = "<f4" if shards.dtype == "int8" else np.dtype(shards.dtype)
+    with work.file("tokens.npy") as file:
+        write_header(file, (count, embeddings.dim), kind)
+        for _, tokens in shards.blocks():
+            floats = as_float(tokens).values
+            file.write(np.ascontiguousarray(floats, kind).data)
+            work.run.progress.advance(len(floats))
 
 
 def _to_pyserini(work: Draft, embeddings: Embeddings) -> None:

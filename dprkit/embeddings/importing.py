@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.errors import FormatError, InputError, MismatchError, SettingsError, loading, reading
+from dprkit.models.config import bi_encoder_config
 from dprkit.progress import Run
 from dprkit.settings import ImportEmbeddingsSettings, required
 from dprkit.store.begin_or_resume import draft
@@ -56,6 +57,7 @@ def import_embeddings(settings: ImportEmbeddingsSettings, run: Run = Run()) -> I
     if not settings.sources:
         raise SettingsError("no sources given; name the files of vectors")
     read_manifest(retriever, "retriever")
+    bi_encoder_config(retriever, "import-embeddings")
     files = source_files(settings.sources)
     if settings.ids and len(settings.ids) != len(files):
         raise SettingsError(

@@ -100,9 +100,10 @@ class ImportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ExportEmbeddingsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Write an encoded corpus for another system.
 
-    With --to npy it writes vectors.npy and ids.txt. With parquet it writes a file for each shard,
-    with the columns id and vector. With pyserini it writes a folder for FaissSearcher. With dpr it
-    writes a pickle for each shard, for DPR's dense_retriever.py.
+    With --to npy it writes vectors.npy and ids.txt; of token vectors tokens.npy, lengths.npy and
+    ids.txt. With parquet it writes a file for each shard, with the columns id and vector. With
+    pyserini it writes a folder for FaissSearcher. With dpr it writes a pickle for each shard, for
+    DPR's dense_retriever.py. Token vectors are for npy alone.
 
     Example: dprkit export-embeddings --embeddings emb --to pyserini --output-dir faiss-flat
 

@@ -381,3 +381,63 @@ def test_other_lengths_of_a_model_are_heeded(tiny_examples, tiny_passages, tmp_p
     model = write_colbert(tmp_path / "m", tiny_examples, passage_max_length=7, skip=())
     report = encode_corpus(settings(model, tiny_passages, tmp_path / "e"))
     assert report.cut == COUNT and report.tokens == 7 * COUNT
+
+
+# --- the other commands ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_token_vectors_are_exported_as_one_array_with_lengths(
+    dtype, small_colbert, tiny_passages, tmp_path
+):
+    encode_corpus(settings(small_colbert, tiny_passages, tmp_path / "e", dtype=dtype))
+    ran = call("export-embeddings", "--embeddings", tmp_path / "e", "--output-dir", tmp_path / "o")
+    assert ran.exit_code == 0, ran.stderr
+    kept = all_tokens(tmp_path / "e")
+    assert f"{len(kept.values):,} vectors of 8 dimensions" in ran.stderr + ran.stdout
+    found = np.load(tmp_path / "o" / "tokens.npy", mmap_mode="r")
+    assert found.dtype == ("float32" if dtype == "int8" else dtype)
+    np.testing.assert_array_equal(found, kept.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "o" / "lengths.npy"), kept.counts)
+    ids = (tmp_path / "o" / "ids.txt").read_text().splitlines()
+    assert ids == [p.id for p in read_passages(tiny_passages)]
+    again = call(
+        *("export-embeddings", "--embeddings", tmp_path / "e", "--output-dir", tmp_path / "o"),
+        "--json",
+    )
+    assert json.loads(again.stdout)["tokens"] == len(kept.values)
+
+
+def test_forms_with_one_vector_a_passage_are_refused_for_token_vectors(
+    small_colbert, tiny_passages, tmp_path
+):
+    encode_corpus(settings(small_colbert, tiny_passages, tmp_path / "e"))
+    for to in ("parquet", "pyserini", "dpr"):
+        flags = ("--embeddings", tmp_path / "e", "--to", to, "--output-dir", tmp_path / "o")
+        ran = call("export-embeddings", *flags)
+        assert ran.exit_code == 1 and "give --to npy" in ran.stderr
+        assert not (tmp_path / "o").exists()
+
+
+def test_vectors_are_not_imported_for_a_colbert_model(small_colbert, tiny_passages, tmp_path):
+    np.save(tmp_path / "v.npy", np.ones((COUNT, 8), np.float32))
+    ran = call(
+        *("import-embeddings", tmp_path / "v.npy", "--in-order", "--retriever", small_colbert),
+        *("--passages", tiny_passages, "--output-dir", tmp_path / "e"),
+    )
+    assert ran.exit_code == 1 and not (tmp_path / "e").exists()
+    assert (
+        "is a ColBERT model" in ran.stderr and "import-embeddings needs a bi-encoder" in ran.stderr
+    )
+
+
+def test_info_tells_what_a_passage_takes(small_colbert, tiny_passages, tmp_path):
+    how = {"dtype": "int8", "pool_factor": 2}
+    report = encode_corpus(settings(small_colbert, tiny_passages, tmp_path / "e", **how))
+    told = call("info", tmp_path / "e").stdout
+    size = sum(map(len, files_of(tmp_path / "e").values()))
+    for line in (
+        *(f"  tokens: {report.tokens:,}", f"  cut: {report.cut}", "  kind: tokens"),
+        *("  pool_factor: 2", "  dtype: int8", f"  bytes a passage: {round(size / COUNT):,}"),
+    ):
+        assert line + "\n" in told
