@@ -76,10 +76,13 @@ def _opened(
 def _retriever(
     path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
 ) -> Reranker:
+    import numpy as np
+
     from dprkit.embeddings.token_shards import TokenShards
     from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import load_retriever
-    from dprkit.search.rerank import DenseReranker, LateReranker
+    from dprkit.models.token_vectors import TokenVectors
+    from dprkit.search.rerank import DenseReranker, Kept, LateReranker
 
     index.check.artifact(path, "retriever")
     encoded = _encoded(embeddings, path, index) if embeddings is not None else None
@@ -88,11 +91,13 @@ def _retriever(
         late = retriever
         if encoded:
             return LateReranker(late, TokenShards(encoded).take_float)
-        return LateReranker(late, lambda rows: late.passage_vectors(passages.at(rows.tolist())))
+        tokens = Kept(lambda rows: late.passage_vectors(passages.at(rows)))
+        return LateReranker(late, lambda rows: TokenVectors.of(tokens(rows)))
     dense = retriever
     if encoded:
         return DenseReranker(dense, encoded.take)
-    return DenseReranker(dense, lambda rows: dense.encode_passages(passages.at(rows.tolist())))
+    vectors = Kept(lambda rows: dense.encode_passages(passages.at(rows)))
+    return DenseReranker(dense, lambda rows: np.stack(vectors(rows)))
 
 
 def _encoded(path: str, retriever: Path, index: IndexFolder) -> Embeddings:

@@ -5,18 +5,19 @@
     RerankedEngine   both together, an Engine
 
 A cross-encoder, a reader or whatever else scores pairs of texts is a PairModel. A retriever scores
-vectors, so that it reads each passage once for all questions of a batch.
+vectors, so it reads each passage once for all questions of a batch, and keeps what it read last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dprkit.errors import InputError
 from dprkit.indexes.hits_and_tie_order import Hits, best
+from dprkit.models.maxsim import maxsim
 from dprkit.records import Passage
 from dprkit.search.engine import Engine
 
@@ -31,7 +32,9 @@ DEPTH = 200
 PAIRS = 2048
 """Pairs of texts that are given to a model together: it orders them by length."""
 BLOCK = 512
-"""Passages whose vectors are in memory together."""
+"""Passages whose vectors are compared together."""
+KEPT = 1 << 28
+"""Bytes of vectors that are kept for the next questions: of some 3,500 passages of 150 tokens."""
 
 
 class Reranker(Protocol):
@@ -136,15 +139,37 @@ class LateReranker:
         for some, found in _blocks(rows):
             vectors = self.vectors_of(some)
             for question, places, chosen in found:
-                scores[question, places] = _maxsim(asked[question], vectors.take(chosen))
+                alone = asked.span(question, question + 1)
+                scores[question, places] = maxsim(alone, vectors.take(chosen))[0]
         return scores
 
 
-def _maxsim(question: np.ndarray, passages: TokenVectors) -> np.ndarray:
-    """The scores (N,) of a question's vectors (L, D) with those of N passages."""
-    products = passages.values @ question.T
-    scores: np.ndarray = np.maximum.reduceat(products, passages.bounds[:-1], axis=0).sum(axis=1)
-    return scores
+class Kept:
+    """Arrays of passages by row, made when they are wanted and kept for the next questions.
+
+    Those that nobody wanted for longest go first, so that `limit` bytes are kept at most.
+    """
+
+    def __init__(
+        self, make: Callable[[list[int]], Iterable[np.ndarray]], limit: int = KEPT
+    ) -> None:
+        """`make`: gives the array of each of some rows."""
+        self._make, self._limit = make, limit
+        self._arrays: dict[int, np.ndarray] = {}
+        self._bytes = 0
+
+    def __call__(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The arrays, of any shape, of rows (N,)."""
+        wanted = rows.tolist()
+        missing = [row for row in wanted if row not in self._arrays]
+        for row, array in zip(missing, self._make(missing) if missing else (), strict=True):
+            self._arrays[row] = np.array(array)  # a view would keep the arrays beside it
+            self._bytes += array.nbytes
+        found = [self._arrays.pop(row) for row in wanted]
+        self._arrays |= zip(wanted, found, strict=True)  # at the end
+        while self._bytes > self._limit:
+            self._bytes -= self._arrays.pop(next(iter(self._arrays))).nbytes
+        return found
 
 
 def _blocks(

@@ -28,7 +28,7 @@ from dprkit.models.retriever import load_retriever
 from dprkit.records import Passage
 from dprkit.search import rerank
 from dprkit.search.open_index import open_index
-from dprkit.search.rerank import PairReranker, RerankedEngine
+from dprkit.search.rerank import Kept, PairReranker, RerankedEngine
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import call
@@ -265,6 +265,47 @@ def test_a_colbert_model_reranks_by_its_scores(words, small_colbert, asked, monk
     monkeypatch.setattr(rerank, "BLOCK", 17)
     command = ("--index", words, "--questions", asked, "--rerank", small_colbert)
     compare(found(*command, "--rerank-depth", 60), wanted)
+
+
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 2e-5), ("float16", 0.01), ("int8", 0.1)])
+def test_token_shards_rerank_as_passages_that_are_encoded_when_found(
+    words, small_colbert, asked, tiny_passages, tmp_path, dtype, near
+):
+    encode_corpus(
+        EncodeSettings(
+            retriever=str(small_colbert),
+            passages=str(tiny_passages),
+            output_dir=str(tmp_path / "tokens"),
+            shard_size=100,
+            dtype=dtype,
+        )
+    )
+    command = ("--index", words, "--questions", asked, "--rerank", small_colbert)
+    texts = found(*command, "--rerank-depth", 60)
+    shards = found(*command, "--rerank-depth", 60, "--rerank-embeddings", tmp_path / "tokens")
+    for one, other in zip(texts, shards, strict=True):
+        scores = dict(one)
+        assert scores.keys() == dict(other).keys()
+        assert all(abs(scores[id_] - score) < near for id_, score in other)
+        in_their_order = [scores[id_] for id_, _ in other]
+        assert (np.diff(in_their_order) <= 2 * near).all()
+
+
+def test_what_was_read_of_passages_is_kept_within_a_limit():
+    made = []
+
+    def make(rows):
+        made.append(rows)
+        return [np.full((row, 2), row, np.float32) for row in rows]
+
+    kept = Kept(make, limit=100)  # a row of number r has 8 r bytes
+    for rows in ([1, 2, 3], [2, 3, 4], [1], [2, 5]):
+        for row, array in zip(rows, kept(np.array(rows)), strict=True):
+            assert array.shape == (row, 2) and (array == row).all()
+    assert made == [[1, 2, 3], [4], [5]]
+    kept(np.array([20]))  # is more than the limit alone, and is not kept
+    assert kept(np.array([20, 1]))[1].tolist() == [[1, 1]]
+    assert made[3:] == [[20], [20, 1]]
 
 
 # --- evaluate -------------------------------------------------------------------------------------
