@@ -10,7 +10,6 @@ is lost. For a few questions the 8-bit copy of the vectors tells sooner which ro
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,9 @@ from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
 from dprkit.indexes.blas_threads import one_thread_each
+from dprkit.indexes.candidates import Candidates, Triples
 from dprkit.indexes.exact_int8 import Int8Copy, Part, open_int8, worth_a_copy, write_int8
-from dprkit.indexes.hits_and_tie_order import Hits, in_order
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import write_made_from
 from dprkit.settings import IndexSettings
@@ -40,8 +40,6 @@ _FEW = 3
 """For so many questions a block is passed once each, by the quicker product with one vector."""
 _SPARSE = 8
 """Of so many rows less than one is allowed: then rows are picked, not blocks read."""
-_PAIRS = 1024
-"""Questions and passages that are scored in float64 at a time."""
 _SAFE = 65536.0
 """Norms below this are surely of numbers: float16's infinity is as large, float32's larger."""
 
@@ -113,14 +111,14 @@ class ExactIndex:
         """The same as `_search`, sooner; None where the 8-bit copy does not help."""
         if self.int8 is None or len(questions) > _FEW or not self.int8.helps(depth):
             return None
-        candidates = _Candidates(questions, depth, self._blocks.take)
+        candidates = self._candidates(questions, depth)
         parts = iter(self.int8.parts)
         scan = partial(self._scan_int8, self.int8, parts, questions, candidates)
         unseen = np.max(_together(scan, parts, self.threads, pool), axis=0)
         return candidates.best(pool) if candidates.complete(unseen) else None
 
     def _scan_int8(
-        self, int8: Int8Copy, parts: Iterator[Part], questions: np.ndarray, candidates: _Candidates
+        self, int8: Int8Copy, parts: Iterator[Part], questions: np.ndarray, candidates: Candidates
     ) -> np.ndarray:
         """What one thread does; (Q,) the highest 8-bit scores of rows that it was not shown."""
         unseen = np.full(len(questions), -np.inf, np.float32)
@@ -134,6 +132,21 @@ class ExactIndex:
                     unseen = np.maximum(unseen, scores[:, -1])
         return unseen
 
+    def _candidates(self, questions: np.ndarray, depth: int) -> Candidates:
+        """What keeps rows for questions (Q, D): the scores that count are those of float64."""
+        exact = questions.astype(np.float64)
+
+        def score(pairs: Triples) -> np.ndarray:
+            rows, where = np.unique(pairs.rows, return_inverse=True)
+            vectors = self._blocks.take(rows).astype(np.float64)[where]
+            # einsum adds up each line alone, in an order that depends on D only.
+            scores = np.einsum("pd,pd->p", vectors, exact[pairs.asked])
+            return np.asarray(scores, np.float32)
+
+        # Products below float32's smallest number, 2^-149, are off by that much.
+        smallest = questions.shape[1] * 2.0**-149
+        return Candidates(np.linalg.norm(exact, axis=1), depth, score, smallest)
+
     def _search(
         self,
         questions: np.ndarray,
@@ -141,7 +154,7 @@ class ExactIndex:
         allowed: np.ndarray | None,
         pool: ThreadPoolExecutor,
     ) -> Hits:
-        candidates = _Candidates(questions, depth, self._blocks.take)
+        candidates = self._candidates(questions, depth)
         blocks = self._blocks.long if len(questions) <= _FEW else self._blocks.all
         longest = max(self._blocks.rows, *(block.stop - block.start for block in blocks))
         work = iter(self._work(blocks, allowed))
@@ -168,7 +181,7 @@ class ExactIndex:
         ]
 
     def _scan(
-        self, work: Iterator[_Work], questions: np.ndarray, candidates: _Candidates, longest: int
+        self, work: Iterator[_Work], questions: np.ndarray, candidates: Candidates, longest: int
     ) -> None:
         """What one thread does: score what is next, until nothing is."""
         reader = self._blocks.reader()
@@ -226,144 +239,6 @@ def build(work: Draft, embeddings: Embeddings, _settings: IndexSettings) -> dict
     if worth_a_copy(embeddings):
         write_int8(work, embeddings)
     return {"passages": embeddings.count, "dim": embeddings.dim}
-
-
-class _Bar(NamedTuple):
-    """What a new row must reach. It is replaced, never changed: threads read it without the lock.
-
-    `scores` (Q,): the K-th best of each question so far, -inf before there are K. `error`: the most
-    that any of them is off, as a share of the norm of its question.
-    """
-
-    scores: np.ndarray
-    error: float
-
-
-class _Candidates:
-    """Rows that may be among the best K of a question: of the rows seen so far, a few more than K.
-
-    They are kept as triples (question, row, score) in flat arrays. Whenever there are twice as many
-    as are needed they are thinned out: a row must then reach the question's bar, which is the K-th
-    best score so far, less what both scores can be off.
-    """
-
-    def __init__(
-        self, questions: np.ndarray, depth: int, take: Callable[[np.ndarray], np.ndarray]
-    ) -> None:
-        self.questions, self.depth, self.take = questions, depth, take
-        self.exact = questions.astype(np.float64)
-        self.norms = np.linalg.norm(self.exact, axis=1)
-        self.smallest = questions.shape[1] * 2.0**-149
-        """What a score can be off where products are below float32's smallest number, 2^-149."""
-        self.bar = _Bar(np.full(len(questions), -np.inf, np.float32), 0.0)
-        self.kept: list[_Triples] = []
-        self.size = 0
-        self.limit = 2 * len(questions) * depth + 4096
-        self.lock = threading.Lock()
-
-    def add(self, rows: np.ndarray, scores: np.ndarray, error: float) -> None:
-        """Keep what may be among the best of (Q, B) scores of rows, (B,) or (Q, B).
-
-        No score is further off than `error` times the norm of its question.
-        """
-        bar, largest = self.bar
-        error = max(error, largest)  # the bar may come from scores that are further off than these
-        # K rows of these alone set a bar while there is none, so that the first block is not kept
-        # whole.
-        if scores.shape[1] >= self.depth and bar.min() == -np.inf:
-            bar = np.maximum(bar, np.partition(scores, -self.depth, axis=1)[:, -self.depth])
-        passed = np.flatnonzero(scores >= self._passing(bar, error)[:, None])
-        if not len(passed):
-            return
-        asked, at = np.divmod(passed, scores.shape[1])
-        chosen = rows[at] if rows.ndim == 1 else rows.ravel()[passed]
-        triples = _Triples(asked.astype(np.int32), chosen, scores.ravel()[passed])
-        with self.lock:
-            self.bar = _Bar(np.maximum(self.bar.scores, bar), max(self.bar.error, error))
-            self.kept.append(triples)
-            self.size += len(passed)
-            if self.size > self.limit:
-                self._thin_out()
-
-    def best(self, pool: ThreadPoolExecutor) -> Hits:
-        """The best rows and their scores, (Q, K)."""
-        best = self._cut(self._exactly(self._above_the_bar(), pool.map))
-        shape = len(self.questions), self.depth
-        return Hits(best.rows.reshape(shape), best.scores.reshape(shape))
-
-    def complete(self, unseen: np.ndarray) -> bool:
-        """Whether no row that was never added is among the best: these score at most `unseen`.
-
-        `unseen`: (Q,). K rows have true scores of at least the bar less the error; the true score
-        of a row that was never added is at most `unseen` plus the error. So below the bar less both
-        it is out.
-        """
-        if self.kept:
-            self._thin_out()
-        return bool((unseen < self._passing(*self.bar)).all())
-
-    def _passing(self, bar: np.ndarray, error: float) -> np.ndarray:
-        """The lowest scores (Q,) that may be among the best.
-
-        The bar's true scores may be `error` lower and a row's `error` higher: hence twice.
-        """
-        lowest: np.ndarray = bar - 2 * (self.norms * error + self.smallest)
-        return lowest.astype(np.float32)
-
-    def _thin_out(self) -> None:
-        left = self._above_the_bar()
-        # So many rows are as good as equal in float32 that only their exact scores tell them apart.
-        if len(left.rows) > self.limit:
-            left = self._cut(self._exactly(left, map))
-        self.kept, self.size = [left], len(left.rows)
-
-    def _above_the_bar(self) -> _Triples:
-        """What was kept, ordered by question, less what cannot be among the best K."""
-        kept = _Triples(*map(np.concatenate, zip(*self.kept, strict=True)))
-        kept = kept.at(np.argsort(kept.asked, kind="stable"))
-        bar, error = self.bar
-        bar = bar.copy()  # threads read the old one without the lock
-        ends = np.searchsorted(kept.asked, np.arange(len(bar)), side="right").tolist()
-        for question, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            if end - start >= self.depth:
-                scores = kept.scores[start:end]
-                bar[question] = max(bar[question], np.partition(scores, -self.depth)[-self.depth])
-        self.bar = _Bar(bar, error)
-        return kept.at(np.flatnonzero(kept.scores >= self._passing(bar, error)[kept.asked]))
-
-    def _exactly(self, kept: _Triples, each: Callable[..., Iterator[np.ndarray]]) -> _Triples:
-        """The same with scores of float64, rounded to float32; in the order of rows."""
-        kept = kept.at(np.argsort(kept.rows, kind="stable"))
-        parts = [
-            kept.at(slice(start, start + _PAIRS)) for start in range(0, len(kept.rows), _PAIRS)
-        ]
-        each = each if len(parts) > 1 else map
-        scores = np.concatenate(list(each(self._score, parts)))
-        return kept._replace(scores=scores)
-
-    def _score(self, pairs: _Triples) -> np.ndarray:
-        rows, where = np.unique(pairs.rows, return_inverse=True)
-        vectors = self.take(rows).astype(np.float64)[where]
-        # einsum adds up each line alone, in an order that depends on D only.
-        scores = np.einsum("pd,pd->p", vectors, self.exact[pairs.asked])
-        return np.asarray(scores, np.float32)
-
-    def _cut(self, kept: _Triples) -> _Triples:
-        """The best K of each question that has as many, in the tie order."""
-        kept = kept.at(in_order(kept.rows, kept.scores, kept.asked))
-        first = np.searchsorted(kept.asked, kept.asked)
-        return kept.at(np.flatnonzero(np.arange(len(first)) - first < self.depth))
-
-
-class _Triples(NamedTuple):
-    """Candidates, (C,) each: whose question's, which row, and its score."""
-
-    asked: np.ndarray
-    rows: np.ndarray
-    scores: np.ndarray
-
-    def at(self, places: np.ndarray | slice) -> _Triples:
-        return _Triples(self.asked[places], self.rows[places], self.scores[places])
 
 
 def _together(

@@ -11,7 +11,8 @@ import pytest
 from dprkit.errors import InputError
 from dprkit.indexes import exact_int8
 from dprkit.indexes.build import index
-from dprkit.indexes.exact import ExactIndex, _Candidates
+from dprkit.indexes.candidates import Candidates
+from dprkit.indexes.exact import ExactIndex
 from dprkit.indexes.exact_int8 import Int8Copy, open_int8
 from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
@@ -174,9 +175,8 @@ def test_scores_that_are_as_far_off_as_they_may_be(tmp_path, monkeypatch, seed):
     assert set(asked) == set(exact.int8.parts)
 
 
-def test_it_is_settled_only_beyond_twice_the_error(tmp_path):
-    question = np.float32([[3, 4]])  # of norm 5
-    candidates = _Candidates(question, 2, lambda rows: np.zeros((len(rows), 2), np.float32))
+def test_it_is_settled_only_beyond_twice_the_error():
+    candidates = Candidates(np.array([5.0]), 2, lambda pairs: np.zeros(len(pairs.rows), np.float32))
     candidates.add(np.arange(3), np.float32([[9, 8, 1]]), 0.1)
     assert candidates.complete(np.float32([6.9]))
     assert not candidates.complete(np.float32([7.1]))
