@@ -67,7 +67,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
         return report
     directory = Path(output)
     # The bytes of an index do not tell its depths, and its figures depend on them.
-    more = (folder.depths if folder else {}) | _hub_name(settings)
+    more = (_depths_of(folder, settings) if folder else {}) | _hub_name(settings)
     with draft(directory, "results", settings, inputs, run, more) as work:
         manifest = work.done or _evaluate(work, settings, folder, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
@@ -106,6 +106,14 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
     if settings.rerank_embeddings is not None:
         inputs["rerank_embeddings"] = settings.rerank_embeddings
     return inputs
+
+
+def _depths_of(folder: IndexFolder, settings: EvaluateSettings) -> dict[str, int]:
+    """How far the index is searched: as it was built, but for what the settings say."""
+    depths = folder.depths
+    if settings.candidates and "candidates" in depths:
+        depths["candidates"] = settings.candidates
+    return depths
 
 
 def _hub_name(settings: EvaluateSettings) -> dict[str, str]:
@@ -210,7 +218,8 @@ def rankings_of_index(
             f"{path}: no question has an answer or a gold passage to look for; add answers or "
             "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
         )
-    (engine,), passages = open_engines([folder], {}, run.progress.note)
+    depths = {"candidates": settings.candidates}
+    (engine,), passages = open_engines([folder], depths, run.progress.note)
     engine = reranked(engine, settings, folder, passages, run.progress.note)
     searcher = Searcher(engine, passages)
     run.progress.note(f"searching with {len(questions)} questions")

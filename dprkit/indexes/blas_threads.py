@@ -8,12 +8,16 @@ instead, one thread each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
 
 
 class _Held:
@@ -53,3 +57,14 @@ def one_thread_each() -> Iterator[bool]:
 def _blas() -> Any:
     """The matrix libraries that are loaded, numpy's among them."""
     return ThreadpoolController().select(user_api="blas")
+
+
+def together(
+    scan: Callable[[], T], work: Iterator[object], threads: int, pool: ThreadPoolExecutor
+) -> list[T]:
+    """What `scan` gives on so many threads, this one among them, that share the `work`."""
+    try:
+        others = [pool.submit(scan) for _ in range(threads - 1)]
+        return [scan(), *(other.result() for other in others)]
+    finally:  # after an error, or Ctrl-C, nothing is left for the other threads
+        deque(work, maxlen=0)

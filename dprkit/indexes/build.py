@@ -10,7 +10,7 @@ import msgspec
 
 from dprkit.errors import DprkitError, InputError, MismatchError
 from dprkit.indexes.find_inputs import input_path, moved_inputs
-from dprkit.indexes.kinds import kind_of, unused_settings
+from dprkit.indexes.kinds import DEFAULTS, first_kinds, kind_of, unused_settings
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, record_of, required
 from dprkit.store.begin_or_resume import draft
@@ -23,15 +23,24 @@ from dprkit.store.stage_files import StageFiles
 if TYPE_CHECKING:
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.shards import Embeddings
-    from dprkit.indexes import bm25, exact, faiss_index, faiss_types, milvus
+    from dprkit.indexes import (
+        bm25,
+        exact,
+        faiss_index,
+        faiss_types,
+        late,
+        late_exact,
+        late_settings,
+        milvus,
+    )
     from dprkit.indexes.kinds import DepthsModule, KindModule, SettingsModule
 
     # mypy compares the modules with what the table of kinds promises of them.
-    _MODULES: tuple[KindModule, ...] = (bm25, exact, faiss_index, milvus)
+    _MODULES: tuple[KindModule, ...] = (bm25, exact, faiss_index, late, late_exact, milvus)
     _SETTINGS: tuple[SettingsModule, ...] = (bm25, faiss_types, milvus)
-    _DEPTHS: DepthsModule = faiss_types
+    _DEPTHS: tuple[DepthsModule, ...] = (faiss_types, late_settings)
 
-DEPTHS = {"nprobe", "ef_search"}
+DEPTHS = {"nprobe", "ef_search", "candidates"}
 """Settings of how far a search looks, which some types of index have."""
 WORTH_A_COPY = 10_000
 """Passages from which on indexing takes longer than an ONNX copy of the question encoder."""
@@ -54,12 +63,14 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
     small for it.
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    unused = unused_settings(settings.type)
+    settings = _with_type(settings)
+    unused = _unused(settings)
     with draft(directory, "index", settings, _inputs(settings), run, unused=unused) as work:
         manifest = _with_new_depths(work, settings) if work.done else _build(work, settings)
     counts = manifest.counts
     _tell_idle(settings, counts, run)
-    if not work.done and counts["passages"] >= WORTH_A_COPY and "retriever" in manifest.inputs:
+    worth = kind_of(settings.type).reads == "vectors" and counts["passages"] >= WORTH_A_COPY
+    if not work.done and worth and "retriever" in manifest.inputs:
         _keep_onnx_copy(manifest.inputs["retriever"].path, run)
     notes = [counts["reason"]] if counts.get("reason") else []
     notes += counts.get("notes", [])
@@ -71,7 +82,7 @@ def index(settings: IndexSettings, run: Run = Run()) -> IndexReport:
 def _tell_idle(settings: IndexSettings, counts: dict[str, Any], run: Run) -> None:
     """Say which settings were given that change nothing in an index of this type."""
     depths = kind_of(settings.type).depths_of(counts)
-    idle = unused_settings(settings.type) | DEPTHS - depths.keys()
+    idle = (_unused(settings) | DEPTHS) - depths.keys()
     idle -= {"target_recall"} if depths else set()  # it chooses them
     given = [
         f"--{name.replace('_', '-')}"
@@ -96,7 +107,7 @@ def _with_new_depths(work: Draft, settings: IndexSettings) -> Manifest:
     counts = {**before.counts, **kind.load_rules().depths_for(settings, before.counts)}
     if kind.depths_of(counts) == depths:
         return before
-    record = record_of(settings, unused_settings(settings.type))
+    record = record_of(settings, _unused(settings))
     manifest = msgspec.structs.replace(before, counts=counts, settings=record)
     with lock(work.directory):
         write_manifest(work.directory, manifest)
@@ -115,6 +126,19 @@ def files_of(settings: IndexSettings) -> StageFiles:
     return StageFiles({"embeddings": [embeddings]}, directory, kinds={"embeddings": "embeddings"})
 
 
+def _with_type(settings: IndexSettings) -> IndexSettings:
+    """The settings with the type that they leave to what the embeddings hold."""
+    if settings.type:
+        return settings
+    embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
+    holds = read_manifest(embeddings, "embeddings").counts.get("kind", "vectors")
+    return msgspec.structs.replace(settings, type=DEFAULTS[holds])
+
+
+def _unused(settings: IndexSettings) -> set[str]:
+    return unused_settings(settings.type, *first_kinds(settings))
+
+
 def _check(settings: IndexSettings) -> None:
     kind = kind_of(settings.type)
     if kind.checked:
@@ -131,18 +155,36 @@ def _inputs(settings: IndexSettings) -> dict[str, str | Input]:
     if path := _given_corpus(settings):
         return {"passages": path}
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
-    made_from = moved_inputs(embeddings, read_manifest(embeddings, "embeddings").inputs)
+    manifest = read_manifest(embeddings, "embeddings")
+    _refuse_misfit(settings, manifest)
+    made_from = moved_inputs(embeddings, manifest.inputs)
     if kind_of(settings.type).reads == "passages":
         corpus = input_path(embeddings, "passages", made_from["passages"], Verifier())
         return {"passages": str(corpus)}
     return {"embeddings": embeddings, **made_from}
 
 
+def _refuse_misfit(settings: IndexSettings, manifest: Manifest) -> None:
+    """Raises MismatchError for embeddings that do not hold what the type compares."""
+    holds, reads = manifest.counts.get("kind", "vectors"), kind_of(settings.type).reads
+    if reads == "passages" or reads == holds:
+        return
+    if holds == "tokens":
+        raise MismatchError(
+            f"--type {settings.type}: {settings.embeddings} holds token vectors of a ColBERT "
+            "retriever, several a passage; give --type late or late-exact"
+        )
+    raise MismatchError(
+        f"--type {settings.type}: {settings.embeddings} holds one vector a passage and no token "
+        "vectors; give another --type, or encode the corpus with a ColBERT retriever"
+    )
+
+
 def _build(work: Draft, settings: IndexSettings) -> Manifest:
     _check(settings)
     kind, source = kind_of(settings.type), _source(work, settings)
     counts = kind.load().build(work, source, settings)
-    if kind.reads == "vectors":
+    if kind.reads != "passages":
         _refuse_changed(work)
     return work.finish({"type": settings.type, **counts}, drop=kind.leftovers)
 

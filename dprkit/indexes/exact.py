@@ -10,11 +10,10 @@ is lost. For a few questions the 8-bit copy of the vectors tells sooner which ro
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from dprkit.cpu_cores import thread_count
 from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.vector_blocks import Block, Blocks, Reader
 from dprkit.errors import InputError
-from dprkit.indexes.blas_threads import one_thread_each
+from dprkit.indexes.blas_threads import one_thread_each, together
 from dprkit.indexes.candidates import Candidates, Triples
 from dprkit.indexes.exact_int8 import Int8Copy, Part, open_int8, worth_a_copy, write_int8
 from dprkit.indexes.hits_and_tie_order import Hits
@@ -31,7 +30,6 @@ from dprkit.indexes.made_from import write_made_from
 from dprkit.settings import IndexSettings
 from dprkit.store.drafts import Draft
 
-T = TypeVar("T")
 RESIDENT = 320 << 20
 """Bytes of the corpus that stay mapped: 200,000 vectors of 384 float32 fit."""
 _QUESTIONS, _CANDIDATES = 512, 1 << 20
@@ -114,7 +112,7 @@ class ExactIndex:
         candidates = self._candidates(questions, depth)
         parts = iter(self.int8.parts)
         scan = partial(self._scan_int8, self.int8, parts, questions, candidates)
-        unseen = np.max(_together(scan, parts, self.threads, pool), axis=0)
+        unseen = np.max(together(scan, parts, self.threads, pool), axis=0)
         return candidates.best(pool) if candidates.complete(unseen) else None
 
     def _scan_int8(
@@ -162,7 +160,7 @@ class ExactIndex:
             # Several products at a time, each with threads of its own, wait for each other.
             threads = self.threads if alone or len(questions) <= _FEW else 1
             scan = partial(self._scan, work, questions, candidates, longest)
-            _together(scan, work, threads, pool)
+            together(scan, work, threads, pool)
         return candidates.best(pool)
 
     def _work(self, blocks: list[Block], allowed: np.ndarray | None) -> list[_Work]:
@@ -239,17 +237,6 @@ def build(work: Draft, embeddings: Embeddings, _settings: IndexSettings) -> dict
     if worth_a_copy(embeddings):
         write_int8(work, embeddings)
     return {"passages": embeddings.count, "dim": embeddings.dim}
-
-
-def _together(
-    scan: Callable[[], T], work: Iterator[object], threads: int, pool: ThreadPoolExecutor
-) -> list[T]:
-    """What `scan` gives on so many threads, this one among them, that share the `work`."""
-    try:
-        others = [pool.submit(scan) for _ in range(threads - 1)]
-        return [scan(), *(other.result() for other in others)]
-    finally:  # after an error, or Ctrl-C, nothing is left for the other threads
-        deque(work, maxlen=0)
 
 
 def _products(questions: np.ndarray, vectors: np.ndarray, into: np.ndarray) -> np.ndarray:

@@ -57,7 +57,8 @@ def choose(settings: IndexSettings, count: int, dim: int) -> Choice:
         budget = budget or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
         name, reason = automatic(count, dim, budget, settings.target_recall)
         return Choice(name, factory_of(name, count, dim), reason)
-    return Choice(settings.type, factory_of(settings.type, count, dim), "")
+    name = str(settings.type)
+    return Choice(name, factory_of(name, count, dim), "")
 
 
 def factory_of(name: str, count: int, dim: int) -> str:
@@ -214,7 +215,7 @@ def check_settings(settings: IndexSettings) -> None:
     Before the vectors are there: what depends on their width or number is left to `make`.
     """
     size_of(settings.max_ram, "--max-ram")
-    if settings.type in KINDS:
+    if settings.type is None or settings.type in KINDS:
         return
     import faiss
 

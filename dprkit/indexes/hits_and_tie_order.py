@@ -1,10 +1,13 @@
-"""Hits, the result of a search in every index; and the interface of an index of vectors."""
+"""Hits, the result of a search in every index; and the interfaces of indexes of vectors."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from dprkit.indexes.late_scores import LateQuestions
 
 
 class Hits(NamedTuple):
@@ -40,17 +43,28 @@ def best(rows: np.ndarray, scores: np.ndarray, topk: int) -> Hits:
     return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
-class DenseIndex(Protocol):
-    """An opened index of vectors."""
+Asked = TypeVar("Asked", contravariant=True)
+"""Q questions as an index takes them: vectors (Q, D), or LateQuestions."""
+
+
+class RowIndex(Protocol[Asked]):
+    """An opened index that is asked by vectors."""
 
     count: int
     """Passages in it."""
     dim: int
     """The width of its vectors."""
 
-    def search(self, vectors: np.ndarray, topk: int, allowed: np.ndarray | None = None) -> Hits:
-        """The best K = min(topk, count) rows by inner product with (Q, D) question vectors.
+    def search(self, asked: Asked, /, topk: int, allowed: np.ndarray | None = None) -> Hits:
+        """The best K = min(topk, count) rows for each of Q questions.
 
         `allowed`: (A,) int64, ascending; no other rows are looked for, and K is at most A.
         """
         ...
+
+
+DenseIndex = RowIndex[np.ndarray]
+"""By inner product with one vector a question."""
+if TYPE_CHECKING:
+    TokenIndex = RowIndex[LateQuestions]
+    """By MaxSim with the token vectors of a question."""

@@ -5,6 +5,7 @@ Each manifest is read once, and passed on with the IndexFolder that holds it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -54,7 +55,7 @@ class IndexFolder:
         self._located: dict[str, Path] = {}
 
     def open(self, depths: Mapping[str, int | None] | None = None) -> Any:
-        """The index itself: a DenseIndex, or for a kind that reads passages a search Engine.
+        """The index itself: a DenseIndex, a TokenIndex, or for words a search Engine.
 
         `depths`: how far a search looks, by name, instead of what was chosen when the index was
         built. A kind passes over what it does not have.
@@ -62,13 +63,27 @@ class IndexFolder:
         return self.kind.load().open_folder(self, {k: n for k, n in (depths or {}).items() if n})
 
     def open_dense(self, depths: Mapping[str, int | None] | None = None) -> DenseIndex:
-        """As `open`. Raises InputError for an index that does not compare vectors."""
-        if self.kind.reads != "vectors":
+        """As `open`. Raises InputError for an index that does not compare one vector a text."""
+        if self.reads != "vectors":
+            what = "words" if self.reads == "passages" else "token vectors"
             raise InputError(
-                f"{self.path}: is a {self.type} index, which compares words and no vectors"
+                f"{self.path}: is a {self.type} index, which compares {what} and no vectors"
             )
         index: DenseIndex = self.open(depths)
         return index
+
+    def part(self, counts: Mapping[str, Any]) -> IndexFolder:
+        """The index that is a part of this one, in the same folder, by its own counts."""
+        part = copy.copy(self)
+        part.counts = dict(counts)
+        part.type = str(counts["type"])
+        part.kind = kind_of(part.type)
+        return part
+
+    @property
+    def reads(self) -> str:
+        """What it is asked by, as Kind.reads."""
+        return self.base.reads if self.base else self.kind.reads
 
     @property
     def depths(self) -> dict[str, int]:

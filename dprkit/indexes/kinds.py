@@ -22,13 +22,13 @@ class KindModule(Protocol):
     def build(self, work: Draft, source: Any, settings: IndexSettings, /) -> dict[str, Any]:
         """Build the index into a Draft; the counts of its manifest.
 
-        `source`: what the kind reads, Embeddings or PassageFile.
+        `source`: what the kind reads, Embeddings (with token vectors or without) or PassageFile.
         """
 
     def open_folder(self, folder: Any, depths: Mapping[str, int], /) -> Any:
         """The index in an IndexFolder.
 
-        A DenseIndex, or for a kind that reads passages a search Engine.
+        A DenseIndex or a TokenIndex, or for a kind that reads passages a search Engine.
         """
 
 
@@ -60,8 +60,8 @@ class Kind:
     """The KindModule; the one of `updated` only opens."""
     rules: str = ""
     """The SettingsModule or DepthsModule, where it is another: it imports no large library."""
-    reads: Literal["vectors", "passages"] = "vectors"
-    """What it is made from. An index of vectors is asked by vectors, one of passages by texts."""
+    reads: Literal["vectors", "tokens", "passages"] = "vectors"
+    """What it is made from, and asked by: one vector a text, its token vectors, or the text."""
     settings: tuple[str, ...] = ()
     """Settings that change what is built and that some other kinds ignore."""
     leftovers: tuple[str, ...] = ()
@@ -71,6 +71,8 @@ class Kind:
     """Whether a search looks at a part of the index only, which may be larger or smaller."""
     searches_embeddings: bool = False
     """Whether a search reads the embeddings, because the index holds no copy of them."""
+    has_first_stage: bool = False
+    """Whether IndexSettings.first_stage names kinds that are built into it."""
     updatable: bool = True
     """Whether update-index can add passages: no score depends on the rest of the corpus."""
 
@@ -116,14 +118,41 @@ KINDS = {
     ),
     "milvus": Kind("dprkit.indexes.milvus", settings=("uri", "collection")),
     "auto": _faiss("train_sample", "max_ram", "target_recall"),
+    "late": Kind(
+        "dprkit.indexes.late",
+        rules="dprkit.indexes.late_settings",
+        reads="tokens",
+        settings=("first_stage", "candidates"),
+        leftovers=FACTORY.leftovers,
+        has_depths=True,
+        searches_embeddings=True,
+        has_first_stage=True,
+    ),
+    "late-exact": Kind(
+        "dprkit.indexes.late_exact", reads="tokens", checked=False, searches_embeddings=True
+    ),
     UPDATED: Kind("dprkit.indexes.updated_search"),
 }
 """The kinds by name; update-index makes the last one, and `index` all others."""
 
 
-def kind_of(name: str) -> Kind:
+DEFAULTS = {"vectors": "flat", "tokens": "late"}
+"""The kind for what embeddings hold, where the user names none."""
+WITH_WORDS = "+bm25"
+"""At the end of a first stage: half of its candidates are found by words."""
+
+
+def kind_of(name: str | None) -> Kind:
     """The kind that a setting or a manifest names."""
-    return KINDS.get(name, FACTORY)
+    return KINDS.get(name or DEFAULTS["vectors"], FACTORY)
+
+
+def first_kinds(settings: IndexSettings) -> tuple[str, ...]:
+    """The names of the kinds of a first stage: one of vectors, and one of words or none."""
+    if not kind_of(settings.type).has_first_stage:
+        return ()
+    name = settings.first_stage
+    return (name.removesuffix(WITH_WORDS), *(["bm25"] if name.endswith(WITH_WORDS) else []))
 
 
 def kind_names() -> tuple[str, ...]:
@@ -131,6 +160,7 @@ def kind_names() -> tuple[str, ...]:
     return tuple(name for name in KINDS if name != UPDATED)
 
 
-def unused_settings(name: str) -> set[str]:
-    """Settings that count for other kinds of index and not for this one."""
-    return {s for kind in KINDS.values() for s in kind.settings} - {*kind_of(name).settings}
+def unused_settings(*names: str | None) -> set[str]:
+    """Settings that count for other kinds of index and not for these."""
+    used = {s for name in names for s in kind_of(name).settings}
+    return {s for kind in KINDS.values() for s in kind.settings} - used

@@ -92,7 +92,9 @@ def _inputs(settings: UpdateSettings, base: IndexFolder) -> dict[str, str | Inpu
     inputs["index"] = str(base.path)
     if settings.add:
         added = read_manifest(settings.add, "embeddings")
+        holds = added.counts.get("kind", "vectors")
         for what, was, now in (
+            ("kind of vectors", base.reads, holds),
             ("retriever", base.inputs.get("retriever"), added.inputs.get("retriever")),
             ("number of dimensions", base.counts["dim"], added.counts["dim"]),
         ):

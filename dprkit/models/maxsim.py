@@ -78,6 +78,23 @@ def maxsim_int8(
     return _scores(questions, passages, way, threads)
 
 
+def off_by_int8(questions: TokenVectors, passages: Int8Tokens) -> np.ndarray:
+    """(Q,): how far at most a score of `maxsim_int8` is from that of `maxsim`, but for rounding.
+
+    For token vectors of passages of norm 1 or less. The vectors of a question are rounded to 8
+    bits; and the scale of a passage's vector is off by half a unit, which is multiplied by a
+    product with its numbers, of norm 127 sqrt(D) at most.
+    """
+    small = quantized(questions)
+    norms = np.linalg.norm(small.values.astype(np.float32), axis=1) * small.scales
+    off = np.linalg.norm(questions.values - small.floats().values, axis=1)
+    unit = float(passages.scales.max(initial=0)) / _steps(questions.dim)
+    off += norms * (0.5 * unit * 127 * questions.dim**0.5)
+    askers = np.repeat(np.arange(len(questions)), questions.counts)
+    summed: np.ndarray = np.bincount(askers, weights=off, minlength=len(questions))
+    return summed
+
+
 # --- products -----------------------------------------------------------------------------------
 
 
@@ -138,8 +155,7 @@ class _Int8:
     def passages(self, passages: TokenVectors | Int8Tokens, begin: int, end: int) -> _Rows:
         assert isinstance(passages, Int8Tokens)
         scales = passages.scales[begin:end]
-        steps = (2**31 - 1) // (127 * 127 * passages.dim)  # what every product can be scaled by
-        unit = max(float(scales.max()), float(np.finfo(np.float32).tiny)) / steps
+        unit = max(float(scales.max()), float(np.finfo(np.float32).tiny)) / _steps(passages.dim)
         whole = np.rint(scales / unit).astype(np.int32)
         return _Rows(_tensor(passages.values[begin:end]), _tensor(whole), unit)
 
@@ -147,6 +163,11 @@ class _Int8:
         import torch
 
         return torch._int_mm(left, right.T)
+
+
+def _steps(dim: int) -> int:
+    """The most that every product of two rows of 8 bits can be multiplied by, within int32."""
+    return (2**31 - 1) // (127 * 127 * dim)
 
 
 def _largest(

@@ -1,7 +1,8 @@
 """Engine, the interface of search: questions in, hits out, for vectors, words or both together.
 
-A BM25 index is an engine by itself; `DenseEngine` makes one of an index of vectors; `HybridEngine`
-fuses several. What reranks or reads the hits of a first stage takes an Engine and is one.
+A BM25 index is an engine by itself; `DenseEngine` makes one of an index of vectors, LateEngine
+(late_engine.py) one of token vectors; `HybridEngine` fuses several. What reranks or reads the hits
+of a first stage takes an Engine and is one.
 """
 
 from __future__ import annotations
@@ -63,19 +64,29 @@ class DenseEngine:
     ) -> Hits:
         """The best rows (Q, K) for each of Q questions, by their vectors."""
         vectors = self.retriever.encode_questions(questions)
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if bad.size:
-            question = questions[bad[0]]
-            raise InputError(
-                f"{self.retriever_path}: the vector of {question!r} is no number (NaN); "
-                "its training has diverged: train again with a lower --lr"
-            )
-        if vectors.shape[1] != self.index.dim:
-            raise MismatchError(
-                f"{self.retriever_path}: gives vectors of {vectors.shape[1]} dimensions, and the "
-                f"index is of {self.index.dim}; name the retriever that made it with --retriever"
-            )
+        askers = np.arange(len(questions))
+        refuse_vectors(vectors, askers, questions, self.retriever_path, self.index.dim)
         return self.index.search(vectors, topk, allowed)
+
+
+def refuse_vectors(
+    vectors: np.ndarray, askers: np.ndarray, questions: Sequence[str], retriever: Path, dim: int
+) -> None:
+    """Raise an error for vectors (T, D) that no index of `dim` dimensions can be asked by.
+
+    `askers`: (T,), whose question each of them is.
+    """
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise InputError(
+            f"{retriever}: the vector of {questions[askers[bad[0]]]!r} is no number (NaN); "
+            "its training has diverged: train again with a lower --lr"
+        )
+    if vectors.shape[1] != dim:
+        raise MismatchError(
+            f"{retriever}: gives vectors of {vectors.shape[1]} dimensions, and the "
+            f"index is of {dim}; name the retriever that made it with --retriever"
+        )
 
 
 class HybridEngine:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from dprkit.errors import MismatchError
 from dprkit.indexes.index_folder import IndexFolder
+from dprkit.models.config import ColbertConfig, is_retriever, load_config
 from dprkit.progress import Note, silent
 from dprkit.search.engine import DenseEngine, Engine, HybridEngine
 from dprkit.search.fusion import Fusion
+from dprkit.search.late_engine import LateEngine
 from dprkit.search.searcher import Searcher
 from dprkit.store.integrity import SEARCH_LIMIT, Verifier
 
@@ -26,13 +28,15 @@ def open_index(
     hybrid: Path | str | None = None,
     nprobe: int | None = None,
     ef_search: int | None = None,
+    candidates: int | None = None,
     note: Note = silent,
 ) -> Searcher:
     """The index in a folder, with the retriever and the corpus that its manifest names.
 
     `retriever` and `passages` say where those lie now, if they were moved. `hybrid`: another index
     of the same corpus, whose hits are fused with those of the first, by their scores. `nprobe` and
-    `ef_search`: how thoroughly a FAISS index looks. `note` is told what takes long.
+    `ef_search`: how thoroughly a FAISS index looks; `candidates`: how many passages a late index
+    compares by their token vectors. `note` is told what takes long.
 
     Raises InputError where one is missing, MismatchError where it is not the one the index was
     made from, and DamagedError where it was changed. To see that nothing was, it reads at most
@@ -41,7 +45,8 @@ def open_index(
     moved = {"retriever": retriever, "passages": passages}
     paths = [index] if hybrid is None else [index, hybrid]
     folders = open_folders(paths, moved, note)
-    engines, searched = open_engines(folders, {"nprobe": nprobe, "ef_search": ef_search}, note)
+    depths = {"nprobe": nprobe, "ef_search": ef_search, "candidates": candidates}
+    engines, searched = open_engines(folders, depths, note)
     if hybrid is None:
         return Searcher(engines[0], searched)
     return Searcher(HybridEngine(engines, Fusion(method="weighted")), searched)
@@ -86,8 +91,25 @@ def open_engines(
 
 
 def _engine(folder: IndexFolder, depths: Mapping[str, int | None]) -> Engine:
-    if folder.kind.reads == "passages":
+    if folder.reads == "passages":
         engine: Engine = folder.open(depths)
         return engine
+    _refuse_other_kind(folder)
     retriever = folder.input("retriever")
+    if folder.reads == "tokens":
+        return LateEngine(folder.open(depths), retriever)
     return DenseEngine(folder.open_dense(depths), retriever, folder.check)
+
+
+def _refuse_other_kind(folder: IndexFolder) -> None:
+    """Raise MismatchError where the user names a retriever of another kind than the index's."""
+    given = folder.moved.get("retriever")
+    if given is None or not is_retriever(given):
+        return
+    late = isinstance(load_config(given), ColbertConfig)
+    if late != (folder.reads == "tokens"):
+        kinds = "a bi-encoder", "a ColBERT retriever"
+        raise MismatchError(
+            f"{given}: is {kinds[late]}, but {folder.path} is a {folder.type} index of the vectors "
+            f"of {kinds[not late]}; name that one with --retriever, or index what this one encodes"
+        )

@@ -101,7 +101,8 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     paths = [required(settings.index, "--index", "index")]
     paths += [settings.hybrid] if settings.hybrid is not None else []
     moved = {"retriever": settings.retriever, "passages": settings.passages}
-    depths = {"nprobe": settings.nprobe, "ef_search": settings.ef_search}
+    names = ("nprobe", "ef_search", "candidates")
+    depths = {name: getattr(settings, name) for name in names}
     folders = open_folders(paths, moved, note)
     engines, passages = open_engines(folders, depths, note)
     engine = engines[0]

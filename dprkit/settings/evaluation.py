@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from dprkit.settings.fields import Positive, about
 from dprkit.settings.shared import (
+    Candidates,
     MovedCorpus,
     MovedRetriever,
     RerankDepth,
@@ -54,6 +55,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         20,
         100,
     )
+    candidates: Candidates = None
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
     rerank_embeddings: RerankEmbeddings = None

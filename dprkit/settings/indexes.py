@@ -10,6 +10,9 @@ from msgspec import Meta
 from dprkit.settings.fields import AtLeast0, Count, Positive, about
 from dprkit.settings.shared import EncodedCorpus, MovedCorpus
 
+CANDIDATES = 1000
+"""Candidates of a late index, where nothing is said."""
+
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Build an index of an encoded corpus.
@@ -24,7 +27,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         output_dir: Folder to write the index to.
         type: Type of the index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq,
             exact (searches the embeddings themselves), bm25, milvus, a FAISS factory string
-            such as IVF1024,SQ8, or auto.
+            such as IVF1024,SQ8, or auto; for the embeddings of a ColBERT retriever, late, or
+            late-exact, which compares all token vectors (default: flat, or late for these).
         passages: For bm25: file of the corpus (default: the corpus of the embeddings).
         max_ram: For auto: memory that a search may take (default: half of the machine's
             memory).
@@ -38,6 +42,11 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
             --target-recall. Another value does not build the index again.
         ef_search: For hnsw: candidates to keep while searching for a question; 0 chooses the
             number by --target-recall. Another value does not build the index again.
+        first_stage: For late: type of the index of one vector a passage that finds the
+            candidates, which token vectors then rank; with +bm25 behind it, as in exact+bm25,
+            half of the candidates are found by words.
+        candidates: For late: passages of the first stage whose token vectors are compared with a
+            question; 0 takes {CANDIDATES}. Another value does not build the index again.
         k1: For bm25: how much more a repeated word counts; with 0 a repeated word counts once.
         b: For bm25: how much the length of a passage lowers its score, from 0 (not at all) to
             1.
@@ -55,13 +64,15 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about(follows=("encode-corpus.output_dir", "import-embeddings.output_dir"))
     ] = None
     output_dir: Annotated[str | None, about(workspace="index")] = None
-    type: str = "flat"
+    type: str | None = None
     passages: Annotated[str | None, about(path=True)] = None
     max_ram: Annotated[str | None, about(metavar="8GB")] = None
     target_recall: Annotated[float, Meta(gt=0, le=1)] = 0.95
     train_sample: Count = 0
     nprobe: Annotated[Count, about(harmless=True)] = 0
     ef_search: Annotated[Count, about(harmless=True)] = 0
+    first_stage: str = "exact"
+    candidates: Annotated[Count, about(harmless=True)] = 0
     k1: AtLeast0 = 0.9
     b: Annotated[float, Meta(ge=0, le=1)] = 0.4
     stemmer: str = "english"

@@ -8,6 +8,7 @@ import msgspec
 
 from dprkit.settings.fields import AtLeast0, Positive, about
 from dprkit.settings.shared import (
+    Candidates,
     MovedCorpus,
     MovedRetriever,
     RerankDepth,
@@ -63,6 +64,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     only_ids: Annotated[str | None, about(path=True)] = None
     nprobe: Positive | None = None
     ef_search: Positive | None = None
+    candidates: Candidates = None
     batch_size: Positive = 256
     format: Literal["results", "trec"] = "results"
     texts: bool = True

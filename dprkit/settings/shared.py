@@ -20,6 +20,13 @@ MovedCorpus = Annotated[
     str | None, about("File of the corpus of the index, if it was moved.", path=True)
 ]
 NumberType = Annotated[Literal["float32", "float16"], about("Number type of the vectors on disk.")]
+Candidates = Annotated[
+    Positive | None,
+    about(
+        "For late: passages of the first stage whose token vectors are compared with a question "
+        "(default: the number that the index was built with)."
+    ),
+]
 Reranker = Annotated[
     str | None,
     about(

@@ -1,0 +1,42 @@
+"""LateEngine: an index of token vectors, with the ColBERT model that makes them of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dprkit.indexes.hits_and_tie_order import Hits
+from dprkit.search.engine import refuse_vectors
+
+if TYPE_CHECKING:
+    from dprkit.indexes.hits_and_tie_order import TokenIndex
+    from dprkit.models.late_retriever import LateRetriever
+
+
+class LateEngine:
+    """An Engine by MaxSim."""
+
+    def __init__(self, index: TokenIndex, retriever: Path) -> None:
+        self.index, self.count, self.retriever_path = index, index.count, retriever
+
+    @cached_property
+    def retriever(self) -> LateRetriever:
+        """The retriever, loaded when the first question comes."""
+        from dprkit.models.retriever import load_late_retriever
+
+        return load_late_retriever(self.retriever_path)
+
+    def search(
+        self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None
+    ) -> Hits:
+        """The best rows (Q, K) for each of Q questions, by the vectors of their tokens."""
+        from dprkit.indexes.late_scores import LateQuestions
+
+        vectors = self.retriever.question_vectors(questions)
+        asker = np.repeat(np.arange(len(questions)), vectors.counts)
+        refuse_vectors(vectors.values, asker, questions, self.retriever_path, self.index.dim)
+        return self.index.search(LateQuestions(questions, vectors), topk, allowed)
