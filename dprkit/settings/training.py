@@ -38,7 +38,7 @@ SCRATCH = Defaults(lr=1e-3, batch_size=8, pooling="mean", projection=20, output_
 
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Train a bi-encoder and write it as a retriever.
+    """Train a bi-encoder or a ColBERT model and write it as a retriever.
 
     A stopped run goes on where it was last saved, and ends with the same bytes as a run that was
     never stopped.
@@ -55,6 +55,9 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             small model with random weights, from scratch).
 
     Model:
+        kind: What to train: a bi-encoder, which gives a vector for each text, or a ColBERT model,
+            which gives one for each token (default: as the retriever of --init is, else
+            bi-encoder).
         shared: Use one encoder for questions and passages (default: as the model of --init
             says, else two encoders).
         separate_heads: Share the transformer, with one projection for questions and another for
@@ -68,15 +71,19 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             model of --init says, else dot).
         temperature: Temperature by which the loss divides the scores (default: as the model of
             --init says, else {TEMPERATURES[dot]:g} for dot and {TEMPERATURES[cosine]:g} for
-            cosine).
+            cosine, {TEMPERATURES[maxsim]:g} for a ColBERT model).
         learn_temperature: Train the temperature too; --temperature is its first value.
         title_join: How the title and the text of a passage are joined: pair (two segments),
             none (the text alone), or a text that stands between them, such as '. ' (default: as
             the model of --init says, else pair).
         question_max_length: Tokens of a question that the encoder reads; the others are cut off
-            (default: as the model of --init says, else {QUESTION_MAX_LENGTH}).
-        passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
-            (default: as the model of --init says, else {PASSAGE_MAX_LENGTH}).
+XX        passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
+            (default: as the model of --init says, else {PASSAGE_MAX_LENGTH};
+            {LATE_PASSAGE_MAX_LENGTH} of a ColBERT model).
+        question_prefix: Text to put before every question (default: as the model of --init says,
+            else none).
+        passage_prefix: Text to put before every passage (default: as the model of --init says,
+            else none).
         output_dropout: Dropout on the pooled vector (default: {PRETRAINED.output_dropout:g}, or
             {SCRATCH.output_dropout:g} from scratch).
         dropout: Dropout inside the encoder (default: as the model of --init says, or
@@ -84,6 +91,26 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         lora_rank: Train low-rank adapters of this rank instead of all weights; 0 trains all
             weights (extra: lora).
         lora_alpha: Scale of the low-rank adapters (default: twice --lora-rank).
+
+    Late interaction:
+        embedding_size: Numbers of the vector of a token, in a ColBERT model (default: as the model
+            of --init says, else {EMBEDDING_SIZE}).
+        expansion: The [MASK] tokens behind a question, which act as further words: up to
+            --question-max-length tokens, up to --expansion-length tokens, or none (default: as the
+            model of --init says, else fixed).
+        expansion_length: Tokens that a question has at least with --expansion least (default: as
+            the model of --init says, else {LATE_QUESTION_MAX_LENGTH}).
+        attend_to_expansion: Let the words of a question attend to the [MASK] tokens behind it
+            (default: as the model of --init says, else not).
+        question_marker: Token of the vocabulary that marks a question, put behind the first special
+            token, such as [unused0] (default: as the model of --init says, else none).
+        passage_marker: Token of the vocabulary that marks a passage (default: as the model of
+            --init says, else none).
+        skip: Tokens of a passage whose vectors do not count: punctuation marks or none (default: as
+            the model of --init says, else punctuation).
+        projection_init: First weights of the projection: the principal components of the token
+            states of some training passages, or random numbers (default: pca; random from scratch,
+            without training passages, and where the model is narrower than --embedding-size).
 
     From scratch:
         scratch_vocab_size: From scratch: size of the vocabulary, which is learned from the
@@ -172,6 +199,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[str | None, about(workspace="model")] = None
     init: Annotated[str | None, about(path=True, hub=True)] = None
 
+    kind: Literal["bi-encoder", "colbert"] | None = None
     shared: bool | None = None
     separate_heads: bool | None = None
     pooling: Literal["cls", "mean"] | None = None
@@ -182,10 +210,21 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     title_join: str | None = None
     question_max_length: Length | None = None
     passage_max_length: Length | None = None
+    question_prefix: str | None = None
+    passage_prefix: str | None = None
     output_dropout: Share | None = None
     dropout: Share | None = None
     lora_rank: Count = 0
     lora_alpha: Positive | None = None
+
+    embedding_size: Positive | None = None
+    expansion: Literal["fixed", "least", "none"] | None = None
+    expansion_length: Positive | None = None
+    attend_to_expansion: bool | None = None
+    question_marker: str | None = None
+    passage_marker: str | None = None
+    skip: Literal["punctuation", "none"] | None = None
+    projection_init: Literal["pca", "random"] | None = None
 
     scratch_vocab_size: Annotated[int, Meta(ge=300)] = 8000
     scratch_hidden_size: Positive = 200

@@ -10,22 +10,13 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import MismatchError, SettingsError, nearest
-from dprkit.models.config import RetrieverConfig, bi_encoder_config, is_retriever
+from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
+from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind
 
 FOREVER = sys.maxsize
 """A count without a limit."""
-SHAPE = (
-    "shared",
-    "separate_heads",
-    "pooling",
-    "similarity",
-    "title_join",
-    "question_max_length",
-    "passage_max_length",
-)
-"""What a retriever is; training cannot change it."""
 
 
 class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
@@ -33,8 +24,10 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
 
     A file that is not given is "", a limit that is not given FOREVER. None is left where the
     model that training starts from has the say (SHAPE, projection, temperature, dropout): its
-    RetrieverConfig has them when it is loaded.
+    config has them when it is loaded.
     """
+
+    kind: Kind
 
     output_dir: str
     init: str
@@ -62,7 +55,7 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     values = msgspec.structs.asdict(recorded)
     paths = ("output_dir", "init", "valid_file", "valid_corpus", "chunk_size")
     limits = ("hard_negatives_top", "max_epochs", "max_steps", "patience")
-    absent: dict[str, Any] = {"lora_alpha": 2 * recorded.lora_rank}
+    absent: dict[str, Any] = {"lora_alpha": 2 * recorded.lora_rank, "kind": kind_of(recorded)}
     absent |= dict.fromkeys(paths, "") | dict.fromkeys(limits, FOREVER)
     concrete = {name: value for name, value in absent.items() if values[name] is None}
     files = tuple(weighted_files(recorded))
@@ -91,8 +84,7 @@ def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
 
 def with_defaults(settings: TrainSettings) -> TrainSettings:
     """Fill in what depends on other settings and on the files that are there."""
-    if settings.init is not None and is_retriever(settings.init):
-        settings = _as_the_retriever(settings, bi_encoder_config(settings.init, "training"))
+    settings = of_its_kind(settings)
     scratch = settings.init is None
     if scratch and settings.scratch_hidden_size % settings.scratch_heads:
         raise SettingsError(
@@ -125,7 +117,9 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
-    if scratch or not _says_how_vectors_are_made(str(settings.init)):
+    if kind_of(settings) == "colbert":
+        defaults["output_dropout"] = 0.0
+    elif scratch or not _says_how_vectors_are_made(str(settings.init)):
         defaults |= _use(settings, usual)
     elif settings.separate_heads:
         defaults["shared"] = True
@@ -159,20 +153,6 @@ def _valid_beside(settings: TrainSettings) -> str | None:
     return None
 
 
-def _as_the_retriever(settings: TrainSettings, config: RetrieverConfig) -> TrainSettings:
-    """A retriever that training starts from keeps its shape; settings may not contradict it."""
-    shape = {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
-    for name, theirs in shape.items():
-        mine = getattr(settings, name)
-        if mine not in (theirs, None):
-            raise MismatchError(
-                f"{settings.init}: has {name} {theirs!r}, which cannot become {mine!r}; "
-                f"leave {name} out"
-            )
-    temperature = settings.temperature or config.temperature
-    return msgspec.structs.replace(settings, **shape, temperature=temperature)
-
-
 def inputs_of(settings: TrainSettings) -> dict[str, str]:
     """The files that the result depends on; a start from scratch or training needs examples."""
     files = {}
@@ -180,6 +160,7 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
         files = {"valid": settings.valid_file, "corpus": settings.valid_corpus}
     if settings.max_epochs != 0 or settings.init is None:
         required(next(iter(settings.train_file), None), "--train-file", "training file")
+    if settings.max_epochs != 0 or settings.init is None or samples_passages(settings):
         files |= {
             f"train {number}" if number else "train": path
             for number, (path, _) in enumerate(weighted_files(settings))
@@ -189,6 +170,15 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
     elif settings.init is not None and settings.init.startswith((".", "/", "~")):
         raise SettingsError(f"--init: {settings.init}: no such folder{_beside(settings.init)}")
     return {name: path for name, path in files.items() if path}
+
+
+def samples_passages(settings: TrainSettings) -> bool:
+    """Whether the projection may be made from passages of the training files."""
+    return (
+        kind_of(settings) == "colbert"
+        and settings.projection_init != "random"
+        and not continues(settings)
+    )
 
 
 def _beside(path: str) -> str:

@@ -1,0 +1,134 @@
+"""The kinds of retriever that are trained: which is asked for, and which settings it has."""
+
+from __future__ import annotations
+
+import string
+from typing import Any, Literal
+
+import msgspec
+
+from dprkit.errors import MismatchError, SettingsError
+from dprkit.models.config import (
+    ColbertConfig,
+    Config,
+    RetrieverConfig,
+    bi_encoder_config,
+    is_retriever,
+    load_config,
+)
+from dprkit.settings import TrainSettings
+
+Kind = Literal["bi-encoder", "colbert"]
+LENGTHS = ("question_max_length", "passage_max_length")
+PREFIXES = ("question_prefix", "passage_prefix")
+SHAPE = ("shared", "separate_heads", "pooling", "similarity", "title_join", *LENGTHS)
+"""What a bi-encoder is; training cannot change it."""
+COLBERT_ALONE = (
+    "embedding_size",
+    "expansion",
+    "expansion_length",
+    "attend_to_expansion",
+    "question_marker",
+    "passage_marker",
+)
+LATE_SHAPE = (*COLBERT_ALONE, "title_join", *LENGTHS, *PREFIXES)
+"""What a ColBERT model is, beside the tokens that it skips."""
+BI_ENCODER_ALONE = ("shared", "separate_heads", "pooling", "projection", "similarity")
+INSTEAD = {
+    "projection": "; --embedding-size is the width of its vectors",
+    "embedding_size": "; --projection is the width of its vectors",
+}
+SKIP = {"punctuation": tuple(string.punctuation), "none": ()}
+"""--skip -> the tokens of passages whose vectors do not count."""
+
+
+def kind_of(settings: TrainSettings) -> Kind:
+    """What is trained: as asked for, as the retriever of --init is, else a bi-encoder."""
+    if settings.kind:
+        return settings.kind
+    start = settings.init
+    late = start and is_retriever(start) and isinstance(load_config(start), ColbertConfig)
+    return "colbert" if late else "bi-encoder"
+
+
+def of_its_kind(settings: TrainSettings) -> TrainSettings:
+    """A retriever that training goes on from keeps its shape; the kind and --init have to fit.
+
+    Raises SettingsError for a setting that the kind does not have, MismatchError for one that
+    contradicts the retriever.
+    """
+    kind = kind_of(settings)
+    _refuse_others(settings, kind)
+    start = settings.init if settings.init and is_retriever(settings.init) else None
+    if kind == "bi-encoder":
+        if start:
+            config = bi_encoder_config(start, "--kind bi-encoder")
+            return _as_the_retriever(settings, config, _shape(config))
+        return settings
+    settings = msgspec.structs.replace(settings, kind=kind)
+    there = load_config(start) if start else None
+    if isinstance(there, ColbertConfig):
+        _refuse_projection(settings)
+        return _as_the_retriever(settings, there, _late_shape(there))
+    if isinstance(there, RetrieverConfig) and not there.shared:
+        raise MismatchError(
+            f"{start}: has an encoder a side, and a ColBERT model has one; start from one of them: "
+            f"--init {start}/passage_encoder"
+        )
+    return settings
+
+
+def continues(settings: TrainSettings) -> bool:
+    """Whether training goes on from a retriever of the kind that is trained."""
+    start = settings.init
+    if not (start and is_retriever(start)):
+        return False
+    is_late = isinstance(load_config(start), ColbertConfig)
+    return is_late == (kind_of(settings) == "colbert")
+
+
+def _refuse_others(settings: TrainSettings, kind: Kind) -> None:
+    """Refuse settings that only the other kind has."""
+    others, what, other = BI_ENCODER_ALONE, "a ColBERT model", "bi-encoder"
+    if kind == "bi-encoder":
+        others = (*COLBERT_ALONE, "skip", "projection_init")
+        what, other = "a bi-encoder", "colbert"
+    for name in others:
+        value = getattr(settings, name)
+        if value is not None:
+            flag = name.replace("_", "-")
+            raise SettingsError(
+                f"--{flag} is a setting of --kind {other}; leave it out for {what}"
+                + INSTEAD.get(name, "")
+            )
+
+
+def _refuse_projection(settings: TrainSettings) -> None:
+    if settings.projection_init:
+        raise MismatchError(
+            f"{settings.init}: has a projection already; leave --projection-init out"
+        )
+
+
+def _shape(config: RetrieverConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in SHAPE} | {"projection": config.projection or 0}
+
+
+def _late_shape(config: ColbertConfig) -> dict[str, Any]:
+    words = next((name for name, words in SKIP.items() if words == config.skip), None)
+    return {name: getattr(config, name) for name in LATE_SHAPE} | {"skip": words}
+
+
+def _as_the_retriever(
+    settings: TrainSettings, config: Config, shape: dict[str, Any]
+) -> TrainSettings:
+    """The settings with the shape of the retriever; they may not contradict it."""
+    for name, theirs in {**{name: getattr(config, name) for name in PREFIXES}, **shape}.items():
+        mine = getattr(settings, name)
+        if mine not in (theirs, None):
+            raise MismatchError(
+                f"{settings.init}: has {name} {theirs!r}, which cannot become {mine!r}; "
+                f"leave {name} out"
+            )
+    temperature = settings.temperature or config.temperature
+    return msgspec.structs.replace(settings, **shape, temperature=temperature)
