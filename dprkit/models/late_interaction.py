@@ -52,16 +52,22 @@ class Colbert(RowModel):
 
     def rows(self, side: int, ids: Ids) -> Rows:
         """The vectors (T, D) of the tokens that count, of N questions (0) or passages (1)."""
-        place = next(self.parameters()).device
-        counted = [self.tokens.counted(SIDES[side], text) for text in ids]
-        if not ids:
-            return Rows.of_counts(torch.empty(0, self.dim, device=place), [])
-        states, begins = self._states(SIDES[side], ids, place)
-        chosen = [begin + at for begin, text in zip(begins, counted, strict=True) for at in text]
-        vectors = self.projection(self.dropout(states[torch.tensor(chosen, device=place)]))
+        states = self.states(SIDES[side], ids)
+        vectors = self.projection(self.dropout(states.values))
         # Lengths in 16 bits would be off by as much as scores differ.
         wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-        return Rows.of_counts(nn.functional.normalize(wide, dim=-1), list(map(len, counted)))
+        return Rows(nn.functional.normalize(wide, dim=-1), states.bounds)
+
+    def states(self, side: Side, ids: Ids) -> Rows:
+        """The last states (T, H), before they are projected, of the tokens that count."""
+        place = next(self.parameters()).device
+        counted = [self.tokens.counted(side, text) for text in ids]
+        if not ids:
+            return Rows.of_counts(torch.empty(0, self.projection.in_features, device=place), [])
+        states, begins = self._states(side, ids, place)
+        chosen = [begin + at for begin, text in zip(begins, counted, strict=True) for at in text]
+        values = states[torch.tensor(chosen, device=place)]
+        return Rows.of_counts(values, list(map(len, counted)))
 
     def _states(self, side: Side, ids: Ids, place: torch.device) -> tuple[Tensor, list[int]]:
         """The last states of N texts in one table (S, H), and where each text begins in it."""

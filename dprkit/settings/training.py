@@ -77,15 +77,18 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             none (the text alone), or a text that stands between them, such as '. ' (default: as
             the model of --init says, else pair).
         question_max_length: Tokens of a question that the encoder reads; the others are cut off
-XX        passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
+            (default: as the model of --init says, else {QUESTION_MAX_LENGTH};
+            {LATE_QUESTION_MAX_LENGTH} of a ColBERT model).
+        passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
             (default: as the model of --init says, else {PASSAGE_MAX_LENGTH};
             {LATE_PASSAGE_MAX_LENGTH} of a ColBERT model).
         question_prefix: Text to put before every question (default: as the model of --init says,
             else none).
         passage_prefix: Text to put before every passage (default: as the model of --init says,
             else none).
-        output_dropout: Dropout on the pooled vector (default: {PRETRAINED.output_dropout:g}, or
-            {SCRATCH.output_dropout:g} from scratch).
+        output_dropout: Dropout on the pooled vector, or on the state of each token in a ColBERT
+            model (default: {PRETRAINED.output_dropout:g}, or {SCRATCH.output_dropout:g} for a
+            bi-encoder from scratch).
         dropout: Dropout inside the encoder (default: as the model of --init says, or
             --scratch-dropout from scratch).
         lora_rank: Train low-rank adapters of this rank instead of all weights; 0 trains all
@@ -109,8 +112,8 @@ XX        passage_max_length: Tokens of a passage that the encoder reads; the ot
         skip: Tokens of a passage whose vectors do not count: punctuation marks or none (default: as
             the model of --init says, else punctuation).
         projection_init: First weights of the projection: the principal components of the token
-            states of some training passages, or random numbers (default: pca; random from scratch,
-            without training passages, and where the model is narrower than --embedding-size).
+            states of some training passages, or random numbers (default: pca; random without
+            training passages, and where the model is narrower than --embedding-size).
 
     From scratch:
         scratch_vocab_size: From scratch: size of the vocabulary, which is learned from the

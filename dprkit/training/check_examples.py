@@ -6,14 +6,14 @@ import numpy as np
 
 from dprkit.progress import Progress
 from dprkit.training.batches import BatchPlan, Draw, make_batch
-from dprkit.training.bi_encoder_task import BiEncoderTask
 from dprkit.training.false_negatives import without_negatives
+from dprkit.training.retriever_task import RetrieverTask
 
 LOOKED_AT = 1000
 """Questions that are looked at for whether they have negatives."""
 
 
-def tell_about(task: BiEncoderTask, progress: Progress) -> list[str]:
+def tell_about(task: RetrieverTask, progress: Progress) -> list[str]:
     """Say what is odd about the examples of a task; returns what is worth keeping of it."""
     plan, valid, settings = task.plan, task.valid, task.settings
     examples = plan.mixture
@@ -47,7 +47,7 @@ def tell_about(task: BiEncoderTask, progress: Progress) -> list[str]:
     return notes
 
 
-def _without_negatives(task: BiEncoderTask) -> list[str]:
+def _without_negatives(task: RetrieverTask) -> list[str]:
     """What to say of questions that have nothing to be told apart from."""
     draw, by_answers = task.prepare.draw, task.settings.mask_answers
     sets = [(task.plan, draw, "questions", "raise --batch-size or give negatives")]

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from torch import Tensor, nn
 
-from dprkit.errors import InputError, MismatchError, SettingsError, loading, need_extra
+from dprkit.data.examples_by_row import ExampleFile
+from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
-from dprkit.interop.hub import local
-from dprkit.interop.sources import read_foreign
 from dprkit.interop.tower import Foreign, assembled, check_lengths
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig, is_retriever
-from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
+from dprkit.models.late_interaction import Colbert
 from dprkit.models.position_limit import measured
 from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
-from dprkit.records import Example
-from dprkit.settings import ConvertSettings
 from dprkit.settings.training import TEMPERATURES
-from dprkit.training.resolved_settings import SHAPE, ResolvedSettings
+from dprkit.training.initial_colbert import starting_colbert
+from dprkit.training.resolved_settings import ResolvedSettings
+from dprkit.training.retriever_kinds import PREFIXES, SHAPE
+from dprkit.training.starting_transformer import foreign_start, scratch_transformer
 
 
 def starting_model(
-    settings: ResolvedSettings, examples: Iterable[Example], run: Run = Run()
-) -> tuple[BiEncoder, Tokens]:
-    """The model before training: from scratch, from a foreign model, or from a retriever."""
-    if not settings.init:
-        model, tokens = _from_scratch(settings, examples)
+    settings: ResolvedSettings, files: Sequence[ExampleFile], run: Run = Run(), first: bool = True
+) -> tuple[BiEncoder | Colbert, Tokens]:
+    """The model before training: from scratch, from a foreign model, or from a retriever.
+
+    `files`: the training files, where the model is made of them. `first`: whether this is the
+    first process, whose weights the others take.
+    """
+    model: BiEncoder | Colbert
+    tokens: Tokens
+    if settings.kind == "colbert":
+        model, tokens = starting_colbert(settings, files, run, first)
+    elif not settings.init:
+        model, tokens = _from_scratch(settings, files)
     elif is_retriever(settings.init):
         model, tokens = load_bi_encoder(settings.init, settings.output_dropout)
     else:
@@ -43,7 +49,7 @@ def starting_model(
     return _prepared(model, settings), tokens
 
 
-def _prepared(model: BiEncoder, settings: ResolvedSettings) -> BiEncoder:
+def _prepared(model: BiEncoder | Colbert, settings: ResolvedSettings) -> BiEncoder | Colbert:
     """Adapters, activation checkpointing and compiling, where they are asked for."""
     for encoders in _by_backbone(model):
         backbone: Any = encoders[0].backbone
@@ -78,8 +84,12 @@ def _set_dropout(backbone: nn.Module, dropout: float) -> None:
             module.p = dropout
 
 
-def finished(model: BiEncoder, temperature: float) -> BiEncoder:
+def finished(model: BiEncoder | Colbert, temperature: float) -> BiEncoder | Colbert:
     """The trained model as it is kept: adapters merged into its weights, the temperature noted."""
+    if isinstance(model, Colbert):
+        kept = _merged(model) if hasattr(model.backbone, "merge_and_unload") else model
+        kept.config = msgspec.structs.replace(model.config, temperature=temperature)
+        return kept
     config = msgspec.structs.replace(model.config, temperature=temperature)
     question, passage = model.question_encoder, model.passage_encoder
     if hasattr(question.backbone, "merge_and_unload"):
@@ -92,8 +102,10 @@ def finished(model: BiEncoder, temperature: float) -> BiEncoder:
     return BiEncoder(question, passage, config)
 
 
-def _by_backbone(model: BiEncoder) -> list[list[Encoder]]:
-    """The encoders, those with one transformer together."""
+def _by_backbone(model: BiEncoder | Colbert) -> list[list[Encoder] | list[Colbert]]:
+    """What has a transformer, those with one transformer together."""
+    if isinstance(model, Colbert):
+        return [[model]]
     both = [model.question_encoder, model.passage_encoder]
     return [both] if both[0].backbone is both[1].backbone else [[encoder] for encoder in both]
 
@@ -114,7 +126,10 @@ def _adapted(backbone: nn.Module, settings: ResolvedSettings) -> nn.Module:
     return adapted
 
 
-def _merged(encoder: Encoder) -> Encoder:
+Adapted = TypeVar("Adapted", Encoder, Colbert)
+
+
+def _merged(encoder: Adapted) -> Adapted:
     merged = copy.deepcopy(encoder)
     adapted: Any = merged.backbone
     merged.backbone = adapted.merge_and_unload()
@@ -124,7 +139,9 @@ def _merged(encoder: Encoder) -> Encoder:
 def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfig:
     """What the settings ask for, and where they do not, what a folder says of its use."""
     given = {
-        name: value for name in SHAPE if (value := getattr(settings, name, None)) is not None
+        name: value
+        for name in (*SHAPE, *PREFIXES)
+        if (value := getattr(settings, name, None)) is not None
     } | ({"projection": settings.projection or None} if settings.projection is not None else {})
     config = msgspec.structs.replace(said, **given)
     usual = said.temperature
@@ -134,11 +151,10 @@ def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfi
 
 
 def _from_scratch(
-    settings: ResolvedSettings, examples: Iterable[Example]
+    settings: ResolvedSettings, files: Iterable[ExampleFile]
 ) -> tuple[BiEncoder, Tokens]:
     config = _config(settings, RetrieverConfig())
-    tokenizer = learn_tokenizer(_texts(examples), settings.scratch_vocab_size)
-    backbone = tiny_roberta(settings, tokenizer.get_vocab_size())
+    backbone, tokenizer = scratch_transformer(settings, files)
     room = measured(backbone, tokenizer, "the model from scratch")
     check_lengths(settings, (room, room))
     config = msgspec.structs.replace(config, positions=(room, room))
@@ -148,8 +164,7 @@ def _from_scratch(
 
 def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
     """From a foreign model: what its folder says of its use counts unless a setting says else."""
-    _check_form(source, local(source, run.progress.note))
-    kind, foreign = read_foreign(ConvertSettings(source=source))
+    kind, foreign = foreign_start(source, run)
     if isinstance(foreign, ForeignColbert):
         raise MismatchError(
             f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
@@ -171,15 +186,6 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
         )
         model = _two_towers(model.question_encoder, config, settings)
     return model, tokens
-
-
-def _check_form(source: str, path: Path) -> None:
-    """Refuse what only `convert` reads: it does so without running what is in it."""
-    first = f"read it with dprkit convert {source} --output-dir MODEL, and start from MODEL"
-    if path.is_file():
-        raise InputError(f"{source}: is a file, not the folder of a model; {first}")
-    if any(path.rglob("*.bin")) and not any(path.rglob("*.safetensors")):
-        raise InputError(f"{source}: its weights are a pickle (.bin); {first}")
 
 
 TOLD = ("pooling", "similarity", "projection", "question_max_length", "passage_max_length")
@@ -216,11 +222,3 @@ def _two_towers(
         passage = Encoder(question.backbone, config, settings.output_dropout)
         passage.load_state_dict(question.state_dict())
     return BiEncoder(question, passage, config)
-
-
-def _texts(examples: Iterable[Example]) -> Iterator[str]:
-    """All text of the training files, for the tokenizer to learn from."""
-    for example in examples:
-        yield example.question
-        for passage in chain(example.positives, example.hard_negatives, example.negatives):
-            yield f"{passage.title} {passage.text}"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from dprkit.models.config import RetrieverConfig
+from dprkit.models.config import ColbertConfig, Config, RetrieverConfig
 from dprkit.settings import TrainSettings, fields_of
 
 
-def model_card(settings: TrainSettings, config: RetrieverConfig, counts: dict[str, Any]) -> str:
+def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) -> str:
     """README.md of a retriever: what it is, what it was trained on, how to load it."""
     start = settings.init or "random weights"
+    kind, use = (
+        _of_bi_encoder(config) if isinstance(config, RetrieverConfig) else _of_colbert(config)
+    )
     return f"""# A dprkit retriever
 
-A bi-encoder ({config.pooling} pooling, {config.similarity}) that started from {start}.
+{kind} that started from {start}.
 
 ## Training
 
@@ -26,7 +29,23 @@ In the shell:
 
     dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
 
-With dprkit:
+{use}
+## Recipe
+
+These settings differ from their defaults. Paths are relative to the folder in which the
+command ran.
+
+```yaml
+{_recipe(settings)}```
+"""
+
+
+def _of_bi_encoder(config: RetrieverConfig) -> tuple[str, str]:
+    """What it is, and how it is loaded."""
+    kind = f"A bi-encoder ({config.pooling} pooling, {config.similarity})"
+    return (
+        kind,
+        """With dprkit:
 
 ```python
 import dprkit
@@ -53,15 +72,30 @@ from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("OUT")
 ```
+""",
+    )
 
-## Recipe
 
-These settings differ from their defaults. Paths are relative to the folder in which the
-command ran.
+def _of_colbert(config: ColbertConfig) -> tuple[str, str]:
+    """What it is, and how it is loaded."""
+    kind = f"A ColBERT model ({config.embedding_size} numbers a token, scored by MaxSim)"
+    return (
+        kind,
+        f"""With dprkit:
 
-```yaml
-{_recipe(settings)}```
-"""
+```python
+import dprkit
+
+retriever = dprkit.load_retriever("THIS_FOLDER")
+vectors, mask = retriever.encode(["who wrote hamlet"], question=True)
+# vectors: (1, L, {config.embedding_size}); mask: (1, L), the tokens that count
+retriever.scores(["who wrote hamlet"], ["Hamlet is a play by William Shakespeare."])  # (1,)
+```
+
+With transformers, question_encoder/ is the transformer. question_encoder/projection.safetensors has
+the projection of its token states, and retriever.yaml says which tokens count.
+""",
+    )
 
 
 def _course(counts: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dprkit.errors import MismatchError, SettingsError, nearest
+from dprkit.errors import SettingsError, nearest
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
@@ -118,7 +118,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
     }
     if kind_of(settings) == "colbert":
-        defaults["output_dropout"] = 0.0
+        defaults |= {"output_dropout": PRETRAINED.output_dropout}
     elif scratch or not _says_how_vectors_are_made(str(settings.init)):
         defaults |= _use(settings, usual)
     elif settings.separate_heads:
@@ -160,7 +160,7 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
         files = {"valid": settings.valid_file, "corpus": settings.valid_corpus}
     if settings.max_epochs != 0 or settings.init is None:
         required(next(iter(settings.train_file), None), "--train-file", "training file")
-    if settings.max_epochs != 0 or settings.init is None or samples_passages(settings):
+    if settings.max_epochs != 0 or settings.init is None or sampled_files(settings):
         files |= {
             f"train {number}" if number else "train": path
             for number, (path, _) in enumerate(weighted_files(settings))
@@ -172,13 +172,15 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
     return {name: path for name, path in files.items() if path}
 
 
-def samples_passages(settings: TrainSettings) -> bool:
-    """Whether the projection may be made from passages of the training files."""
-    return (
-        kind_of(settings) == "colbert"
-        and settings.projection_init != "random"
-        and not continues(settings)
-    )
+def sampled_files(settings: TrainSettings) -> list[str]:
+    """The training files from whose passages the projection may be made, of those that are there.
+
+    Where nothing is trained they need not be: a recipe names a file whether it exists or not.
+    """
+    if kind_of(settings) != "colbert" or settings.projection_init == "random":
+        return []
+    paths = [path for path, _ in weighted_files(settings)]
+    return [] if continues(settings) else [path for path in paths if Path(path).exists()]
 
 
 def _beside(path: str) -> str:

@@ -89,7 +89,8 @@ def continues(settings: TrainSettings) -> bool:
 
 def _refuse_others(settings: TrainSettings, kind: Kind) -> None:
     """Refuse settings that only the other kind has."""
-    others, what, other = BI_ENCODER_ALONE, "a ColBERT model", "bi-encoder"
+    others: tuple[str, ...] = BI_ENCODER_ALONE
+    what, other = "a ColBERT model", "bi-encoder"
     if kind == "bi-encoder":
         others = (*COLBERT_ALONE, "skip", "projection_init")
         what, other = "a bi-encoder", "colbert"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,16 @@ from dprkit.training.resolved_settings import (
     inputs_of,
     more_to_record,
     resolve,
+    sampled_files,
     with_defaults,
 )
 
 if TYPE_CHECKING:
     from dprkit.models.bi_encoder import BiEncoder
+    from dprkit.models.late_interaction import Colbert
     from dprkit.models.tokens import Tokens
-    from dprkit.training.bi_encoder_task import BiEncoderTask
     from dprkit.training.checkpoints import Progression
+    from dprkit.training.retriever_task import RetrieverTask
     from dprkit.training.trainer import Trainer
 
 CARD, CURVES = "README.md", "curves.svg"
@@ -60,7 +61,7 @@ class TrainReport(msgspec.Struct):
 
 
 def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
-    """Train a bi-encoder and write it as a retriever artifact.
+    """Train a bi-encoder or a ColBERT model and write it as a retriever artifact.
 
     Left alone when it is up to date; an interrupted run goes on where it was saved and ends with
     the same bytes. Starts the processes itself where `num_processes` says so; under torchrun or
@@ -113,7 +114,7 @@ def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainR
 
 def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     from dprkit.models.probe_texts import PROBES
-    from dprkit.models.retriever_folder import load_bi_encoder
+    from dprkit.models.retriever_folder import load_model
     from dprkit.training.checkpoints import BEST, EPOCHS, METRICS
     from dprkit.training.curves import draw_curves
 
@@ -134,7 +135,7 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     model, tokens = task.finished()
     if at.best is not None and at.best_step != at.step:
         task.save(work, below="last/")
-        model, tokens = load_bi_encoder(work.directory / f"{BEST}{at.best_step}")
+        model, tokens = load_model(work.directory / f"{BEST}{at.best_step}")
     trainer.journal.adopt()
     counts: dict[str, Any] = {
         "examples": sum(map(len, task.examples.files)),
@@ -156,16 +157,16 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
 
 def _fit(
     work: Draft | None, directory: Path, settings: ResolvedSettings, group: Group
-) -> tuple[Trainer, BiEncoderTask, list[str]]:
+) -> tuple[Trainer, RetrieverTask, list[str]]:
     """Train on this process's share; the notes are those of the examples."""
     from dprkit.models.bi_encoder import device
-    from dprkit.training.bi_encoder_task import BiEncoderTask
     from dprkit.training.check_examples import tell_about
     from dprkit.training.optimisation import set_products
+    from dprkit.training.retriever_task import RetrieverTask
     from dprkit.training.trainer import Trainer
 
     set_products(settings.precision, device())
-    task = BiEncoderTask(settings, group, work.run if work else Run())
+    task = RetrieverTask(settings, group, work.run if work else Run())
     notes = tell_about(task, work.run.progress) if work else []
     trainer = Trainer(task, settings, directory, group, work)
     trainer.fit()
@@ -180,8 +181,9 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
     from dprkit.training.initial_model import finished, starting_model
 
     torch.manual_seed(settings.seed)
-    files = [] if settings.init else [ExampleFile(path) for path, _ in settings.files]
-    model, tokens = starting_model(settings, chain.from_iterable(files), work.run)
+    read = sampled_files(settings) if settings.init else [path for path, _ in settings.files]
+    files = [ExampleFile(path) for path in read]
+    model, tokens = starting_model(settings, files, work.run)
     model = finished(model, settings.temperature or model.config.temperature)
     counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}
     return _finish(work, settings, model, tokens, counts | {"untrained": True})
@@ -190,7 +192,7 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
 def _finish(
     work: Draft,
     settings: ResolvedSettings,
-    model: BiEncoder,
+    model: BiEncoder | Colbert,
     tokens: Tokens,
     counts: dict[str, Any],
 ) -> Manifest:

@@ -1,15 +1,17 @@
-"""The task of training a bi-encoder on files of examples with the contrastive loss."""
+"""The task of training a retriever of any kind on files of examples."""
 
 from __future__ import annotations
 
 import copy
-from itertools import chain
 
 import torch
 
 from dprkit.data.examples_by_row import ExampleFile
 from dprkit.models.bi_encoder import BiEncoder, device
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.maxsim_scoring import MAXSIM
 from dprkit.models.retriever_folder import save_retriever
+from dprkit.models.scoring import DOT
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.store.drafts import Draft
@@ -23,8 +25,8 @@ from dprkit.training.task import Figures
 from dprkit.training.validation import Validator, better
 
 
-class BiEncoderTask:
-    """A bi-encoder with the training files and the validation file that its settings name."""
+class RetrieverTask:
+    """A retriever with the training files and the validation file that its settings name."""
 
     def __init__(self, settings: ResolvedSettings, group: Group, run: Run) -> None:
         self.settings = settings
@@ -40,13 +42,12 @@ class BiEncoderTask:
         )
         self.batches_per_epoch = self.plan.batches_per_epoch
         torch.manual_seed(settings.seed)
-        self.model, self.tokens = starting_model(
-            settings, chain.from_iterable(self.examples.files), run
-        )
+        self.model, self.tokens = starting_model(settings, self.examples.files, run, group.first)
         self.objective = ScoreObjective(
             settings.temperature or self.model.config.temperature,
             settings.learn_temperature,
             SYMMETRIC if settings.symmetric else CONTRASTIVE,
+            MAXSIM if isinstance(self.model, Colbert) else DOT,
         ).to(device())
         # The tokenizer is set to a length at each use, and the feed works beside validation.
         tokens = copy.deepcopy(self.tokens)
@@ -79,7 +80,7 @@ class BiEncoderTask:
             f"{figures['pool']:.0f}, accuracy {figures['accuracy']:.3f}"
         )
 
-    def finished(self) -> tuple[BiEncoder, Tokens]:
+    def finished(self) -> tuple[BiEncoder | Colbert, Tokens]:
         """The model as it is used, with its tokens."""
         return finished(self.model, self.objective.temperature), self.tokens
 

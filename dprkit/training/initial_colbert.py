@@ -1,0 +1,186 @@
+"""The ColBERT model before training: a transformer, and the first weights of its projection.
+
+The states of a trained transformer already tell texts apart, token by token. A projection on
+their principal components keeps most of that, so training does not have to find it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dprkit.data.examples_by_row import ExampleFile
+from dprkit.errors import SettingsError
+from dprkit.interop.colbert import ForeignColbert, started_colbert
+from dprkit.interop.tower import check_lengths
+from dprkit.models.bi_encoder import device
+from dprkit.models.config import ColbertConfig, is_retriever
+from dprkit.models.forward_batches import PASS_TOKENS, chunks
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.late_tokens import LateTokens
+from dprkit.models.position_limit import measured
+from dprkit.models.retriever_folder import load_bi_encoder, load_colbert
+from dprkit.models.tokens import Files
+from dprkit.progress import Run
+from dprkit.records import Passage
+from dprkit.training.resolved_settings import ResolvedSettings
+from dprkit.training.retriever_kinds import LATE_SHAPE, LENGTHS, PREFIXES, SKIP, continues
+from dprkit.training.starting_transformer import foreign_start, scratch_transformer
+
+SAMPLE = 512
+"""Passages whose token states the projection is made from."""
+
+
+class Start(NamedTuple):
+    """A transformer that becomes a ColBERT model."""
+
+    backbone: nn.Module
+    tokenizer: tuple[Any, Files]
+    where: Path | str
+    prefixes: dict[str, str]
+    """What the transformer is used to find before texts."""
+
+
+def starting_colbert(
+    settings: ResolvedSettings, files: Sequence[ExampleFile], run: Run, first: bool
+) -> tuple[Colbert, LateTokens]:
+    """The model before training. Raises InputError, MismatchError, SettingsError.
+
+    `first`: whether this is the first process, whose projection the others take.
+    """
+    if continues(settings):
+        return load_colbert(settings.init, settings.output_dropout)
+    start = _start(settings, files, run)
+    if isinstance(start, ForeignColbert):
+        model, tokens = started_colbert(start, _given(settings), settings, run.progress.warn)
+        model.dropout.p = settings.output_dropout
+        return model, tokens
+    tokens = LateTokens(start.tokenizer, _config(settings, start))
+    model = Colbert(start.backbone, tokens, settings.output_dropout).eval().to(device())
+    if tokens.not_skipped and settings.init:
+        run.progress.note(
+            f"no tokens of the vocabulary, so never skipped: {' '.join(tokens.not_skipped)}"
+        )
+    if first and _takes_components(settings, model, files, run):
+        _project_on_components(model, sample(files, settings.seed), run)
+    return model, tokens
+
+
+def _start(
+    settings: ResolvedSettings, files: Iterable[ExampleFile], run: Run
+) -> Start | ForeignColbert:
+    source = settings.init
+    if not source:
+        backbone, tokenizer = scratch_transformer(settings, files)
+        return Start(backbone, (tokenizer, {}), "the model from scratch", {})
+    if is_retriever(source):  # a bi-encoder with one transformer
+        model, tokens = load_bi_encoder(source)
+        said = {name: getattr(model.config, name) for name in PREFIXES}
+        return Start(model.question_encoder.backbone, tokens.of["question"], source, said)
+    _, foreign = foreign_start(source, run)
+    if isinstance(foreign, ForeignColbert):
+        return foreign
+    if foreign.passage and not foreign.shared:
+        raise SettingsError(f"{source}: has an encoder a side; name the folder of one of them")
+    tower = foreign.question
+    said = {name: getattr(foreign.config, name) for name in PREFIXES}
+    return Start(tower.backbone, tower.tokenizer, source, said)
+
+
+def _given(settings: ResolvedSettings) -> dict[str, Any]:
+    """What the settings ask for, as fields of ColbertConfig."""
+    names = (*LATE_SHAPE, "temperature")
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    return given | ({"skip": SKIP[settings.skip]} if settings.skip else {})
+
+
+def _config(settings: ResolvedSettings, start: Start) -> ColbertConfig:
+    """What the settings ask for; where they do not, the usual, as far as the transformer reads."""
+    room = measured(start.backbone, start.tokenizer[0], start.where)
+    check_lengths(settings, (room, room))
+    usual = ColbertConfig()
+    lengths = {name: min(getattr(usual, name), room) for name in LENGTHS}
+    values = lengths | start.prefixes | _given(settings) | {"positions": (room, room)}
+    values.setdefault("expansion_length", min(usual.expansion_length, values[LENGTHS[0]]))
+    try:
+        return msgspec.structs.replace(usual, **values)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+# --- the projection -------------------------------------------------------------------------------
+
+
+def _takes_components(
+    settings: ResolvedSettings, model: Colbert, files: Sequence[ExampleFile], run: Run
+) -> bool:
+    """Whether the projection can be made from token states; says why it is random where it is."""
+    if settings.projection_init == "random":
+        return False
+    width, size = model.projection.in_features, model.projection.out_features
+    why = ""
+    if not files:
+        why = "there are no training passages; name some with --train-file"
+    elif width < size:
+        why = f"the model has {width} numbers a token, fewer than the {size} of --embedding-size"
+    if why:
+        run.progress.warn(f"the projection starts with random numbers: {why}")
+    return not why
+
+
+def sample(files: Sequence[ExampleFile], seed: int) -> list[Passage]:
+    """SAMPLE positives of random rows of the training files, without copies."""
+    bounds = np.cumsum([0, *map(len, files)])
+    count = int(bounds[-1])
+    rows = np.random.default_rng([seed, 3]).permutation(count)[:SAMPLE]
+    chosen: dict[tuple[str, str], Passage] = {}
+    for row in np.sort(rows).tolist():
+        file = int(np.searchsorted(bounds, row, side="right")) - 1
+        passage = files[file][row - int(bounds[file])].positives[0]
+        chosen.setdefault((passage.title, passage.text), passage)
+    return list(chosen.values())
+
+
+def _project_on_components(model: Colbert, passages: Sequence[Passage], run: Run) -> None:
+    """Let the projection be on the principal components of the passages' token states.
+
+    They are those of the second moment: a mean that all states share is kept, because vectors are
+    brought to length 1 afterwards.
+    """
+    moment, count = second_moment(model, passages)
+    weight, kept = components(moment, model.dim)
+    with torch.no_grad():
+        model.projection.weight.copy_(weight)
+    run.progress.note(
+        f"the projection starts as the {model.dim} principal components of {count:,} token states "
+        f"of {len(passages)} passages ({kept:.1%} of their squares)"
+    )
+
+
+@torch.no_grad()
+def second_moment(model: Colbert, passages: Sequence[Passage]) -> tuple[Tensor, int]:
+    """The mean (H, H), float64, of the squares of the states of passages, and of how many."""
+    ids = model.tokens.passages(passages)
+    most = PASS_TOKENS[next(model.parameters()).device.type]
+    width, count = model.projection.in_features, 0
+    moment = torch.zeros(width, width, dtype=torch.float64)
+    for part in chunks(list(map(len, ids)), most, padded=model.padded):
+        states = model.states("passage", [ids[i] for i in part]).values.double().cpu()
+        moment += states.T @ states
+        count += len(states)
+    return moment / max(1, count), count
+
+
+def components(moment: Tensor, size: int) -> tuple[Tensor, float]:
+    """The first `size` principal components (D, H) of a second moment (H, H), and their share."""
+    values, vectors = torch.linalg.eigh(moment)
+    first = vectors.flip(1)[:, :size].T.contiguous()
+    # An eigenvector has no sign of its own; its largest number is to be positive.
+    largest = first.gather(1, first.abs().argmax(1, keepdim=True))
+    return first * largest.sign(), float(values.flip(0)[:size].sum() / values.sum())

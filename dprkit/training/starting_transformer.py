@@ -1,0 +1,51 @@
+"""The transformer that training starts from, whatever is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dprkit.errors import InputError
+from dprkit.interop.colbert import ForeignColbert
+from dprkit.interop.hub import local
+from dprkit.interop.sources import read_foreign
+from dprkit.interop.tower import Foreign
+from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
+from dprkit.progress import Run
+from dprkit.records import Example
+from dprkit.settings import ConvertSettings, TrainSettings
+
+
+def scratch_transformer(
+    settings: TrainSettings, files: Iterable[Iterable[Example]]
+) -> tuple[nn.Module, Any]:
+    """A small RoBERTa with random weights, and a tokenizer learned from the training files."""
+    tokenizer = learn_tokenizer(_texts(chain.from_iterable(files)), settings.scratch_vocab_size)
+    return tiny_roberta(settings, tokenizer.get_vocab_size()), tokenizer
+
+
+def _texts(examples: Iterable[Example]) -> Iterator[str]:
+    """All text of the training files, for the tokenizer to learn from."""
+    for example in examples:
+        yield example.question
+        for passage in chain(example.positives, example.hard_negatives, example.negatives):
+            yield f"{passage.title} {passage.text}"
+
+
+def foreign_start(source: str, run: Run) -> tuple[str, Foreign | ForeignColbert]:
+    """The kind of a foreign model, and what it holds. Raises InputError, MismatchError."""
+    _check_form(source, local(source, run.progress.note))
+    return read_foreign(ConvertSettings(source=source))
+
+
+def _check_form(source: str, path: Path) -> None:
+    """Refuse what only `convert` reads: it does so without running what is in it."""
+    first = f"read it with dprkit convert {source} --output-dir MODEL, and start from MODEL"
+    if path.is_file():
+        raise InputError(f"{source}: is a file, not the folder of a model; {first}")
+    if any(path.rglob("*.bin")) and not any(path.rglob("*.safetensors")):
+        raise InputError(f"{source}: its weights are a pickle (.bin); {first}")
