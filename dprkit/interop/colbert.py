@@ -99,8 +99,8 @@ def _assumption(name: str, value: Any) -> str:
 def checked_projection(weight: Any, tower: Tower, where: Path) -> Tensor:
     """A projection (D, H) in float32. Raises InputError where it does not fit the transformer."""
     width = int(tower.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.shape[1] != width:
-        shape = tuple(weight.shape) if isinstance(weight, Tensor) else "no"
+    shape = tuple(weight.shape) if isinstance(weight, Tensor) else "no"
+    if not isinstance(weight, Tensor) or weight.dim() != 2 or shape[1] != width or not shape[0]:
         raise InputError(
             f"{where}: has {shape} numbers for a projection; its transformer needs (size, {width})"
         )
@@ -156,5 +156,6 @@ def started_colbert(
         flag = name.replace("_", "-")
         taken = f"{size} is taken" if name == "embedding_size" else f"--{flag} {ours} is taken"
         warn(f"{source}: says {name} {theirs}; {taken}")
-    foreign.config = msgspec.structs.replace(said, **given)
+    with loading(str(source), "its settings do not fit the flags"):
+        foreign.config = msgspec.structs.replace(said, **given)
     return assembled_colbert(foreign, settings)

@@ -21,7 +21,6 @@ from dprkit.interop.sentence_transformer_files import (
     DenseFile,
     FolderFile,
     Known,
-    Length,
     NormalizeFile,
     TransformerFile,
     listed,
@@ -29,6 +28,7 @@ from dprkit.interop.sentence_transformer_files import (
     read_known,
     read_transformer,
 )
+from dprkit.settings.fields import Length
 
 TOKENS = "token_embeddings"
 IDENTITY = "torch.nn.modules.linear.Identity"

@@ -25,6 +25,7 @@ from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
 from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.settings import ConvertSettings
+from dprkit.settings.fields import Length
 
 LINEAR, METADATA = "linear.pt", "metadata.json"
 PREFIXES = {"question_prefix": "[Q] ", "passage_prefix": "[D] "}
@@ -35,8 +36,8 @@ LATER = {"question_max_length": 64, "passage_max_length": 256, "expansion": "non
 class Metadata(msgspec.Struct):
     """metadata.json; without a prefix it is of the first era."""
 
-    max_length_query: int | None = None
-    max_length_document: int | None = None
+    max_length_query: Length | None = None
+    max_length_document: Length | None = None
     query_prefix: str | None = None
     document_prefix: str | None = None
     add_special_tokens: bool = True

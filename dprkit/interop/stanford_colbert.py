@@ -33,6 +33,7 @@ from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens, special_token
 from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.settings import ConvertSettings
+from dprkit.settings.fields import Length
 
 METADATA = "artifact.metadata"
 ARCHITECTURE = "HF_ColBERT"
@@ -52,8 +53,8 @@ class Metadata(msgspec.Struct):
     """What artifact.metadata says of the use of a model; it holds the settings of training too."""
 
     dim: int | None = None
-    query_maxlen: int | None = None
-    doc_maxlen: int | None = None
+    query_maxlen: Length | None = None
+    doc_maxlen: Length | None = None
     query_token_id: str | None = None
     doc_token_id: str | None = None
     mask_punctuation: bool | None = None

@@ -385,6 +385,15 @@ def test_a_projection_that_does_not_fit_is_refused_in_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_projection_without_numbers_and_a_length_of_nothing_are_refused(tmp_path):
+    source = save_first_era(tmp_path / "in", 0, 40)
+    with pytest.raises(InputError, match=r"metadata\.json: Expected `int` >= 3"):
+        convert(source=source, output_dir=tmp_path / "out")
+    torch.save({"weight": linear(out=0)}, save_first_era(tmp_path / "two", 9, 40) / "linear.pt")
+    with pytest.raises(InputError, match=r"has \(0, 32\) numbers for a projection"):
+        convert(source=tmp_path / "two", output_dir=tmp_path / "out")
+
+
 def test_a_projection_file_that_would_run_code_is_refused(tmp_path):
     class Harmful:
         def __reduce__(self):
