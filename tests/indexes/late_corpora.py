@@ -8,7 +8,7 @@ import numpy as np
 
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.embeddings.shards import Embeddings
-from dprkit.embeddings.token_shards import TokenShards, growing_token_shard
+from dprkit.embeddings.token_shards import PassageTokens, TokenShards, growing_token_shard
 from dprkit.indexes.late_scores import LateQuestions
 from dprkit.models.token_vectors import TokenVectors, quantized
 from dprkit.progress import Run
@@ -45,7 +45,8 @@ def write(folder: Path, tokens: TokenVectors, dtype: str = "float16", shard: int
             kept = quantized(part) if dtype == "int8" else part
             rows = np.arange(begin, begin + len(part))
             with growing_token_shard(work, number, len(part), tokens.dim, dtype) as add:
-                add(part.means(), kept, [f"p{row}" for row in rows], rows.astype(np.uint64))
+                whole = PassageTokens(part.means(), kept, np.zeros(len(part), bool))
+                add(whole, [f"p{row}" for row in rows], rows.astype(np.uint64))
         counts = {"passages": len(tokens), "dim": tokens.dim, "shards": number + 1}
         work.finish({**counts, "kind": "tokens", "tokens": len(tokens.values), "cut": 0})
     return folder
