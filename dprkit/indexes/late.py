@@ -27,7 +27,7 @@ from dprkit.indexes.find_inputs import input_path
 from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import first_kinds, kind_of
-from dprkit.indexes.late_exact import write_content
+from dprkit.indexes.late_exact import size_of, write_content
 from dprkit.indexes.late_scores import FirstPass, LateQuestions, pair_scores
 from dprkit.indexes.late_settings import VECTORS, WORDS, depths_for, settings_of
 from dprkit.models.token_vectors import TokenVectors
@@ -48,14 +48,14 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
 
     A run that was killed goes on as each kind does. Raises InputError for a shard cut short.
     """
-    shards = TokenShards(embeddings)
+    size = size_of(embeddings)
     vectors, *words = first_kinds(settings)
     parts = {VECTORS: _part(work, vectors, embeddings, settings)}
     for name in words:
         parts[WORDS] = _part(work, name, _corpus(work, embeddings), settings)
     write_content(work, {"type": settings.type, "first_stage": settings.first_stage})
     notes = [note for part in parts.values() for note in _notes(part)]
-    counts = {"passages": shards.count, "dim": shards.dim, "tokens": shards.tokens, **parts}
+    counts = {**size, **parts}
     return {**counts, **depths_for(settings, counts), "notes": notes}
 
 

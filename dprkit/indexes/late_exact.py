@@ -123,8 +123,13 @@ def open_folder(folder: IndexFolder, _depths: Mapping[str, int]) -> LateExactInd
 
 def build(work: Draft, embeddings: Embeddings, _settings: IndexSettings) -> dict[str, Any]:
     """Write the names of the inputs. Raises InputError for a shard that is cut short."""
-    shards = TokenShards(embeddings)
     write_content(work, {"type": "late-exact"})
+    return size_of(embeddings)
+
+
+def size_of(embeddings: Embeddings) -> dict[str, Any]:
+    """The counts of a late index. Raises InputError for a shard that is cut short."""
+    shards = TokenShards(embeddings)
     return {"passages": shards.count, "dim": shards.dim, "tokens": shards.tokens}
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from dprkit.embeddings.shards import Embeddings
+from dprkit.embeddings.token_shards import PassageTokens, growing_token_shard
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes import bm25, faiss_parts, late
 from dprkit.indexes.build import index
@@ -18,8 +22,11 @@ from dprkit.indexes.late_exact import LateExactIndex
 from dprkit.indexes.late_scores import FirstPass, LateQuestions, pair_scores
 from dprkit.indexes.update import update_index
 from dprkit.models.token_vectors import Int8Tokens, TokenVectors, quantized
+from dprkit.progress import Run
 from dprkit.settings import IndexSettings, UpdateSettings
+from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import read_manifest
+from tests.conftest import environment, shell
 from tests.indexes.late_corpora import brute_force, opened, questions, ranked, texts, write
 
 DTYPES = ("float16", "float32", "int8")
@@ -363,3 +370,89 @@ def test_made_from_is_named(tmp_path):
     content = json.loads((tmp_path / "i/late.json").read_bytes())
     assert content["made_from"]["embeddings"] == read_manifest(folder, "embeddings").identity
     assert content["type"] == "late" and content["first_stage"] == "flat"
+
+
+KILLED = """
+import os, signal, sys
+from dprkit.indexes import faiss_parts
+from dprkit.__main__ import main
+
+faiss_parts.BLOCK_BYTES = 150 * 16 * 4
+code, calls = faiss_parts._code_in_lists, []
+
+def killed(*words):
+    calls.append(words)
+    if len(calls) == int(os.environ["KILL_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return code(*words)
+
+faiss_parts._code_in_lists = killed
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_build_that_was_killed_by_the_system_goes_on(tmp_path):
+    folder = write(tmp_path / "emb", texts(600))
+    words = ["index", "--embeddings", folder, "--first-stage", "ivf", "--output-dir"]
+
+    def run(out, at):
+        how = {"env": environment(KILL_AT=str(at)), "capture_output": True}
+        return subprocess.run([sys.executable, "-c", KILLED, *words, out], **how).returncode
+
+    assert run(tmp_path / "whole", 0) == 0
+    assert run(tmp_path / "killed", 3) == -signal.SIGKILL
+    assert (tmp_path / "killed/part-00001").exists()
+    assert run(tmp_path / "killed", 0) == 0
+    ours, theirs = (IndexFolder(tmp_path / name).manifest for name in ("killed", "whole"))
+    assert ours.files == theirs.files and ours.identity == theirs.identity
+
+
+def repeated(folder, shards):
+    """Shards of 50,000 passages of 8 token vectors, each shard like the others."""
+    corpus = folder.parent / f"{folder.name}.tsv"
+    corpus.write_text(folder.name)
+    values = np.random.default_rng(0).standard_normal((400_000, 16), dtype=np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    tokens = TokenVectors(values, np.arange(50_001) * 8)
+    part = PassageTokens(tokens.means(), quantized(tokens), np.zeros(50_000, bool))
+    with draft(folder, "embeddings", {"dtype": "int8"}, {"passages": str(corpus)}, Run()) as work:
+        for number in range(shards):
+            with growing_token_shard(work, number, 50_000, 16, "int8") as add:
+                ids = [f"p{number}-{row}" for row in range(50_000)]
+                add(part, ids, np.arange(50_000, dtype=np.uint64))
+        counts = {"passages": 50_000 * shards, "dim": 16, "shards": shards}
+        work.finish({**counts, "kind": "tokens", "tokens": 400_000 * shards, "cut": 0})
+
+
+SEARCH_PEAK = """
+import sys
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.memory import status_bytes
+from tests.indexes.late_corpora import questions
+
+index = IndexFolder(sys.argv[1]).open()
+index.resident_bytes = 0
+for count in (1, 20):
+    index.search(questions(count), 100)
+print(status_bytes("RssAnon"))
+"""
+
+
+@pytest.mark.slow
+def test_memory_grows_neither_with_the_corpus_that_is_built_nor_with_one_that_is_searched(tmp_path):
+    """Of 200,000 and 1,000,000 passages; what is mapped of the shards is the kernel's to drop."""
+    peaks = {}
+    for shards in (4, 20):
+        folder = tmp_path / f"emb-{shards}"
+        repeated(folder, shards)
+        for kind in ("late", "late-exact"):
+            out = tmp_path / f"{kind}-{shards}"
+            words = ["--embeddings", folder, "--type", kind, "--output-dir", out]
+            ran = shell("index", *words, "--json", timeout=900)
+            peaks[kind, shards] = json.loads(ran.stdout)["peak_memory_mb"]
+        command = [sys.executable, "-c", SEARCH_PEAK, str(tmp_path / f"late-exact-{shards}")]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
+        peaks["search", shards] = int(ran.stdout) / 1e6
+    for what in ("late", "late-exact", "search"):
+        assert peaks[what, 20] - peaks[what, 4] < 80, peaks
