@@ -151,7 +151,7 @@ def started_colbert(
     size = len(foreign.projection)
     for name, ours in given.items():
         theirs = size if name == "embedding_size" else getattr(said, name)
-        if theirs == ours:
+        if theirs == ours or name == "temperature":  # no source says that
             continue
         flag = name.replace("_", "-")
         taken = f"{size} is taken" if name == "embedding_size" else f"--{flag} {ours} is taken"

@@ -146,17 +146,18 @@ def _write_modules(folder: Path, types: dict[str, str]) -> None:
 
 
 def _register_markers(folder: Path, tokens: LateTokens) -> None:
-    """Let the tokenizer of a folder know the markers where they stand in text."""
+    """Let the tokenizer of a folder know the markers where they stand in text.
+
+    A word is one token already; made a special token, it would be found inside of words too.
+    """
     from tokenizers import AddedToken, Tokenizer
 
-    config = tokens.config
-    markers = [one for one in (config.question_marker, config.passage_marker) if one]
-    if not markers:
-        return
     path = str(folder / TOKENIZER)
-    tokenizer = Tokenizer.from_file(path)
-    tokenizer.add_special_tokens([AddedToken(one, normalized=False) for one in markers])
-    tokenizer.save(path)
+    tokenizer, config = Tokenizer.from_file(path), tokens.config
+    for marker in filter(None, (config.question_marker, config.passage_marker)):
+        if tokenizer.encode(marker, add_special_tokens=False).tokens != [marker]:
+            tokenizer.add_special_tokens([AddedToken(marker, normalized=False)])
+            tokenizer.save(path)
 
 
 def _prompts(folder: Path, tokens: LateTokens, source: str) -> dict[str, str]:

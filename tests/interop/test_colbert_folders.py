@@ -8,11 +8,7 @@ import pytest
 import torch
 
 from dprkit.errors import InputError, MismatchError, SettingsError
-from dprkit.interop.colbert import started_colbert
-from dprkit.interop.sources import read_foreign
 from dprkit.models.config import load_config
-from dprkit.models.late_retriever import LateRetriever
-from dprkit.settings import ConvertSettings, TrainSettings
 from tests.conftest import call
 from tests.interop.foreign import convert
 from tests.interop.late_folders import (
@@ -258,22 +254,48 @@ def test_the_first_era_of_neural_cherche_fills_questions_up_with_masks(tmp_path)
     np.testing.assert_allclose(found, wanted.numpy(), **CLOSE)
 
 
-def test_the_size_in_the_file_wins_over_the_argument(tmp_path):
-    source = save_masked_lm(tmp_path / "in")
-    torch.save({"weight": linear()}, source / "linear.pt")
-    convert(source=source, output_dir=tmp_path / "out")
-    _, foreign = read_foreign(ConvertSettings(source=str(source)))
-    warned = []
-    given = {"embedding_size": 64, "passage_max_length": 20}
-    settings = TrainSettings(init=str(source))
-    model, tokens = started_colbert(foreign, given, settings, warned.append)
-    assert (model.dim, tokens.config.passage_max_length) == (SIZE, 20)
-    assert "says embedding_size 128; 128 is taken" in warned[0]
-    assert "says passage_max_length 256; --passage-max-length 20 is taken" in warned[1]
+def train(*words):
+    return call("train", "--kind", "colbert", "--batch-size", "8", *words)
+
+
+def test_the_size_in_the_file_wins_over_the_argument(tmp_path, tiny_examples):
+    source, out = plain_text(tmp_path).parent / "in", tmp_path / "trained"
+    files = ["--train-file", tiny_examples, "--output-dir", out]
+    asked = ["--embedding-size", "64", "--passage-max-length", "20"]
+    done = train("--init", source, "--max-epochs", "0", *files, *asked)
+    assert done.exit_code == 0, done.stderr
+    assert "says embedding_size 128; 128 is taken" in done.stderr
+    assert "says passage_max_length 256; --passage-max-length 20 is taken" in done.stderr
+    config = load_config(out)
+    assert (config.embedding_size, config.passage_max_length) == (SIZE, 20)
     np.testing.assert_array_equal(
-        LateRetriever(model, tokens).scores(QUESTIONS, PASSAGES),
-        late(tmp_path / "out").scores(QUESTIONS, PASSAGES),
+        late(out).scores(QUESTIONS, PASSAGES), late(tmp_path / "model").scores(QUESTIONS, PASSAGES)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [save_stanford, save_pylate, save_multi_vector])
+def test_a_foreign_colbert_model_is_trained_on_and_written_again(tmp_path, tiny_examples, save):
+    pytest.importorskip("sentence_transformers", minversion="6")
+    use = {"query_expansion": FIXED} if save is save_multi_vector else {"query_prefix": "say "}
+    source = save(tmp_path / "in", **({"doc_maxlen": 40} if save is save_stanford else use))
+    out = tmp_path / "trained"
+    done = train(
+        "--init", source, "--max-steps", "2", "--lr", "1e-3",
+        "--train-file", tiny_examples, "--output-dir", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    convert(source=source, output_dir=tmp_path / "before")
+    before, after = late(tmp_path / "before"), late(out)
+    assert (before.score_matrix(ASKED, READ) != after.score_matrix(ASKED, READ)).any()
+    convert(source=out, to="multi-vector", output_dir=tmp_path / "out")
+    same(out, tmp_path / "out")
+
+
+def test_training_does_not_read_weights_in_a_pickle(tmp_path, tiny_examples):
+    source = save_stanford(tmp_path / "in", pickled=True)
+    done = train("--init", source, "--train-file", tiny_examples, "--output-dir", tmp_path / "o")
+    assert (done.exit_code, "its weights are a pickle (.bin)" in done.stderr) == (1, True)
 
 
 # --- the way back ---------------------------------------------------------------------------------
@@ -316,6 +338,13 @@ def test_sentence_transformers_loads_what_is_written_with_equal_scores(tmp_path,
     np.testing.assert_allclose(
         one.score_matrix(ASKED, READ), two.score_matrix(ASKED, READ), **CLOSE
     )
+
+
+@pytest.mark.parametrize("to", ["pylate", "multi-vector"])
+def test_a_model_from_scratch_is_written_with_its_learned_tokenizer(tmp_path, small_colbert, to):
+    pytest.importorskip("sentence_transformers", minversion="6")
+    report = convert(source=small_colbert, to=to, output_dir=tmp_path / "out")
+    assert "sentence-transformers gives vectors" in report.mapped[-1]
 
 
 def test_neural_cherche_loads_what_is_written_with_equal_scores(tmp_path, monkeypatch):

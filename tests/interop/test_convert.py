@@ -159,7 +159,9 @@ def test_separate_heads_without_heads_or_sharing_are_refused(tmp_path, tiny_exam
 
 
 def test_heads_without_a_projection_are_refused_in_retriever_yaml(tmp_path):
-    (tmp_path / "retriever.yaml").write_text("shared: true\nseparate_heads: true\n")
+    (tmp_path / "retriever.yaml").write_text(
+        "kind: bi-encoder\nshared: true\nseparate_heads: true\n"
+    )
     with pytest.raises(InputError, match="separate_heads needs"):
         load_config(tmp_path)
 
