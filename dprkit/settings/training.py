@@ -163,6 +163,12 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_grad_norm: Clip the gradient to this norm; 0 does not clip.
         symmetric: Also train each positive to find its question among the questions of the
             batch.
+        distill_weight: Share of the loss that is the divergence from a teacher's scores of the
+            passages of each question, which the training files have as teacher_score; 1 learns
+            from the teacher alone.
+        distill_temperature: Temperature by which the scores are divided to be compared with the
+            teacher's (default: --temperature).
+        teacher_temperature: Temperature by which the teacher's scores are divided.
 
     Machine:
         num_workers: Processes that tokenise the next batches; with 0 a thread of the trainer
@@ -258,6 +264,9 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     weight_decay: AtLeast0 = 0.0
     max_grad_norm: AtLeast0 = 2.0
     symmetric: bool = False
+    distill_weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    distill_temperature: Above0 | None = None
+    teacher_temperature: Above0 = 1.0
 
     num_workers: Annotated[Count, about(harmless=True)] = 0
     num_processes: Annotated[Positive, about(harmless=True)] = 1

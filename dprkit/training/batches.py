@@ -24,7 +24,7 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Tokens
-from dprkit.records import Example, Passage
+from dprkit.records import Candidate, Example, Passage
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
 from dprkit.training.false_negatives import Positives, answering, holding_answers
 from dprkit.training.feed import Batch
@@ -249,14 +249,29 @@ class BatchTexts(NamedTuple):
     false_negatives: np.ndarray
     """(Q, P) bool: passage j answers question i but is not in its column: see `make_batch`."""
 
-    def targets(self, loss_weights: Sequence[float]) -> dict[str, np.ndarray]:
-        """What objectives.ScoreObjective is told; `loss_weights`: of each file, or of none."""
+    def targets(self, loss_weights: Sequence[float], teacher: float = 0.0) -> dict[str, np.ndarray]:
+        """What objectives.ScoreObjective is told.
+
+        `loss_weights`: of each file, or of none. `teacher`: what the scores of a teacher are
+        divided by; 0: they are not told.
+        """
         weights = [loss_weights[file] for file in self.files] if loss_weights else 1.0
-        return {
+        known = {
             "positives": np.array(self.positives, np.int64),
             "false_negatives": self.false_negatives,
             "weights": np.full(len(self.files), weights, np.float32),
         }
+        return known | ({"teacher": self.teacher_scores() / np.float32(teacher)} if teacher else {})
+
+    def teacher_scores(self) -> np.ndarray:
+        """(Q, P) float32: of a question's own passages; not a number where there is none."""
+        scores = np.full((len(self.questions), len(self.passages)), np.nan, np.float32)
+        for row, own in enumerate(pairwise([*self.positives, len(self.passages)])):
+            for column in range(*own):
+                passage = self.passages[column]
+                if isinstance(passage, Candidate) and passage.teacher_score is not None:
+                    scores[row, column] = passage.teacher_score
+        return scores
 
 
 def make_batch(
@@ -307,6 +322,8 @@ class Preparation:
     """Whether a passage that holds an answer is no negative: see `make_batch`."""
     loss_weights: Sequence[float] = ()
     """How much a question of each file counts in the loss; empty: all alike."""
+    teacher: float = 0.0
+    """What the scores of a teacher are divided by; 0: there is none."""
 
     def __call__(self, step: int) -> Batch:
         batch = make_batch(
@@ -317,13 +334,13 @@ class Preparation:
             self.by_answers,
         )
         sides = self.tokens.questions(batch.questions), self.tokens.passages(batch.passages)
-        return Batch(step, sides, batch.targets(self.loss_weights), batch.places)
+        return Batch(step, sides, batch.targets(self.loss_weights, self.teacher), batch.places)
 
     def describe(self) -> Callable[[], Preparation]:
         """What makes the same of the files in another process."""
         mixture = self.plan.mixture
         files = [(str(file.path), file.sha256) for file in mixture.files]
-        rest = self.draw, self.tokens, self.by_answers, self.loss_weights
+        rest = self.draw, self.tokens, self.by_answers, self.loss_weights, self.teacher
         return partial(_opened_again, files, mixture.weights, self.plan.options, rest)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dprkit.progress import Progress
 from dprkit.training.batches import BatchPlan, Draw, make_batch
+from dprkit.training.check_teacher import tell_of_teacher
 from dprkit.training.false_negatives import without_negatives
 from dprkit.training.retriever_task import RetrieverTask
 
@@ -28,7 +29,7 @@ def tell_about(task: RetrieverTask, progress: Progress) -> list[str]:
         progress.warn(
             f"fewer rows than a batch has ({rows} of {plan.batch_size}): each batch is smaller"
         )
-    notes = _without_negatives(task)
+    notes = _without_negatives(task) + tell_of_teacher(task)
     for line in notes:
         progress.warn(line)
     if plan.batches_per_epoch > -(-len(examples) // plan.batch_size):

@@ -29,6 +29,11 @@ class Targets(NamedTuple):
     """(Q,) int64: the column of each question's positive."""
     false_negatives: Tensor
     """(Q, P) bool: passages that are no negatives of a question."""
+    teacher: Tensor | None = None
+    """(Q, P): the teacher's scores of a question's own passages; not a number where it gave none.
+
+    None where no loss compares with a teacher.
+    """
 
 
 Loss = Callable[[Tensor, Targets], Tensor]
@@ -64,8 +69,43 @@ def reverse_nll(scores: Tensor, targets: Targets) -> Tensor:
     return in_batch_nll(columns, Targets(own, excluded))
 
 
-CONTRASTIVE: Sequence[tuple[float, Loss]] = ((1.0, in_batch_nll),)
-SYMMETRIC: Sequence[tuple[float, Loss]] = ((0.5, in_batch_nll), (0.5, reverse_nll))
+def teacher_divergence(scores: Tensor, targets: Targets) -> Tensor:
+    """How far (Q,) the model's distribution over a question's own passages is from the teacher's.
+
+        loss_i = KL( softmax_j( teacher[i, j] ) || softmax_j( scores[i, j] ) )
+
+    over the passages that the teacher scored; 0 where these are fewer than two.
+
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2, of
+    rankings as in Ren et al. 2021, "RocketQAv2", eq. (4). Here both temperatures stand outside.
+    """
+    assert targets.teacher is not None
+    known = targets.teacher.isfinite()  # (Q, P)
+    known &= known.sum(1, keepdim=True) > 1
+    logs = [
+        side.masked_fill(~known, -torch.inf).log_softmax(1).masked_fill(~known, 0)
+        for side in (targets.teacher.to(scores.dtype), scores)
+    ]
+    return (logs[0].exp().masked_fill(~known, 0) * (logs[0] - logs[1])).sum(1)
+
+
+class Term(NamedTuple):
+    """A part of a loss."""
+
+    share: float
+    loss: Loss
+    temperature: float | None = None
+    """What scores are divided by for this part; None: as the objective divides them."""
+
+
+CONTRASTIVE = (Term(1.0, in_batch_nll),)
+SYMMETRIC = (Term(0.5, in_batch_nll), Term(0.5, reverse_nll))
+
+
+def distilled(terms: Sequence[Term], weight: float, temperature: float | None) -> list[Term]:
+    """`terms` with a teacher, whose share is `weight`; `temperature` is the model's against it."""
+    rest = [term._replace(share=term.share * (1 - weight)) for term in terms]
+    return [*rest, Term(weight, teacher_divergence, temperature)]
 
 
 class ScoreObjective(nn.Module):
@@ -79,7 +119,7 @@ class ScoreObjective(nn.Module):
         self,
         temperature: float,
         learn: bool = False,
-        losses: Sequence[tuple[float, Loss]] = CONTRASTIVE,
+        losses: Sequence[Term] = CONTRASTIVE,
         scoring: Scoring = DOT,
     ) -> None:
         super().__init__()
@@ -99,13 +139,17 @@ class ScoreObjective(nn.Module):
         The others are the Targets by name.
         """
         divisor = self.log_temperature.exp() if self.fixed is None else self.fixed
-        scores = self.scoring.matrix(questions, passages) / divisor  # (Q, P)
-        targets = Targets(**told)
-        parts = [(share, loss(scores, targets)) for share, loss in self.losses]
-        total = torch.stack([share * losses for share, losses in parts]).sum(0)
+        plain = self.scoring.matrix(questions, passages)  # (Q, P)
+        scores, targets = plain / divisor, Targets(**told)
+        parts = [
+            term.loss(plain / term.temperature if term.temperature else scores, targets)
+            for term in self.losses
+        ]
+        shares = [term.share for term in self.losses]
+        total = torch.stack([s * losses for s, losses in zip(shares, parts, strict=True)]).sum(0)
         masked = scores.detach().masked_fill(targets.false_negatives, -torch.inf)
         hits = masked.argmax(1) == targets.positives
-        return Outcome((total * weights).mean(), parts[0][1].detach(), hits)
+        return Outcome((total * weights).mean(), parts[0].detach(), hits)
 
 
 def tensors(targets: Mapping[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:

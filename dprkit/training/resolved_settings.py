@@ -45,6 +45,8 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
     patience: int
     files: tuple[tuple[str, float], ...]
     """The training files with their weights."""
+    teacher: float
+    """What a teacher's scores are divided by; 0: nothing is learned from one."""
     recorded: TrainSettings
     """As the manifest records them, with None for what is not given."""
 
@@ -59,7 +61,8 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     absent |= dict.fromkeys(paths, "") | dict.fromkeys(limits, FOREVER)
     concrete = {name: value for name, value in absent.items() if values[name] is None}
     files = tuple(weighted_files(recorded))
-    return ResolvedSettings(**values | concrete, files=files, recorded=recorded)
+    teacher = recorded.teacher_temperature if recorded.distill_weight else 0.0
+    return ResolvedSettings(**values | concrete, files=files, teacher=teacher, recorded=recorded)
 
 
 def more_to_record(settings: TrainSettings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 
@@ -18,7 +19,7 @@ from dprkit.store.drafts import Draft
 from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
-from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective
+from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective, Term, distilled
 from dprkit.training.processes import Group
 from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.task import Figures
@@ -46,7 +47,7 @@ class RetrieverTask:
         self.objective = ScoreObjective(
             settings.temperature or self.model.config.temperature,
             settings.learn_temperature,
-            SYMMETRIC if settings.symmetric else CONTRASTIVE,
+            terms_of(settings),
             MAXSIM if isinstance(self.model, Colbert) else DOT,
         ).to(device())
         # The tokenizer is set to a length at each use, and the feed works beside validation.
@@ -60,7 +61,7 @@ class RetrieverTask:
             settings.fresh_negatives,
         )
         self.prepare = Preparation(
-            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights
+            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights, settings.teacher
         )
 
     def validate(self, engine: GradientEngine) -> Figures | None:
@@ -87,6 +88,13 @@ class RetrieverTask:
     def save(self, work: Draft, below: str = "") -> None:
         """Write the retriever into an artifact."""
         save_retriever(work, *self.finished(), below=below)
+
+
+def terms_of(settings: ResolvedSettings) -> Sequence[Term]:
+    """The parts of the loss."""
+    terms = SYMMETRIC if settings.symmetric else CONTRASTIVE
+    weight = settings.distill_weight
+    return distilled(terms, weight, settings.distill_temperature) if weight else terms
 
 
 def opened(paths: tuple[str, ...], group: Group, run: Run) -> list[ExampleFile]:

@@ -86,7 +86,7 @@ class Validator:
             numbers = [(0, row) for row in range(begin, end)]
             batch = make_batch(self.examples, numbers, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
-            targets = tensors(batch.targets(()), self.engine.device)
+            targets = tensors(batch.targets((), self.settings.teacher), self.engine.device)
             outcome = self.objective(questions[begin:end], passages.take(columns), **targets)
             loss += float(outcome.loss) * len(numbers)
             hits += float(outcome.hits.sum())

@@ -21,6 +21,7 @@ from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import kind_names
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.maxsim_scoring import MAXSIM
 from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.models.rows import Rows, bounds_of, places
 from dprkit.models.scoring import DOT, Scoring
@@ -28,7 +29,13 @@ from dprkit.search.fusion import fuse
 from dprkit.settings import IndexSettings
 from dprkit.training import objectives
 from dprkit.training.gradients import GradientEngine
-from dprkit.training.objectives import ScoreObjective, Targets, in_batch_nll, reverse_nll
+from dprkit.training.objectives import (
+    ScoreObjective,
+    Targets,
+    in_batch_nll,
+    reverse_nll,
+    teacher_divergence,
+)
 from tests.models.test_bi_encoder import IDS, tiny_bert
 
 SHAPE = re.compile(r"\(((?:[A-Z](?: \+ 1)?(?:, [A-Z](?: \+ 1)?)*,?)?)\)")
@@ -115,13 +122,15 @@ def test_gradient_engine_gives_rows_of_each_side(model):
 def test_scores_and_losses_have_the_shapes_they_name(model):
     questions, passages = Rows.single(torch.randn(3, 6)), Rows.single(torch.randn(5, 6))
     scores = DOT.matrix(questions, passages)
-    for owner in (Scoring, type(DOT)):
-        fit(owner.matrix.__doc__, scores, Q=3, P=5)
-        fit(owner.pairs.__doc__, DOT.pairs(questions, passages[:3]), N=3)
-    targets = Targets(torch.tensor([0, 2, 4]), torch.zeros(3, 5, dtype=torch.bool))
+    for scoring in (DOT, MAXSIM):
+        for owner in (Scoring, type(scoring)):
+            fit(owner.matrix.__doc__, scoring.matrix(questions, passages), Q=3, P=5)
+            fit(owner.pairs.__doc__, scoring.pairs(questions, passages[:3]), N=3)
+    nothing = torch.zeros(3, 5)
+    targets = Targets(torch.tensor([0, 2, 4]), nothing.bool(), teacher=nothing)
     for name, text in fields_of(Targets).items():
         fit(text, getattr(targets, name), Q=3, P=5)
-    for loss in (in_batch_nll, reverse_nll):
+    for loss in (in_batch_nll, reverse_nll, teacher_divergence):
         fit(loss.__doc__, loss(scores, targets), Q=3)
     weights = torch.ones(3)
     fit(ScoreObjective.forward.__doc__, weights, Q=3)

@@ -5,7 +5,15 @@ import torch
 
 from dprkit.models.rows import Rows
 from dprkit.models.scoring import DOT
-from dprkit.training.objectives import SYMMETRIC, ScoreObjective, Targets, in_batch_nll
+from dprkit.training.objectives import (
+    CONTRASTIVE,
+    SYMMETRIC,
+    ScoreObjective,
+    Targets,
+    distilled,
+    in_batch_nll,
+    teacher_divergence,
+)
 
 
 def rows(values):
@@ -124,3 +132,55 @@ def test_scores_are_float32_at_least():
 def test_large_scores_do_not_overflow():
     scores = matrix(torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]]))
     assert in_batch_nll(scores, targets([1], 2)).item() == pytest.approx(2000.0)
+
+
+NOTHING = math.nan
+
+
+def taught(positives, teacher, excluded=()):
+    known = targets(positives, len(teacher[0]), excluded)
+    return known._replace(teacher=torch.tensor(teacher))
+
+
+def test_the_divergence_from_a_teacher_is_worked_out_by_hand():
+    """The teacher gives the first passage 2 nats more than the second, the model 1 less."""
+    scores = torch.tensor([[1.0, 2.0, 9.0], [5.0, 0.0, 0.0]])
+    teacher = [[3.0, 1.0, NOTHING], [NOTHING, NOTHING, 4.0]]
+    p, q = math.e**3 / (math.e**3 + math.e), math.e / (math.e + math.e**2)
+    by_hand = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    losses = teacher_divergence(scores, taught([0, 2], teacher))
+    assert losses.tolist() == pytest.approx([by_hand, 0.0])
+
+
+def test_what_the_teacher_did_not_score_gets_no_gradient_and_no_number_is_lost():
+    scores = torch.tensor([[1.0, 2.0, 9.0], [5.0, 0.0, 0.0]], requires_grad=True)
+    known = taught([0, 2], [[3.0, 1.0, NOTHING], [NOTHING] * 3])
+    teacher_divergence(scores, known).sum().backward()
+    assert scores.grad[0, 2] == 0 and scores.grad[1].tolist() == [0, 0, 0]
+    assert scores.grad[0, 0] < 0 < scores.grad[0, 1]
+
+
+def test_a_model_that_agrees_with_its_teacher_has_nothing_to_learn():
+    scores = torch.tensor([[4.0, 2.0, 1.0]], requires_grad=True)
+    losses = teacher_divergence(scores, taught([0], [[13.0, 11.0, 10.0]]))
+    losses.sum().backward()
+    assert losses.item() == pytest.approx(0, abs=1e-6)
+    assert scores.grad.abs().max() < 1e-6
+
+
+def test_scores_far_apart_make_loss_and_gradient_zero_but_numbers():
+    scores = torch.tensor([[4000.0, 0.0]], requires_grad=True)
+    losses = teacher_divergence(scores, taught([0], [[9000.0, 0.0]]))
+    losses.sum().backward()
+    assert losses.item() == 0 and scores.grad.tolist() == [[0, 0]]
+
+
+def test_a_teacher_has_its_share_of_the_loss_at_a_temperature_of_its_own():
+    known = taught([0, 1], [[2.0, NOTHING, 1.0], [NOTHING, 1.0, 0.5]])
+    plain = matrix(QUESTIONS, PASSAGES)
+    for temperature, divisor in ((3.0, 3.0), (None, 0.5)):
+        divergence = teacher_divergence(plain / divisor, known)
+        by_hand = 0.25 * in_batch_nll(plain / 0.5, known) + 0.75 * divergence
+        objective = ScoreObjective(0.5, losses=distilled(CONTRASTIVE, 0.75, temperature))
+        outcome = outcome_of(objective, QUESTIONS, PASSAGES, known)
+        assert outcome.loss.item() == pytest.approx(by_hand.mean().item())
