@@ -145,20 +145,12 @@ def updating(report: Any) -> None:
 
 def tuning(report: Any) -> None:
     """The table of types on stdout, the recommended one marked."""
-    header = (
-        "  type",
-        "depth",
-        "recall",
-        "p50 ms",
-        "p95 ms",
-        "q/s",
-        "build s",
-        "disk MB",
-        "RAM MB",
-    )
+    late = any(row.dtype for row in report.rows)
+    names = "  type", "depth", "recall", "p50 ms", "p95 ms", "q/s", "build s", "disk MB", "RAM MB"
+    header = (*names, *((f"gold@{report.topk}", "B/passage") if late else ()))
     rows = [
         (
-            f"{'* ' if row == report.recommended else '  '}{row.type}",
+            f"{'* ' if row == report.recommended else '  '}{row.name}",
             _depth(row),
             f"{row.recall:.4f}",
             f"{row.p50_ms:.2f}",
@@ -167,6 +159,7 @@ def tuning(report: Any) -> None:
             f"{row.build_seconds:.1f}",
             f"{row.bytes / 1e6:.1f}",
             f"{row.memory / 1e6:.1f}",
+            *(_late_figures(row, report.passages) if late else ()),
         )
         for row in report.rows
     ]
@@ -175,10 +168,14 @@ def tuning(report: Any) -> None:
     sys.stdout.writelines(f"{line}\n" for line in (asked, *table(header, rows), *notes))
 
 
+def _late_figures(point: Any, passages: int) -> tuple[str, str]:
+    found = "-" if point.success is None else f"{point.success:.4f}"
+    return found, f"{point.bytes / passages:,.0f}"
+
+
 def _depth(point: Any) -> str:
-    if point.nprobe:
-        return f"nprobe {point.nprobe}"
-    return f"ef {point.ef_search}" if point.ef_search else "-"
+    names = {"candidates": point.candidates, "nprobe": point.nprobe, "ef": point.ef_search}
+    return ", ".join(f"{name} {depth}" for name, depth in names.items() if depth) or "-"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

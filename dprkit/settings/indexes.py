@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -84,7 +84,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
 class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Try several types of index on your own questions and recommend one.
 
-    Recall is the share of the exact top passages that an index finds.
+    Recall is the share of the exact top passages that an index finds. For the embeddings of a
+    ColBERT retriever it also tries first stages, token pooling and number types, which it makes
+    from the token vectors that are there.
 
     Example: dprkit tune-index --embeddings emb --questions dev.qa.csv --target-recall 0.99
         --output-dir tuning
@@ -93,7 +95,14 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
         questions: File of the questions to measure with.
         output_dir: Folder to write the figures and the plot to.
         retriever: Folder of the retriever of the embeddings, if it was moved.
-        types: Types of index to try, named as in index --type.
+        types: Types of index to try, named as in index --type (default:
+            flat,sq8,ivf,ivfsq8,ivfpq,hnsw; for the embeddings of a ColBERT retriever
+            late-exact,late).
+        first_stages: For late: first stages to try, named as in index --first-stage.
+        pool_factors: For token vectors: pool factors to try, as in encode-corpus --pool-factor.
+            Pooling takes some milliseconds a passage.
+        dtypes: For token vectors: number types to try, as in encode-corpus --dtype (default:
+            the number type of the embeddings).
         sample: Passages to try the types on, spread over the corpus; 0 takes all passages.
         num_questions: Use at most this many questions.
         topk: Passages that a search for a question returns.
@@ -108,14 +117,17 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
     questions: Annotated[str | None, about(follows=("select-data.output_dir/valid.jsonl",))] = None
     output_dir: Annotated[str | None, about(workspace="tuning")] = None
     retriever: Annotated[str | None, about(path=True)] = None
-    types: Annotated[tuple[str, ...], Meta(min_length=1), about(metavar="flat,hnsw,ivf")] = (
-        "flat",
-        "sq8",
+    types: Annotated[tuple[str, ...] | None, about(metavar="flat,hnsw,ivf")] = None
+    first_stages: Annotated[tuple[str, ...], Meta(min_length=1), about(metavar="exact,ivf")] = (
+        "exact",
+        "exact+bm25",
         "ivf",
-        "ivfsq8",
-        "ivfpq",
         "hnsw",
     )
+    pool_factors: Annotated[tuple[Positive, ...], Meta(min_length=1), about(metavar="1,2,3")] = (1,)
+    dtypes: Annotated[
+        tuple[Literal["float32", "float16", "int8"], ...], about(metavar="float16,int8")
+    ] = ()
     sample: Count = 0
     num_questions: Positive = 1000
     topk: Positive = 20

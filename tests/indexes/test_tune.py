@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from dprkit.errors import InputError, SettingsError
-from dprkit.indexes.tune import Point, draw, recommend, tune_index
+from dprkit.indexes.tune import tune_index
+from dprkit.indexes.tuning_points import Point, draw, recommend
 from dprkit.settings import TuneSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import shell
