@@ -76,7 +76,7 @@ class ExplainSettings(msgspec.Struct, frozen=True, kw_only=True):
     Each token of the question chooses the token of the passage that is most similar to it. The
     score is the sum of these similarities.
 
-    Example: dprkit explain --retriever model --question "who wrote hamlet"
+    Example: dprkit explain --retriever colbert --question "who wrote hamlet"
         --passage "by Shakespeare"
 
     Settings:

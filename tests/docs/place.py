@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.settings import bundled
-from tests.interop.foreign import save_bert, save_dpr_pair, save_sentence_transformer
+from tests.conftest import write_colbert
+from tests.interop.foreign import (
+    save_bert,
+    save_cross_encoder,
+    save_dpr_pair,
+    save_sentence_transformer,
+)
 
 REMOTE = {
     "data.retriever.nq-train": "nq-train.json.gz",
@@ -91,7 +97,7 @@ def write_inputs() -> None:
 
 
 def write_of_others(asked: list[dict[str, Any]]) -> None:
-    """Rankings as DPR has them, BEIR's judgements, DPR's models."""
+    """Rankings as DPR has them, BEIR's judgements, DPR's models, and models that rerank."""
     from tests.interop.test_interop_files import save_cp
 
     found = [{"id": "wiki:1", "title": "", "text": "hamlet", "score": "1.5", "has_answer": False}]
@@ -105,6 +111,8 @@ def write_of_others(asked: list[dict[str, Any]]) -> None:
     (pair / "question").rename("Q")
     (pair / "passage").rename("P")
     save_cp(Path("hf_bert_base.cp"), {"pretrained_model_cfg": "bert-base-uncased"})
+    save_cross_encoder(Path("cross-encoder"))
+    write_colbert(Path("colbert"), bundled("bundled:tiny/examples.json"))
 
 
 def write_hub(folder: Path) -> None:

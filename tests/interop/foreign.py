@@ -9,8 +9,10 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     DistilBertConfig,
+    DistilBertForSequenceClassification,
     DistilBertModel,
     DPRConfig,
     DPRContextEncoder,
@@ -21,6 +23,7 @@ from transformers import (
     MPNetModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
+    RobertaForSequenceClassification,
     RobertaModel,
 )
 
@@ -145,3 +148,32 @@ def save_sentence_transformer(folder: Path, *, modules: list[tuple[str, dict]] =
         write_json(folder / path / "config.json", one)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": 20, "do_lower_case": False})
     write_json(folder / "config_sentence_transformers.json", config)
+
+
+CROSS_ENCODERS = {
+    "bert": (BertForSequenceClassification, BertConfig, SMALL),
+    "roberta": (
+        RobertaForSequenceClassification,
+        RobertaConfig,
+        {**SMALL, "pad_token_id": 0, "type_vocab_size": 1},
+    ),
+    "distilbert": (
+        DistilBertForSequenceClassification,
+        DistilBertConfig,
+        {"vocab_size": SMALL["vocab_size"], "dim": 16, "n_layers": 2, "n_heads": 2}
+        | {"hidden_dim": 24, "max_position_embeddings": 300},
+    ),
+}
+
+
+def save_cross_encoder(folder, family="bert", **more):
+    """A model with random weights that are large enough for its scores to differ."""
+    kind, config, sizes = CROSS_ENCODERS[family]
+    torch.manual_seed(3)
+    model = kind(config(**{**sizes, "num_labels": 1, **more})).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)
+    model.save_pretrained(folder)
+    tokenizer = save_tokenizer(folder)
+    return model, tokenizer

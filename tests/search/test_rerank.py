@@ -10,14 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
 
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.encode import encode_corpus
@@ -32,36 +24,9 @@ from dprkit.search.rerank import Kept, PairReranker, RerankedEngine
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import call
-from tests.interop.foreign import SMALL, save_bert, save_tokenizer, write_json
+from tests.interop.foreign import CROSS_ENCODERS, save_bert, save_cross_encoder, write_json
 
 QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa", "a river in africa"]
-FAMILIES = {
-    "bert": (BertForSequenceClassification, BertConfig, SMALL),
-    "roberta": (
-        RobertaForSequenceClassification,
-        RobertaConfig,
-        {**SMALL, "pad_token_id": 0, "type_vocab_size": 1},
-    ),
-    "distilbert": (
-        DistilBertForSequenceClassification,
-        DistilBertConfig,
-        {"vocab_size": SMALL["vocab_size"], "dim": 16, "n_layers": 2, "n_heads": 2}
-        | {"hidden_dim": 24, "max_position_embeddings": 300},
-    ),
-}
-
-
-def save_cross_encoder(folder, family="bert", **more):
-    """A model with random weights that are large enough for its scores to differ."""
-    kind, config, sizes = FAMILIES[family]
-    torch.manual_seed(3)
-    model = kind(config(**{**sizes, "num_labels": 1, **more})).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(5)
-    model.save_pretrained(folder)
-    tokenizer = save_tokenizer(folder)
-    return model, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +83,7 @@ def compare(rankings, wanted):
 # --- cross-encoders -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CROSS_ENCODERS)
 def test_scores_are_those_of_transformers_pair_by_pair(tmp_path, family):
     model, tokenizer = save_cross_encoder(tmp_path / "m", family)
     passages = [
