@@ -43,8 +43,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         ef_search: For hnsw: candidates to keep while searching for a question; 0 chooses the
             number by --target-recall. Another value does not build the index again.
         first_stage: For late: type of the index of one vector a passage that finds the
-            candidates, which token vectors then rank; with +bm25 behind it, as in exact+bm25,
-            half of the candidates are found by words.
+            candidates, which token vectors then rank; with +bm25 behind it, half of the
+            candidates are found by words.
         candidates: For late: passages of the first stage whose token vectors are compared with a
             question; 0 takes {CANDIDATES}. Another value does not build the index again.
         k1: For bm25: how much more a repeated word counts; with 0 a repeated word counts once.
@@ -71,7 +71,7 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
     train_sample: Count = 0
     nprobe: Annotated[Count, about(harmless=True)] = 0
     ef_search: Annotated[Count, about(harmless=True)] = 0
-    first_stage: str = "exact"
+    first_stage: str = "exact+bm25"
     candidates: Annotated[Count, about(harmless=True)] = 0
     k1: AtLeast0 = 0.9
     b: Annotated[float, Meta(ge=0, le=1)] = 0.4

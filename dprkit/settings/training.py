@@ -18,7 +18,7 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
 LATE_QUESTION_MAX_LENGTH, LATE_PASSAGE_MAX_LENGTH = 32, 350
 EMBEDDING_SIZE = 128
-TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 1.0}
+TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 0.25}
 MAX_EPOCHS = 10
 
 

@@ -111,23 +111,25 @@ def test_late_is_the_default_type_and_looks_at_all_of_a_small_corpus(here):
 
 
 def test_candidates_count_in_search_and_in_evaluate_without_a_new_index(here):
-    few = ids("--index", "late", "--candidates", 5, topk=3)
+    index = ["--embeddings", "corpus-emb", "--first-stage", "exact", "--output-dir", "means"]
+    done("index", *index)
+    few = ids("--index", "means", "--candidates", 5, topk=3)
     means = [set(line[:5]) for line in ids_of_means(5)]
     assert all({*line} <= five for line, five in zip(few, means, strict=True))
-    words = ["evaluate", "--index", "late", "--questions", "q.jsonl", "--topk", "1,3"]
+    words = ["evaluate", "--index", "means", "--questions", "q.jsonl", "--topk", "1,3"]
     all_of_them = done(*words, "--output-dir", "r")
     narrow = done(*words, "--output-dir", "r", "--candidates", 3)
     lines = [json.loads(line) for line in Path("r/results.jsonl").read_text().splitlines()]
     assert [[hit["id"] for hit in line["ctxs"]] for line in lines] == ids(
-        "--index", "late", "--candidates", 3, topk=3
+        "--index", "means", "--candidates", 3, topk=3
     )
     assert narrow["metrics"] != all_of_them["metrics"] or few
     again = call(*words, "--output-dir", "r", "--candidates", 3)
     assert "r: up to date" in again.stderr
     deeper = call(*words, "--output-dir", "r", "--candidates", 4)
     assert "candidates was 3 and is 4" in deeper.stderr
-    done("index", "--embeddings", "corpus-emb", "--output-dir", "late", "--candidates", 5)
-    assert ids("--index", "late", topk=3) == few
+    done("index", *index, "--candidates", 5)
+    assert ids("--index", "means", topk=3) == few
     idle = call("search", "--index", "late-exact", "--questions", "q.jsonl", "--candidates", 5)
     assert "--candidates 5: without effect on an index of type late-exact" in idle.stderr
 
@@ -141,7 +143,7 @@ def ids_of_means(count):
     return [[passages[row].id for row in np.argsort(-line)[:count]] for line in scores]
 
 
-@pytest.mark.parametrize("kind", ["late", "late-exact"])
+@pytest.mark.parametrize("kind", ["means", "late-exact"])
 def test_only_ids_are_found(here, kind):
     some = ids("--index", "late-exact", topk=250)[0][::9]
     Path("only.txt").write_text("\n".join(some) + "\n")
