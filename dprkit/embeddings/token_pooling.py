@@ -9,6 +9,7 @@ the Footprint of Multi-Vector Retrieval with Minimal Performance Impact via Toke
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dprkit.models.token_vectors import TokenVectors, bounds_of
 
@@ -26,7 +27,8 @@ def pooled(tokens: TokenVectors, factor: int) -> TokenVectors:
         return tokens
     from scipy.sparse import csr_array
 
-    clusters = [_clusters(text, factor) for text in tokens]
+    with threadpool_limits(1, "blas"):  # for products this small threads would wait for each other
+        clusters = [_clusters(text, factor) for text in tokens]
     counts = np.array([int(labels.max(initial=-1)) + 1 for labels in clusters], np.int64)
     shifts = np.repeat(bounds_of(counts)[:-1], tokens.counts)
     labels = np.concatenate([np.empty(0, np.int64), *clusters]) + shifts
