@@ -47,9 +47,11 @@ def test_without_ray_it_says_what_to_install(small_retriever, tiny_passages, tmp
 
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs the extra ray")
-def test_tasks_of_ray_share_the_shards_out(small_retriever, tiny_passages, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["small_retriever", "small_colbert"])
+def test_tasks_of_ray_share_the_shards_out(kind, request, tiny_passages, tmp_path, monkeypatch):
+    retriever = request.getfixturevalue(kind)
     monkeypatch.chdir(tmp_path)
-    local = wish(small_retriever, tiny_passages, tmp_path / "local")
+    local = wish(retriever, tiny_passages, tmp_path / "local")
     encode_corpus(local)
     there = msgspec.structs.replace(local, output_dir="there", engine="ray", num_processes=2)
     assert encode_corpus(there, Run()).shards == 6
@@ -62,4 +64,4 @@ def test_tasks_of_ray_share_the_shards_out(small_retriever, tiny_passages, tmp_p
     broken = tmp_path / "broken.tsv"
     broken.write_text("id\ttext\ttitle\n1\ta\tb\n1\ta\tb\n")
     with pytest.raises(FormatError, match="is that of passage 1 too"):
-        encode_corpus(wish(small_retriever, broken, tmp_path / "no", engine="ray"))
+        encode_corpus(wish(retriever, broken, tmp_path / "no", engine="ray"))

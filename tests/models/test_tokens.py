@@ -1,7 +1,8 @@
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from dprkit.models.config import RetrieverConfig
+from dprkit.models.config import ColbertConfig, RetrieverConfig
 from dprkit.models.from_scratch import learn_tokenizer
+from dprkit.models.late_tokens import LateTokens
 from dprkit.models.tokens import Tokens
 from dprkit.records import Passage
 
@@ -48,6 +49,24 @@ def test_questions_and_passages_are_cut_at_their_own_lengths():
     tokens = word_tokens("pair", 4, 6)
     assert tokens.questions(["a b c a"]) == [[0, 2, 3, 1]]
     assert tokens.passages([Passage("1", "a b c a b", "title")]) == [[0, 5, 1, 2, 3, 1]]
+
+
+def test_what_is_longer_than_is_read_counts_as_cut_and_what_just_fits_does_not():
+    tokens = word_tokens("pair", 4, 6)
+    just, longer = Passage("1", "a b", "title"), Passage("2", "a b c", "title")
+    alone, empty = Passage("3", "a b c a b", ""), Passage("4", "", "")
+    ids, cut = tokens.passages_and_cuts([just, longer, alone, empty])
+    assert cut == [False, True, True, False]
+    assert ids == tokens.passages([just, longer, alone, empty])
+    assert ids[0] == ids[1] == [0, 5, 1, 2, 3, 1]
+
+
+def test_a_marker_takes_the_room_of_a_token():
+    config = ColbertConfig(passage_marker="title", passage_max_length=5, expansion="none")
+    tokens = LateTokens((word_tokenizer(), {}), config)
+    ids, cut = tokens.passages_and_cuts([Passage("1", "a b"), Passage("2", "a b c")])
+    assert ids == [[0, 5, 2, 3, 1], [0, 5, 2, 3, 1]]
+    assert cut == [False, True]
 
 
 def test_the_learned_tokenizer_is_the_same_each_time_and_knows_its_text():
