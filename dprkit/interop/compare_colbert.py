@@ -77,7 +77,7 @@ def _check_marker(library: Any, side: Side, config: ColbertConfig) -> None:
     So it is of Stanford's models with a vocabulary that lacks [unused0], or has spaces in tokens.
     """
     marker, prefix = getattr(config, f"{side}_marker"), getattr(config, f"{side}_prefix")
-    prompt = library.prompts[QUERY if side == "question" else DOCUMENT] or ""
+    prompt = library.prompts.get(QUERY if side == "question" else DOCUMENT) or ""
     plain, marked = (library.tokenizer(text + "a")["input_ids"] for text in (prefix, prompt))
     if marker and marked[2:] != plain[1:]:
         raise ValueError(f"it takes the marker {marker} for other tokens")

@@ -30,7 +30,14 @@ from dprkit.models.tokens import Files
 from dprkit.progress import Run
 from dprkit.records import Passage
 from dprkit.training.resolved_settings import ResolvedSettings
-from dprkit.training.retriever_kinds import LATE_SHAPE, LENGTHS, PREFIXES, SKIP, continues
+from dprkit.training.retriever_kinds import (
+    LATE_SHAPE,
+    LENGTHS,
+    PREFIXES,
+    SKIP,
+    continues,
+    refuse_projection,
+)
 from dprkit.training.starting_transformer import foreign_start, scratch_transformer
 
 SAMPLE = 512
@@ -58,6 +65,7 @@ def starting_colbert(
         return load_colbert(settings.init, settings.output_dropout)
     start = _start(settings, files, run)
     if isinstance(start, ForeignColbert):
+        refuse_projection(settings)
         model, tokens = started_colbert(start, _given(settings), settings, run.progress.warn)
         model.dropout.p = settings.output_dropout
         return model, tokens

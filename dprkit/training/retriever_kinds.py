@@ -68,7 +68,7 @@ def of_its_kind(settings: TrainSettings) -> TrainSettings:
     settings = msgspec.structs.replace(settings, kind=kind)
     there = load_config(start) if start else None
     if isinstance(there, ColbertConfig):
-        _refuse_projection(settings)
+        refuse_projection(settings)
         return _as_the_retriever(settings, there, _late_shape(there))
     if isinstance(there, RetrieverConfig) and not there.shared:
         raise MismatchError(
@@ -104,7 +104,8 @@ def _refuse_others(settings: TrainSettings, kind: Kind) -> None:
             )
 
 
-def _refuse_projection(settings: TrainSettings) -> None:
+def refuse_projection(settings: TrainSettings) -> None:
+    """Raises MismatchError for a first projection of a model that has one."""
     if settings.projection_init:
         raise MismatchError(
             f"{settings.init}: has a projection already; leave --projection-init out"

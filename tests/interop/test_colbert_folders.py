@@ -292,6 +292,12 @@ def test_a_foreign_colbert_model_is_trained_on_and_written_again(tmp_path, tiny_
     same(out, tmp_path / "out")
 
 
+def test_a_foreign_projection_is_not_made_anew(tmp_path, tiny_examples):
+    files = ["--train-file", tiny_examples, "--output-dir", tmp_path / "out"]
+    done = train("--init", save_stanford(tmp_path / "in"), "--projection-init", "pca", *files)
+    assert (done.exit_code, "has a projection already; leave" in done.stderr) == (1, True)
+
+
 def test_training_does_not_read_weights_in_a_pickle(tmp_path, tiny_examples):
     source = save_stanford(tmp_path / "in", pickled=True)
     done = train("--init", source, "--train-file", tiny_examples, "--output-dir", tmp_path / "o")
