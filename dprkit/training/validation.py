@@ -7,7 +7,7 @@ positive of the same question counts (see false_negatives.py).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from dprkit.data.passages import read_passages
 from dprkit.models.rows import Rows
 from dprkit.models.scoring import Scoring
-from dprkit.models.tokens import Tokens
+from dprkit.models.tokens import Ids, Tokens
 from dprkit.rank_metrics import reciprocal, success
 from dprkit.records import Passage
 from dprkit.training.batch_layout import batches_needed, cut
@@ -32,6 +32,8 @@ MRR_DEPTH = 10
 LOWER_IS_BETTER = ("average_rank", "loss")
 BLOCK = 1024
 """Questions, or corpus passages, that are scored at once."""
+KEPT = 1 << 27
+"""Numbers of the pool's rows that are kept: 512 MB."""
 
 
 @dataclass
@@ -56,18 +58,17 @@ class Validator:
         """The figures of the model as it is now; leaves it in evaluation mode."""
         self.engine.model.eval()
         pool = Pool(self.examples, self.settings)
-        questions, passages = self.engine.encode(
-            self.tokens.questions(pool.questions), self.tokens.passages(pool.passages)
-        )  # the rows of Q questions and P passages
+        (questions,) = self.engine.encode(self.tokens.questions(pool.questions))
+        passages = PassageRows(self.engine, self.tokens.passages(pool.passages), questions)
         loss, accuracy = self._in_batch(pool, questions, passages)
-        ranked, positives = passages[: pool.ranked], torch.tensor(pool.positives)
-        others = torch.tensor(pool.others, dtype=torch.long).view(-1, 2)
-        scoring = self.objective.scoring
-        ranks = torch.cat(list(_ranks(scoring, questions, ranked, positives, others)))
+        if passages.kept is not None:
+            ranks = self._ranks_among(passages.kept[: pool.ranked], questions, pool)
+        else:
+            ranks = self._ranks_in_blocks(passages, questions, pool)
         deep = ranks
         if self.settings.valid_corpus:
             corpus = read_passages(self.settings.valid_corpus)
-            deep = self._corpus_ranks(corpus, questions, passages.take(positives), pool)
+            deep = self._corpus_ranks(corpus, questions, self._own(questions, passages, pool), pool)
         return {
             "questions": len(pool.questions),
             "pool": pool.ranked,
@@ -78,7 +79,7 @@ class Validator:
             f"mrr@{MRR_DEPTH}": float(reciprocal(deep.double(), MRR_DEPTH).mean()),
         }
 
-    def _in_batch(self, pool: Pool, questions: Rows, passages: Rows) -> tuple[float, float]:
+    def _in_batch(self, pool: Pool, questions: Rows, passages: PassageRows) -> tuple[float, float]:
         """Mean loss and accuracy over batches made as in training, but in the file's order."""
         count, size = len(self.examples), self.settings.batch_size
         loss = hits = 0.0
@@ -92,24 +93,71 @@ class Validator:
             hits += float(outcome.hits.sum())
         return loss / count, hits / count
 
+    def _ranks_among(self, passages: Rows, questions: Rows, pool: Pool) -> Tensor:
+        """The ranks (Q,) of the positives among passages whose rows are all there."""
+        positives = torch.tensor(pool.positives)
+        others = torch.tensor(pool.others, dtype=torch.long).view(-1, 2)
+        scoring = self.objective.scoring
+        return torch.cat(list(_ranks(scoring, questions, passages, positives, others)))
+
+    def _own(self, questions: Rows, passages: PassageRows, pool: Pool) -> Tensor:
+        """The score (Q, 1) of each question and its positive."""
+        parts = [slice(at, at + BLOCK) for at in range(0, len(questions), BLOCK)]
+        pairs = self.objective.scoring.pairs
+        own = [pairs(questions[part], passages.take(pool.positives[part])) for part in parts]
+        return torch.cat(own).unsqueeze(1)
+
+    def _ranks_in_blocks(self, passages: PassageRows, questions: Rows, pool: Pool) -> Tensor:
+        """As `_ranks_among`, of passages that are encoded a block at a time."""
+        own = self._own(questions, passages, pool)
+        place = own.device
+        positives = torch.tensor(pool.positives, device=place).unsqueeze(1)
+        others = torch.tensor([*pool.others, *enumerate(pool.positives)], device=place)
+        ahead = torch.zeros(len(questions), dtype=torch.long, device=place)
+        for begin in range(0, pool.ranked, BLOCK):
+            columns = torch.arange(begin, min(begin + BLOCK, pool.ranked), device=place)
+            scores = self.objective.scoring.matrix(questions, passages.take(columns.tolist()))
+            higher = (scores > own) | ((scores == own) & (columns < positives))  # (Q, BLOCK)
+            here = others[(others[:, 1] >= begin) & (others[:, 1] < begin + BLOCK)]
+            higher[here[:, 0], here[:, 1] - begin] = False
+            ahead += higher.sum(1)
+        return 1 + ahead
+
     def _corpus_ranks(
-        self, corpus: Iterator[Passage], questions: Rows, positives: Rows, pool: Pool
+        self, corpus: Iterator[Passage], questions: Rows, own: Tensor, pool: Pool
     ) -> Tensor:
         """The rank (Q,) of each positive among the corpus: 1 + the passages that score higher.
 
-        The corpus goes through in blocks; what has the text of a positive of the question is not
-        ahead of it.
+        `own` (Q, 1): the scores of the positives. The corpus goes through in blocks; what has the
+        text of a positive of the question is not ahead of it.
         """
-        scoring = self.objective.scoring
-        own = scoring.pairs(questions, positives).unsqueeze(1)  # (Q, 1)
         ahead = torch.zeros(len(questions), dtype=torch.long, device=own.device)
         while block := list(islice(corpus, BLOCK)):
             _, passages = self.engine.encode([], self.tokens.passages(block))
-            higher = scoring.matrix(questions, passages) > own  # (Q, BLOCK)
+            higher = self.objective.scoring.matrix(questions, passages) > own  # (Q, BLOCK)
             for column, passage in enumerate(block):
                 higher[pool.answered.get(passage.text.strip(), []), column] = False
             ahead += higher.sum(1)
         return 1 + ahead
+
+
+class PassageRows:
+    """The rows of a pool's passages: kept, or made anew each time where they are too many.
+
+    They are kept of a model with a row a text, and up to KEPT numbers of others.
+    """
+
+    def __init__(self, engine: GradientEngine, ids: Ids, questions: Rows) -> None:
+        self._engine, self._ids = engine, ids
+        numbers = sum(map(len, ids)) * engine.model.dim
+        one_row = len(questions.values) == len(questions)
+        self.kept = engine.encode([], ids)[1] if one_row or numbers <= KEPT else None
+
+    def take(self, columns: Sequence[int]) -> Rows:
+        """The rows of some passages, in that order."""
+        if self.kept is not None:
+            return self.kept.take(columns)
+        return self._engine.encode([], [self._ids[column] for column in columns])[1]
 
 
 class Pool:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dprkit.data.examples_by_row import ExampleFile
-from dprkit.models.retriever_folder import load_bi_encoder
+from dprkit.models.maxsim_scoring import MAXSIM
+from dprkit.models.retriever_folder import load_bi_encoder, load_colbert
 from dprkit.records import Passage
 from dprkit.settings import TrainSettings
 from dprkit.training.batches import Mixture
@@ -195,3 +196,49 @@ def test_accuracy_is_better_high_and_rank_low():
     assert better(high, low, "accuracy")
     assert better(low, high, "average_rank")
     assert not better(low, low, "loss")
+
+
+def late_validator(folder, examples, settings):
+    model, tokens = load_colbert(folder)
+    objective = ScoreObjective(1.0, scoring=MAXSIM)
+    return Validator(GradientEngine(model), objective, tokens, examples, resolve(settings))
+
+
+SHARED_ROWS = [*ROWS, row("question alpha", "delta", 3), row("question other", "alpha", 2)]
+"""A question with two rows, and a passage that is the positive of two questions."""
+
+
+@pytest.mark.parametrize("block", [2, 1024])
+@pytest.mark.parametrize("corpus", [False, True])
+def test_token_vectors_made_block_by_block_give_the_figures_of_those_that_are_kept(
+    small_colbert, tmp_path, monkeypatch, corpus, block
+):
+    settings = TrainSettings(batch_size=2, hard_negatives=1, valid_hard_negatives=3)
+    if corpus:
+        passages = [Passage("", f"alpha number {i}", "alpha") for i in range(9)]
+        settings = msgspec.structs.replace(settings, valid_corpus=corpus_file(tmp_path, passages))
+    examples = mixture(tmp_path, SHARED_ROWS)
+    kept = late_validator(small_colbert, examples, settings)()
+    monkeypatch.setattr("dprkit.training.validation.KEPT", 0)
+    monkeypatch.setattr("dprkit.training.validation.BLOCK", block)
+    made = late_validator(small_colbert, examples, settings)()
+    assert made == pytest.approx(kept, rel=1e-4)
+    assert kept["average_rank"] > 1
+
+
+def test_a_late_interaction_model_is_validated_by_maxsim(small_colbert, tmp_path):
+    from dprkit.models.retriever import load_retriever
+
+    settings = TrainSettings(batch_size=3, hard_negatives=1, valid_hard_negatives=2)
+    found = late_validator(small_colbert, mixture(tmp_path, ROWS), settings)()
+    pool = [
+        Passage("", p["text"], p["title"])
+        for r in ROWS
+        for p in (r["positive_ctxs"][0], *r["hard_negative_ctxs"][:2])
+    ]
+    scores = load_retriever(small_colbert).score_matrix([r["question"] for r in ROWS], pool)
+    ranks = [1 + (scores[i] > scores[i, 3 * i]).sum() for i in range(3)]
+    assert found["average_rank"] == pytest.approx(sum(ranks) / 3)
+    columns = [j for i in range(3) for j in (3 * i, 3 * i + 1)]
+    logs = torch.log_softmax(torch.from_numpy(scores[:, columns]), 1)
+    assert found["loss"] == pytest.approx(-float(logs[range(3), [0, 2, 4]].mean()), rel=1e-4)
