@@ -2,9 +2,10 @@
 
 MiniLM, one encoder for both sides, one hard negative a question, float32: the same batches go
 through both, step by step in turns, each with its own AdamW. Without --dropout the losses must be
-equal. Then larger batches of dprkit alone, with and without gradient caching.
+equal. Then larger batches of dprkit alone, with and without gradient caching. With --kind colbert
+it is late interaction, beside MultiVectorEncoder.
 
-    python benchmarks/train_step.py MODEL_FOLDER EXAMPLES [--steps 6] [--batch 32] [--threads 2]
+    python benchmarks/train_step.py MODEL_FOLDER EXAMPLES [--kind colbert] [--steps 6] [--batch 32]
 
 MODEL_FOLDER is a sentence-transformers folder with mean pooling; EXAMPLES a DPR file.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
+import string
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,15 +24,23 @@ import numpy as np
 import torch
 
 from dprkit.data.examples import read_examples
+from dprkit.memory import peak_bytes
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.config import RetrieverConfig
+from dprkit.models.config import ColbertConfig, RetrieverConfig
+from dprkit.models.late_interaction import Colbert
+from dprkit.models.late_tokens import LateTokens
+from dprkit.models.maxsim_scoring import MAXSIM
 from dprkit.models.retriever_folder import load_transformer
+from dprkit.models.scoring import DOT
 from dprkit.models.tokens import Tokens, load_tokenizer
 from dprkit.records import Example, Passage
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import ScoreObjective, tensors
 
 JOIN = ". "
+SIZE = 128
+"""Numbers of a token's vector."""
+SKIP = tuple(string.punctuation)
 LR = 2e-5
 Step = Callable[[list[Example]], float]
 
@@ -42,25 +52,41 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--kind", choices=("bi-encoder", "colbert"), default="bi-encoder")
+    parser.add_argument("--expansion", choices=("fixed", "none"), default="fixed")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--large", type=int, default=0, help="Also a batch of this size, cached.")
+    parser.add_argument("--alone", default="", help="This side alone, with its peak of memory.")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows = (e for e in read_examples(given.examples) if e.positives and e.hard_negatives)
     batches = list(_batches(rows, given.batch, given.steps + 1))
-    sides = {"dprkit": dprkit_step(given.model, given.dropout)}
+    late = given.kind == "colbert"
+    make = late_dprkit if late else dprkit_model
+    model, tokens = make(given.model, given.expansion)
+    sides = {"dprkit": dprkit_step(model, tokens, given.dropout)}
     try:
-        sides["sentence-transformers"] = their_step(given.model, given.dropout)
+        if late:
+            theirs = late_theirs(given.model, given.expansion)
+            sides["sentence-transformers"] = their_late_step(theirs, given.dropout)
+        else:
+            sides["sentence-transformers"] = their_step(given.model, given.dropout)
     except ImportError:
         print("sentence-transformers is not installed: dprkit alone")
+    if given.alone:
+        sides = {given.alone: sides[given.alone]}
     compare(sides, batches)
+    if given.alone:
+        print(f"peak {peak_bytes() / 1e9:.2f} GB")
     if given.large:
         rows = (e for e in read_examples(given.examples) if e.positives)
         large = next(_batches(rows, given.large, 1))
         sizes = {"one graph": None, "chunks of 8": 8, "chunks of 16": 16}
         compare(
             {
-                f"{given.large}, {k}": dprkit_step(given.model, given.dropout, v, 0)
+                f"{given.large}, {k}": dprkit_step(
+                    *make(given.model, given.expansion), given.dropout, v, 0
+                )
                 for k, v in sizes.items()
             },
             [large] * 3,
@@ -96,10 +122,8 @@ def compare(sides: dict[str, Step], batches: list[list[Example]]) -> None:
         )
 
 
-def dprkit_step(
-    folder: str, dropout: float = 0.0, chunk: int | None = None, negatives: int = 1
-) -> Step:
-    """dprkit's step: tokenise, gradient, clip, update."""
+def dprkit_model(folder: str, expansion: str) -> tuple[Any, Tokens]:
+    """A bi-encoder as sentence-transformers has it."""
     config = RetrieverConfig(
         shared=True,
         pooling="mean",
@@ -109,10 +133,29 @@ def dprkit_step(
         question_max_length=256,
     )
     encoder = Encoder(load_transformer(folder)[0], config)
-    model = BiEncoder(encoder, encoder, config)
+    return BiEncoder(encoder, encoder, config), Tokens(load_tokenizer(folder), config)
+
+
+def late_dprkit(folder: str, expansion: Any) -> tuple[Any, Tokens]:
+    """A ColBERT model with a projection of the first `SIZE` states."""
+    config = ColbertConfig(
+        embedding_size=SIZE, expansion=expansion, temperature=1.0, title_join=JOIN, skip=SKIP
+    )
+    tokens = LateTokens(load_tokenizer(folder), config)
+    model = Colbert(load_transformer(folder)[0], tokens)
+    with torch.no_grad():
+        model.projection.weight.copy_(torch.eye(*model.projection.weight.shape))
+    return model, tokens
+
+
+def dprkit_step(
+    model: Any, tokens: Tokens, dropout: float = 0.0, chunk: int | None = None, negatives: int = 1
+) -> Step:
+    """dprkit's step: tokenise, gradient, clip, update."""
     _set_dropout(model, dropout)
-    tokens = Tokens(load_tokenizer(folder), config)
-    engine, objective = GradientEngine(model), ScoreObjective(config.temperature)
+    scoring = MAXSIM if isinstance(model, Colbert) else DOT
+    engine = GradientEngine(model)
+    objective = ScoreObjective(tokens.config.temperature, scoring=scoring)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
 
     def step(batch: list[Example]) -> float:
@@ -155,6 +198,55 @@ def their_step(folder: str, dropout: float = 0.0) -> Step:
         ]
         optimizer.zero_grad()
         value = loss([tokenize(column) for column in columns], None)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return float(value.detach())
+
+    return step
+
+
+def late_theirs(folder: str, expansion: str) -> Any:
+    """A MultiVectorEncoder of the same lengths, [MASK] tokens, skip-list and projection."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    config = ColbertConfig()
+    lengths = config.question_max_length, config.passage_max_length
+    masks = {"strategy": "fixed", "attend": False, "length": lengths[0]}
+    transformer = Transformer(
+        folder,
+        query_length=lengths[0],
+        document_length=lengths[1],
+        query_expansion=masks if expansion == "fixed" else None,
+    )
+    states: Any = {"module_input_name": "token_embeddings"}
+    dense = Dense(384, SIZE, bias=False, activation_function=torch.nn.Identity(), **states)
+    with torch.no_grad():
+        dense.linear.weight.copy_(torch.eye(*dense.linear.weight.shape))
+    mask = MultiVectorMask(skiplist_words=list(SKIP))
+    return MultiVectorEncoder(modules=[transformer, dense, mask, Normalize(**states)], device="cpu")
+
+
+def their_late_step(model: Any, dropout: float = 0.0) -> Step:
+    """Its step, as its trainer and its collator do it: tokenise, loss, clip, update."""
+    from sentence_transformers.multi_vector_encoder import losses
+
+    _set_dropout(model, dropout)
+    loss = losses.MultiVectorMultipleNegativesRankingLoss(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
+
+    def step(batch: list[Example]) -> float:
+        model.train()
+        columns = [
+            ("query", [e.question for e in batch]),
+            ("document", [_joined(e.positives[0]) for e in batch]),
+            ("document", [_joined(e.hard_negatives[0]) for e in batch]),
+        ]
+        optimizer.zero_grad()
+        features = [model.preprocess(texts, task=task) | {"task": task} for task, texts in columns]
+        value = loss(features, None)
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
