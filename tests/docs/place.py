@@ -116,16 +116,21 @@ def write_of_others(asked: list[dict[str, Any]]) -> None:
 
 
 def write_hub(folder: Path) -> None:
-    """What the hub's cache has after bert-base-uncased and all-MiniLM-L6-v2 were fetched."""
+    """What the hub's cache has after the models that pages name were fetched."""
+    from tests.interop.late_folders import save_stanford
+
     pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
     modules = [("Pooling", pooling), ("Normalize", {})]
-    for name in ("bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2"):
+    names = ("bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2")
+    for name in (*names, "colbert-ir/colbertv2.0"):
         own = folder / f"models--{name.replace('/', '--')}"
         (own / "refs").mkdir(parents=True)
         (own / "refs/main").write_text("0" * 40)
         model = own / "snapshots" / ("0" * 40)
         if "MiniLM" in name:
             save_sentence_transformer(model, modules=modules)
+        elif "colbert" in name:
+            save_stanford(model)
         else:
             save_bert(model)
 
