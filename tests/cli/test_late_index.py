@@ -143,7 +143,7 @@ def ids_of_means(count):
     return [[passages[row].id for row in np.argsort(-line)[:count]] for line in scores]
 
 
-@pytest.mark.parametrize("kind", ["means", "late-exact"])
+@pytest.mark.parametrize("kind", ["late", "late-exact"])
 def test_only_ids_are_found(here, kind):
     some = ids("--index", "late-exact", topk=250)[0][::9]
     Path("only.txt").write_text("\n".join(some) + "\n")
