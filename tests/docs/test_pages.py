@@ -25,6 +25,7 @@ HAS = {
     "Makefile": ("runs",),
     "docs/guide.md": (),
     "docs/training.md": ("model",),
+    "docs/late-interaction.md": (),
     "docs/corpora.md": ("model",),
     "docs/contributing.md": (),
     "docs/formats.md": ("model", "emb", "index"),
