@@ -13,7 +13,7 @@ import pytest
 from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.token_shards import PassageTokens, growing_token_shard
 from dprkit.errors import InputError, MismatchError, SettingsError
-from dprkit.indexes import bm25, faiss_parts, late
+from dprkit.indexes import bm25, faiss_parts, late, late_scores
 from dprkit.indexes.build import index
 from dprkit.indexes.exact import ExactIndex
 from dprkit.indexes.index_folder import IndexFolder
@@ -21,6 +21,7 @@ from dprkit.indexes.late import LateIndex
 from dprkit.indexes.late_exact import LateExactIndex
 from dprkit.indexes.late_scores import FirstPass, LateQuestions, pair_scores
 from dprkit.indexes.update import update_index
+from dprkit.models import maxsim
 from dprkit.models.token_vectors import Int8Tokens, TokenVectors, quantized
 from dprkit.progress import Run
 from dprkit.settings import IndexSettings, UpdateSettings
@@ -456,3 +457,17 @@ def test_memory_grows_neither_with_the_corpus_that_is_built_nor_with_one_that_is
         peaks["search", shards] = int(ran.stdout) / 1e6
     for what in ("late", "late-exact", "search"):
         assert peaks[what, 20] - peaks[what, 4] < 80, peaks
+
+
+def test_without_fast_8_bit_products_the_same_is_found(corpus, monkeypatch):
+    folder, asked, _ = corpus
+    shards, first = opened(folder), ExactIndex(Embeddings(folder))
+    before = [LateIndex(shards, first, candidates=90).search(asked, 20)]
+    before += [LateExactIndex(shards).search(asked, 20)]
+    for module in (late_scores, maxsim):
+        monkeypatch.setattr(module, "has_fast_int8", lambda: False)
+    after = [LateIndex(shards, first, candidates=90).search(asked, 20)]
+    after += [LateExactIndex(shards).search(asked, 20)]
+    for ours, theirs in zip(before, after, strict=True):
+        assert ours.rows.tolist() == theirs.rows.tolist()
+        assert ours.scores.tobytes() == theirs.scores.tobytes()
