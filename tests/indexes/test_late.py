@@ -449,8 +449,8 @@ def test_memory_grows_neither_with_the_corpus_that_is_built_nor_with_one_that_is
         repeated(folder, shards)
         for kind in ("late", "late-exact"):
             out = tmp_path / f"{kind}-{shards}"
-            words = ["--embeddings", folder, "--type", kind, "--output-dir", out]
-            ran = shell("index", *words, "--json", timeout=900)
+            words = ["--embeddings", folder, "--type", kind, "--first-stage", "exact"]
+            ran = shell("index", *words, "--output-dir", out, "--json", timeout=900)
             peaks[kind, shards] = json.loads(ran.stdout)["peak_memory_mb"]
         command = [sys.executable, "-c", SEARCH_PEAK, str(tmp_path / f"late-exact-{shards}")]
         ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
