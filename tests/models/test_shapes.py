@@ -14,17 +14,20 @@ import torch
 
 import dprkit
 from dprkit.embeddings.shards import Embeddings
+from dprkit.embeddings.token_pooling import pooled
+from dprkit.embeddings.token_shards import PassageTokens, TokenShards, shard_in
 from dprkit.evaluation import statistics
 from dprkit.indexes.build import index
 from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.indexes.kinds import kind_names
+from dprkit.indexes.kinds import KINDS, kind_names
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.maxsim_scoring import MAXSIM
 from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.models.rows import Rows, bounds_of, places
 from dprkit.models.scoring import DOT, Scoring
+from dprkit.models.token_vectors import TokenVectors
 from dprkit.search.fusion import fuse
 from dprkit.settings import IndexSettings
 from dprkit.training import objectives
@@ -36,6 +39,8 @@ from dprkit.training.objectives import (
     reverse_nll,
     teacher_divergence,
 )
+from tests.embeddings.test_token_shards import passages as token_vectors_of
+from tests.embeddings.test_token_shards import write as write_tokens
 from tests.models.test_bi_encoder import IDS, tiny_bert
 
 SHAPE = re.compile(r"\(((?:[A-Z](?: \+ 1)?(?:, [A-Z](?: \+ 1)?)*,?)?)\)")
@@ -78,6 +83,10 @@ def fit_rows(rows: Rows, texts: int, dim: int) -> None:
 def model() -> BiEncoder:
     config = RetrieverConfig(projection=6)
     return BiEncoder(Encoder(tiny_bert(), config), Encoder(tiny_bert(), config), config).eval()
+
+
+def vector_kinds() -> list[str]:
+    return [k for k in kind_names() if k not in KINDS or KINDS[k].reads == "vectors"]
 
 
 def test_a_wrong_shape_is_noticed():
@@ -160,12 +169,26 @@ def test_embeddings_are_read_in_the_shapes_they_name(embeddings):
         fit(Embeddings.vectors.__doc__, shard, D=16)
 
 
-@pytest.mark.parametrize("kind", [k for k in kind_names() if k not in ("bm25", "milvus")])
+def test_token_vectors_are_read_in_the_shapes_they_name(tmp_path):
+    tokens, rows = token_vectors_of(), np.array([40, 3, 3])
+    for dtype in ("float16", "int8"):
+        opened = TokenShards(Embeddings(write_tokens(tmp_path / dtype, tokens, dtype)))
+        fit(fields_of(TokenVectors)["bounds"], opened.bounds, N=len(tokens))
+        fit(TokenShards.take.__doc__, rows, R=3)
+        fit(TokenShards.take_float.__doc__, rows, R=3)
+        for taken in (opened.take(rows), opened.take_float(rows), pooled(tokens.take(rows), 2)):
+            for name, text in fields_of(type(taken)).items():
+                fit(text, getattr(taken, name), N=3, D=8, T=int(taken.bounds[-1]))
+        fields, kept = fields_of(PassageTokens), shard_in(tmp_path / dtype, 0, dtype)
+        fit(fields["means"] + fields["cut"], kept.means, kept.cut, N=30, D=8)
+
+
+@pytest.mark.parametrize("kind", [k for k in vector_kinds() if k != "milvus"])
 def test_an_index_of_each_kind_gives_hits_of_the_shape_they_name(kind, embeddings, tmp_path):
     index(IndexSettings(type=kind, embeddings=str(embeddings), output_dir=str(tmp_path / "i")))
     opened = IndexFolder(tmp_path / "i").open_dense()
     questions, allowed = np.ones((3, 16), np.float32), np.array([1, 5, 7, 11])
-    fit(DenseIndex.search.__doc__, questions, allowed, Q=3, D=opened.dim)
+    fit(DenseIndex.search.__doc__, allowed, A=4)
     for hits, depth in (
         (opened.search(questions, 7), 7),
         (opened.search(questions, 7, allowed), 4),
