@@ -75,6 +75,11 @@ def starting_colbert(
         run.progress.note(
             f"no tokens of the vocabulary, so never skipped: {' '.join(tokens.not_skipped)}"
         )
+    if settings.init and settings.max_epochs == 0 and tokens.expansion_id is not None:
+        run.progress.note(
+            "questions are filled up with [MASK], which mean nothing to a transformer that was not "
+            "trained with them: without training, --expansion none finds far more"
+        )
     if first and _takes_components(settings, model, files, run):
         _project_on_components(model, sample(files, settings.seed), run)
     return model, tokens

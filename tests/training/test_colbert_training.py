@@ -93,6 +93,7 @@ def test_the_projection_starts_as_the_principal_components_of_token_states(scrat
     start = scratch / "question_encoder"
     result = done(train(sets, tmp_path / "m", *SIZE[4:], "--init", start, "--max-epochs", 0))
     assert "8 principal components of" in result.stderr
+    assert "without training, --expansion none finds far more" in result.stderr
     model, tokens = load_colbert(tmp_path / "m")
     from dprkit.data.examples import read_examples
 
