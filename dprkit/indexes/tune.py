@@ -152,11 +152,13 @@ def _commands(settings: TuneSettings, best: Point, encoded: Manifest) -> str:
     if not best.dtype or (best.pool_factor, best.dtype) == (1, encoded.settings["dtype"]):
         return _index_command(embeddings, best)
     factor = best.pool_factor * int(encoded.settings.get("pool_factor", 1))
-    other = embeddings.with_name(f"{embeddings.name}-pool{factor}-{best.dtype}")
+    pooled = ["--pool-factor", str(factor)] if factor > 1 else []
+    name = "-".join([embeddings.name, *([f"pool{factor}"] if pooled else []), best.dtype])
+    other = embeddings.with_name(name)
     words = ["dprkit", "encode-corpus"]
     for name in ("retriever", "passages"):
         words += [f"--{name}", encoded.inputs[name].path]
-    words += ["--pool-factor", str(factor), "--dtype", best.dtype, "--output-dir", str(other)]
+    words += [*pooled, "--dtype", best.dtype, "--output-dir", str(other)]
     return f"{shlex.join(words)} && {_index_command(other, best)}"
 
 

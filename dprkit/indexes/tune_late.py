@@ -101,7 +101,7 @@ def measure_late(work: Draft, settings: TuneSettings, scratch: Path) -> Measured
         encoded, _truth(work, given, encoded, settings), _gold(given, questions), settings.topk
     )
     tries = _tries(settings)
-    work.run.progress.start("trying", len(tries), "indexes")
+    work.run.progress.start("trying", len(tries), "variants")
     points = msgspec.convert(work.state.get("points", []), list[Point])
     bench = _Bench(settings, given, scratch)
     for one in tries:
