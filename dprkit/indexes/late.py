@@ -50,9 +50,10 @@ def build(work: Draft, embeddings: Embeddings, settings: IndexSettings) -> dict[
     """
     size = size_of(embeddings)
     vectors, *words = first_kinds(settings)
+    corpus = _corpus(work, embeddings, settings.passages) if words else None
     parts = {VECTORS: _part(work, vectors, embeddings, settings)}
     for name in words:
-        parts[WORDS] = _part(work, name, _corpus(work, embeddings), settings)
+        parts[WORDS] = _part(work, name, corpus, settings)
     write_content(work, {"type": settings.type, "first_stage": settings.first_stage})
     notes = [note for part in parts.values() for note in _notes(part)]
     counts = {**size, **parts}
@@ -70,9 +71,10 @@ def _part(work: Draft, name: str, source: Any, settings: IndexSettings) -> dict[
     return dict(counts)
 
 
-def _corpus(work: Draft, embeddings: Embeddings) -> PassageFile:
+def _corpus(work: Draft, embeddings: Embeddings, given: str | None) -> PassageFile:
+    """The corpus that was encoded; `given`: where the user says that it lies."""
     corpus = work.record.inputs["passages"]
-    path = input_path(embeddings.directory, "passages", corpus, Verifier())
+    path = input_path(embeddings.directory, "passages", corpus, Verifier(), given)
     return PassageFile(path, work.run.progress.note)
 
 
@@ -142,6 +144,8 @@ class LateIndex:
         self, question: TokenVectors, rows: np.ndarray, depth: int, each: Callable[..., Any]
     ) -> Hits:
         """The best `depth` of a question's candidates (C,), Hits (1, K)."""
+        if not len(rows):
+            return Hits.none(1, 0)
         first = FirstPass(question)
         pieces = [rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
         scored = each(lambda piece: first.scores(self.shards.take(piece), threads=1), pieces)

@@ -29,7 +29,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
             exact (searches the embeddings themselves), bm25, milvus, a FAISS factory string
             such as IVF1024,SQ8, or auto; for the embeddings of a ColBERT retriever, late, or
             late-exact, which compares all token vectors (default: flat, or late for these).
-        passages: For bm25: file of the corpus (default: the corpus of the embeddings).
+        passages: For bm25, and the words of late: file of the corpus (default: the corpus of the
+            embeddings).
         max_ram: For auto: memory that a search may take (default: half of the machine's
             memory).
         target_recall: Share of the exact top passages that a search should find; 1 is exact. By

@@ -215,6 +215,34 @@ def test_half_of_the_candidates_are_found_by_words(tmp_path):
     assert {*made.open().search(wordless, 4).rows[0].tolist()} == {*near}
 
 
+def test_a_first_stage_that_finds_nothing_or_little_leaves_the_rest_of_a_line_empty(corpus):
+    folder, asked, scores = corpus
+    found = ExactIndex(Embeddings(folder)).search(asked.vectors.means(), 9)
+    found.rows[0], found.rows[1, 2:] = -1, -1
+
+    class First:
+        count, dim = COUNT, 16
+
+        def search(self, vectors, topk, allowed=None):
+            return found
+
+    hits = LateIndex(opened(folder), First(), candidates=9).search(asked, 5)
+    assert hits.rows[0].tolist() == [-1] * 5 and not np.isfinite(hits.scores[0]).any()
+    assert {*hits.rows[1].tolist()} == {-1, *found.rows[1, :2].tolist()}
+    best = np.sort(scores[2, found.rows[2]])[::-1][:5]
+    np.testing.assert_allclose(hits.scores[2], best, atol=2e-6)
+
+
+def test_a_corpus_that_was_moved_is_named_and_one_that_is_gone_is_told_before_anything(tmp_path):
+    folder = write(tmp_path / "emb", texts(30))
+    (tmp_path / "emb.tsv").rename(tmp_path / "moved.tsv")
+    with pytest.raises(InputError, match=r"its passages .*emb.tsv is gone; say where .*--passages"):
+        built(folder, tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+    assert built(folder, tmp_path / "i", passages=str(tmp_path / "moved.tsv")).counts["words"]
+    assert "words" not in built(folder, tmp_path / "j", first_stage="exact").counts
+
+
 def test_an_index_of_one_passage_finds_it(tmp_path):
     folder = write(tmp_path / "emb", texts(1))
     for kind in ("late", "late-exact"):
