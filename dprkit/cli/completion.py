@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from dprkit.errors import DprkitError
-from dprkit.indexes.kinds import kind_names
+from dprkit.indexes.kinds import first_stage_names, kind_names
 from dprkit.recipes import Recipe, load_recipe, recipe_names
 from dprkit.settings import STAGES, Setting
 
@@ -18,6 +18,8 @@ Complete = Callable[[str], list[str]]
 USUAL = {
     "type": kind_names(),
     "types": kind_names(),
+    "first_stage": first_stage_names(),
+    "first_stages": first_stage_names(),
     "title_join": ("pair", "none"),
     "valid_every": ("epoch", "never"),
     "checkpoint_every": ("10m", "never"),

@@ -160,6 +160,12 @@ def kind_names() -> tuple[str, ...]:
     return tuple(name for name in KINDS if name != UPDATED)
 
 
+def first_stage_names() -> tuple[str, ...]:
+    """The names of first stages, without words and with them."""
+    vectors = [name for name in kind_names() if KINDS[name].reads == "vectors"]
+    return (*vectors, *(f"{name}{WITH_WORDS}" for name in vectors))
+
+
 def unused_settings(*names: str | None) -> set[str]:
     """Settings that count for other kinds of index and not for these."""
     used = {s for name in names for s in kind_of(name).settings}

@@ -236,6 +236,9 @@ def test_the_offered_types_of_index_are_those_there_are():
     told = fields_of(IndexSettings)["type"].sentence
     assert {*USUAL["type"]} == {*USUAL["types"]} >= {"flat", "exact", "bm25", "milvus", "auto"}
     assert all(re.search(rf"\b{name}\b", told) for name in USUAL["type"])
+    offered = {*USUAL["first_stage"]}
+    assert offered >= {"exact", "exact+bm25", "ivf"} and not offered & {"late", "bm25", "updated"}
+    assert IndexSettings().first_stage in offered
 
 
 def test_completion_is_installed_once(tmp_path):
