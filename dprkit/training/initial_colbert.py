@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dprkit.data.examples_by_row import ExampleFile
-from dprkit.errors import SettingsError
+from dprkit.errors import InputError, SettingsError
 from dprkit.interop.colbert import ForeignColbert, started_colbert
 from dprkit.interop.tower import check_lengths
 from dprkit.models.bi_encoder import device
@@ -69,7 +69,11 @@ def starting_colbert(
         model, tokens = started_colbert(start, _given(settings), settings, run.progress.warn)
         model.dropout.p = settings.output_dropout
         return model, tokens
-    tokens = LateTokens(start.tokenizer, _config(settings, start))
+    config = _config(settings, start)
+    try:
+        tokens = LateTokens(start.tokenizer, config)
+    except InputError as error:  # of a tokenizer that does not know where it was read from
+        raise InputError(f"{start.where}: {error}") from None
     model = Colbert(start.backbone, tokens, settings.output_dropout).eval().to(device())
     if tokens.not_skipped and settings.init:
         run.progress.note(

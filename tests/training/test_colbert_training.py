@@ -1,6 +1,11 @@
 """`train --kind colbert`: what it starts from, what it refuses, and that the engine trains it."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +21,7 @@ from dprkit.settings import SelectSettings, TrainSettings
 from dprkit.store.manifests import read_manifest
 from dprkit.training.initial_colbert import components
 from dprkit.training.train import train as train_stage
-from tests.conftest import call, shell
+from tests.conftest import DPRKIT, call, environment, shell
 from tests.interop.late_folders import SIZE as FOREIGN_SIZE
 from tests.interop.late_folders import save_pylate
 from tests.training.test_train import StopAtStep, content
@@ -270,6 +275,22 @@ def test_what_does_not_fit_the_model_is_refused(sets, tmp_path, flags, told):
     assert told in refused(train(sets, tmp_path / "m", *SIZE, *flags.split(), "--max-epochs", 0))
 
 
+def test_a_transformer_without_a_mask_is_refused_and_the_flag_that_helps_is_named(
+    scratch, sets, tmp_path
+):
+    folder = tmp_path / "start"
+    shutil.copytree(scratch / "question_encoder", folder)
+    tokenizer, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<mask>", "<other>"))
+    said = json.loads(config.read_text().replace("<mask>", "<other>"))
+    del said["mask_token"]
+    config.write_text(json.dumps(said))
+    start = (*SIZE[4:], "--init", folder, "--max-epochs", 0)
+    told = refused(train(sets, tmp_path / "m", *start)).replace("\n", "")
+    assert f"{folder}: its tokenizer has no [MASK]" in told and "--expansion none" in told
+    done(train(sets, tmp_path / "m", *start, "--expansion", "none"))
+
+
 # --- the engine trains it -------------------------------------------------------------------------
 
 
@@ -294,6 +315,7 @@ def test_every_way_of_training_makes_a_model_that_scores(sets, tmp_path, tiny_pa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_model_trains(sets, tmp_path):
     done(train(sets, tmp_path / "m", *SIZE, *BATCHES, "--max-steps", 2, "--compile"))
 
@@ -344,6 +366,28 @@ def test_a_stopped_training_ends_with_the_same_bytes(scratch, sets, tmp_path, st
 
 
 ENDS = ("--max-epochs", 3, "--checkpoint-every", 3, "--valid-every", 5, "--chunk-size", 4)
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_same_bytes(scratch, sets, tmp_path):
+    """By SIGKILL, from a transformer, on two processes with gradient caching."""
+    start = ("--kind", "colbert", "--embedding-size", 8, "--init", scratch / "question_encoder")
+    words = ("train", *start, "--train-file", sets / "train.jsonl", *BATCHES, *ENDS)
+    pair = (*words, "--num-processes", 2, "--max-epochs", 12)
+    assert shell(*pair, "--output-dir", "whole", cwd=tmp_path).returncode == 0
+    command = [*DPRKIT, *map(str, (*pair, "--output-dir", "killed"))]
+    metrics = tmp_path / "killed/metrics.jsonl"
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        while not (metrics.exists() and metrics.read_bytes().count(b'"lr"') >= 8):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed/manifest.json").exists()
+    result = shell(*pair, "--output-dir", "killed", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert content(tmp_path / "whole") == content(tmp_path / "killed")
 
 
 @pytest.mark.slow
