@@ -31,8 +31,8 @@ from dprkit.indexes.bm25_weights import Bm25Weights
 from dprkit.indexes.bm25_words import Analyzer
 from dprkit.records import Passage
 
-BLOCK = 1 << 22
-"""Words gathered before a block is written: about 200 MB at the height of sorting them."""
+BLOCK = 1 << 20
+"""Words gathered before a block is written: about 50 MB at the height of sorting them."""
 GROUP = 1 << 20
 """Postings joined at a time."""
 TERMS, POSTINGS = "terms.txt", "postings.npy"
