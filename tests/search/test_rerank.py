@@ -135,12 +135,50 @@ def test_the_size_of_the_batches_changes_no_ranking(words, cross, asked, monkeyp
     compare(found(*command, "--batch-size", 1), wanted)
 
 
-def test_any_first_stage_is_reranked(small_index, words, cross, asked):
+def test_any_first_stage_is_reranked(
+    small_index, small_colbert, words, cross, asked, tiny_passages, tmp_path
+):
     """With as many passages as there are, the first stage makes no difference."""
     asked.write_text(asked.read_text().partition("\n")[0])
+    tokens, late = str(tmp_path / "tokens"), tmp_path / "late"
+    late_model = EncodeSettings(
+        retriever=str(small_colbert), passages=str(tiny_passages), output_dir=tokens
+    )
+    encode_corpus(late_model)
+    index(IndexSettings(type="late-exact", embeddings=tokens, output_dir=str(late)))
     command = ("--questions", asked, "--rerank", cross, "--rerank-depth", 300, "--topk", 5)
     wanted = found("--index", small_index, *command)
     compare(found("--index", small_index, "--hybrid", words, *command), wanted)
+    compare(found("--index", late, *command), wanted)
+
+
+def test_an_updated_index_is_reranked_and_names_the_corpora_that_embeddings_lack(
+    small_index, small_retriever, asked, tmp_path
+):
+    (tmp_path / "gone.txt").write_text("1\n2\n")
+    update = ("update-index", "--index", small_index, "--remove", tmp_path / "gone.txt")
+    assert call(*update, "--output-dir", tmp_path / "less").exit_code == 0
+    (tmp_path / "new.tsv").write_text("n1\tthe mona lisa, painted by who\tT\n")
+    encode_corpus(
+        EncodeSettings(
+            retriever=str(small_retriever),
+            passages=str(tmp_path / "new.tsv"),
+            output_dir=str(tmp_path / "new"),
+        )
+    )
+    update = ("update-index", "--index", tmp_path / "less", "--add", tmp_path / "new")
+    assert call(*update, "--output-dir", tmp_path / "more").exit_code == 0
+    command = ("--questions", asked, "--rerank", small_retriever, "--topk", 300)
+    own = ("--rerank-embeddings", small_index.parent / "embeddings")
+    compare(
+        found("--index", tmp_path / "less", *command, *own),
+        found("--index", tmp_path / "less", *command),
+    )
+    (line, *_) = found("--index", tmp_path / "more", *command)
+    assert len(line) == 282 - 2 + 1 and "n1" in dict(line)
+    result = call("search", "--index", tmp_path / "more", *command, *own)
+    assert result.exit_code == 1
+    assert "finds those of" in result.stderr and f"and {tmp_path / 'new.tsv'}" in result.stderr
 
 
 def test_only_named_passages_are_reranked(small_index, cross, asked, tiny_passages, tmp_path):
@@ -294,6 +332,22 @@ def test_evaluate_measures_the_reranked_order(words, cross, tiny_passages, tmp_p
     assert json.loads(call(*reranked, "--json").stdout)["up_to_date"]
     again = call(*command, "--output-dir", tmp_path / "r")
     assert "made again: rerank_depth was 30 and is null; rerank was" in again.stderr
+
+
+def test_a_recipe_evaluates_with_the_model_that_it_trains(work):
+    recipe = work / "dprkit.yaml"
+    lines = "evaluate: {topk: [1, 5], rerank: train.output_dir, rerank_depth: 50}"
+    recipe.write_text(recipe.read_text().replace("evaluate: {topk: [1, 5]}", lines))
+    result = call("run")
+    assert result.exit_code == 0, result.stderr
+    inputs = read_manifest(work / "runs/dprkit/results").inputs
+    assert inputs["rerank"].identity == read_manifest(work / "runs/dprkit/model").identity
+    assert call("run").stderr.count(": up to date") == 5
+    shutil.rmtree(work / "runs")
+    told = call("run", "--set", "evaluate.rerank_depth=3").stderr
+    assert "--topk 5 and --rerank-depth 3: only passages that are scored again" in told
+    assert not (work / "runs/dprkit/model").exists()  # told before anything is made
+    assert call("run", "--quiet").exit_code == 0
 
 
 # --- what is refused ------------------------------------------------------------------------------
