@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -214,7 +215,10 @@ class _Encoding:
             return
         passages = sum(len(self._rows(number)) for number in numbers)
         needed = passages * self.contents.bytes_a_passage(sample_of(self.corpus))
-        begun = sum(path.stat().st_size for path in directory.glob(f"{TEMPORARY}*"))
+        begun = 0
+        for path in directory.glob(f"{TEMPORARY}*"):
+            with suppress(FileNotFoundError):  # another process has just moved it into place
+                begun += path.stat().st_size
         check_room(directory, round(needed - begun))
 
     def _tell_cut(self, report: EncodeReport) -> None:

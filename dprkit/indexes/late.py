@@ -146,15 +146,19 @@ class LateIndex:
         """The best `depth` of a question's candidates (C,), Hits (1, K)."""
         if not len(rows):
             return Hits.none(1, 0)
-        first = FirstPass(question)
-        pieces = [rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
-        scored = each(lambda piece: first.scores(self.shards.take(piece), threads=1), pieces)
+        first, take = FirstPass(question), self.shards.take
+        scored = each(lambda piece: first.scores(take(piece), threads=1), _pieces(rows))
         scores, off = (np.concatenate(found, axis=-1) for found in zip(*scored, strict=True))
         if len(rows) > depth:
             bar = np.partition(scores[0], -depth)[-depth]
             rows = rows[scores[0] >= bar - 2 * off.max()]
-        exact = pair_scores(question[0], self.shards.take(rows), np.arange(len(rows)))
-        return best(rows[None], exact[None], depth)
+        exact = each(lambda p: pair_scores(question[0], take(p), np.arange(len(p))), _pieces(rows))
+        return best(rows[None], np.concatenate(list(exact))[None], depth)
+
+
+def _pieces(rows: np.ndarray) -> list[np.ndarray]:
+    """Rows (R,) in pieces of _PIECE: of no more are the token vectors in memory at a time."""
+    return [rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
 
 
 def _both(near: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:

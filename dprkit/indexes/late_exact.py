@@ -47,7 +47,8 @@ class LateExactIndex:
     What it promises: scores are those of `pair_scores`, and the order is the tie order. They depend
     neither on the other questions, nor on blocks, nor on the number of threads.
 
-    Memory: `resident_bytes` of the shards, 8 bytes a passage, and for each thread some 20 MB.
+    Memory: `resident_bytes` of the shards, 8 bytes a passage, and for each thread some 20 MB and
+    the token vectors of 1,024 passages, as they are kept.
     """
 
     def __init__(

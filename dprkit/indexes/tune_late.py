@@ -39,11 +39,13 @@ from dprkit.indexes.late_exact import LateExactIndex
 from dprkit.indexes.late_scores import LateQuestions
 from dprkit.indexes.late_settings import VECTORS, WORDS
 from dprkit.indexes.tuning_measures import (
+    ENOUGH,
     SINGLES,
     Measured,
     alone,
-    latency,
-    overlap,
+    bytes_in,
+    figures_of,
+    memory_since,
     questions_of,
     retriever_of,
     success,
@@ -61,8 +63,6 @@ from dprkit.store.integrity import Verifier
 
 _ROWS = 1024
 """Passages of a sample that are copied at a time."""
-ENOUGH = 0.9995
-"""Recall from which on no more candidates are tried."""
 
 
 class Kept(NamedTuple):
@@ -278,30 +278,18 @@ def measure(folder: Path | None, embeddings: Path, asked: Asked) -> list[dict[st
     `folder`: a late index whose first stage is used; None is late-exact. `embeddings`: whose token
     vectors rank.
     """
-    size = _bytes(embeddings) + (_bytes(folder) if folder else 0)
-    before, measured = status_bytes("VmRSS"), []
+    questions, before, measured = asked.questions, status_bytes("VmRSS"), []
+    about = {
+        "factory": IndexFolder(folder).counts[VECTORS]["type"] if folder else "late-exact",
+        "bytes": bytes_in(embeddings) + (bytes_in(folder) if folder else 0),
+    }
+    singles = [questions.span(n, n + 1) for n in range(min(SINGLES, len(questions)))]
     for depths, opened in _opened(folder, TokenShards(Embeddings(embeddings))):
         search = partial(opened.search, topk=asked.topk)
-        questions = asked.questions
-        singles = [questions.span(n, n + 1) for n in range(min(SINGLES, len(questions)))]
-        search(singles[0])
-        began = time.perf_counter()
-        rows = search(questions).rows
-        rate = len(questions) / (time.perf_counter() - began)
-        p50, p95 = latency(search, singles)
-        recall = overlap(rows, asked.truth)
-        figures = {
-            "factory": IndexFolder(folder).counts[VECTORS]["type"] if folder else "late-exact",
-            "recall": recall,
-            "success": success(rows, asked.gold),
-            "bytes": size,
-            "memory": max(status_bytes("VmHWM") - before, 0),
-            "p50_ms": p50,
-            "p95_ms": p95,
-            "per_second": round(rate, 1),
-        }
-        measured.append(figures | depths)
-        if recall >= ENOUGH:
+        rows, figures = figures_of(search, questions, singles, asked.truth)
+        figures |= {"success": success(rows, asked.gold), "memory": memory_since(before)}
+        measured.append({**about, **figures, **depths})
+        if figures["recall"] >= ENOUGH:
             break
     return measured
 
@@ -318,7 +306,3 @@ def _opened(folder: Path | None, shards: TokenShards) -> Iterator[tuple[dict[str
         yield {**index.depths, **depths}, LateIndex(shards, first, words, depths["candidates"])
         if depths["candidates"] >= shards.count:
             return
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -17,11 +17,13 @@ from dprkit.indexes.exact import ExactIndex
 from dprkit.indexes.faiss_index import spread_sample
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.tuning_measures import (
+    ENOUGH,
     SINGLES,
     Measured,
     alone,
-    latency,
-    overlap,
+    bytes_in,
+    figures_of,
+    memory_since,
     questions_of,
     retriever_of,
 )
@@ -97,28 +99,14 @@ def _try(
 def measure(folder: Path, asked: np.ndarray, gold: np.ndarray, topk: int) -> list[dict[str, Any]]:
     """An index at each depth its type has: recall of `gold` (Q, K), latency, speed, memory."""
     index = IndexFolder(folder)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     before, measured = status_bytes("VmRSS"), []
+    about = {"factory": index.counts.get("factory", index.type), "bytes": bytes_in(folder)}
+    singles = [vector[None] for vector in asked[:SINGLES]]
     for depths in _depths(index):
-        opened = index.open_dense(depths)
-        opened.search(asked[:1], topk)
-        began = time.perf_counter()
-        rows = opened.search(asked, topk).rows
-        rate = len(asked) / (time.perf_counter() - began)
-        singles = [vector[None] for vector in asked[:SINGLES]]
-        p50, p95 = latency(partial(opened.search, topk=topk), singles)
-        recall = overlap(rows, gold)
-        figures = {
-            "factory": index.counts.get("factory", index.type),
-            "recall": recall,
-            "bytes": size,
-            "memory": max(status_bytes("VmHWM") - before, 0),
-            "p50_ms": p50,
-            "p95_ms": p95,
-            "per_second": round(rate, 1),
-        }
-        measured.append(figures | depths)
-        if recall >= 0.9995:
+        search = partial(index.open_dense(depths).search, topk=topk)
+        _, figures = figures_of(search, asked, singles, gold)
+        measured.append({**about, **figures, "memory": memory_since(before), **depths})
+        if figures["recall"] >= ENOUGH:
             break
     return measured
 

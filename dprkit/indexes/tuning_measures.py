@@ -17,7 +17,9 @@ from dprkit.data.questions import read_questions
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import InputError, ProcessError
 from dprkit.indexes.find_inputs import input_path
+from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.tuning_points import Point
+from dprkit.memory import status_bytes
 from dprkit.records import Question
 from dprkit.settings import TuneSettings
 from dprkit.store.integrity import Verifier
@@ -25,6 +27,8 @@ from dprkit.store.integrity import Verifier
 T = TypeVar("T")
 SINGLES = 100
 """Questions that are asked one at a time, for the latency."""
+ENOUGH = 0.9995
+"""Recall from which on no greater depth is tried."""
 
 
 class Measured(NamedTuple):
@@ -60,6 +64,32 @@ def alone(name: str, measure: Callable[..., T], *arguments: Any) -> T:
                 f"the process that searched the {name} index was killed (out of memory?); "
                 "leave it out of --types, or try on a --sample"
             ) from None
+
+
+def figures_of(
+    search: Callable[[Any], Hits], questions: Any, singles: Sequence[Any], truth: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The rows (Q, K) that `search` finds, and figures of it: recall of `truth` (Q, K), speed.
+
+    `singles`: some of the questions, each alone.
+    """
+    search(singles[0])
+    began = time.perf_counter()
+    rows = search(questions).rows
+    rate = len(questions) / (time.perf_counter() - began)
+    p50, p95 = latency(search, singles)
+    speed = {"p50_ms": p50, "p95_ms": p95, "per_second": round(rate, 1)}
+    return rows, {"recall": overlap(rows, truth), **speed}
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def memory_since(before: int) -> int:
+    """Bytes by which this process's memory was larger, at its highest, than `before`."""
+    return max(status_bytes("VmHWM") - before, 0)
 
 
 def latency(search: Callable[[Any], object], singles: Sequence[Any]) -> tuple[float, float]:

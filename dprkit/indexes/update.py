@@ -103,11 +103,29 @@ def _inputs(settings: UpdateSettings, base: IndexFolder) -> dict[str, str | Inpu
                     f"{settings.add}: was not made with the {what} of {base.path}; "
                     "encode the new passages with the retriever of the index"
                 )
+        if holds == "tokens":
+            _refuse_other_pooling(settings, base, added)
         passages = moved_inputs(settings.add, {"added_passages": added.inputs["passages"]})
         inputs |= {"added": settings.add, **passages}
     if settings.remove:
         inputs["remove"] = settings.remove
     return inputs
+
+
+def _refuse_other_pooling(settings: UpdateSettings, base: IndexFolder, added: Manifest) -> None:
+    """Raises MismatchError: what is pooled more scores lower, so rankings would be wrong."""
+    built = base
+    while built.base:
+        built = built.base
+    was, now = (
+        int(manifest.settings.get("pool_factor", 1))
+        for manifest in (built.embeddings().manifest, added)
+    )
+    if was != now:
+        raise MismatchError(
+            f"{settings.add}: was pooled by {now}, and the token vectors of {base.path} by {was}; "
+            f"encode the new passages with --pool-factor {was}"
+        )
 
 
 def _make(work: Draft, settings: UpdateSettings, base: IndexFolder) -> Manifest:

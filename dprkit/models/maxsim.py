@@ -132,14 +132,9 @@ class _Float32:
         return _Rows(values)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        import torch
-
         from dprkit.models import linear
 
-        if linear.pays():
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
-            return product
-        return left @ right.T
+        return linear.product(left, right)
 
 
 class _Int8:
@@ -322,6 +317,6 @@ def _one_thread_each() -> Iterator[partial[None]]:
     try:
         yield partial(torch.set_num_threads, 1)
     finally:
-        with _Held.lock:
+        with _Held.lock:  # a new thread begins with the number that is set here, and may ask for it
             _Held.holders -= 1
-        torch.set_num_threads(_Held.before)
+            torch.set_num_threads(_Held.before)

@@ -33,12 +33,22 @@ def questions(count: int, dim: int = 16, seed: int = 1) -> LateQuestions:
     return LateQuestions([f"question {n}" for n in range(count)], vectors)
 
 
-def write(folder: Path, tokens: TokenVectors, dtype: str = "float16", shard: int = 1000) -> Path:
-    """An embeddings artifact of these token vectors, in shards of so many passages."""
+def write(
+    folder: Path,
+    tokens: TokenVectors,
+    dtype: str = "float16",
+    shard: int = 1000,
+    pool_factor: int = 1,
+) -> Path:
+    """An embeddings artifact of these token vectors, in shards of so many passages.
+
+    `pool_factor`: what its manifest says; the vectors are as they are given.
+    """
     corpus = folder.parent / f"{folder.name}.tsv"
     lines = [f"p{row}\ttext {row} of {folder.name}\ttitle" for row in range(len(tokens))]
     corpus.write_text("\n".join(["id\ttext\ttitle", *lines]) + "\n")
-    with draft(folder, "embeddings", {"dtype": dtype}, {"passages": str(corpus)}, Run()) as work:
+    how = {"dtype": dtype, "pool_factor": pool_factor}
+    with draft(folder, "embeddings", how, {"passages": str(corpus)}, Run()) as work:
         number = 0
         for number, begin in enumerate(range(0, len(tokens), shard)):
             part = tokens.span(begin, min(begin + shard, len(tokens)))

@@ -193,6 +193,18 @@ def test_any_type_of_vectors_finds_candidates(corpus, tmp_path, first):
     assert ("k1" in made.manifest.settings) == ("bm25" in first)
 
 
+def test_the_whole_corpus_is_ranked_a_few_passages_at_a_time(corpus, monkeypatch):
+    folder, asked, scores = corpus
+    monkeypatch.setattr(late, "_PIECE", 16)
+    shards, taken = opened(folder), []
+    take = shards.take
+    monkeypatch.setattr(shards, "take", lambda rows: taken.append(len(rows)) or take(rows))
+    index = LateIndex(shards, ExactIndex(Embeddings(folder)), candidates=1)
+    agree(index.search(asked, COUNT), scores, COUNT)
+    agree(index.search(asked.span(0, 1), COUNT), scores[:1], COUNT)
+    assert max(taken) == 16
+
+
 def test_milvus_finds_candidates(corpus, tmp_path):
     pytest.importorskip("milvus_lite")
     folder, asked, scores = corpus
@@ -355,7 +367,7 @@ def update(base, out, add, remove=()):
     gone = out.parent / f"{out.name}.txt"
     gone.write_text("".join(f"{id_}\n" for id_ in remove))
     update_index(
-        UpdateSettings(index=str(base), add=str(add), remove=str(gone), output_dir=str(out))
+        UpdateSettings(index=str(base), add=add and str(add), remove=str(gone), output_dir=str(out))
     )
     return IndexFolder(out)
 
@@ -382,6 +394,18 @@ def test_an_updated_index_finds_what_one_built_anew_finds(tmp_path, kind, dtype)
     assert ours.scores.tobytes() == theirs.scores.tobytes()
     allowed = np.array([155, 160, 199, 200, 260])
     assert {*first.open().search(asked, 9, allowed).rows[0].tolist()} == {155, 199, 200, 260}
+
+
+def test_passages_that_were_pooled_otherwise_are_not_added(tmp_path):
+    write(tmp_path / "emb", texts(30))
+    built(tmp_path / "emb", tmp_path / "i")
+    write(tmp_path / "new", texts(30), pool_factor=2)
+    first = update(tmp_path / "i", tmp_path / "up", None, ["p3"])
+    for base in (tmp_path / "i", first.path):
+        with pytest.raises(
+            MismatchError, match=r"new: was pooled by 2, .* by 1; .* --pool-factor 1"
+        ):
+            update(base, tmp_path / "again", tmp_path / "new")
 
 
 def test_vectors_of_the_other_kind_are_not_added(tmp_path, small_index):

@@ -199,3 +199,21 @@ def test_torch_has_its_threads_back_and_searches_side_by_side_agree(monkeypatch)
         assert all((one == expected).all() for one in found)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_thread_that_begins_while_another_search_ends_has_all_of_torchs_threads(monkeypatch):
+    """Its number is the one set last: it may not be asked for before that is given back."""
+    given_back, set_threads = [], torch.set_num_threads
+
+    def recorded(number):
+        given_back.append((number, module._Held.lock.locked()))
+        set_threads(number)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(torch, "set_num_threads", recorded)
+        maxsim(texts(MANY), texts(LENGTHS, seed=1), 1)
+        assert (2, True) in given_back and (2, False) not in given_back
+    finally:
+        set_threads(before)
