@@ -8,7 +8,7 @@ numbers are looked for.
 
 `maxsim` works in float32 and decides; `maxsim_int8` takes 8-bit numbers, which processors with
 AVX-512 VNNI multiply several times as fast, and finds what is worth deciding about. Sums are in
-float32. Training has its own, with gradients (dprkit.models.scoring).
+float32. Training has its own, with gradients (dprkit.models.maxsim_scoring).
 """
 
 from __future__ import annotations
