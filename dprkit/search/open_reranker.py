@@ -39,16 +39,17 @@ def reranked(
 
     path = local(settings.rerank, note)
     reranker = _opened(path, settings.rerank_embeddings, index, passages)
-    return RerankedEngine(engine, reranker, settings.rerank_depth)
+    return RerankedEngine(engine, reranker, settings.rerank_depth, settings.rerank_weight)
 
 
 def refuse_rerank_settings(settings: Settings) -> None:
     """Raises SettingsError where there is no model that they would be for."""
     for flag, given in (
-        ("--rerank-depth", settings.rerank_depth),
-        ("--rerank-embeddings", settings.rerank_embeddings),
+        ("--rerank-depth", settings.rerank_depth is not None),
+        ("--rerank-weight", settings.rerank_weight != 1),
+        ("--rerank-embeddings", settings.rerank_embeddings is not None),
     ):
-        if given is not None and settings.rerank is None:
+        if given and settings.rerank is None:
             raise SettingsError(f"{flag}: nothing is reranked; name a model with --rerank")
 
 

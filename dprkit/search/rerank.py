@@ -20,6 +20,7 @@ from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.models.maxsim import maxsim
 from dprkit.records import Passage
 from dprkit.search.engine import Engine
+from dprkit.search.fusion import fuse
 
 if TYPE_CHECKING:
     from dprkit.indexes.indexed_passages import IndexedPassages
@@ -51,9 +52,15 @@ class RerankedEngine:
     Only passages that were scored again are found: scores of two models cannot be compared.
     """
 
-    def __init__(self, first: Engine, reranker: Reranker, depth: int | None = None) -> None:
-        """`depth`: passages to score for each question; None: DEPTH, or topk if that is more."""
-        self.first, self.reranker, self.depth = first, reranker, depth
+    def __init__(
+        self, first: Engine, reranker: Reranker, depth: int | None = None, weight: float = 1.0
+    ) -> None:
+        """`depth`: passages to score for each question; None: DEPTH, or topk if that is more.
+
+        `weight`: of the new scores; the first engine's have the rest, as `fuse` weighs them.
+        """
+        self.first, self.reranker = first, reranker
+        self.depth, self.weight = depth, weight
         self.count = first.count
 
     def search(
@@ -61,14 +68,17 @@ class RerankedEngine:
     ) -> Hits:
         """The best rows (Q, K) for each of Q questions; K is at most the depth."""
         depth = self.depth or max(DEPTH, topk)
-        rows = self.first.search(questions, depth, allowed).rows
-        scores = self.reranker.scores(questions, rows)
+        hits = self.first.search(questions, depth, allowed)
+        scores = self.reranker.scores(questions, hits.rows)
         if len(bad := np.flatnonzero(np.isnan(scores).any(axis=1))):
             raise InputError(
                 f"the reranker's scores for {questions[bad[0]]!r} are no numbers (NaN); its "
                 "training has diverged: name another model with --rerank"
             )
-        return best(rows, scores, topk)
+        if self.weight == 1:
+            return best(hits.rows, scores, topk)
+        again = best(hits.rows, scores, depth)
+        return fuse([hits, again], topk, (1 - self.weight, self.weight), "weighted")
 
 
 # --- models of pairs of texts ---------------------------------------------------------------------

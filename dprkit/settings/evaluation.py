@@ -15,11 +15,13 @@ from dprkit.settings.shared import (
     RerankDepth,
     RerankEmbeddings,
     Reranker,
+    RerankWeight,
     SearchedIndex,
 )
 
 _RANKED = about(
-    path=True, replaces="index questions output_dir rerank rerank_depth rerank_embeddings"
+    path=True,
+    replaces="index questions output_dir rerank rerank_depth rerank_weight rerank_embeddings",
 )
 
 
@@ -58,6 +60,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     candidates: Candidates = None
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
+    rerank_weight: RerankWeight = 1.0
     rerank_embeddings: RerankEmbeddings = None
     match: Literal["string", "regex"] = "string"
     texts: bool = True

@@ -14,6 +14,7 @@ from dprkit.settings.shared import (
     RerankDepth,
     RerankEmbeddings,
     Reranker,
+    RerankWeight,
     SearchedIndex,
 )
 
@@ -60,6 +61,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     tune_on: Annotated[str | None, about(path=True)] = None
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
+    rerank_weight: RerankWeight = 1.0
     rerank_embeddings: RerankEmbeddings = None
     only_ids: Annotated[str | None, about(path=True)] = None
     nprobe: Positive | None = None

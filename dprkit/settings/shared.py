@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from msgspec import Meta
+
 from dprkit.settings.fields import Positive, about
 
 SearchedIndex = Annotated[
@@ -41,6 +43,14 @@ RerankDepth = Annotated[
     about(
         "Passages that --rerank scores for each question; no others are returned (default: 200, "
         "or --topk where that is more).",
+    ),
+]
+RerankWeight = Annotated[
+    float,
+    Meta(gt=0, le=1),
+    about(
+        "Weight of the scores of --rerank; the scores of the search have the rest, and both are "
+        "scaled to 0 to 1 for each question. With 1, the scores of --rerank alone count.",
     ),
 ]
 RerankEmbeddings = Annotated[

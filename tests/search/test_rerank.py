@@ -128,6 +128,25 @@ def test_a_search_is_ordered_by_the_scores_of_each_pair(words, cross, asked, dep
     )
 
 
+def test_a_weight_adds_the_scores_of_the_search_scaled_to_0_to_1(words, cross, asked):
+    command = ("--index", words, "--questions", asked, "--topk", 40)
+    rerank = ("--rerank", cross, "--rerank-depth", 40)
+
+    def scaled(ranking):
+        scores = dict(ranking)
+        low, high = min(scores.values()), max(scores.values())
+        return {id_: (score - low) / (high - low) for id_, score in scores.items()}
+
+    both = found(*command), found(*command, *rerank)
+    for first, again, sums in zip(
+        *both, found(*command, *rerank, "--rerank-weight", 0.7), strict=True
+    ):
+        one, other = scaled(first), scaled(again)
+        wanted = {id_: 0.3 * one[id_] + 0.7 * other[id_] for id_ in one}
+        assert wanted == pytest.approx(dict(sums), abs=1e-4)
+        assert [s for _, s in sums] == sorted((s for _, s in sums), reverse=True)
+
+
 def test_the_size_of_the_batches_changes_no_ranking(words, cross, asked, monkeypatch):
     command = ("--index", words, "--questions", asked, "--rerank", cross, "--topk", 9)
     wanted = found(*command)
@@ -414,7 +433,8 @@ def test_settings_without_a_model_are_refused(words, asked, cross, encoded, tmp_
         return result.stderr.splitlines()[-1]
 
     search = ("search", "--index", words, "--questions", asked)
-    for flag, value in (("--rerank-depth", 5), ("--rerank-embeddings", encoded)):
+    given = {"--rerank-depth": 5, "--rerank-weight": 0.5, "--rerank-embeddings": encoded}
+    for flag, value in given.items():
         for command in (search, ("evaluate", "--index", words, "--questions", asked)):
             told = error(*command, flag, value)
             assert told == f"Error: {flag}: nothing is reranked; name a model with --rerank"
