@@ -14,6 +14,7 @@ from dprkit.errors import MismatchError, need_extra
 from dprkit.progress import Run
 from dprkit.settings import ExportEmbeddingsSettings, required
 from dprkit.store.begin_or_resume import draft
+from dprkit.store.disk_room import check_room
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
 
@@ -121,8 +122,10 @@ def _tokens_to_npy(work: Draft, embeddings: Embeddings, count: int) -> None:
 
     from dprkit.embeddings.token_shards import TokenShards, as_float
 
-    _write_ids(work, "ids.txt", embeddings)
     shards = TokenShards(embeddings)
+    width = 4 if shards.dtype == "int8" else np.dtype(shards.dtype).itemsize
+    check_room(work.directory, count * embeddings.dim * width)
+    _write_ids(work, "ids.txt", embeddings)
     with work.file("lengths.npy") as file:
         np.save(file, np.diff(shards.bounds).astype("<i4"))
     kind = "<f4" if shards.dtype == "int8" else np.dtype(shards.dtype)

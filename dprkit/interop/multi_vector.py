@@ -164,6 +164,11 @@ def _linear(folder: Path) -> Tensor:
     if not said.use_residual:
         return matrix
     residual = weights.get("residual.weight")
+    if residual is None and matrix.shape[0] != matrix.shape[1]:
+        raise InputError(
+            f"{folder}: its Dense adds its input to its output and has no residual.weight, though "
+            f"they have {matrix.shape[1]} and {matrix.shape[0]} numbers; fetch the model again"
+        )
     return matrix + (torch.eye(len(matrix)) if residual is None else residual.double())
 
 

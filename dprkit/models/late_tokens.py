@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dprkit.errors import InputError, loading
-from dprkit.models.config import ColbertConfig, Side
+from dprkit.models.config import SIDES, ColbertConfig, Side
 from dprkit.models.tokens import SETTINGS, Files, Ids, Tokens
 
 
@@ -44,6 +44,15 @@ class LateTokens(Tokens):
         self.not_skipped = [word for word, number in known.items() if number is None]
         """Words to skip that are no tokens of this vocabulary."""
         self.skipped = frozenset(number for number in known.values() if number is not None)
+        for side, longest in zip(
+            SIDES, (config.question_max_length, config.passage_max_length), strict=True
+        ):
+            special = tokenizer.num_special_tokens_to_add(side == "passage")
+            if longest < special + len(self.markers[side]):
+                raise InputError(
+                    f"{side}_max_length {longest} has no room for the {special} special tokens of "
+                    f"a {side} and its marker; raise it"
+                )
         self._first = _leading_special_tokens(tokenizer)
         self._nothing = [self.expansion_id or 0]
 

@@ -175,7 +175,7 @@ def _checked(wanted: _Wanted, encoder: OnnxEncoder) -> float:
     from dprkit.models.tokens import load_tokens
 
     probes = read_probes(wanted.retriever)
-    tokens = load_tokens(wanted.retriever, bi_encoder_config(wanted.retriever, "this"))
+    tokens = load_tokens(wanted.retriever, bi_encoder_config(wanted.retriever, "an ONNX copy"))
     pairs = {
         "question": (tokens.questions(probes.questions), probes.vectors["questions"]),
         "passage": (tokens.passages(probes.passages), probes.vectors["passages"]),

@@ -135,7 +135,7 @@ def load_bi_encoder_retriever(
     run: Run = Run(),
 ) -> Retriever:
     """As `load_retriever`, of a bi-encoder. Raises MismatchError for another kind."""
-    bi_encoder_config(path, "this")
+    bi_encoder_config(path, "what is asked for")
     retriever = load_retriever(path, backend, int8, precision, run)
     assert isinstance(retriever, Retriever)
     return retriever

@@ -71,7 +71,7 @@ def load_colbert(directory: Path | str, output_dropout: float = 0.0) -> tuple[Co
 
 def load_bi_encoder(directory: Path | str, output_dropout: float = 0.0) -> tuple[BiEncoder, Tokens]:
     """As `load_model`, of a bi-encoder. Raises MismatchError for another kind."""
-    directory, config = Path(directory), bi_encoder_config(directory, "this")
+    directory, config = Path(directory), bi_encoder_config(directory, "what is asked for")
     question = _load_encoder(directory / QUESTION, config, output_dropout)
     passage = question
     if config.separate_heads:

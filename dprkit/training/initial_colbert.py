@@ -33,7 +33,7 @@ from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.retriever_kinds import (
     LATE_SHAPE,
     LENGTHS,
-    PREFIXES,
+    READING,
     SKIP,
     continues,
     refuse_projection,
@@ -50,8 +50,8 @@ class Start(NamedTuple):
     backbone: nn.Module
     tokenizer: tuple[Any, Files]
     where: Path | str
-    prefixes: dict[str, str]
-    """What the transformer is used to find before texts."""
+    reading: dict[str, Any]
+    """How the transformer is used to read texts: prefixes, titles, apostrophes."""
 
 
 def starting_colbert(
@@ -98,7 +98,7 @@ def _start(
         return Start(backbone, (tokenizer, {}), "the model from scratch", {})
     if is_retriever(source):  # a bi-encoder with one transformer
         model, tokens = load_bi_encoder(source)
-        said = {name: getattr(model.config, name) for name in PREFIXES}
+        said = {name: getattr(model.config, name) for name in READING}
         return Start(model.question_encoder.backbone, tokens.of["question"], source, said)
     _, foreign = foreign_start(source, run)
     if isinstance(foreign, ForeignColbert):
@@ -106,7 +106,7 @@ def _start(
     if foreign.passage and not foreign.shared:
         raise SettingsError(f"{source}: has an encoder a side; name the folder of one of them")
     tower = foreign.question
-    said = {name: getattr(foreign.config, name) for name in PREFIXES}
+    said = {name: getattr(foreign.config, name) for name in READING}
     return Start(tower.backbone, tower.tokenizer, source, said)
 
 
@@ -123,7 +123,7 @@ def _config(settings: ResolvedSettings, start: Start) -> ColbertConfig:
     check_lengths(settings, (room, room))
     usual = ColbertConfig()
     lengths = {name: min(getattr(usual, name), room) for name in LENGTHS}
-    values = lengths | start.prefixes | _given(settings) | {"positions": (room, room)}
+    values = lengths | start.reading | _given(settings) | {"positions": (room, room)}
     values.setdefault("expansion_length", min(usual.expansion_length, values[LENGTHS[0]]))
     try:
         return msgspec.structs.replace(usual, **values)

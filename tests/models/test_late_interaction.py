@@ -146,6 +146,15 @@ def test_the_order_of_texts_and_the_size_of_a_pass_change_nothing(bert):
     torch.testing.assert_close(whole.values, small.values, atol=1e-6, rtol=1e-5)
 
 
+def test_lengths_without_room_for_special_tokens_are_refused(bert):
+    with pytest.raises(
+        InputError, match=r"passage_max_length 3 has no room for the 3 special tokens"
+    ):
+        tokens_of(bert, passage_max_length=3, passage_marker="[unused1]")
+    with pytest.raises(InputError, match=r"question_max_length 2 has no room"):
+        tokens_of(bert, question_max_length=2, question_marker="[unused0]")
+
+
 # --- as a retriever -------------------------------------------------------------------------------
 
 

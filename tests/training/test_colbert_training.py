@@ -22,6 +22,7 @@ from dprkit.store.manifests import read_manifest
 from dprkit.training.initial_colbert import components
 from dprkit.training.train import train as train_stage
 from tests.conftest import DPRKIT, call, environment, shell
+from tests.interop.foreign import save_sentence_transformer
 from tests.interop.late_folders import SIZE as FOREIGN_SIZE
 from tests.interop.late_folders import save_pylate
 from tests.training.test_train import StopAtStep, content
@@ -200,6 +201,16 @@ SETTINGS = (
     *("--question-marker", "<unk>", "--passage-marker", "<mask>", "--question-prefix", "q: "),
     *("--passage-prefix", "p: ", "--skip", "none", "--title-join", ". "),
 )
+
+
+def test_titles_are_joined_as_the_transformer_was_used_to(sets, tmp_path):
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
+    save_sentence_transformer(tmp_path / "st", modules=[("Pooling", pooling)])
+    start = ("--embedding-size", 8, "--init", tmp_path / "st", "--max-epochs", 0)
+    done(train(sets, tmp_path / "m", *start))
+    assert load_config(tmp_path / "m").title_join == " "
+    done(train(sets, tmp_path / "n", *start, "--title-join", "pair"))
+    assert load_config(tmp_path / "n").title_join == "pair"
 
 
 def test_every_setting_is_kept_in_the_model(sets, tmp_path):
