@@ -129,9 +129,12 @@ def check(directory: Path, settings: EncodeSettings) -> None:
         ("pool_factor", manifest.settings.get("pool_factor", 1), settings.pool_factor),
     ):
         if was != expected:
+            flag = f"--{name.replace('_', '-')}"
+            again = f"--no-{flag[2:]}" if was is False else flag if was is True else f"{flag} {was}"
+            remedy = "" if name == "retriever" else f"give {again}, or "
             raise MismatchError(
                 f"{directory}: its {name} was {was} and is {expected}; appended vectors would not "
-                "belong to the others; encode into another folder"
+                f"belong to the others; {remedy}encode into another folder"
             )
     if missing := [
         n for n in range(manifest.counts["shards"]) if shard_names(n)[2] not in manifest.files

@@ -29,7 +29,13 @@ from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import first_kinds, kind_of
 from dprkit.indexes.late_exact import size_of, write_content
 from dprkit.indexes.late_scores import FirstPass, LateQuestions, pair_scores
-from dprkit.indexes.late_settings import VECTORS, WORDS, depths_for, settings_of
+from dprkit.indexes.late_settings import (
+    VECTORS,
+    WORDS,
+    depths_for,
+    named_first_stage,
+    settings_of,
+)
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.settings import IndexSettings
 from dprkit.settings.indexes import CANDIDATES
@@ -64,7 +70,8 @@ def _part(work: Draft, name: str, source: Any, settings: IndexSettings) -> dict[
     """The counts of a part of the first stage, which an earlier run may have built."""
     key = f"built {name}"
     if key not in work.state:
-        counts = kind_of(name).load().build(work, source, settings_of(name, settings))
+        with named_first_stage():
+            counts = kind_of(name).load().build(work, source, settings_of(name, settings))
         work.state[key] = {"type": name, **counts}
         work.save()
     counts = work.state[key]

@@ -7,12 +7,13 @@ the candidates are found by words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from dprkit.errors import SettingsError
+from dprkit.errors import InputError, SettingsError
 from dprkit.indexes.kinds import UPDATED, WITH_WORDS, Kind, first_kinds, kind_of
 from dprkit.settings import IndexSettings
 from dprkit.settings.indexes import CANDIDATES
@@ -36,7 +37,19 @@ def check_settings(settings: IndexSettings) -> None:
         )
     for name in names:
         if kind_of(name).checked:
-            kind_of(name).load_rules().check_settings(settings_of(name, settings))
+            with named_first_stage():
+                kind_of(name).load_rules().check_settings(settings_of(name, settings))
+
+
+@contextmanager
+def named_first_stage() -> Iterator[None]:
+    """A kind's errors about --type are about --first-stage, where it is a part of one."""
+    try:
+        yield
+    except (InputError, SettingsError) as error:
+        if not str(error).startswith("--type: "):
+            raise
+        raise type(error)(str(error).replace("--type", "--first-stage", 1)) from None
 
 
 def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:

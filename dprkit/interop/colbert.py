@@ -21,7 +21,7 @@ from dprkit.interop.tower import Tower, check_lengths
 from dprkit.models.bi_encoder import device
 from dprkit.models.config import ColbertConfig, RetrieverConfig
 from dprkit.models.late_interaction import Colbert
-from dprkit.models.late_tokens import LateTokens
+from dprkit.models.late_tokens import LateTokens, late_tokens
 from dprkit.settings import ConvertSettings, TrainSettings
 
 PUNCTUATION = tuple(string.punctuation)
@@ -128,8 +128,7 @@ def assembled_colbert(
         expansion_length=min(config.expansion_length, room),
         positions=(room, room),
     )
-    with loading(tower.where, "its tokenizer does not fit its settings"):
-        tokens = LateTokens(tower.tokenizer, config)
+    tokens = late_tokens(tower.tokenizer, config, tower.where)
     model = Colbert(tower.backbone, tokens)
     with torch.no_grad():
         model.projection.weight.copy_(foreign.projection)

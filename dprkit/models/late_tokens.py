@@ -7,6 +7,7 @@ punctuation in passages do not count.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -106,6 +107,15 @@ class LateTokens(Tokens):
         while count > 1 and text[count - 1] == self.expansion_id:
             count -= 1
         return count
+
+
+def late_tokens(loaded: tuple[Any, Files], config: ColbertConfig, where: Path | str) -> LateTokens:
+    """The tokens of the model `where`. Raises InputError, which names it."""
+    with loading(where, "its tokenizer does not fit its settings"):
+        try:
+            return LateTokens(loaded, config)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
 
 
 def _marker(tokenizer: Any, name: str, token: str) -> list[int]:

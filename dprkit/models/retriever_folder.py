@@ -33,7 +33,7 @@ from dprkit.models.config import (
     load_config,
 )
 from dprkit.models.late_interaction import Colbert
-from dprkit.models.late_tokens import LateTokens
+from dprkit.models.late_tokens import LateTokens, late_tokens
 from dprkit.models.tokens import Tokens, load_tokenizer, load_tokens
 from dprkit.store.atomic_files import check_readable
 from dprkit.store.drafts import Draft
@@ -62,8 +62,7 @@ def load_colbert(directory: Path | str, output_dropout: float = 0.0) -> tuple[Co
             "model, as dprkit train --kind colbert makes one"
         )
     folder = directory / QUESTION
-    with loading(directory, "its tokenizer does not fit its settings"):
-        tokens = LateTokens(load_tokenizer(folder), config)
+    tokens = late_tokens(load_tokenizer(folder), config, directory)
     model = Colbert(load_transformer(folder)[0], tokens, output_dropout)
     _load_projection(model.projection, folder)
     return model.eval().to(device()), tokens

@@ -23,7 +23,7 @@ from dprkit.models.bi_encoder import device
 from dprkit.models.config import ColbertConfig, is_retriever
 from dprkit.models.forward_batches import PASS_TOKENS, chunks
 from dprkit.models.late_interaction import Colbert
-from dprkit.models.late_tokens import LateTokens
+from dprkit.models.late_tokens import LateTokens, late_tokens
 from dprkit.models.position_limit import measured
 from dprkit.models.retriever_folder import load_bi_encoder, load_colbert
 from dprkit.models.tokens import Files
@@ -69,11 +69,7 @@ def starting_colbert(
         model, tokens = started_colbert(start, _given(settings), settings, run.progress.warn)
         model.dropout.p = settings.output_dropout
         return model, tokens
-    config = _config(settings, start)
-    try:
-        tokens = LateTokens(start.tokenizer, config)
-    except InputError as error:  # of a tokenizer that does not know where it was read from
-        raise InputError(f"{start.where}: {error}") from None
+    tokens = late_tokens(start.tokenizer, _config(settings, start), start.where)
     model = Colbert(start.backbone, tokens, settings.output_dropout).eval().to(device())
     if tokens.not_skipped and settings.init:
         run.progress.note(

@@ -339,12 +339,18 @@ def test_late_types_refuse_one_vector_a_passage_by_name(small_index, tmp_path, k
 
 
 @pytest.mark.parametrize(
-    "first", ["late", "late-exact", "bm25", "updated", "flat+milvus", "nosuch"]
+    "first", ["late", "late-exact", "bm25", "updated", "flat+milvus", "nosuch", "exact+"]
 )
 def test_a_first_stage_that_is_none_is_refused(tmp_path, first):
     folder = write(tmp_path / "emb", texts(30))
-    with pytest.raises(SettingsError, match=r"--first-stage|FAISS knows no"):
+    with pytest.raises(SettingsError, match=r"^--first-stage: "):
         built(folder, tmp_path / "i", type="late", first_stage=first)
+
+
+def test_a_first_stage_of_too_many_lists_is_told_by_its_flag(tmp_path):
+    folder = write(tmp_path / "emb", texts(30))
+    with pytest.raises(InputError, match=r"^--first-stage: 'IVF64,Flat' wants 64 lists"):
+        built(folder, tmp_path / "i", type="late", first_stage="IVF64,Flat")
 
 
 @pytest.mark.parametrize("kind", ["late", "late-exact"])

@@ -502,7 +502,9 @@ def test_flags_of_the_other_kind_of_model_are_refused(tmp_path):
 
 
 def test_a_marker_of_a_flag_that_is_no_token_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"question_marker '\[Q\]' is no token of the vocabulary"):
+    with pytest.raises(
+        InputError, match=r"in: question_marker '\[Q\]' is no token of the vocabulary"
+    ):
         convert(
             source=save_stanford(tmp_path / "in"), question_marker="[Q]", output_dir=tmp_path / "o"
         )

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from dprkit.errors import InputError, MismatchError
 from dprkit.models.config import ColbertConfig, load_config
 from dprkit.models.late_interaction import Colbert
-from dprkit.models.late_tokens import LateTokens
+from dprkit.models.late_tokens import LateTokens, late_tokens
 from dprkit.models.retriever import load_retriever
 from dprkit.models.retriever_folder import load_bi_encoder, load_colbert
 from dprkit.models.tokens import load_tokenizer
@@ -105,8 +105,8 @@ def test_a_vocabulary_without_a_mask_says_what_to_do(bert, tmp_path):
     words = dict(zip(WORDS.replace("[MASK]", "x").split(), range(16), strict=True))
     plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    with pytest.raises(InputError, match=r"no \[MASK\].*--expansion none"):
-        LateTokens((plain, {}), ColbertConfig())
+    with pytest.raises(InputError, match=r"^m: its tokenizer has no \[MASK\].*--expansion none"):
+        late_tokens((plain, {}), ColbertConfig(), "m")
     tokens = LateTokens((plain, {}), ColbertConfig(expansion="none"))
     assert tokens.questions(["paris", ""]) == [[words["paris"]], [0]]
 
