@@ -52,6 +52,8 @@ def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
     embeddings = required(settings.embeddings, "--embeddings", "encoded corpus")
     encoded = read_manifest(embeddings, "embeddings")
     holds = encoded.counts.get("kind", "vectors")
+    if holds == "vectors":
+        _tell_idle(settings, run)
     settings = _resolved(settings, encoded, holds)
     _check(settings, encoded, holds)
     unused = OF_TOKENS if holds == "vectors" else set()
@@ -60,6 +62,13 @@ def tune_index(settings: TuneSettings, run: Run = Run()) -> TuneReport:
         manifest = work.done or _measure_all(work, settings, holds)
     points = msgspec.json.decode((directory / FIGURES).read_bytes(), type=list[Point])
     return _report(settings, manifest, points, encoded)
+
+
+def _tell_idle(settings: TuneSettings, run: Run) -> None:
+    """Say which settings were given that count for token vectors alone."""
+    for name in sorted(OF_TOKENS):
+        if getattr(settings, name) != getattr(TuneSettings(), name):
+            run.progress.note(f"--{name.replace('_', '-')}: without effect on one vector a passage")
 
 
 def _resolved(settings: TuneSettings, encoded: Manifest, holds: str) -> TuneSettings:

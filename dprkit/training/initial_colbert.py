@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dprkit.data.examples_by_row import ExampleFile
-from dprkit.errors import InputError, SettingsError
+from dprkit.errors import SettingsError
 from dprkit.interop.colbert import ForeignColbert, started_colbert
 from dprkit.interop.tower import check_lengths
 from dprkit.models.bi_encoder import device

@@ -205,3 +205,10 @@ def test_late_types_are_refused_for_single_vectors(small_index, here):
     dense = str(small_index.parent / "embeddings")
     told = call(*WORDS, "--embeddings", dense, "--types", "late", "--output-dir", "tuning").stderr
     assert "--types: late: only indexes of vectors can be compared" in told
+
+
+def test_settings_of_token_vectors_are_told_idle_for_single_vectors(small_index, here):
+    words = ["--embeddings", small_index.parent / "embeddings", "--types", "flat"]
+    result = call(*WORDS, *words, "--pool-factors", "1,2", "--output-dir", "idle")
+    assert result.exit_code == 0, result.stderr
+    assert "--pool-factors: without effect on one vector a passage" in result.stderr
