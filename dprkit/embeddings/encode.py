@@ -228,8 +228,8 @@ class _Encoding:
         if report.cut:
             longest = load_config(str(self.settings.retriever)).passage_max_length
             report.notes.append(
-                f"{report.cut:,} of {report.passages:,} passages are longer than "
-                f"{longest} tokens and were cut; split long passages"
+                f"cut at {longest} tokens: {report.cut:,} of {report.passages:,} passages; "
+                "split long passages"
             )
             self.run.progress.note(report.notes[-1])
 

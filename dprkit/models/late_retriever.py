@@ -12,6 +12,7 @@ from dprkit.models.config import ColbertConfig, Side
 from dprkit.models.explanation import Explanation, Match, tokens_in_text
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
+from dprkit.models.maxsim import maxsim
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 from dprkit.models.torch_encoder import token_vectors
@@ -57,12 +58,14 @@ class LateRetriever:
 
         `question`: whether the texts are questions, which are strings, or passages.
         """
+        _refuse_one(texts)
         if question:
             return self.question_vectors([str(text) for text in texts]).padded()
         return self.passage_vectors(texts).padded()
 
     def scores(self, questions: Sequence[str], passages: Sequence[Text]) -> np.ndarray:
         """The MaxSim scores (N,) of N questions and their N passages, pair by pair."""
+        _refuse_one(questions, passages)
         if len(questions) != len(passages):
             raise ValueError(
                 f"{len(questions)} questions and {len(passages)} passages make no pairs"
@@ -73,12 +76,8 @@ class LateRetriever:
 
     def score_matrix(self, questions: Sequence[str], passages: Sequence[Text]) -> np.ndarray:
         """The MaxSim scores (Q, P) of every question with every passage."""
-        asked, read = self.question_vectors(questions), self.passage_vectors(passages)
-        scores = np.empty((len(asked), len(read)), np.float32)
-        for column in range(len(read)):
-            best = (asked.values @ read[column].T).max(axis=1)
-            scores[:, column] = np.add.reduceat(best, asked.bounds[:-1])
-        return scores
+        _refuse_one(questions, passages)
+        return maxsim(self.question_vectors(questions), self.passage_vectors(passages))
 
     def explain(self, question: str, passage: Text) -> list[Match]:
         """For each token of the question the most similar one of the passage, and how similar.
@@ -109,6 +108,12 @@ class LateRetriever:
     def encode_passages(self, passages: Sequence[Text]) -> NoReturn:
         """Raises MismatchError: a passage has no single vector here."""
         raise MismatchError(_NO_SINGLE.format("question=False"))
+
+
+def _refuse_one(*given: Sequence[Text]) -> None:
+    """Raise TypeError for one text, whose letters would be taken for texts."""
+    if any(isinstance(texts, str) for texts in given):
+        raise TypeError("texts must be a list of texts, not one string")
 
 
 _NO_SINGLE = (

@@ -270,7 +270,7 @@ def test_cut_passages_are_counted_and_said(small_colbert, tmp_path):
     assert cut == [False, True, False, True]
     ran = call(*words(small_colbert, corpus, tmp_path / "e", "--json"))
     report = json.loads(ran.stdout)
-    told = "2 of 4 passages are longer than 40 tokens and were cut; split long passages"
+    told = "cut at 40 tokens: 2 of 4 passages; split long passages"
     assert report["cut"] == 2 and report["notes"] == [told]
     assert told in ran.stderr
     assert read_manifest(tmp_path / "e").counts["cut"] == 2
@@ -284,7 +284,7 @@ def test_cut_passages_of_a_bi_encoder_are_said_and_not_recorded(small_retriever,
         "id\ttext\ttitle\n1\t" + "a " * 900 + "\t\n2\tb\t\n3\t" + "c " * 900 + "\td\n"
     )
     report = encode_corpus(settings(small_retriever, corpus, tmp_path / "e"))
-    assert report.cut == 2 and "2 of 3 passages are longer than 256 tokens" in report.notes[0]
+    assert report.cut == 2 and "cut at 256 tokens: 2 of 3 passages" in report.notes[0]
     assert read_manifest(tmp_path / "e").counts == {"passages": 3, "dim": 8, "shards": 1}
 
 

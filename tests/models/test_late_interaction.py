@@ -191,6 +191,19 @@ def test_scores_are_the_sum_of_the_largest_products(small_colbert):
     np.testing.assert_allclose(late.scores(questions, passages), wanted.diagonal(), atol=1e-5)
 
 
+def test_one_text_is_not_a_list_of_texts(small_colbert):
+    late = load_retriever(small_colbert)
+    for call in (
+        lambda: late.encode("Berlin", question=True),
+        lambda: late.encode("Berlin", question=False),
+        lambda: late.scores(["Berlin"], "A city."),
+        lambda: late.score_matrix("Berlin", ["A city."]),
+        lambda: late.question_vectors("Berlin"),
+    ):
+        with pytest.raises(TypeError, match="not one string"):
+            call()
+
+
 def test_padding_never_scores(small_colbert):
     """A passage scores the same alone and beside one that is much longer."""
     late = load_retriever(small_colbert)
