@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dprkit.errors import InputError, MismatchError, loading
+from dprkit.errors import InputError, MismatchError, loading, reading
 from dprkit.settings.training import (
     EMBEDDING_SIZE,
     LATE_PASSAGE_MAX_LENGTH,
@@ -130,7 +130,9 @@ Config = RetrieverConfig | ColbertConfig
 
 
 def is_retriever(directory: Path | str) -> bool:
-    return (Path(directory) / CONFIG).is_file()
+    """Whether a folder is a retriever's. Raises InputError where that may not be seen."""
+    with reading(directory):
+        return (Path(directory) / CONFIG).is_file()
 
 
 def load_config(directory: Path | str) -> Config:

@@ -15,7 +15,7 @@ _STYLE = """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin-bottom: .3rem; }
 p { overflow-wrap: anywhere; white-space: pre-wrap; margin-top: 0; }
-mark { color: inherit; background: rgb(255 160 0 / var(--share)); border-radius: .2em; }
+mark { color: inherit; border-radius: .2em; }
 mark.chosen { text-decoration: underline; text-underline-offset: .2em; }
 .put { font-size: .7em; margin: 0 .2em; padding: 0 .2em; border: 1px solid #8888; }
 .cut { opacity: .5; }
@@ -100,5 +100,5 @@ def _shown(text: TokensInText, marks: list[_Mark] | list[_Mark | None]) -> Itera
 def _marked(text: str, mark: _Mark, put: bool) -> str:
     names = " ".join(["chosen"] * mark.chosen + ["put"] * put)
     kind = f' class="{names}"' if names else ""
-    how = f'style="--share:{mark.share:.2f}" title="{escape(mark.told)}"'
+    how = f'style="background:rgb(255 160 0 / {mark.share:.2f})" title="{escape(mark.told)}"'
     return f"<mark{kind} {how}>{escape(text)}</mark>"

@@ -70,9 +70,19 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.screen, text.encode())
 
-    def rest(self) -> str:
-        """All that appears until the command ends."""
-        while part := self.read():
+    def rest(self, again: str = "") -> str:
+        """All that appears until the command ends.
+
+        `again`: what a person types once more where nothing happens. Ctrl-C that comes just before
+        Python waits for a key is seen with the next key only.
+        """
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if not select.select([self.screen], [], [], PATIENCE / 6)[0]:
+                self.type(again)
+                continue
+            if not (part := self.read()):
+                break
             self.seen += part
         self.process.wait(PATIENCE)
         return self.seen
@@ -132,7 +142,7 @@ def test_questions_are_answered_at_the_prompt_until_a_key_ends_it(terminal, word
         assert re.match(r"    \w", plain(shown).splitlines()[1])  # a text is indented
     prompt.until(r"\? ")
     prompt.type(key)
-    said = prompt.rest()
+    said = prompt.rest(again=key)
     assert prompt.process.returncode == code
     assert "Traceback" not in said
     assert ("Interrupted." in said) == (code == 130)
