@@ -11,8 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 
 
+class _EndToEnd:
+    """Token vectors of N texts in one array: text i has values[bounds[i] : bounds[i + 1]]."""
+
+    values: np.ndarray
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        """N, the texts."""
+        return len(self.bounds) - 1
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.values.shape[1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N,) int64: the token vectors of each text."""
+        return np.diff(self.bounds)
+
+
 @dataclass(frozen=True, eq=False)
-class TokenVectors:
+class TokenVectors(_EndToEnd):
     """The token vectors of N texts, laid end to end: text i has values[bounds[i] : bounds[i + 1]].
 
     A text may have none.
@@ -33,20 +54,6 @@ class TokenVectors:
     def of_counts(cls, values: np.ndarray, counts: np.ndarray) -> TokenVectors:
         """Of values (T, D), of which text i has counts[i], (N,)."""
         return cls(np.ascontiguousarray(values, np.float32), bounds_of(counts))
-
-    def __len__(self) -> int:
-        """N, the texts."""
-        return len(self.bounds) - 1
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return int(self.values.shape[1])
-
-    @property
-    def counts(self) -> np.ndarray:
-        """(N,) int64: the token vectors of each text."""
-        return np.diff(self.bounds)
 
     def __getitem__(self, text: int) -> np.ndarray:
         """(L, D): the token vectors of a text, without a copy."""
@@ -92,7 +99,7 @@ class TokenVectors:
 
 
 @dataclass(frozen=True, eq=False)
-class Int8Tokens:
+class Int8Tokens(_EndToEnd):
     """The token vectors of N texts in 8 bits, laid end to end as in TokenVectors.
 
     A vector is its numbers times its scale.
@@ -104,20 +111,6 @@ class Int8Tokens:
     """(T,) float32."""
     bounds: np.ndarray
     """(N + 1,) int64, from 0 to T."""
-
-    def __len__(self) -> int:
-        """N, the texts."""
-        return len(self.bounds) - 1
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return int(self.values.shape[1])
-
-    @property
-    def counts(self) -> np.ndarray:
-        """(N,) int64: the token vectors of each text."""
-        return np.diff(self.bounds)
 
     def floats(self) -> TokenVectors:
         """The same token vectors as float32, as near as 8 bits come to what they were."""

@@ -10,8 +10,8 @@ vectors, so it reads each passage once for all questions of a batch, and keeps w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import Retriever
     from dprkit.models.token_vectors import TokenVectors
+
+V = TypeVar("V")
 
 DEPTH = 200
 """Passages that are asked of the first engine, at least."""
@@ -124,13 +126,13 @@ class DenseReranker:
 
     def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
-        scores = np.full(rows.shape, -np.inf, np.float32)
         asked = self.retriever.encode_questions(questions)
-        for some, found in _blocks(rows):
-            vectors = self.vectors_of(some)
-            for question, places, chosen in found:
-                scores[question, places] = vectors[chosen] @ asked[question]
-        return scores
+
+        def score(question: int, vectors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+            products: np.ndarray = vectors[chosen] @ asked[question]
+            return products
+
+        return _by_vectors(rows, self.vectors_of, score)
 
 
 class LateReranker:
@@ -144,14 +146,13 @@ class LateReranker:
 
     def scores(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """The scores (Q, C), float32, of (Q, C) rows for Q questions; of row -1: -inf."""
-        scores = np.full(rows.shape, -np.inf, np.float32)
         asked = self.retriever.question_vectors(questions)
-        for some, found in _blocks(rows):
-            vectors = self.vectors_of(some)
-            for question, places, chosen in found:
-                alone = asked.span(question, question + 1)
-                scores[question, places] = maxsim(alone, vectors.take(chosen))[0]
-        return scores
+
+        def score(question: int, vectors: TokenVectors, chosen: np.ndarray) -> np.ndarray:
+            alone: np.ndarray = maxsim(asked.span(question, question + 1), vectors.take(chosen))
+            return np.asarray(alone[0])
+
+        return _by_vectors(rows, self.vectors_of, score)
 
 
 class Kept:
@@ -182,23 +183,24 @@ class Kept:
         return found
 
 
-def _blocks(
+def _by_vectors(
     rows: np.ndarray,
-) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, np.ndarray, np.ndarray]]]]:
-    """The distinct rows of (Q, C) rows in blocks of BLOCK, and who found them.
+    vectors_of: Callable[[np.ndarray], V],
+    score: Callable[[int, V, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """The scores (Q, C), float32, of (Q, C) rows; of row -1: -inf.
 
-    For a block: its rows (B,), ascending, and for each question that found some of them its number,
-    their places (N,) among its C, and their places (N,) in the block.
+    The distinct rows go through in blocks of BLOCK. `vectors_of`: the vectors of rows (B,),
+    ascending. `score`: a question's number, these vectors, and places (N,) among them -> (N,).
     """
+    scores = np.full(rows.shape, -np.inf, np.float32)
     asked, places = np.nonzero(rows >= 0)
     distinct, which = np.unique(rows[asked, places], return_inverse=True)
     for begin in range(0, len(distinct), BLOCK):
+        vectors = vectors_of(distinct[begin : begin + BLOCK])
         here = np.flatnonzero((which >= begin) & (which < begin + BLOCK))
         edges = np.flatnonzero(np.diff(asked[here])) + 1
-        yield (
-            distinct[begin : begin + BLOCK],
-            (
-                (int(asked[mine[0]]), places[mine], which[mine] - begin)
-                for mine in np.split(here, edges)
-            ),
-        )
+        for mine in np.split(here, edges):
+            question = int(asked[mine[0]])
+            scores[question, places[mine]] = score(question, vectors, which[mine] - begin)
+    return scores
