@@ -58,8 +58,12 @@ class Tokens:
 
     def questions(self, questions: Sequence[str]) -> Ids:
         """The ids of each question, cut to `config.question_max_length` tokens."""
+        return self.questions_and_cuts(questions)[0]
+
+    def questions_and_cuts(self, questions: Sequence[str]) -> tuple[Ids, list[bool]]:
+        """The ids of each question, as `questions` gives them, and whether it was cut."""
         texts = [self.question_text(question) for question in questions]
-        return self._encode("question", texts, self.config.question_max_length)[0]
+        return self._encode("question", texts, self.config.question_max_length)
 
     def passages(self, passages: Sequence[Passage]) -> Ids:
         """The ids of each passage, title first, cut to `config.passage_max_length` tokens.

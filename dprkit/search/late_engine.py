@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dprkit.indexes.hits_and_tie_order import Hits
+from dprkit.progress import Note, silent
 from dprkit.search.engine import refuse_vectors
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class LateEngine:
     """An Engine by MaxSim."""
 
-    def __init__(self, index: TokenIndex, retriever: Path) -> None:
+    def __init__(self, index: TokenIndex, retriever: Path, note: Note = silent) -> None:
+        """`note` is told of the first question that is longer than what the model reads."""
         self.index, self.count, self.retriever_path = index, index.count, retriever
+        self._note: Note | None = note
 
     @cached_property
     def retriever(self) -> LateRetriever:
@@ -36,7 +39,14 @@ class LateEngine:
         """The best rows (Q, K) for each of Q questions, by the vectors of their tokens."""
         from dprkit.indexes.late_scores import LateQuestions
 
-        vectors = self.retriever.question_vectors(questions)
+        ids, cuts = self.retriever.tokens.questions_and_cuts(questions)
+        if self._note and any(cuts):
+            self._note(
+                f"questions are cut at {self.retriever.config.question_max_length} tokens, such as "
+                f"{questions[cuts.index(True)][:60]!r}"
+            )
+            self._note = None  # told once
+        vectors = self.retriever.encode_ids("question", ids)
         asker = np.repeat(np.arange(len(questions)), vectors.counts)
         refuse_vectors(vectors.values, asker, questions, self.retriever_path, self.index.dim)
         return self.index.search(LateQuestions(questions, vectors), topk, allowed)

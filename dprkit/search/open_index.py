@@ -80,7 +80,7 @@ def open_engines(
     `depths`: how far a search looks, by name. One that no index has is told to `note`.
     """
     passages = folders[0].passages(note)
-    engines = [_engine(folder, depths) for folder in folders]
+    engines = [_engine(folder, depths, note) for folder in folders]
     types = " or ".join(folder.type for folder in folders)
     for name, depth in depths.items():
         if depth and not any(name in folder.depths for folder in folders):
@@ -90,14 +90,14 @@ def open_engines(
     return engines, passages
 
 
-def _engine(folder: IndexFolder, depths: Mapping[str, int | None]) -> Engine:
+def _engine(folder: IndexFolder, depths: Mapping[str, int | None], note: Note) -> Engine:
     if folder.reads == "passages":
         engine: Engine = folder.open(depths)
         return engine
     _refuse_other_kind(folder)
     retriever = folder.input("retriever")
     if folder.reads == "tokens":
-        return LateEngine(folder.open(depths), retriever)
+        return LateEngine(folder.open(depths), retriever, note)
     return DenseEngine(folder.open_dense(depths), retriever, folder.check)
 
 

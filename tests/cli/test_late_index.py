@@ -110,6 +110,15 @@ def test_late_is_the_default_type_and_looks_at_all_of_a_small_corpus(here):
     assert searched("--index", "late") == searched("--index", "late-exact")
 
 
+def test_a_question_that_is_cut_is_said_once(here):
+    long = "who wrote the play of the prince of denmark and of what else did he write then"
+    Path("long.txt").write_text(f"a?\n{long}\n{long}, and why\n")
+    told = call("search", "--index", "late", "--questions", "long.txt", "--batch-size", 1).stderr
+    assert told.count(f"questions are cut at 12 tokens, such as {long[:60]!r}") == 1
+    Path("short.txt").write_text("a?\n")
+    assert "are cut" not in call("search", "--index", "late", "--questions", "short.txt").stderr
+
+
 def test_candidates_count_in_search_and_in_evaluate_without_a_new_index(here):
     index = ["--embeddings", "corpus-emb", "--first-stage", "exact", "--output-dir", "means"]
     done("index", *index)
