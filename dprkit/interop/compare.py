@@ -8,7 +8,6 @@ tokenizer, its own pooling, its texts in one padded batch and a long one by itse
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ import torch
 from dprkit.errors import DprkitError, GateError, InputError
 from dprkit.interop import compare_colbert
 from dprkit.interop.hub import local
+from dprkit.interop.sentence_transformer_files import opened
 from dprkit.interop.sources import Sources, kind_of
 from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.config import SIDES, Config, RetrieverConfig, Side
@@ -185,14 +185,7 @@ def _sentence_transformers(
 ) -> Theirs:
     from sentence_transformers import SentenceTransformer
 
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    library = SentenceTransformer(
-        str(sources.of(side)),
-        device="cpu",
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"dtype": torch.float32},
-    )
+    library = opened(SentenceTransformer, sources.of(side))
     encode = library.encode_query if side == "question" else library.encode_document
     how: dict[str, Any] = {"show_progress_bar": False, "prompt": given.get(f"{side}_prefix")}
     return lambda texts: np.asarray(encode(list(texts), **how))

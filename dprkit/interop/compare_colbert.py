@@ -6,7 +6,6 @@ with transformers 5: what it computes is computed here by transformers, in one p
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from dprkit.interop import neural_cherche
 from dprkit.interop.colbert import USES
-from dprkit.interop.sentence_transformer_files import DOCUMENT, QUERY
+from dprkit.interop.sentence_transformer_files import DOCUMENT, QUERY, opened
 from dprkit.interop.sources import Sources
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.models.config import ColbertConfig, Side
@@ -48,14 +47,7 @@ def multi_vector(sources: Sources, side: Side, config: ColbertConfig, _: Any) ->
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
 
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    library = MultiVectorEncoder(
-        str(sources.of(side)),
-        device="cpu",
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"dtype": torch.float32},
-    )
+    library = opened(MultiVectorEncoder, sources.of(side))
     _check_marker(library, side, config)
     if isinstance(library[-1], BaseTokenPooling):
         del library[-1]

@@ -7,6 +7,7 @@ spellings of the pooling (a flag a mode, or its name) are read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -269,3 +270,20 @@ def read_folder(folder: Path) -> FolderFile:
     if said.default_prompt_name not in (None, QUERY, DOCUMENT, *said.prompts):
         raise InputError(f"{path}: its default prompt {said.default_prompt_name!r} is none of its")
     return said
+
+
+def opened(kind: Any, folder: Path) -> Any:
+    """A model of sentence-transformers of the class `kind`, in float32 on the CPU, by itself.
+
+    It reads the folder alone, runs no code of it, and logs errors only.
+    """
+    import torch
+
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    return kind(
+        str(folder),
+        device="cpu",
+        trust_remote_code=False,
+        local_files_only=True,
+        model_kwargs={"dtype": torch.float32},
+    )
