@@ -293,8 +293,12 @@ def _take_part(
 ) -> None:
     """One process of the group; the first one talks to the parent."""
     die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _terminated)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _leave_at_once)
     leave_signals_to_parent()  # it sends SIGTERM
+    import torch.distributed  # noqa: F401  (its C++ aborts the process on an exception of a handler)
+
+    if rank == 0:
+        signal.signal(signal.SIGTERM, _terminated)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -324,6 +328,10 @@ def _take_part(
 
 _stopped: list[int] = []
 """The signal that this process was sent, if any."""
+
+
+def _leave_at_once(number: int, frame: object) -> None:
+    leave(EXIT_TERMINATED)  # nothing to save yet
 
 
 def _terminated(number: int, frame: object) -> None:
