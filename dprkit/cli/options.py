@@ -126,7 +126,7 @@ def option_of(setting: Setting, default: Any) -> tuple[Any, Any]:
     if setting.flag == "argument":
         dots = "..." if kind == list[str] else ""
         argument = typer.Argument(
-            metavar=f"[{setting.name.upper()}]{dots}",
+            metavar=setting.metavar or f"[{setting.name.upper()}]{dots}",
             help=help_text,
             autocompletion=completion.of_setting(setting),
         )

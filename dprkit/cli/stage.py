@@ -19,7 +19,7 @@ from dprkit.cli.help import Command
 from dprkit.cli.options import COMMON, option_of
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
-from dprkit.errors import SettingsError
+from dprkit.errors import GateError, SettingsError
 from dprkit.pipeline.stages import (
     Outcome,
     output_files,
@@ -65,6 +65,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
                 print_json(json_of_stage(outcome))
             elif _reports():
                 tell(outcome.report, entry.render, given["quiet"])
+            if failures := getattr(outcome.report, "failures", None):
+                raise GateError("; ".join(failures))
 
     places = Recipe("RECIPE", "", {}, {}).explain(name, {})
     parameters = {key: option_of(setting, places[key][0]) for key, setting in fields.items()}
