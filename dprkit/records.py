@@ -44,12 +44,17 @@ def as_passages(texts: Iterable[Passage | tuple[str, str] | str]) -> list[Passag
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A question; `gold` names the passages known to answer it, where a file tells."""
+    """A question; `gold` names the passages known to answer it, where a file tells.
+
+    `dataset` and `tags` are what the metrics of a part of the questions are asked for by.
+    """
 
     id: str
     question: str
     answers: tuple[str, ...] = ()
     gold: tuple[str, ...] = ()
+    dataset: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def same_question(question: str) -> str:

@@ -58,6 +58,8 @@ class _ForeignQuestion(msgspec.Struct, frozen=True):
     passage_id: str | int | None = None
     passage_ids: list[str | int] = []
     positive_ctxs: list[Context] = []
+    dataset: str | None = None
+    tags: list[str] | str | None = None
 
 
 def read_questions(path: Path | str) -> Iterator[Question]:
@@ -82,7 +84,19 @@ def _json_questions(stream: Stream) -> Iterator[Question]:
         if not (text and text.strip()):
             raise FormatError(stream.path, row.where, LACKING)
         id_ = first_id(foreign.id, foreign._id)
-        yield Question(id_ or str(number), text, _answers(foreign), _gold(foreign))
+        yield Question(
+            id_ or str(number),
+            text,
+            _answers(foreign),
+            _gold(foreign),
+            foreign.dataset or "",
+            tags_of(foreign.tags),
+        )
+
+
+def tags_of(tags: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The tags of a question, which files have as a list or as one text."""
+    return (tags,) if isinstance(tags, str) else tuple(tags or ())
 
 
 def _answers(foreign: _ForeignQuestion) -> tuple[str, ...]:
@@ -293,4 +307,7 @@ def write_question(question: Question, path: Path | str, file: BinaryIO) -> None
 
 
 def named(question: Question) -> dict[str, Any]:
-    return {"id": question.id, "question": question.question, "answers": question.answers}
+    """A question as a JSON row, with `dataset` and `tags` where they are set."""
+    row = {"id": question.id, "question": question.question, "answers": question.answers}
+    more = {"dataset": question.dataset, "tags": question.tags}
+    return row | {name: value for name, value in more.items() if value}

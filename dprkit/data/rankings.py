@@ -18,7 +18,7 @@ from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.ids import DPR_WIKI_PREFIX, first_id
 from dprkit.data.json_decoding import decoder, finite_score, json_lines
 from dprkit.data.json_rows import is_keyed, keyed_rows, read_json_rows
-from dprkit.data.questions import named
+from dprkit.data.questions import named, tags_of
 from dprkit.data.streams import RawRow, Stream, open_stream
 from dprkit.data.trec import read_trec
 from dprkit.errors import FormatError
@@ -45,6 +45,8 @@ class _ForeignRanking(msgspec.Struct, frozen=True):
     answers: list[str] = []
     id: str | int | None = None
     gold: list[str | int] = []
+    dataset: str | None = None
+    tags: list[str] | str | None = None
 
 
 class _PyseriniHit(_ForeignHit, frozen=True, kw_only=True, rename={"id": "docid"}):
@@ -113,7 +115,8 @@ def _pyserini_rankings(stream: Stream) -> Iterator[PlacedRanking]:
 
 def _ranking(id_: str, foreign: _ForeignRanking, row: RawRow, path: Path | str) -> Ranking:
     gold = tuple(map(_passage_id, foreign.gold))
-    question = Question(id_, foreign.question, tuple(foreign.answers), gold)
+    more = foreign.dataset or "", tags_of(foreign.tags)
+    question = Question(id_, foreign.question, tuple(foreign.answers), gold, *more)
     hits = []
     for rank, hit in enumerate(foreign.ctxs, start=1):
         if hit.score is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dprkit.data.ids import read_ids
-from dprkit.data.questions import read_questions
+from dprkit.data.questions import read_questions, write_question
 from dprkit.errors import FormatError
 from dprkit.records import Question
 
@@ -234,3 +234,21 @@ def test_what_is_no_file_of_ids_is_refused(tmp_path: Path, text: str, problem: s
     with pytest.raises(FormatError) as caught:
         read_ids(save(tmp_path, text))
     assert problem in caught.value.problem
+
+
+def test_data_set_and_tags_of_a_question_are_kept(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "dataset": "nq", "tags": ["long", "near-train"]},
+        {"question": "b", "dataset": None, "tags": "long"},
+        {"question": "c"},
+    ]
+    questions = list(read_questions(save(tmp_path, "\n".join(map(json.dumps, rows)))))
+    assert questions == [
+        Question("0", "a", (), (), "nq", ("long", "near-train")),
+        Question("1", "b", (), (), "", ("long",)),
+        Question("2", "c"),
+    ]
+    with (tmp_path / "again.jsonl").open("wb") as file:
+        for question in questions:
+            write_question(question, "again.jsonl", file)
+    assert list(read_questions(tmp_path / "again.jsonl")) == questions
