@@ -26,6 +26,7 @@ LAYERS = [
     {"training", "indexes"},
     {"search"},
     {"evaluation"},
+    {"report"},
     {"pipeline", "new_recipe"},
     {"cli"},
     {"__main__"},
