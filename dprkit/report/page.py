@@ -1,6 +1,7 @@
 """The page of a report: the files of dprkit/report/web put into one.
 
-    web/page.html    the shell, with the marks {{title}} {{policy}} {{styles}} {{summary}} {{scripts}} {{blocks}}
+    web/page.html    the shell, with a mark for each part: {{title}}, {{policy}}, {{styles}},
+                     {{summary}}, {{scripts}}, {{blocks}}
     web/vendor       libraries as they came, each a script or a style of its own
     web/*.js         modules; joined in the order of web/order.txt
 
