@@ -13,8 +13,10 @@ from typing import Any
 from dprkit.cli import render
 from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
+from dprkit.cli.metric_tables import metrics_sheet, metrics_table
 from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
+from dprkit.cli.tables import Sheet
 from dprkit.pipeline.stages import Stage
 
 Render = Callable[[Any], None]
@@ -25,6 +27,8 @@ class Command:
     """A stage at the command line."""
 
     render: Render
+    sheet: Callable[[Any], Sheet] | None = None
+    """The figures of the report for --csv; a command without it has no --csv."""
     options: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """Options that are no settings: name -> (annotation, default), given to the stage by name."""
     instead: Callable[[Any, dict[str, Any], Ending], bool] | None = None
@@ -37,19 +41,21 @@ class Command:
 
 
 COMMANDS = {
-    "download": Command(render.downloading, DOWNLOAD_OPTIONS, list_catalog),
+    "download": Command(render.downloading, options=DOWNLOAD_OPTIONS, instead=list_catalog),
     "select-data": Command(render.selection),
     "train": Command(render.training),
     "convert": Command(render.conversion),
     "encode-corpus": Command(
-        render.encoding, ENCODE_OPTIONS, dry_run=Stage("dprkit.embeddings.estimate:estimate")
+        render.encoding,
+        options=ENCODE_OPTIONS,
+        dry_run=Stage("dprkit.embeddings.estimate:estimate"),
     ),
     "import-embeddings": Command(render.importing),
     "export-embeddings": Command(render.exporting),
     "index": Command(render.indexing),
-    "tune-index": Command(render.tuning),
+    "tune-index": Command(render.tuning, render.tuning_sheet),
     "update-index": Command(render.updating),
     "search": Command(render.searching, instead=prompt),
-    "explain": Command(render.explanation),
-    "evaluate": Command(render.evaluation),
+    "explain": Command(render.explanation, render.explanation_sheet),
+    "evaluate": Command(metrics_table, metrics_sheet),
 }

@@ -49,6 +49,10 @@ StageName = Annotated[
     ),
 ]
 AsJson = Annotated[bool, _shared("--json", help="Print the report as one JSON object on stdout.")]
+AsCsv = Annotated[
+    bool,
+    _shared("--csv", help="Print the figures of the report as CSV on stdout, with a header line."),
+]
 Quiet = Annotated[
     bool,
     _shared("--quiet", "-q", help="Print only errors, warnings and the data that was asked for."),
@@ -69,6 +73,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "stage": (StageName, None),
     "restart": (Restart, False),
     "as_json": (AsJson, False),
+    "as_csv": (AsCsv, False),
     "quiet": (Quiet, False),
     "verbose": (Verbose, False),
 }

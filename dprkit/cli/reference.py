@@ -29,6 +29,9 @@ gate failed, 70 a bug, 75 another run holds the output, 129, 130 and 143 stopped
 2^20 bytes), and for a stage `up_to_date`: true where its output was there already and nothing was
 made. A command that fails prints nothing there, but for `run`: its object has the `stages` that
 were done, `error` (the line of stderr) and `exit_code`.
+
+`--csv`, of the commands that show a table of figures, prints the same figures whole on stdout: a
+header line, then a line a row; a figure that is not defined is an empty cell.
 """
 
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
-from shutil import get_terminal_size
 from typing import Any
 
 import msgspec
 from rich.filesize import decimal as size
 
 from dprkit.cli.display import say
+from dprkit.cli.tables import Sheet, sheet_of, table
 from dprkit.memory import peak_bytes
-
-BAR = 20
-"""Characters of the bar that stands for a share of 1."""
-PIPE = 10_000
-"""Columns of a table where no terminal shows it: enough for any line."""
 
 
 def as_json(value: Any) -> None:
@@ -56,11 +50,6 @@ def words(value: Any) -> str:
 def counted(number: int, name: str) -> str:
     """A number with what it counts, as in 1 file and 2,000 files."""
     return f"{number:,} {name}{'s' * (number != 1)}"
-
-
-def columns() -> int:
-    """Columns that a line on stdout may have."""
-    return get_terminal_size().columns if sys.stdout.isatty() else PIPE
 
 
 def outputs(report: Any) -> None:
@@ -168,6 +157,15 @@ def tuning(report: Any) -> None:
     sys.stdout.writelines(f"{line}\n" for line in (asked, *table(header, rows), *notes))
 
 
+def tuning_sheet(report: Any) -> Sheet:
+    """A row for each type at each depth, for --csv."""
+    header, rows = sheet_of(report.rows)
+    chosen = [row == report.recommended for row in report.rows]
+    return Sheet(
+        [*header, "recommended"], [[*row, is_it] for row, is_it in zip(rows, chosen, strict=True)]
+    )
+
+
 def _late_figures(point: Any, passages: int) -> tuple[str, str]:
     found = "-" if point.success is None else f"{point.success:.4f}"
     return found, f"{point.bytes / passages:,.0f}"
@@ -176,30 +174,6 @@ def _late_figures(point: Any, passages: int) -> tuple[str, str]:
 def _depth(point: Any) -> str:
     names = {"candidates": point.candidates, "nprobe": point.nprobe, "ef": point.ef_search}
     return ", ".join(f"{name} {depth}" for name, depth in names.items() if depth) or "-"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; its first two columns are words, the others figures.
-
-    On a terminal that is too narrow for it each figure has a line of its own below the first cell
-    of its row, after the header's word.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, name in enumerate(header):
-        grid.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
-    console = Console(width=PIPE, color_system=None, markup=False, emoji=False, highlight=False)
-    with console.capture() as drawn:
-        console.print(grid)
-    lines = [line.rstrip() for line in drawn.get().splitlines()]
-    if max(map(len, lines)) <= columns():
-        return lines
-    blocks = [[first, *map("    {}: {}".format, header[1:], rest)] for first, *rest in rows]
-    return [line for block in blocks for line in block]
 
 
 def searching(report: Any) -> None:
@@ -224,19 +198,9 @@ def explanation(report: Any) -> None:
     say(f"score {report.score:.4f}, the sum of the similarities of {counted(len(rows), 'token')}")
 
 
-def evaluation(report: Any) -> None:
-    """The table of metrics on stdout, with a bar for each share where there is room for one.
-
-    Written by hand: importing rich.table would take a tenth of a run that finds all up to date.
-    """
-    lines, bar = [counted(report.questions, "question")], min(BAR, columns() - 41)
-    for name, shares in report.metrics.items():
-        lines.append(f"\n{name.replace('_', ' ')}")
-        for k, share in shares.items():
-            low, high = report.intervals[name][k]
-            figures = f"  @{k:<5}{share:7.4f}  95% [{low:.4f}, {high:.4f}]  "
-            lines.append((figures + "█" * round(share * bar)).rstrip())
-    sys.stdout.write("\n".join(lines) + "\n")
+def explanation_sheet(report: Any) -> Sheet:
+    """The matches for --csv."""
+    return sheet_of(report.matches)
 
 
 def downloading(report: Any) -> None:

@@ -81,7 +81,7 @@ def _run(recipe: Recipe, stages: StagesToRun, run: Run, quiet: bool, end: Ending
         done[stage] = json_of_stage(outcome)
         end.report["outputs"] += outcome.report.outputs
         if not end.as_json:
-            tell(outcome.report, COMMANDS[recipe.kind_of(stage)].render, quiet)
+            tell(outcome.report, COMMANDS[recipe.kind_of(stage)], quiet)
 
 
 def _show_status(recipe: Recipe, stages: StagesToRun, end: Ending) -> None:

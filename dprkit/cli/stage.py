@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 import typer
 
-from dprkit.cli.commands import COMMANDS, Render
+from dprkit.cli.commands import COMMANDS
+from dprkit.cli.commands import Command as Entry
 from dprkit.cli.display import display, say
 from dprkit.cli.exit_codes import ending
 from dprkit.cli.help import Command
 from dprkit.cli.options import COMMON, option_of
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
+from dprkit.cli.tables import print_csv, refuse_two_forms
 from dprkit.errors import GateError, SettingsError
 from dprkit.pipeline.stages import (
     Outcome,
@@ -42,6 +44,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
     def command(**given: Any) -> None:
         with ending(given["as_json"], given["restart"]) as end:
             recipe = load_recipe(given["config_file"], given["recipe_name"], given["sets"] or ())
+            as_csv = given.get("as_csv", False)
+            refuse_two_forms(end.as_json, as_csv)
             flags = {key: given[key] for key in fields if given[key] not in (None, [])}
             options = {key: given[key] for key in entry.options}
             stage = recipe.stage_for(name, given["stage"])
@@ -51,8 +55,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
                 tell_fallback(recipe, map(origins.__getitem__, decided))
             if entry.instead and entry.instead(settings, options, end):
                 return
-            if end.as_json:
-                refuse_second_stdout([settings])
+            if end.as_json or as_csv:
+                refuse_second_stdout([settings], "--csv" if as_csv else "--json")
             refuse_output_over_input(settings)
             end.resumes = partial(resumes, recipe, stage, flags)
             progress = _progress(recipe, stage, flags, given)
@@ -64,13 +68,14 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if _reports() and end.as_json:
                 print_json(json_of_stage(outcome))
             elif _reports():
-                tell(outcome.report, entry.render, given["quiet"])
+                tell(outcome.report, entry, given["quiet"], as_csv)
             if failures := getattr(outcome.report, "failures", None):
                 raise GateError("; ".join(failures))
 
     places = Recipe("RECIPE", "", {}, {}).explain(name, {})
     parameters = {key: option_of(setting, places[key][0]) for key, setting in fields.items()}
-    _sign(command, parameters | dict(entry.options) | COMMON)
+    common = {key: way for key, way in COMMON.items() if key != "as_csv" or entry.sheet}
+    _sign(command, parameters | dict(entry.options) | common)
     command.__doc__ = help_of(STAGES[name])
     app.command(name, cls=Command)(command)
 
@@ -101,20 +106,23 @@ def json_of_stage(outcome: Outcome) -> dict[str, Any]:
     return json_of(report, outcome.seconds)
 
 
-def tell(report: msgspec.Struct, render: Render, quiet: bool) -> None:
-    """Print a report for people, unless `quiet`."""
+def tell(report: msgspec.Struct, entry: Entry, quiet: bool, as_csv: bool = False) -> None:
+    """Print a report for people, unless `quiet`, or its figures as CSV."""
+    if as_csv and entry.sheet:
+        print_csv(entry.sheet(report))
+    elif not quiet:
+        entry.render(report)
     if not quiet:
-        render(report)
         outputs(report)
 
 
-def refuse_second_stdout(stages: Iterable[msgspec.Struct]) -> None:
-    """Refuse settings with which an output file would share stdout with --json."""
+def refuse_second_stdout(stages: Iterable[msgspec.Struct], form: str = "--json") -> None:
+    """Refuse settings with which an output file would share stdout with the report's `form`."""
     for settings in stages:
         for name in output_files(settings):
             if getattr(settings, name) == "-":
                 flag = f"--{name.replace('_', '-')}"
-                raise SettingsError(f"--json and {flag} both write to stdout; give {flag} a file")
+                raise SettingsError(f"{form} and {flag} both write to stdout; give {flag} a file")
 
 
 def tell_fallback(recipe: Recipe, origins: Iterable[str]) -> None:

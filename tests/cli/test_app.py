@@ -470,9 +470,9 @@ def test_the_table_of_metrics_fits_any_terminal(work):
         result = call("evaluate", env=setting)
         assert result.exit_code == 0
         assert "\x1b" not in result.stdout
-        assert "answer recall" in result.stdout
+        assert "\nanswer_recall@1 " in result.stdout
     ran = shell("evaluate", cwd=work, env=environment(PYTHONIOENCODING="ascii", LC_ALL="C"))
-    assert (ran.returncode, "answer recall" in ran.stdout) == (0, True)
+    assert (ran.returncode, "answer_recall@1 " in ran.stdout) == (0, True)
     assert "Traceback" not in ran.stderr
 
 

@@ -213,17 +213,35 @@ def test_the_bar_of_an_encoding_counts_passages(terminal, work):
 # --- tables ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("columns", "blocks"), [(40, 0), (50, 9), (80, 20)])
+@pytest.mark.parametrize(("columns", "blocks"), [(40, None), (50, 0), (60, 11), (80, 20)])
 def test_the_table_of_metrics_fits_and_has_bars_where_there_is_room(
     terminal, work, words, columns, blocks
 ):
     asked = ["--questions", "runs/dprkit/data/test.jsonl", "--topk", "1,282"]
     seen = terminal("evaluate", "--index", words, *asked, columns=columns).rest()
-    rows = re.findall(r"^  @(?:1|282) +\d\.\d{4}  95% \[.*$", plain(seen), re.M)
-    assert len(rows) >= 4
-    assert max(map(len, rows)) <= columns
-    [found] = [row for row in rows if "@282" in row and "1.0000  95%" in row][:1]
-    assert found.count("█") == blocks
+    table = plain(seen).partition("-> ")[0].splitlines()
+    found = [line for line in table if line.startswith("passage_recall@282")]
+    if blocks is None:  # a line a figure
+        at = table.index(found[0])
+        assert table[at + 1 : at + 4] == [
+            "    value: 1.0000",
+            "    95 %: [0.6756, 1.0000]",
+            "    n: 8",
+        ]
+    else:
+        assert re.fullmatch(r"\S+  1\.0000  \[0\.6756, 1\.0000]  8 *█*", found[0])
+        assert len(found[0]) <= columns
+        assert found[0].count("█") == blocks
+
+
+@pytest.mark.parametrize("calm", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_the_table_of_metrics_has_no_colours_where_none_are_wanted(terminal, work, words, calm):
+    asked = ["--questions", "runs/dprkit/data/test.jsonl", "--topk", "282"]
+    seen = terminal("evaluate", "--index", words, *asked, **calm).rest()
+    assert re.search(r"^passage_recall@282 +1\.0000 .* █{20}$", plain(seen), re.M)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", seen)
+    coloured = terminal("evaluate", "--index", words, *asked).rest()
+    assert re.search(r"\x1b\[36m█{20}", coloured)
 
 
 def test_a_recommended_index_is_made_as_printed_and_searched(terminal, work):
