@@ -1,0 +1,188 @@
+"""Systems: what a retriever reached on each question, read so that systems can be compared."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from dprkit.data.json_decoding import decoder
+from dprkit.data.json_rows import read_json_rows
+from dprkit.data.streams import open_stream
+from dprkit.errors import FormatError, InputError, MismatchError
+from dprkit.progress import Run
+from dprkit.store.integrity import Verifier
+from dprkit.store.manifests import Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PER_QUESTION = "per_question.jsonl"
+EXAMPLES = 3
+"""Questions that are named where systems differ."""
+
+
+class JudgedQuestion(msgspec.Struct, frozen=True, gc=False):
+    """A line of per_question.jsonl: what is known of one question's ranking."""
+
+    id: str
+    question: str = ""
+    hits: int = 0
+    answer_rank: int | UnsetType | None = UNSET
+    """The rank of the first passage that holds an answer; None: no passage does; unset: nobody
+    could look."""
+    gold_ranks: tuple[int | None, ...] = ()
+    dataset: str = ""
+    tags: tuple[str, ...] = ()
+    measures: dict[str, float | None] | UnsetType = UNSET
+    """Measure, such as nDCG@10 -> its value; None where it is undefined for the question."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system with Q questions that it was measured on."""
+
+    name: str
+    path: str
+    questions: Sequence[JudgedQuestion]
+    values: Mapping[str, np.ndarray]
+    """Measure -> (Q,) float64, NaN where it is undefined for the question."""
+    manifest: Manifest | None = None
+    """Of its results artifact, where it is one."""
+
+
+def read_system(path: str, name: str = "", run: Run = Run()) -> System:
+    """The system whose results artifact is at `path`.
+
+    Raises InputError where there is none, or it was made before figures had measures, FormatError,
+    and DamagedError where a file of it was changed.
+    """
+    manifest = Verifier(run.progress.note).artifact(path, "results")
+    questions = read_judged(Path(path) / PER_QUESTION)
+    return System(name or names_of([path])[0], path, questions, values_of(questions), manifest)
+
+
+def read_judged(path: Path) -> list[JudgedQuestion]:
+    """The lines of per_question.jsonl. Raises FormatError for an id that occurs twice."""
+    decode, lines, seen = decoder(JudgedQuestion), [], set()
+    for row in read_json_rows(open_stream(path)):
+        line = decode(row, path)
+        if line.id in seen:
+            raise FormatError(path, row.where, f"the question id {line.id!r} occurs twice")
+        if line.measures is UNSET:
+            problem = "has no measures: an older dprkit wrote it; run evaluate again"
+            raise FormatError(path, row.where, problem)
+        seen.add(line.id)
+        lines.append(line)
+    if not lines:
+        raise InputError(f"{path}: holds no question; run evaluate again")
+    return lines
+
+
+def values_of(questions: Sequence[JudgedQuestion]) -> dict[str, np.ndarray]:
+    """Measure -> (Q,) float64, its value for each question, NaN where it is undefined."""
+    import numpy as np
+
+    measures = [{} if q.measures is UNSET else q.measures for q in questions]
+    names = dict.fromkeys(name for of_question in measures for name in of_question)
+    return {
+        name: np.array([of_question.get(name) for of_question in measures], np.float64)
+        for name in names
+    }
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """What systems are called: their paths, without the folders that all of them share.
+
+    runs/a/results and runs/b/results are a and b.
+    """
+    parts = [list(Path(os.path.abspath(path)).parts) for path in paths]
+    if len(set(map(tuple, parts))) == 1:
+        return [one[-1] for one in parts]
+    while all(len(one) > 1 for one in parts) and len({one[0] for one in parts}) == 1:
+        parts = [one[1:] for one in parts]
+    while all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
+        parts = [one[:-1] for one in parts]
+    return ["/".join(one) for one in parts]
+
+
+# --- the same questions ---------------------------------------------------------------------------
+
+
+def with_same_questions(systems: Sequence[System]) -> list[System]:
+    """The systems, each with its questions in the order of the first.
+
+    Questions are the same where their ids and texts are. Where a file has no texts, ids must do;
+    where no id is the same, the texts. Raises MismatchError that names what differs.
+    """
+    first, *others = systems
+    return [first, *(_in_order(first, other) for other in others)]
+
+
+Key = Callable[[JudgedQuestion], str]
+
+
+def _in_order(first: System, other: System) -> System:
+    import numpy as np
+
+    key: Key = attrgetter("question" if _texts_alone_agree(first, other) else "id")
+    if problem := _difference(first, other, key):
+        raise MismatchError(
+            f"{first.path} and {other.path} have different questions: {problem}; evaluate both "
+            "with the same questions"
+        )
+    place = {key(question): at for at, question in enumerate(other.questions)}
+    order = np.array([place[key(question)] for question in first.questions])
+    return replace(
+        other,
+        questions=[other.questions[at] for at in order],
+        values={name: values[order] for name, values in other.values.items()},
+    )
+
+
+def _texts_alone_agree(first: System, other: System) -> bool:
+    """Whether no id is the same and each text occurs once in both."""
+    here, there = first.questions, other.questions
+    texts = [{question.question for question in questions} for questions in (here, there)]
+    ids = [{question.id for question in questions} for questions in (here, there)]
+    once = len(texts[0]) == len(here) and len(texts[1]) == len(there)
+    return once and texts[0] == texts[1] and ids[0].isdisjoint(ids[1])
+
+
+def _difference(first: System, other: System, key: Key) -> str:
+    """How the questions of two systems differ, or ""."""
+    mine, theirs = ({key(q): q for q in system.questions} for system in (first, other))
+    problems = []
+    for system, own, others in ((first, mine, theirs), (other, theirs, mine)):
+        if alone := [question for name, question in own.items() if name not in others]:
+            count = f"{len(alone):,} of {len(own):,} questions are"
+            problems.append(f"{count} in {system.name} alone, such as {_shown(alone)}")
+    pairs = [(question, theirs[name]) for name, question in mine.items() if name in theirs]
+    changed = [(a, b) for a, b in pairs if a.question and b.question and a.question != b.question]
+    if changed:
+        (one, two), *_ = changed
+        count = f"{len(changed):,} questions have another text"
+        problems.append(f"{count}, such as {one.id}: {one.question!r} and {two.question!r}")
+    return "; ".join(problems)
+
+
+def _shown(questions: Sequence[JudgedQuestion]) -> str:
+    return ", ".join(
+        f"{q.id} ({q.question!r})" if q.question else q.id for q in questions[:EXAMPLES]
+    )
+
+
+def repeated(questions: Sequence[JudgedQuestion]) -> int:
+    """How many questions have the text of another one."""
+    times = Counter(question.question for question in questions if question.question)
+    return sum(count for count in times.values() if count > 1)

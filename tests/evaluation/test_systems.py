@@ -1,0 +1,80 @@
+"""Systems read from results, and the same questions enforced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dprkit.errors import MismatchError
+from dprkit.evaluation.systems import JudgedQuestion, System, names_of, repeated, values_of
+from dprkit.evaluation.systems import with_same_questions as aligned
+
+
+def system(name, questions, values=()):
+    """A system with {id: text} and a value of one measure for each."""
+    lines = [JudgedQuestion(id_, text) for id_, text in questions.items()]
+    array = np.array(values or [0.0] * len(lines))
+    return System(name, f"runs/{name}", lines, {"mrr@10": array})
+
+
+def test_a_measure_that_is_undefined_is_nan_and_not_zero():
+    lines = [JudgedQuestion("a", measures={"AP": None, "P@1": 1.0}), JudgedQuestion("b")]
+    values = values_of(lines)
+    assert np.isnan(values["AP"]).all()
+    assert values["P@1"][0] == 1.0 and np.isnan(values["P@1"][1])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["runs/a/results", "runs/b/results"], ["a", "b"]),
+        (["x/results-a", "x/results-b"], ["results-a", "results-b"]),
+        (["results"], ["results"]),
+        (["a", "a"], ["a", "a"]),
+        (["runs/a", "runs/a/b"], ["a", "a/b"]),
+    ],
+)
+def test_systems_are_called_by_what_differs_in_their_paths(paths, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert names_of(paths) == names
+
+
+def test_questions_in_another_order_are_put_in_the_order_of_the_first():
+    one = system("a", {"1": "who", "2": "what"}, [0.1, 0.2])
+    two = system("b", {"2": "what", "1": "who"}, [0.5, 0.6])
+    _, other = aligned([one, two])
+    assert other.values["mrr@10"].tolist() == [0.6, 0.5]
+    assert [question.id for question in other.questions] == ["1", "2"]
+
+
+def test_questions_with_other_ids_are_the_same_by_their_texts():
+    one = system("a", {"1": "who", "2": "what"}, [0.1, 0.2])
+    two = system("b", {"q1": "what", "q2": "who"}, [0.5, 0.6])
+    assert aligned([one, two])[1].values["mrr@10"].tolist() == [0.6, 0.5]
+
+
+def test_where_a_run_has_no_texts_ids_are_enough():
+    one = system("a", {"1": "who", "2": "what"}, [0.1, 0.2])
+    two = system("b", {"2": "", "1": ""}, [0.5, 0.6])
+    assert aligned([one, two])[1].values["mrr@10"].tolist() == [0.6, 0.5]
+
+
+def test_questions_of_one_system_alone_are_counted_and_named():
+    one = system("a", {"1": "who", "2": "what", "3": "why"})
+    two = system("b", {"1": "who", "4": "when"})
+    with pytest.raises(MismatchError) as error:
+        aligned([one, two])
+    assert "2 of 3 questions are in a alone, such as 2 ('what'), 3 ('why')" in str(error.value)
+    assert "1 of 2 questions are in b alone, such as 4 ('when')" in str(error.value)
+
+
+def test_the_same_id_with_another_text_is_another_question():
+    one = system("a", {"1": "who", "2": "what"})
+    two = system("b", {"1": "who", "2": "whom"})
+    with pytest.raises(MismatchError, match="1 questions have another text.*2: 'what' and 'whom'"):
+        aligned([one, two])
+
+
+def test_questions_with_one_text_are_counted():
+    lines = [JudgedQuestion(str(n), text) for n, text in enumerate(["who", "what", "who", ""])]
+    assert repeated(lines) == 2
