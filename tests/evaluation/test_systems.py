@@ -71,7 +71,7 @@ def test_questions_of_one_system_alone_are_counted_and_named():
 def test_the_same_id_with_another_text_is_another_question():
     one = system("a", {"1": "who", "2": "what"})
     two = system("b", {"1": "who", "2": "whom"})
-    with pytest.raises(MismatchError, match="1 questions have another text.*2: 'what' and 'whom'"):
+    with pytest.raises(MismatchError, match=r"1 questions have another text.*2: 'what' and 'whom'"):
         aligned([one, two])
 
 
