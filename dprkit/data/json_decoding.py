@@ -21,6 +21,7 @@ _LOOKS = {
     "positive_ctxs": "a training example (select-data --passages-out makes a corpus of them)",
     "ctxs": "a ranking, as search writes it",
     "question": "a question",
+    "documents": "fused predictions of sentence-transformers, which have no ids and no scores",
     "text": "a passage",
     "data": "SQuAD's own file, whose form is another",
 }
@@ -69,7 +70,13 @@ def _plain(error: msgspec.ValidationError) -> str:
     return f"{what} is {_WORDS.get(mismatch[2], mismatch[2])}; it has to be {wanted}"
 
 
+_NO_NUMBER = re.compile(rb"[:,\[]\s*(NaN|-?Infinity)\b")
+"""What Python writes for floats that JSON has no word for."""
+
+
 def _broken(error: msgspec.DecodeError, row: RawRow) -> str:
+    if found := _NO_NUMBER.search(row.raw):
+        return f"{found[1].decode()} stands for a number; write finite numbers"
     if "truncated" in str(error) and isinstance(row.where, int):
         return "the object does not end on its line; put each on one: jq -c . FILE > rows.jsonl"
     return str(error)

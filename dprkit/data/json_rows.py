@@ -120,20 +120,27 @@ def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str, offset: i
 
 # --- an object of objects -------------------------------------------------------------------------
 
-_STRING = rb'"(?:[^"\\]|\\.)*"'
-_FIRST_VALUE = re.compile(rb"\s*\{\s*" + _STRING + rb"\s*:\s*(\S)", re.DOTALL)
-_KEY = re.compile(rb"\s*(,?)\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
+STRING = rb'"(?:[^"\\]|\\.)*"'
+"""A pattern of JSON's text."""
+_FIRST_VALUE = re.compile(rb"\s*\{\s*" + STRING + rb"\s*:\s*(\S)", re.DOTALL)
+_KEY = re.compile(rb"\s*(,?)\s*(" + STRING + rb")\s*:\s*", re.DOTALL)
 _LOOKED_AT = 1 << 16
 
 
 def is_keyed(stream: Stream) -> bool:
     """Whether `stream` is an object whose first value is one too."""
-    head, match = b"", None
-    for chunk in stream.ahead().chunks if stream.first == b"{" else ():
-        head += chunk
-        if (match := _FIRST_VALUE.match(head)) or len(head) >= _LOOKED_AT:
-            break
+    match = _FIRST_VALUE.match(head(stream)) if stream.first == b"{" else None
     return match is not None and match[1] == b"{"
+
+
+def head(stream: Stream) -> bytes:
+    """The beginning of `stream`, which stays unread: at least _LOOKED_AT bytes, or all."""
+    begin = b""
+    for chunk in stream.ahead().chunks:
+        begin += chunk
+        if len(begin) >= _LOOKED_AT:
+            break
+    return begin
 
 
 def keyed_rows(stream: Stream) -> Iterator[tuple[str, RawRow]]:

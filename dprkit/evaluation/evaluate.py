@@ -173,7 +173,9 @@ def _measured(
     """Judge each ranking as it comes and `write` it. Memory is one, and some numbers a question."""
     tally = Tally(settings.match)
     run.progress.start("judging", None, "questions")
-    rankings = rankings_of_index(settings, folder, run) if folder else rankings_of_file(settings)
+    rankings = (
+        rankings_of_index(settings, folder, run) if folder else rankings_of_file(settings, run)
+    )
     for ranking in rankings:
         # Where a file has no texts, has_answer is kept as it is.
         if ranking.question.answers and (folder or any(hit.text for hit in ranking.hits)):
@@ -193,10 +195,10 @@ def _measured(
 # --- rankings -------------------------------------------------------------------------------------
 
 
-def rankings_of_file(settings: EvaluateSettings) -> Iterator[Ranking]:
+def rankings_of_file(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
     """The rankings that are there."""
     path = str(settings.results)
-    for ranking in read_results(path):
+    for ranking in read_results(path, run.progress.warn):
         refuse_empty_answer(ranking.question, path)
         yield ranking
 
