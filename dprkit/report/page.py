@@ -1,12 +1,13 @@
-"""The page of a report: the files of dprkit/report/web put into one.
+"""The page of a report: the files of dprkit/report/web put into one, which asks the network for nothing.
 
-    web/page.html    the shell, with a mark for each part: {{title}}, {{policy}}, {{styles}},
-                     {{summary}}, {{scripts}}, {{blocks}}
-    web/vendor       libraries as they came, each a script or a style of its own
-    web/*.js         modules; joined in the order of web/order.txt
+    web/page.html           the shell, with the marks {{policy}} {{style}} {{theme}} {{title}}
+    web/theme.js            runs before the first paint
+    web/vendor              libraries as they came (VENDORED has versions, licences and hashes)
+    web/*.mjs               modules, from main.mjs on along their imports
+    web/*.css
 
 The modules import and export names, so that node can test each by itself. In the page they are one
-script, in which every name is known: lines that import are left out, and the word export.
+script with one scope: imports, and the word export, are left out.
 """
 
 from __future__ import annotations
@@ -20,58 +21,64 @@ from pathlib import Path
 from typing import NamedTuple
 
 WEB = Path(__file__).parent / "web"
-_IMPORT = re.compile(r"^import [^\n]*\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (default )?", re.MULTILINE)
-_POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {}"
+LIBRARIES = ("preact.min.js", "preact-hooks.umd.js", "htm.umd.js", "uPlot.iife.min.js")
+STYLES = ("vendor/uPlot.min.css", "page.css", "overview.css", "questions.css", "print.css")
+
+_IMPORT = re.compile(r'^import\s[^;]*?"\./([\w-]+\.mjs)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export \{[^}]*\};\n|^export (?=\w)", re.MULTILINE)
+_SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*\n?", re.MULTILINE)
+_TAIL = b'<i id="end" hidden></i>\n</body>\n</html>\n'
 
 
 class Frame(NamedTuple):
-    """The page round its data: what comes before the summary, between, and after the blocks."""
+    """The page round its data. What the first paint needs (summary, columns, questions) goes between
+    `head` and `middle`; `middle` runs as soon as it is read; all other blocks go before `tail`."""
 
     head: bytes
     middle: bytes
     tail: bytes
 
 
-def frame(title: str, web: Path = WEB) -> Frame:
-    """The page with `title`; the summary goes before `middle`, the blocks behind it.
-
-    A browser paints the page from the summary while it still reads the blocks.
-    """
-    scripts = [*_vendored(web, "js"), joined(web)]
-    known = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    policy = _POLICY.format(known)
+def frame(title: str) -> Frame:
+    """The page with `title`. Its policy lets no script run but its own, known by their hashes."""
+    style = "\n".join(map(_read, STYLES))
+    theme, script = _read("theme.js"), f"{_libraries()}{joined()}"
     parts = {
+        "policy": f"default-src 'none'; script-src {_hash(theme)} {_hash(script)}; "
+        f"style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
+        "style": style,
+        "theme": theme,
         "title": escape(title),
-        "policy": f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        "styles": "".join(f"<style>{style}</style>\n" for style in _styles(web)),
-        "scripts": "".join(f"<script>{script}</script>\n" for script in scripts),
     }
-    page = (web / "page.html").read_text(encoding="utf-8")
-    cut = re.split(r"\{\{(\w+)\}\}\n?", page)
-    texts = [parts.get(piece, piece) if at % 2 else piece for at, piece in enumerate(cut)]
-    first, second = cut.index("summary"), cut.index("blocks")
-    pieces = texts[:first], texts[first + 1 : second], texts[second + 1 :]
-    return Frame(*("".join(piece).encode() for piece in pieces))
+    head = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _read("page.html"))
+    return Frame(head.encode(), f"<script>{script}</script>\n".encode(), _TAIL)
 
 
 @cache
-def joined(web: Path = WEB) -> str:
-    """All modules as one script."""
-    names = (web / "order.txt").read_text().split()
-    modules = [(web / name).read_text(encoding="utf-8") for name in names]
-    bare = (_EXPORT.sub("", _IMPORT.sub("", module)) for module in modules)
-    return '(() => {\n"use strict";\n' + "\n".join(bare) + "})();\n"
+def joined() -> str:
+    """All modules as one script, each after those that it imports."""
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = _read(name)
+        for other in _IMPORT.findall(text):
+            if other not in modules:
+                add(other)
+        modules[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+
+    add("main.mjs")
+    return '(() => {\n"use strict";\n' + "\n".join(modules.values()) + "})();\n"
 
 
-def _vendored(web: Path, suffix: str) -> list[str]:
-    return [path.read_text(encoding="utf-8") for path in sorted(web.glob(f"vendor/*.{suffix}"))]
+def _libraries() -> str:
+    return "".join(_SOURCE_MAP.sub("", _read(f"vendor/{name}")) + "\n" for name in LIBRARIES)
 
 
-def _styles(web: Path) -> list[str]:
-    own = (path.read_text(encoding="utf-8") for path in sorted(web.glob("*.css")))
-    return [*_vendored(web, "css"), *own]
+@cache
+def _read(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")
 
 
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def _hash(text: str) -> str:
+    """This script or style and no other, as a source of a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,103 @@
+// Line charts by uPlot, in the page's colours, as wide as there is room, with a key that tells values at the cursor.
+
+import { colour, onColours } from "./theme.mjs";
+import { html, tone, useLayoutEffect, useRef, useState } from "./ui.mjs";
+
+const { uPlot } = globalThis;
+const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
+
+/**
+ * lines: [{label, tone, y, low?, high?, points?, faint?}] over one `x`; null in y is a gap.
+ * x and y axes: {label, log?, splits?, text?: value -> string}; marks: [{x, tone, label}] are vertical lines.
+ */
+export function LineChart({ title, x, lines, xAxis, yAxis, marks = [], height = 280 }) {
+  const place = useRef(null);
+  const [at, setAt] = useState(null);
+  useLayoutEffect(() => {
+    let chart;
+    const draw = () => {
+      chart?.destroy();
+      const size = { width: Math.max(240, place.current.clientWidth), height };
+      const options = { ...size, ...optionsOf({ lines, xAxis, yAxis, marks, setAt }) };
+      chart = new uPlot(options, dataOf(x, lines), place.current);
+    };
+    draw();
+    const watcher = new ResizeObserver(() => chart.setSize({ width: Math.max(240, place.current.clientWidth), height }));
+    watcher.observe(place.current);
+    const end = onColours(draw);
+    return () => {
+      end();
+      watcher.disconnect();
+      chart.destroy();
+    };
+  }, [x, lines]);
+  const text = yAxis.text ?? String;
+  return html`<figure class="chart">
+    <figcaption>${title}</figcaption>
+    <ul class="key" aria-label=${`Lines of ${title}`}>
+      ${lines.map((line) => html`<li class=${tone(line.tone)}>
+        <i class=${line.points ? "swatch dots" : line.faint ? "swatch faint" : "swatch"} aria-hidden="true"></i>${line.label}
+        ${at !== null && typeof line.y[at] === "number" && html`<b>${text(line.y[at])}</b>`}
+      </li>`)}
+      ${at !== null && html`<li class="quiet">${xAxis.label} ${(xAxis.text ?? String)(x[at])}</li>`}
+    </ul>
+    <div class="plot" ref=${place} role="img" aria-label=${`${title}: chart; its figures are in the table below it`}></div>
+  </figure>`;
+}
+
+/** uPlot's columns: x, then of each line y and, where it has an interval, its ends. */
+function dataOf(x, lines) {
+  return [x, ...lines.flatMap((line) => (line.low ? [line.y, line.high, line.low] : [line.y]))];
+}
+
+function optionsOf({ lines, xAxis, yAxis, marks, setAt }) {
+  const series = [{}];
+  const bands = [];
+  for (const line of lines) {
+    const stroke = colour(`tone-${line.tone % 6}`);
+    const faint = line.faint ? `${stroke}66` : stroke;
+    const points = { show: Boolean(line.points), size: 6, fill: stroke };
+    series.push({ stroke: faint, width: line.points ? 1.5 : 2, spanGaps: true, points, dash: line.tone >= 6 ? [6, 4] : undefined });
+    if (line.low) {
+      bands.push({ series: [series.length, series.length + 1], fill: `${stroke}26` });
+      series.push({ points: { show: false } }, { points: { show: false } });
+    }
+  }
+  const grid = { stroke: colour("rule"), width: 1 };
+  const axis = { stroke: colour("quiet"), font: FONT, grid, ticks: { show: false } };
+  return {
+    series,
+    bands,
+    legend: { show: false },
+    cursor: { y: false, drag: { x: !xAxis.log, y: false }, points: { size: 7 } },
+    scales: { x: { time: false, distr: xAxis.log ? 3 : 1 }, y: { distr: yAxis.log ? 3 : 1 } },
+    axes: [
+      { ...axis, label: xAxis.label, labelFont: FONT, labelSize: 20, size: 30, splits: xAxis.splits, filter: (_, splits) => splits, values: valuesOf(xAxis) },
+      { ...axis, size: 58, values: valuesOf(yAxis) },
+    ],
+    hooks: {
+      setCursor: [(chart) => setAt(chart.cursor.idx ?? null)],
+      draw: [(chart) => marks.forEach((mark) => drawMark(chart, mark))],
+    },
+  };
+}
+
+function valuesOf(axis) {
+  return axis.text && ((_, splits) => splits.map((value) => (value === null ? "" : axis.text(value))));
+}
+
+/** A dashed vertical line with its label. */
+function drawMark(chart, mark) {
+  const { ctx, bbox } = chart;
+  const at = chart.valToPos(mark.x, "x", true);
+  if (at < bbox.left || at > bbox.left + bbox.width) return;
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = colour(`tone-${mark.tone % 6}`);
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(at, bbox.top);
+  ctx.lineTo(at, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.restore();
+}

@@ -1,0 +1,35 @@
+// What a question's block tells of one ranking, as entries to show: the first ones, and those that matter below them.
+
+/** [{rank, number, score, spans?, gold, matters}] of a ranking {n, s, r?, m?, g?}; [] where a system has none. */
+export function entriesOf(ranking) {
+  if (!ranking) return [];
+  const gold = new Set(ranking.g ?? []);
+  const firstAnswer = Math.min(...Object.keys(ranking.m ?? {}).map(Number));
+  return ranking.n.map((number, at) => {
+    const rank = ranking.r?.[at] ?? at + 1;
+    const isGold = gold.has(rank);
+    return { rank, number, score: ranking.s?.[at], spans: ranking.m?.[at], gold: isGold, matters: isGold || at === firstAnswer };
+  });
+}
+
+/** The first `shown` entries and those below that matter, with {skipped: n, upTo} where ranks in between are folded. */
+export function foldedEntries(entries, shown) {
+  const folded = [];
+  let skipped = 0;
+  const flush = (upTo) => {
+    if (skipped) folded.push({ skipped, upTo });
+    skipped = 0;
+  };
+  entries.forEach((entry, at) => {
+    if (at >= shown && !entry.matters) return void skipped++;
+    flush(at + 1);
+    folded.push(entry);
+  });
+  flush(entries.length);
+  return folded;
+}
+
+/** passage number -> its rank in a ranking. */
+export function ranksOf(entries) {
+  return new Map(entries.map(({ number, rank }) => [number, rank]));
+}

@@ -1,0 +1,36 @@
+// Series of several runs on one axis of steps.
+
+/** All steps of some series, ascending, each once. */
+export function commonSteps(series) {
+  return [...new Set(series.flatMap((line) => line.x))].sort((x, y) => x - y);
+}
+
+/** The values of a series at the common steps; null where it has none. */
+export function valuesAt(steps, { x, y }) {
+  const known = new Map(x.map((step, at) => [step, y[at]]));
+  return steps.map((step) => known.get(step) ?? null);
+}
+
+/** An exponential moving mean, corrected for its start (as Adam's), over the values that are there. `weight` 0: as it is. */
+export function smoothed(values, weight) {
+  if (!weight) return values;
+  let [sum, share] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    share = weight * share + (1 - weight);
+    return sum / share;
+  });
+}
+
+/** [{group, series: [{run, ...series}]}] of all runs, groups in the order of their first appearance. */
+export function groupsOfRuns(runs) {
+  const groups = new Map();
+  runs.forEach((run, number) =>
+    run.series.forEach((line) => {
+      if (!groups.has(line.group)) groups.set(line.group, []);
+      groups.get(line.group).push({ ...line, run: number });
+    }),
+  );
+  return [...groups].map(([group, series]) => ({ group, series }));
+}
