@@ -1,4 +1,4 @@
-"""The page of a report: the files of dprkit/report/web put into one, which asks the network for nothing.
+"""The page of a report: the files of dprkit/report/web put into one, which asks for nothing else.
 
     web/page.html           the shell, with the marks {{policy}} {{style}} {{theme}} {{title}}
     web/theme.js            runs before the first paint
@@ -31,7 +31,7 @@ _TAIL = b'<i id="end" hidden></i>\n</body>\n</html>\n'
 
 
 class Frame(NamedTuple):
-    """The page round its data. What the first paint needs (summary, columns, questions) goes between
+    """The page round its data. What is shown first (summary, columns, questions) goes between
     `head` and `middle`; `middle` runs as soon as it is read; all other blocks go before `tail`."""
 
     head: bytes
