@@ -1,29 +1,55 @@
-"""The metrics of `evaluate` as a table: a line for each metric at each depth."""
+"""The metrics of `evaluate` as tables: a line for each metric at each depth, and for each slice."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from dprkit.cli.tables import Sheet, table
+
+ASIDE = ("missing", "unjudged", "tied")
+"""Numbers of questions that a table shows where any is above 0."""
+
+
+class _Figure(NamedTuple):
+    """A metric at a depth, of all questions or of a slice of them."""
+
+    by: str
+    slice: str
+    metric: str
+    k: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    missing: int | None
+    unjudged: int | None
+    tied: int | None
 
 
 def metrics_table(report: Any) -> None:
     """The metrics on stdout, each under the name that per_question.jsonl has for it."""
-    rows, shares = [], []
-    for name, k, value, low, high, count in _figures(report):
-        spread = "" if low is None else f"[{low:.4f}, {high:.4f}]"
-        shown = "-" if value is None else f"{value:.4f}"
-        rows.append((label(name, k), shown, spread, f"{count:,}"))
-        shares.append(value)
-    lines = table(("metric", "value", "95 %", "n"), rows, shares, words=1)
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    found = list(_figures(report))
+    aside = [name for name in ASIDE if any(getattr(one, name) for one in found)]
+    rows = [(*_cells(one), *(_counted(getattr(one, name)) for name in aside)) for one in found]
+    shares = [one.value for one in found]
+    _print(table(("metric", "value", "95 %", "n", *aside), rows, shares, words=1))
+    for by, slices in report.slices.items():
+        every = [_figures(own, by, value) for value, own in slices.items()]
+        sliced = [one for of_metric in zip(*every, strict=True) for one in of_metric]
+        lines = [(_label(one), one.slice, *_cells(one)[1:]) for one in sliced]
+        own_shares = [one.value for one in sliced]
+        _print(["", *table(("metric", by, "value", "95 %", "n"), lines, own_shares)])
 
 
 def metrics_sheet(report: Any) -> Sheet:
-    """The same for --csv."""
-    return Sheet(("metric", "k", "value", "low", "high", "n"), list(_figures(report)))
+    """The same for --csv; by and slice are empty in the rows of all questions."""
+    rows = list(_figures(report))
+    for by, slices in report.slices.items():
+        rows += [one for value, own in slices.items() for one in _figures(own, by, value)]
+    first = 0 if report.slices else 2
+    return Sheet(_Figure._fields[first:], [one[first:] for one in rows])
 
 
 def label(name: str, k: str) -> str:
@@ -31,9 +57,27 @@ def label(name: str, k: str) -> str:
     return f"{name}@{k}" if k else name
 
 
-def _figures(report: Any) -> Iterator[tuple[str, str, float | None, Any, Any, int]]:
-    """Name, depth, value, ends of the interval, questions that it is the mean of."""
+def _label(figure: _Figure) -> str:
+    return label(figure.metric, figure.k)
+
+
+def _figures(report: Any, by: str = "", value: str = "") -> Iterator[_Figure]:
+    """The metrics of a report, or of one of its slices, which has no counts but its own."""
     for name, shares in report.metrics.items():
         for k, share in shares.items():
             low, high = report.intervals.get(name, {}).get(k) or (None, None)
-            yield name, k, share, low, high, report.counts[name]
+            aside = [getattr(report, count, {}).get(name, {}).get(k) for count in ASIDE]
+            yield _Figure(by, value, name, k, share, low, high, report.counts[name], *aside)
+
+
+def _cells(one: _Figure) -> tuple[str, str, str, str]:
+    spread = "" if one.low is None else f"[{one.low:.4f}, {one.high:.4f}]"
+    return _label(one), "-" if one.value is None else f"{one.value:.4f}", spread, f"{one.n:,}"
+
+
+def _counted(number: int | None) -> str:
+    return f"{number:,}" if number else ""
+
+
+def _print(lines: list[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)

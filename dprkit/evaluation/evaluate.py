@@ -1,27 +1,47 @@
-"""evaluate: how often an answer, and the gold passages, are among the best k.
+"""evaluate: how often an answer, and the relevant passages, are among the best k.
 
-questions and an index, or a file   -> rankings         rankings_of_index, rankings_of_file
-a ranking                           -> its figures      judging.py
-the figures of all questions        -> metrics          metrics.py, statistics.py
-all of these                        -> an artifact      _evaluate
+questions and an index, or a file   -> rankings         asked.py
+a ranking                           -> its figures      judging.py, measures.py
+the figures of all questions        -> metrics          metrics.py, slices.py, statistics.py
+what changes their meaning          -> notes            notes.py
+all of these                        -> an artifact      _evaluate, per_question.py
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from dprkit.data.json_decoding import json_lines
-from dprkit.data.questions import read_questions
-from dprkit.data.rankings import RESULTS, read_results, write_ranking
+from dprkit.data.rankings import RESULTS, write_ranking
 from dprkit.data.trec import write_trec
-from dprkit.errors import InputError, SettingsError
-from dprkit.evaluation.judging import Figures, Tally, refuse_empty_answer, with_flags
-from dprkit.evaluation.metrics import ByDepth, metrics_of
+from dprkit.errors import InputError, SettingsError, need_extra
+from dprkit.evaluation.asked import (
+    Asked,
+    no_common_question,
+    rankings_of_file,
+    rankings_of_index,
+    read_asked,
+)
+from dprkit.evaluation.judging import (
+    BATCH,
+    Figures,
+    Judging,
+    Tally,
+    judge,
+    missing,
+    with_flags,
+    with_measures,
+)
+from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, parse
+from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
+from dprkit.evaluation.notes import notes_of
+from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures, write_parquet
+from dprkit.evaluation.slices import metrics_of_rows, slices_of
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Ranking
@@ -33,7 +53,16 @@ from dprkit.store.integrity import SEARCH_LIMIT, Verifier
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 
-METRICS, PER_QUESTION, TREC_RUN = "metrics.json", "per_question.jsonl", "run.trec"
+METRICS, TREC_RUN = "metrics.json", "run.trec"
+
+
+class Slice(msgspec.Struct):
+    """The metrics of some of the questions."""
+
+    questions: int
+    metrics: ByDepth
+    intervals: ByDepth
+    counts: dict[str, int]
 
 
 class EvaluateReport(msgspec.Struct):
@@ -41,13 +70,21 @@ class EvaluateReport(msgspec.Struct):
 
     questions: int
     metrics: ByDepth
-    """name -> depth k -> share."""
+    """name -> depth k -> share; None: undefined."""
     counts: dict[str, int]
     """name -> questions that it is measured on."""
     intervals: ByDepth
     """The same shape, with the low and high end of the 95 % interval."""
     inputs: dict[str, str]
     notes: list[str] = []
+    missing: ByDepth = {}
+    """How many of the questions had no ranking, and count 0."""
+    unjudged: ByDepth = {}
+    """How many questions have nothing that the measure judges by, and do not count."""
+    tied: ByDepth = {}
+    """How many rankings have equal scores at the depth and right below it."""
+    slices: dict[str, dict[str, Slice]] = {}
+    """What questions are told apart by -> its value -> the metrics of these questions."""
     outputs: list[str] = []
 
 
@@ -56,9 +93,11 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
 
     Writes results.jsonl (with has_answer), run.trec, per_question.jsonl and metrics.json; only
     measures where there is no output folder, or where what it reads is stdin. Raises InputError,
-    FormatError, MismatchError.
+    FormatError, MismatchError, SettingsError, MissingExtra.
     """
     refuse_rerank_settings(settings)
+    if settings.parquet:
+        need_extra("parquet", "pyarrow")
     inputs = _inputs(settings)
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
@@ -91,16 +130,17 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
     if settings.results is not None:
         if settings.index is not None:
             raise SettingsError("--index and --results both name rankings; give one of them")
-        if settings.questions is not None:
-            raise SettingsError("--results has its questions in it; leave --questions out")
         if settings.rerank is not None:
             raise SettingsError("--rerank is for the search of an index; leave it or --results out")
-        return {"results": settings.results}
+        named = {"questions": settings.questions, "qrels": settings.qrels}
+        return {"results": settings.results} | {name: p for name, p in named.items() if p}
     _check_depths(settings)
     inputs = {
         "index": required(settings.index, "--index", "index"),
         "questions": required(settings.questions, "--questions", "questions"),
     }
+    if settings.qrels is not None:
+        inputs["qrels"] = settings.qrels
     if settings.rerank is not None and not _hub_name(settings):
         inputs["rerank"] = settings.rerank
     if settings.rerank_embeddings is not None:
@@ -123,8 +163,8 @@ def _hub_name(settings: EvaluateSettings) -> dict[str, str]:
 
 
 def _check_depths(settings: EvaluateSettings) -> None:
-    depth, deepest = settings.rerank_depth, max(settings.topk)
-    if depth is not None and depth < deepest:
+    depth = settings.rerank_depth
+    if depth is not None and depth < (deepest := _depth(settings)):
         raise SettingsError(
             f"--topk {deepest} and --rerank-depth {depth}: only passages that are scored again are "
             f"in a ranking; give --rerank-depth {deepest}, or a smaller --topk"
@@ -151,17 +191,21 @@ def _evaluate(
             write_ranking(ranking, results, settings.texts)
             write_trec(ranking, trec)
 
-        report, all_figures = _measured(settings, folder, run, write)
+        report, figures = _measured(settings, folder, run, write)
     report.inputs = {name: known.identity for name, known in work.record.inputs.items()}
     with work.file(PER_QUESTION) as file:
-        lines = json_lines(file)
-        for figures in all_figures:
-            lines.write(figures)
+        write_figures(figures, file)
+    if settings.parquet:
+        with work.file(PARQUET) as file:
+            write_parquet(figures, file)
     with work.file(METRICS) as file:
-        names = ("questions", "metrics", "intervals", "counts", "inputs")
-        shown = {name: getattr(report, name) for name in names}
+        shown = msgspec.to_builtins(report)
+        del shown["outputs"], shown["notes"]
         file.write(msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n")
     return work.finish(msgspec.to_builtins(report))
+
+
+# --- measured -------------------------------------------------------------------------------------
 
 
 def _measured(
@@ -170,116 +214,134 @@ def _measured(
     run: Run,
     write: Callable[[Ranking], None] = lambda _: None,
 ) -> tuple[EvaluateReport, list[Figures]]:
-    """Judge each ranking as it comes and `write` it. Memory is one, and some numbers a question."""
-    tally = Tally(settings.match)
-    run.progress.start("judging", None, "questions")
-    rankings = (
-        rankings_of_index(settings, folder, run) if folder else rankings_of_file(settings, run)
-    )
+    """Judge rankings as they come and `write` them. Memory: some, and some numbers a question."""
+    asked, measures, depth = read_asked(settings), _measures(settings), _depth(settings)
+    cuts = sorted({*settings.topk, *FIRST_RANK_DEPTHS, *(m.cut for m in measures if m.cut)})
+    grades = None if asked.qrels is None else asked.qrels.grades
+    labels = tuple(measure.label for measure in measures)
+    judging = Judging(settings.match, tuple(cuts), labels, grades)
+    if folder:
+        rankings = rankings_of_index(settings, folder, asked, depth, run)
+    else:
+        rankings = rankings_of_file(settings, asked, run)
+    tally = _judge(_flagged(rankings, settings, folder), asked, judging, run, write)
+    _refuse_other_questions(tally, asked, settings)
+    figures = tally.finish(str(settings.questions if folder else settings.results))
+    reach = depth if folder else max(figure.hits for figure in figures)
+    values = _values(settings, tally, figures, measures, reach)
+    report = _report(figures, values, settings)
+    for note, is_warning in notes_of(figures, tally, asked, settings, reach):
+        report.notes.append(note)
+        (run.progress.warn if is_warning else run.progress.note)(note)
+    return report, _with_values(figures, values)
+
+
+def _measures(settings: EvaluateSettings) -> tuple[Measure, ...]:
+    """The measures of ir-measures that are asked for."""
+    if settings.metrics is not None:
+        return parse(settings.metrics)
+    return by_qrels(settings.topk) if settings.qrels else ()
+
+
+def _depth(settings: EvaluateSettings) -> int:
+    """How many passages an index is searched for."""
+    named = parse(settings.metrics) if settings.metrics is not None else ()
+    return max(*settings.topk, *(measure.cut for measure in named), 1)
+
+
+def _flagged(
+    rankings: Iterator[Ranking], settings: EvaluateSettings, folder: IndexFolder | None
+) -> Iterator[Ranking]:
+    """The rankings with has_answer. Where a file has no texts, it is kept as it is."""
     for ranking in rankings:
-        # Where a file has no texts, has_answer is kept as it is.
         if ranking.question.answers and (folder or any(hit.text for hit in ranking.hits)):
             ranking = with_flags(ranking, settings.match)
-        write(ranking)
-        tally.add(ranking)
-        run.progress.advance(1)
-    run.progress.finish()
-    figures = tally.finish(str(settings.questions if folder else settings.results))
-    depths = _depths(figures, settings)
-    metrics = metrics_of(figures, depths)
-    report = EvaluateReport(len(figures), metrics.values, metrics.counts, metrics.intervals, {})
-    _tell(report, tally, settings, depths, run)
-    return report, figures
-
-
-# --- rankings -------------------------------------------------------------------------------------
-
-
-def rankings_of_file(settings: EvaluateSettings, run: Run) -> Iterator[Ranking]:
-    """The rankings that are there."""
-    path = str(settings.results)
-    for ranking in read_results(path, run.progress.warn):
-        refuse_empty_answer(ranking.question, path)
         yield ranking
 
 
-def rankings_of_index(
-    settings: EvaluateSettings, folder: IndexFolder, run: Run
-) -> Iterator[Ranking]:
-    """The rankings of all questions, searched for."""
-    from dprkit.search.open_index import open_engines
-    from dprkit.search.open_reranker import reranked
-    from dprkit.search.searcher import Searcher
-
-    path = str(settings.questions)
-    questions = list(read_questions(path))
-    for question in questions:
-        refuse_empty_answer(question, path)
-    if not any(question.answers or question.gold for question in questions):
-        raise InputError(
-            f"{path}: no question has an answer or a gold passage to look for; add answers or "
-            "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
-        )
-    depths = {"candidates": settings.candidates}
-    (engine,), passages = open_engines([folder], depths, run.progress.note)
-    engine = reranked(engine, settings, folder, passages, run.progress.note)
-    searcher = Searcher(engine, passages)
-    run.progress.note(f"searching with {len(questions)} questions")
-    if absent := searcher.absent({id_ for question in questions for id_ in question.gold}):
-        run.progress.warn(
-            f"{len(absent)} gold passages are not in the corpus and count as misses, "
-            f"such as {min(absent)}"
-        )
-    yield from searcher.rankings(questions, max(settings.topk))
-
-
-# --- what is said of the figures ------------------------------------------------------------------
-
-
-def _depths(figures: list[Figures], settings: EvaluateSettings) -> tuple[int, ...]:
-    """The depths of `settings` that were measured.
-
-    An index gives all that it finds. Rankings of a file may have been cut at the longest one.
-    """
-    if settings.results is None:
-        return settings.topk
-    longest = max(question.hits for question in figures)
-    depths = tuple(k for k in settings.topk if k <= longest)
-    if not depths:
-        raise InputError(
-            f"{settings.results}: no ranking has more than {longest} passages, so nothing can be "
-            f"measured at --topk {','.join(map(str, settings.topk))}; give a smaller depth"
-        )
-    return depths
-
-
-def _tell(
-    report: EvaluateReport,
-    tally: Tally,
-    settings: EvaluateSettings,
-    depths: tuple[int, ...],
+def _judge(
+    rankings: Iterator[Ranking],
+    asked: Asked,
+    judging: Judging,
     run: Run,
-) -> None:
-    """Add to the report what changes the meaning of its figures, and say it."""
-    warn, note = run.progress.warn, run.progress.note
-    lengths = [question.hits for question in tally.figures]
-    deepest, cut_off = max(depths), settings.results is not None
-    left_out = [f"@{k}" for k in settings.topk if k not in depths]
-    if left_out:
-        what = f"no ranking of {settings.results} has more than {max(lengths)} passages"
-        report.notes.append(f"not measured: {', '.join(left_out)}; {what}")
-        warn(report.notes[-1])
-    short = sum(length < deepest for length in lengths)
-    tied = sum(any(k in range_ for k in depths) for range_ in tally.tied)
-    cut = "what was cut off counts as not found" if cut_off else "the index found no more"
-    for count, what, say in (
-        (tally.without_answers, "questions without answers, not in answer_recall", warn),
-        (tally.without_texts, "questions whose passages have no texts, not in answer_recall", warn),
-        (tally.bad_patterns, "answers that are no regular expression and match nothing", warn),
-        (short, f"rankings of fewer than {deepest} passages ({cut})", warn if cut_off else note),
-        (lengths.count(0), "questions that found nothing and count as misses", warn),
-        (tied, "first hits that a depth counts by the order of equal scores only", note),
-    ):
-        if count:
-            report.notes.append(f"{what}: {count:,}")
-            say(report.notes[-1])
+    write: Callable[[Ranking], None],
+) -> Tally:
+    """The figures of all rankings, and of the questions that lack one."""
+    tally, found = Tally(), set[str]()
+    run.progress.start("judging", None, "questions")
+    while batch := list(islice(rankings, BATCH)):
+        for ranking, judged in zip(batch, judge(batch, judging), strict=True):
+            write(ranking)
+            tally.add(judged)
+            found.add(ranking.question.id)
+            run.progress.advance(1)
+    run.progress.finish()
+    if found:
+        absent = [Ranking(question, ()) for question in asked.absent_from(found)]
+        for judged in judge(absent, judging):
+            tally.add(missing(judged))
+    return tally
+
+
+def _refuse_other_questions(tally: Tally, asked: Asked, settings: EvaluateSettings) -> None:
+    """Raise InputError for judgements of other questions than the rankings are of."""
+    there = [figures for figures in tally.figures if figures.missing is not True]
+    if there and asked.qrels and not any(f.id in asked.qrels.grades for f in there):
+        raise InputError(no_common_question(settings, there[0].id, asked.qrels))
+
+
+def _values(
+    settings: EvaluateSettings,
+    tally: Tally,
+    figures: list[Figures],
+    measures: Sequence[Measure],
+    reach: int,
+) -> Values:
+    """The values of the measures that the rankings are deep enough for."""
+    import numpy as np
+
+    table = np.frombuffer(tally.values).reshape(len(figures), len(measures))
+    depths = [k for k in settings.topk if k <= reach]
+    own = said_once(own_values(figures, depths, reach), figures)
+    if settings.qrels:  # by them, recall and success are those of ir-measures
+        kept = ("answer_recall", "answer_mrr", *(() if settings.metrics else ("mrr",)))
+        own = {measure: values for measure, values in own.items() if measure.name in kept}
+    theirs = {m: column for m, column in zip(measures, table.T, strict=True) if m.cut <= reach}
+    if not own and not theirs:
+        longest = f"{settings.results}: no ranking has more than {reach} passages"
+        raise InputError(
+            f"{longest}, so nothing can be measured at --topk "
+            f"{','.join(map(str, settings.topk))}; give a smaller depth"
+        )
+    return own | theirs
+
+
+def _with_values(figures: list[Figures], values: Values) -> list[Figures]:
+    import numpy as np
+
+    labels = [measure.label for measure in values]
+    rows = np.stack(list(values.values()), axis=1).tolist()
+    return [with_measures(one, labels, row) for one, row in zip(figures, rows, strict=True)]
+
+
+def _report(
+    figures: Sequence[Figures], values: Values, settings: EvaluateSettings
+) -> EvaluateReport:
+    metrics = metrics_of(values, figures, settings.seed)
+    slices: dict[str, dict[str, Slice]] = {}
+    for by in settings.by:
+        slices[by] = {}
+        for value, rows in slices_of(by, figures).items():
+            own = metrics_of_rows(values, figures, rows, settings.seed)
+            slices[by][value] = Slice(len(rows), own.values, own.intervals, own.counts)
+    return EvaluateReport(
+        questions=len(figures),
+        metrics=metrics.values,
+        counts=metrics.counts,
+        intervals=metrics.intervals,
+        inputs={},
+        missing=metrics.missing,
+        unjudged=metrics.unjudged,
+        tied=metrics.tied,
+        slices=slices,
+    )

@@ -1,8 +1,14 @@
-"""The judgement of a ranking: the ranks of passages with an answer, and of gold passages."""
+"""The judgement of rankings: the ranks of passages with an answer, and of relevant passages.
+
+`with_flags` and `judge` depend on what they are given alone, so any process can do them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -10,20 +16,68 @@ from msgspec.structs import replace
 
 from dprkit.data.answer_matching import answer_flags, has_token, invalid_patterns
 from dprkit.errors import FormatError, InputError
-from dprkit.records import Hit, Question, Ranking
+from dprkit.evaluation.measures import values_of
+from dprkit.records import Question, Ranking
+
+BATCH = 128
+"""Rankings judged together: ir-measures is five times faster than with one."""
 
 
 class Figures(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a question's ranking: all metrics are made of it."""
+    """What is kept of a question's ranking: a line of per_question.jsonl."""
 
     id: str
+    question: str
     hits: int
     """Passages in the ranking."""
     answer_rank: int | UnsetType | None = UNSET
     """The rank of the first passage that holds an answer; None: no passage does; unset: the
     question has no answers, or its passages no texts."""
     gold_ranks: tuple[int | None, ...] = ()
-    """The rank of each gold passage that the question names, ascending; None: not found."""
+    """The rank of each relevant passage, ascending; None: not found."""
+    dataset: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    missing: bool | UnsetType = UNSET
+    """Set where there was no ranking of the question, though it has a judgement."""
+    ties: int | UnsetType = UNSET
+    """Passages with the score of the passage before; unset: none."""
+    tied: tuple[int, ...] | UnsetType = UNSET
+    """Depths k at which the passages at k and k + 1 have the same score; unset: none."""
+    measures: dict[str, float | None] | UnsetType = UNSET
+    """Label of a measure, such as nDCG@10, -> its value; None: undefined."""
+
+
+class Judging(NamedTuple):
+    """What is asked of each ranking."""
+
+    match: str = "string"
+    cuts: tuple[int, ...] = ()
+    """Depths to look for ties at."""
+    labels: tuple[str, ...] = ()
+    """Measures of ir-measures."""
+    grades: Mapping[str, Mapping[str, int]] | None = None
+    """Question id -> passage id -> grade; None: questions name their gold passages."""
+
+    def of(self, question: Question) -> Mapping[str, int]:
+        """The grades of passages for a question; those it names have grade 1."""
+        if self.grades is None:
+            return dict.fromkeys(question.gold, 1)
+        return self.grades.get(question.id, {})
+
+
+class Judged(NamedTuple):
+    """A ranking's figures, with what they were made of."""
+
+    figures: Figures
+    values: Sequence[float]
+    """(M,) by the measures of ir-measures; NaN: undefined."""
+    flagged: bool
+    """Whether somebody looked for answers in the passages."""
+    has_answers: bool
+    irrelevant: bool
+    """Whether it has judgements, and none of a relevant passage."""
+    bad_patterns: int
+    """Answers that are no regular expression, where they should be."""
 
 
 def refuse_empty_answer(question: Question, path: str) -> None:
@@ -41,59 +95,67 @@ def with_flags(ranking: Ranking, match: str) -> Ranking:
     return Ranking(ranking.question, tuple(hits))
 
 
-def is_flagged(ranking: Ranking) -> bool:
-    """Whether somebody looked for answers in the passages."""
-    return any(hit.has_answer is not None for hit in ranking.hits)
+def judge(rankings: Sequence[Ranking], judging: Judging) -> list[Judged]:
+    """The figures of rankings whose passages are flagged, where they can be."""
+    graded = [judging.of(ranking.question) for ranking in rankings]
+    values: Sequence[Sequence[float]] = [()] * len(rankings)
+    if judging.labels:
+        ids = [[hit.id for hit in ranking.hits] for ranking in rankings]
+        values = values_of(judging.labels, list(zip(ids, graded, strict=True)))
+    return [
+        _judged(ranking, grades, own, judging)
+        for ranking, grades, own in zip(rankings, graded, values, strict=True)
+    ]
 
 
-def figures_of(ranking: Ranking) -> Figures:
-    """The figures of a ranking whose passages are flagged, where they can be."""
+def _judged(
+    ranking: Ranking, grades: Mapping[str, int], values: Sequence[float], judging: Judging
+) -> Judged:
     question, hits = ranking.question, ranking.hits
+    flagged = any(hit.has_answer is not None for hit in hits)
     answer_rank: int | UnsetType | None = UNSET
-    if is_flagged(ranking) or (question.answers and not hits):
+    if flagged or (question.answers and not hits):
         answer_rank = next((rank for rank, hit in enumerate(hits, 1) if hit.has_answer), None)
-    gold = set(question.gold)
-    found = [rank for rank, hit in enumerate(hits, 1) if hit.id in gold]
-    gold_ranks = (*found, *[None] * (len(gold) - len(found)))
-    return Figures(question.id, len(hits), answer_rank, gold_ranks)
-
-
-def tied_depths(hits: Sequence[Hit], rank: int) -> range:
-    """The depths that cut through the passages whose score equals that of the one at `rank`."""
-    score, first, last = hits[rank - 1].score, rank, rank
-    while first > 1 and hits[first - 2].score == score:
-        first -= 1
-    while last < len(hits) and hits[last].score == score:
-        last += 1
-    return range(first, last)
+    relevant = {id_ for id_, grade in grades.items() if grade > 0}
+    found = [rank for rank, hit in enumerate(hits, 1) if hit.id in relevant]
+    equal = [k for k, (hit, after) in enumerate(pairwise(hits), 1) if hit.score == after.score]
+    figures = Figures(
+        question.id,
+        question.question,
+        len(hits),
+        answer_rank,
+        (*found, *[None] * (len(relevant) - len(found))),
+        question.dataset or UNSET,
+        question.tags or UNSET,
+        ties=len(equal) or UNSET,
+        tied=tuple(k for k in judging.cuts if k in equal) or UNSET,
+    )
+    patterns = question.answers if judging.match == "regex" else ()
+    bad = len(invalid_patterns(patterns))
+    irrelevant = bool(grades) and not relevant
+    return Judged(figures, values, flagged, bool(question.answers), irrelevant, bad)
 
 
 class Tally:
     """The figures of all questions, and counts of what changes their meaning."""
 
-    def __init__(self, match: str) -> None:
-        self.match = match
+    def __init__(self) -> None:
         self.figures: list[Figures] = []
-        self.tied: list[range] = []
-        """Depths at which the order of equal scores decides whether a first hit counts."""
-        self.without_answers = self.without_texts = self.bad_patterns = 0
+        self.values = array("d")
+        """(Q * M,) of Q questions by M measures of ir-measures."""
+        self.without_answers = self.without_texts = self.bad_patterns = self.irrelevant = 0
         self._any_flagged = False
 
-    def add(self, ranking: Ranking) -> None:
-        """Count a ranking whose passages are flagged, where they can be."""
-        figures = figures_of(ranking)
-        self.figures.append(figures)
-        self._any_flagged |= is_flagged(ranking)
-        if figures.answer_rank is UNSET:
-            if ranking.question.answers:
-                self.without_texts += 1
-            else:
-                self.without_answers += 1
-        for rank in (figures.answer_rank, *figures.gold_ranks[:1]):
-            if rank and (depths := tied_depths(ranking.hits, rank)):
-                self.tied.append(depths)
-        if self.match == "regex":
-            self.bad_patterns += len(invalid_patterns(ranking.question.answers))
+    def add(self, judged: Judged) -> None:
+        """Count a question."""
+        self.figures.append(judged.figures)
+        self.values.extend(judged.values)
+        self._any_flagged |= judged.flagged
+        self.bad_patterns += judged.bad_patterns
+        self.irrelevant += judged.irrelevant
+        if judged.figures.answer_rank is UNSET:
+            self.without_texts += judged.has_answers
+            self.without_answers += not judged.has_answers
 
     def finish(self, source: str) -> list[Figures]:
         """The figures of all questions. Raises InputError where there is nothing to measure."""
@@ -109,8 +171,23 @@ class Tally:
                 f"{source}: its passages have neither texts nor has_answer, so no answer can be "
                 "looked for; write the rankings with their texts"
             )
+        if self.irrelevant:
+            raise InputError(
+                f"{source}: no passage is relevant to any of its questions by the qrels; a grade "
+                "above 0 says that one is"
+            )
         raise InputError(
             f"{source}: no question has an answer or a gold passage to look for (in a TREC run "
-            "none ever has); search again with evaluate --index INDEX --questions FILE, or use "
-            "trec_eval"
+            "none ever has); give judgements with --qrels or --questions"
         )
+
+
+def with_measures(figures: Figures, labels: Sequence[str], values: Sequence[float]) -> Figures:
+    """The figures with the values of measures; NaN, which JSON does not have, becomes None."""
+    shown = (None if value != value else value for value in values)
+    return replace(figures, measures=dict(zip(labels, shown, strict=True)))
+
+
+def missing(judged: Judged) -> Judged:
+    """The judgement of a question that has no ranking."""
+    return judged._replace(figures=replace(judged.figures, missing=True))

@@ -18,11 +18,19 @@ def mean(values: np.ndarray) -> float:
     return float(sum(values.tolist()) / len(values))
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean: that of a share, where values (Q,) are bool, or of figures."""
-    if values.dtype == bool:
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of a mean of values (Q,): of a share, where each is 0 or 1, or of figures.
+
+    The seed is that of the bootstrap.
+    """
+    if is_share(values):
         return wilson_interval(mean(values), len(values))
-    return bootstrap_interval(values)
+    return bootstrap_interval(values, seed)
+
+
+def is_share(values: np.ndarray) -> bool:
+    """Whether the mean of values (Q,) is the share of questions that succeed."""
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -43,11 +51,18 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]
 
     From RESAMPLES draws.
     """
+    return bootstrap_intervals(values[:, None], seed)[0]
+
+
+def bootstrap_intervals(values: np.ndarray, seed: int = 0) -> list[tuple[float, float]]:
+    """Those of the mean of each column of values (Q, M), from the same draws of questions."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
+    count = len(values)
     means = [
-        values[generator.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)
+        values.take(generator.integers(count, size=count), axis=0).mean(axis=0)
+        for _ in range(RESAMPLES)
     ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    lows, highs = np.percentile(means, [2.5, 97.5], axis=0)
+    return list(zip(lows.tolist(), highs.tolist(), strict=True))

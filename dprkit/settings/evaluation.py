@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from dprkit.settings.fields import Positive, about
+from dprkit.settings.fields import Count, Positive, about
 from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
@@ -21,7 +21,7 @@ from dprkit.settings.shared import (
 
 _RANKED = about(
     path=True,
-    replaces="index questions output_dir rerank rerank_depth rerank_weight rerank_embeddings",
+    replaces="index questions qrels output_dir rerank rerank_depth rerank_weight rerank_embeddings",
 )
 
 
@@ -29,7 +29,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Measure how often an answer is among the best k passages.
 
     It searches an index, or reads rankings from a file. Where the questions name their gold
-    passages, it measures how many of these are found, and at which rank.
+    passages, it measures how many of these are found, and at which rank. With judgements of
+    passages (qrels) it measures nDCG@10, AP, MRR, recall, success and precision by them.
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
@@ -37,17 +38,26 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     Settings:
         results: File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON,
             Pyserini's JSON or a TREC run; - is stdin.
-        questions: File of questions with answers or gold passages.
+        questions: File of questions with answers or gold passages; with --results they are found
+            there by their ids.
+        qrels: File of judged passages: TREC's qrels or BEIR's tsv. They count instead of the gold
+            passages of the questions.
         output_dir: Folder to write the results to.
         topk: Depths k to report: each metric looks at the best k passages.
+        metrics: Measures by their names in ir-measures, in quotes, such as "nDCG@10 RR@10 AP"; by
+            the qrels, or by the gold passages.
         match: How an answer is compared with a passage: as words, or as a regular expression.
+        by: Metrics also of the questions of each data set, of each tag, or of each length in words.
         texts: Write the texts of the passages into results.jsonl too; without them the file is
             ten times smaller.
+        parquet: Write per_question.parquet beside per_question.jsonl.
+        seed: Seed of the bootstrap, from which intervals come.
     """
 
     index: SearchedIndex = None
     results: Annotated[str | None, _RANKED] = None
     questions: Annotated[str | None, about(follows=("select-data.output_dir/test.jsonl",))] = None
+    qrels: Annotated[str | None, about(path=True)] = None
     output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
@@ -57,10 +67,14 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         20,
         100,
     )
+    metrics: str | None = None
     candidates: Candidates = None
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
     rerank_weight: RerankWeight = 1.0
     rerank_embeddings: RerankEmbeddings = None
     match: Literal["string", "regex"] = "string"
+    by: tuple[Literal["dataset", "tag", "length"], ...] = ()
     texts: bool = True
+    parquet: bool = False
+    seed: Count = 0

@@ -38,13 +38,12 @@ def test_answer_recall_is_what_a_hand_counts(tmp_path):
     report = measured(tmp_path, ROWS, topk=(1, 2, 5))
     assert report.questions == 3
     assert report.metrics["answer_recall"] == pytest.approx({"1": 1 / 3, "2": 2 / 3})
-    assert report.metrics["answer_mrr"] == pytest.approx({"2": (0.5 + 0 + 1) / 3})
-    assert "mrr" not in report.metrics
+    assert list(report.metrics) == ["answer_recall"]  # MRR is at 10 and 100, which none reaches
     source = tmp_path / "their.json"
     assert report.notes == [
         f"not measured: @5; no ranking of {source} has more than 2 passages",
         "rankings of fewer than 2 passages (what was cut off counts as not found): 1",
-        "first hits that a depth counts by the order of equal scores only: 1",
+        "rankings with equal scores at a depth and below it: @1 2",
     ]
 
 
@@ -81,9 +80,6 @@ def recomputed(lines, depths):
     def mean(values):
         return sum(values) / len(values)
 
-    def reciprocal(rank):
-        return 1 / rank if rank and rank <= max(depths) else 0.0
-
     def within(rank, k):
         return rank is not None and rank <= k
 
@@ -95,8 +91,6 @@ def recomputed(lines, depths):
         "passage_success": lambda k: mean([any(within(r, k) for r in own) for own in gold]),
     }
     found = {name: {str(k): of(k) for k in depths} for name, of in by_depth.items()}
-    found["answer_mrr"] = {str(max(depths)): mean([reciprocal(rank) for rank in answers])}
-    found["mrr"] = {str(max(depths)): mean([reciprocal(own[0]) for own in gold])}
     return found
 
 
@@ -113,14 +107,36 @@ def test_the_figures_of_each_question_are_kept_and_give_every_metric_again(tmp_p
     report = measured(tmp_path, MIXED, topk=(1, 2, 3))
     assert str(tmp_path / "out/per_question.jsonl") in report.outputs
     lines = lines_of(tmp_path / "out/per_question.jsonl")
-    assert lines == [
-        {"id": "a", "hits": 3, "answer_rank": 2, "gold_ranks": [1, 3]},
-        {"id": "b", "hits": 1, "answer_rank": 1, "gold_ranks": [1, None]},
-        {"id": "c", "hits": 2, "gold_ranks": [2]},
-        {"id": "d", "hits": 0, "answer_rank": None, "gold_ranks": [None]},
-        {"id": "e", "hits": 1, "answer_rank": None, "gold_ranks": []},
+    ties = {"ties": 2, "tied": [1, 2]}  # all scores are equal
+    assert [{**line, "measures": ...} for line in lines] == [
+        figures("a", "both", 3, [1, 3], answer_rank=2, **ties),
+        figures("b", MIXED[1]["question"], 1, [1, None], answer_rank=1),
+        figures("c", "gold alone", 2, [2], ties=1, tied=[1]),
+        figures("d", "nothing found", 0, [None], answer_rank=None),
+        figures("e", "no answer among them", 1, [], answer_rank=None),
     ]
     assert recomputed(lines, (1, 2, 3)) == report.metrics
+    assert lines[2]["measures"] == {
+        **{f"answer_recall@{k}": None for k in (1, 2, 3)},
+        **{f"passage_{kind}@1": 0.0 for kind in ("recall", "success")},
+        **{f"passage_{kind}@{k}": 1.0 for kind in ("recall", "success") for k in (2, 3)},
+    }
+    assert means_of_lines(lines) == report.metrics
+
+
+def figures(id_, question, hits, gold_ranks, **more):
+    line = {"id": id_, "question": question, "hits": hits, "gold_ranks": gold_ranks}
+    return {**line, "measures": ..., **more}
+
+
+def means_of_lines(lines):
+    """metrics.json again: the means of what each question has."""
+    found = {}
+    for label in lines[0]["measures"]:
+        name, _, depth = label.partition("@")
+        values = [v for line in lines if (v := line["measures"][label]) is not None]
+        found.setdefault(name, {})[depth] = sum(values) / len(values) if values else None
+    return found
 
 
 def test_the_example_in_the_docs_computes_answer_recall(tmp_path):
@@ -137,10 +153,10 @@ def test_the_example_in_the_docs_computes_answer_recall(tmp_path):
 def test_questions_that_found_nothing_do_not_make_a_file_without_texts_one_of_misses(tmp_path):
     bare = {"question": "a", "answers": ["x"], "gold": ["1"], "ctxs": [{"id": "1", "score": 2}]}
     report = measured(tmp_path, [bare, {**bare, "question": "b", "ctxs": []}], topk=(1,))
-    assert report.metrics == {"passage_recall": {"1": 0.5}, "mrr": {"1": 0.5}}
+    assert report.metrics == {"passage_recall": {"1": 0.5}}
     assert lines_of(tmp_path / "out/per_question.jsonl") == [
-        {"id": "0", "hits": 1, "gold_ranks": [1]},
-        {"id": "1", "hits": 0, "gold_ranks": [None]},
+        figures("0", "a", 1, [1], measures={"passage_recall@1": 1.0}),
+        figures("1", "b", 0, [None], measures={"passage_recall@1": 0.0}),
     ]
 
 
@@ -148,15 +164,16 @@ def test_without_an_output_folder_it_only_measures(tmp_path):
     path = tmp_path / "their.json"
     path.write_text(json.dumps(ROWS))
     report = evaluate(EvaluateSettings(results=str(path), topk=(1,)))
-    assert (report.outputs, report.counts) == ([], {"answer_recall": 3, "answer_mrr": 3})
+    assert (report.outputs, report.counts) == ([], {"answer_recall": 3})
     assert [p.name for p in tmp_path.iterdir()] == ["their.json"]
 
 
 def test_mrr_is_of_gold_passages_and_answer_mrr_of_answers(tmp_path):
-    rows = [result("a", ["x"], ["x"], gold=["wiki:9"]), result("b", ["x"], ["y", "x"])]
+    deep = ["y", "x"] + ["y"] * 8
+    rows = [result("a", ["x"], ["x"], gold=["wiki:9"]), result("b", ["x"], deep)]
     report = measured(tmp_path, rows, topk=(2,))
     assert report.counts == {"answer_recall": 2, "answer_mrr": 2, "passage_recall": 1, "mrr": 1}
-    assert (report.metrics["answer_mrr"], report.metrics["mrr"]) == ({"2": 0.75}, {"2": 0.0})
+    assert (report.metrics["answer_mrr"], report.metrics["mrr"]) == ({"10": 0.75}, {"10": 0.0})
 
 
 def test_gold_passages_are_found_behind_dprs_prefix(tmp_path):
@@ -164,7 +181,6 @@ def test_gold_passages_are_found_behind_dprs_prefix(tmp_path):
     report = measured(tmp_path, rows, topk=(1, 2))
     assert report.metrics["passage_recall"] == {"1": 0.0, "2": 0.5}
     assert "answer_recall" not in report.metrics
-    assert report.metrics["mrr"] == {"2": 0.25}
 
 
 def test_an_empty_answer_is_refused_and_nothing_is_left(tmp_path):
@@ -204,7 +220,7 @@ def test_a_file_without_texts_and_flags_is_not_taken_for_misses(tmp_path):
     assert (report.counts["answer_recall"], report.metrics["answer_recall"]["1"]) == (1, 1.0)
     assert "questions whose passages have no texts, not in answer_recall: 1" in report.notes
     report = measured(tmp_path, [{**bare, "gold": ["1"]}], topk=(1,))
-    assert report.metrics == {"passage_recall": {"1": 1.0}, "mrr": {"1": 1.0}}
+    assert report.metrics == {"passage_recall": {"1": 1.0}}
 
 
 def test_a_depth_that_no_ranking_has_is_refused(tmp_path):
@@ -213,21 +229,21 @@ def test_a_depth_that_no_ranking_has_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scores", "hit", "topk", "count"),
+    ("scores", "ties", "tied"),
     [
-        ([3, 3, 3], 1, (1, 3), 1),  # the hit is first of three equal ones: @1 depends
-        ([3, 3, 3], 2, (3,), 0),  # all of them are within @3
-        ([3, 2, 2], 1, (1,), 0),
-        ([3, 2, 2], 2, (1, 3), 0),
-        ([3, 2, 2], 3, (2,), 1),
+        ([3, 3, 3], 2, [1, 2]),
+        ([3, 2, 2], 1, [2]),
+        ([3, 3, 2], 1, [1]),
+        ([3, 2, 1], None, None),
     ],
 )
-def test_first_hits_that_hang_on_a_tie_are_counted(tmp_path, scores, hit, topk, count):
+def test_equal_scores_at_a_depth_are_counted_for_each_ranking(tmp_path, scores, ties, tied):
     ctxs = [{"id": f"{n}", "text": "y", "score": score} for n, score in enumerate(scores, 1)]
-    row = {"question": "q", "gold": [f"{hit}"], "ctxs": ctxs}
-    notes = measured(tmp_path, [row], topk=topk).notes
-    told = [int(note.split(": ")[-1]) for note in notes if "equal scores" in note]
-    assert told == ([count] if count else [])
+    report = measured(tmp_path, [{"question": "q", "gold": ["1"], "ctxs": ctxs}], topk=(1, 2, 3))
+    [line] = lines_of(tmp_path / "out/per_question.jsonl")
+    assert (line.get("ties"), line.get("tied")) == (ties, tied)
+    expected = {f"{k}": int(k in (tied or [])) for k in (1, 2, 3)}
+    assert report.tied["passage_recall"] == expected
 
 
 def test_index_and_results_together_are_refused(tmp_path):
@@ -279,7 +295,7 @@ def test_an_index_is_measured_at_every_depth_and_a_file_at_those_it_has(words):
     again = call("evaluate", "--results", "r/results.jsonl", "--topk", "1,2,10", "--json", "-q")
     found = json.loads(again.stdout)["metrics"]
     assert found["passage_recall"] == {"1": 1 / 3, "2": 2 / 3}
-    assert list(found["mrr"]) == ["2"]
+    assert "mrr" not in found  # at 10, which the file does not reach
     assert "not measured: @10; no ranking of r/results.jsonl has more than 3" in again.stderr
     table = call("evaluate", "--results", "r/results.jsonl", "--topk", "1,2,10")
     assert "@10" not in table.stdout
@@ -342,7 +358,7 @@ def test_questions_with_nothing_to_look_for_are_refused_before_the_search(words,
     result = call("evaluate", "--index", "index", "--questions", "plain.txt", "--output-dir", "r")
     expected = (
         "Error: plain.txt: no question has an answer or a gold passage to look for; add answers or "
-        "passage_ids to it (docs/formats.md tells how, also of BEIR's qrels)"
+        "passage_ids to it, or give --qrels (docs/formats.md tells how)"
     )
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, expected)
     assert not Path("r").exists()

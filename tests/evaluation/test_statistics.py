@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dprkit.evaluation.statistics import bootstrap_interval, interval, mean, wilson_interval
+from dprkit.evaluation.statistics import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    interval,
+    mean,
+    wilson_interval,
+)
 
 
 def test_a_mean_is_summed_in_order():
@@ -14,9 +20,17 @@ def test_a_mean_is_summed_in_order():
 
 
 def test_the_interval_of_a_share_is_wilsons_and_of_any_other_mean_the_bootstraps():
-    flags = np.array([True, False, True])
+    flags = np.array([1.0, 0.0, 1.0])
     assert interval(flags) == wilson_interval(2 / 3, 3)
-    assert interval(flags * 1.0) == bootstrap_interval(flags * 1.0)
+    figures = np.array([1.0, 0.0, 0.5])
+    assert interval(figures, 3) == bootstrap_interval(figures, 3)
+
+
+def test_another_seed_draws_other_questions_and_all_means_share_the_draws():
+    values = np.random.default_rng(5).random((50, 2))
+    assert bootstrap_interval(values[:, 0], 1) != bootstrap_interval(values[:, 0], 2)
+    for column, together in zip(values.T, bootstrap_intervals(values, 1), strict=True):
+        assert together == pytest.approx(bootstrap_interval(column, 1))
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (3, 7), (1656, 3610)])

@@ -1,0 +1,147 @@
+"""Rankings with what is asked of them: the questions, and the judgements of their passages.
+
+rankings of an index or of a file -> the same, each with its question as --questions has it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dprkit.data.qrels import Qrels, read_qrels
+from dprkit.data.questions import read_questions
+from dprkit.data.rankings import read_results
+from dprkit.errors import InputError, MismatchError
+from dprkit.evaluation.judging import refuse_empty_answer
+from dprkit.indexes.index_folder import IndexFolder
+from dprkit.progress import Run
+from dprkit.records import Question, Ranking, same_question
+from dprkit.settings import EvaluateSettings
+
+
+class Asked(NamedTuple):
+    """What rankings are judged by."""
+
+    questions: dict[str, Question] | None
+    """By id; None: those that the rankings have."""
+    qrels: Qrels | None
+
+    def is_judged(self, question: Question) -> bool:
+        """Whether there is anything to look for."""
+        graded = question.gold if self.qrels is None else question.id in self.qrels.grades
+        return bool(question.answers or graded)
+
+    @property
+    def kind(self) -> str:
+        """What the passages to find are called."""
+        return "gold" if self.qrels is None else "relevant"
+
+    def relevant(self, question: Question) -> Sequence[str]:
+        """The passages to find."""
+        return question.gold if self.qrels is None else self.qrels.relevant(question.id)
+
+    def absent_from(self, found: set[str]) -> Iterator[Question]:
+        """The judged questions that are not among those found."""
+        if self.questions is not None:
+            known = iter(self.questions.values())
+        else:
+            ids = () if self.qrels is None else self.qrels.grades
+            known = (Question(id_, "") for id_ in ids)
+        return (one for one in known if one.id not in found and self.is_judged(one))
+
+
+def read_asked(settings: EvaluateSettings) -> Asked:
+    """The questions and judgements of the settings. Raises FormatError, InputError."""
+    qrels = None if settings.qrels is None else read_qrels(settings.qrels)
+    if settings.questions is None:
+        return Asked(None, qrels)
+    path, questions = settings.questions, dict[str, Question]()
+    for question in read_questions(path):
+        refuse_empty_answer(question, path)
+        if question.id in questions:
+            raise InputError(f"{path}: two questions have the id {question.id!r}; ids must differ")
+        questions[question.id] = question
+    return Asked(questions, qrels)
+
+
+# --- rankings -------------------------------------------------------------------------------------
+
+
+def rankings_of_file(settings: EvaluateSettings, asked: Asked, run: Run) -> Iterator[Ranking]:
+    """The rankings that are there, of the questions that are asked."""
+    path, others = str(settings.results), 0
+    for ranking in read_results(path, run.progress.warn):
+        if asked.questions is None:
+            refuse_empty_answer(ranking.question, path)
+            yield ranking
+        elif known := asked.questions.get(ranking.question.id):
+            _check_text(ranking.question, known, settings)
+            yield Ranking(known, ranking.hits)
+        else:
+            others += 1
+    if others:
+        run.progress.warn(
+            f"{others:,} rankings of {path} are of questions that are not in {settings.questions}, "
+            "and are left out"
+        )
+
+
+def _check_text(found: Question, known: Question, settings: EvaluateSettings) -> None:
+    """Refuse a ranking of another question. TREC runs have no texts of questions."""
+    if found.question and same_question(found.question) != same_question(known.question):
+        raise MismatchError(
+            f"question {known.id!r} is {known.question!r} in {settings.questions} and "
+            f"{found.question!r} in {settings.results}; give rankings of the same questions"
+        )
+
+
+def rankings_of_index(
+    settings: EvaluateSettings, folder: IndexFolder, asked: Asked, depth: int, run: Run
+) -> Iterator[Ranking]:
+    """The best `depth` passages for each question that is judged, searched for."""
+    from dprkit.search.open_index import open_engines
+    from dprkit.search.open_reranker import reranked
+    from dprkit.search.searcher import Searcher
+
+    questions = _judged_questions(settings, asked, run)
+    depths = {"candidates": settings.candidates}
+    (engine,), passages = open_engines([folder], depths, run.progress.note)
+    engine = reranked(engine, settings, folder, passages, run.progress.note)
+    searcher = Searcher(engine, passages)
+    run.progress.note(f"searching with {len(questions)} questions")
+    if absent := searcher.absent({id_ for one in questions for id_ in asked.relevant(one)}):
+        run.progress.warn(
+            f"{len(absent)} {asked.kind} passages are not in the corpus and count as misses, "
+            f"such as {min(absent)}"
+        )
+    yield from searcher.rankings(questions, depth)
+
+
+def _judged_questions(settings: EvaluateSettings, asked: Asked, run: Run) -> list[Question]:
+    """The questions to search with: with qrels, those that are judged.
+
+    BEIR's queries.jsonl has the questions of all its splits.
+    """
+    questions = list((asked.questions or {}).values())
+    judged = [question for question in questions if asked.is_judged(question)]
+    if not judged:
+        if asked.qrels is not None:
+            raise InputError(f"{no_common_question(settings, questions[0].id, asked.qrels)}")
+        raise InputError(
+            f"{settings.questions}: no question has an answer or a gold passage to look for; add "
+            "answers or passage_ids to it, or give --qrels (docs/formats.md tells how)"
+        )
+    if asked.qrels is None:
+        return questions
+    if len(judged) < len(questions):
+        run.progress.note(f"{len(questions) - len(judged):,} questions that nothing judges")
+    return judged
+
+
+def no_common_question(settings: EvaluateSettings, id_: str, qrels: Qrels) -> str:
+    """The message for judgements of other questions, one of which has the id."""
+    path = settings.results or settings.questions
+    return (
+        f"{settings.qrels} judges no question of {path}: their first ids are "
+        f"{next(iter(qrels.grades))!r} and {id_!r}; give the qrels of these questions"
+    )
