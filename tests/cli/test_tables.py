@@ -24,7 +24,7 @@ def test_evaluate_prints_its_metrics_as_csv_and_nothing_else(work):
     told = json.loads(call("evaluate", "--json").stdout)
     ran = call("evaluate", "--csv")
     assert ran.exit_code == 0
-    assert ran.stdout.splitlines()[0] == "metric,k,value,low,high,n"
+    assert ran.stdout.splitlines()[0] == "metric,k,value,low,high,n,missing,unjudged,tied"
     assert {(row["metric"], row["k"]) for row in rows_of(ran.stdout)} == {
         (name, k) for name, shares in told["metrics"].items() for k in shares
     }
