@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import regex
 
+from dprkit.data.kilt_matching import holds_plain, plain
 from dprkit.errors import EmptyAnswer, SettingsError
 
 # DPR adds IGNORECASE, UNICODE and MULTILINE, which change neither pattern for any character.
@@ -49,14 +50,15 @@ _REMEMBERED = 8_000_000  # characters of passages, some 10,000 passages of 100 w
 def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool:
     """Whether `text` holds any of `answers`; no answers, no match.
 
-    `match` is "string" (whole tokens, see above) or "regex": each answer is a pattern of the
-    `regex` module, decomposed (NFD), and searched in the decomposed text without regard to case,
-    `^` and `$` standing for the ends of lines. An invalid pattern matches nothing, as in DPR; see
-    `invalid_patterns`.
+    `match` is "string" (whole tokens, see above), "regex" or "kilt" (kilt_matching.py). With
+    "regex" each answer is a pattern of the `regex` module, decomposed (NFD), and searched in the
+    decomposed text without regard to case, `^` and `$` standing for the ends of lines. An invalid
+    pattern matches nothing, as in DPR, and so does an answer without anything that "kilt"
+    compares; see `unmatchable`.
 
     Raises:
         EmptyAnswer: an answer has no token, and DPR would find it in every passage.
-        SettingsError: `match` is neither of the two.
+        SettingsError: `match` is none of the three.
     """
     return _matcher(_as_key(answers), match)(text)
 
@@ -64,7 +66,7 @@ def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool
 def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "string") -> list[bool]:
     """`has_answer` for each of `texts`, the passages of one question; raises what it raises."""
     matcher = _matcher(_as_key(answers), match)
-    if match == "regex":
+    if match != "string":
         return list(map(matcher, texts))
     # Most pairs end here, in one look at the words of a passage that came up before.
     lacks_needles, words_of = matcher.args[0].keys().isdisjoint, _words_of.get
@@ -78,9 +80,15 @@ def has_token(answer: str) -> bool:
     return _TOKEN.search(answer) is not None
 
 
-def invalid_patterns(answers: Sequence[str]) -> list[str]:
-    """Those of `answers` that are no valid pattern, and so match nothing in "regex" mode."""
-    return [answer for answer in answers if _pattern(answer) is None]
+def unmatchable(answers: Sequence[str], match: str) -> list[str]:
+    """Those of `answers` that match nothing.
+
+    With "regex" those that are no valid pattern, and with "kilt" those that are but articles and
+    punctuation, which KILT finds in every passage.
+    """
+    if match == "regex":
+        return [answer for answer in answers if _pattern(answer) is None]
+    return [answer for answer in answers if match == "kilt" and not plain(answer)]
 
 
 def _as_key(answers: Sequence[str]) -> tuple[str, ...]:
@@ -92,13 +100,15 @@ def _as_key(answers: Sequence[str]) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _matcher(answers: tuple[str, ...], match: str) -> partial[bool]:
     """The answers made ready, as a function of a passage's text."""
-    if match not in ("string", "regex"):
-        raise SettingsError(f"match {match!r} is not known; choose string or regex")
+    if match not in ("string", "regex", "kilt"):
+        raise SettingsError(f"match {match!r} is not known; choose string, regex or kilt")
     for answer in answers:
         if not has_token(answer):
             raise EmptyAnswer(answer)
     if match == "string":
         return partial(_holds, _by_needle(answers))
+    if match == "kilt":
+        return partial(holds_plain, list(filter(None, map(plain, answers))))
     return partial(_fits, [pattern for pattern in map(_pattern, answers) if pattern])
 
 

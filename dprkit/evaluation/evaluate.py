@@ -230,7 +230,8 @@ def _measured(
     reach = depth if folder else max(figure.hits for figure in figures)
     values = _values(settings, tally, figures, measures, reach)
     report = _report(figures, values, settings)
-    for note, is_warning in notes_of(figures, tally, asked, settings, reach):
+    too_deep = [measure for measure in measures if measure.cut > reach]
+    for note, is_warning in notes_of(figures, tally, asked, settings, too_deep):
         report.notes.append(note)
         (run.progress.warn if is_warning else run.progress.note)(note)
     return report, _with_values(figures, values)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from dprkit.data.answer_matching import answer_flags, has_token, invalid_patterns
+from dprkit.data.answer_matching import answer_flags, has_token, unmatchable
 from dprkit.errors import FormatError, InputError
 from dprkit.evaluation.measures import values_of
 from dprkit.records import Question, Ranking
@@ -76,8 +76,8 @@ class Judged(NamedTuple):
     has_answers: bool
     irrelevant: bool
     """Whether it has judgements, and none of a relevant passage."""
-    bad_patterns: int
-    """Answers that are no regular expression, where they should be."""
+    unmatchable: int
+    """Answers that match nothing, such as a broken regular expression."""
 
 
 def refuse_empty_answer(question: Question, path: str) -> None:
@@ -130,8 +130,7 @@ def _judged(
         ties=len(equal) or UNSET,
         tied=tuple(k for k in judging.cuts if k in equal) or UNSET,
     )
-    patterns = question.answers if judging.match == "regex" else ()
-    bad = len(invalid_patterns(patterns))
+    bad = len(unmatchable(question.answers, judging.match))
     irrelevant = bool(grades) and not relevant
     return Judged(figures, values, flagged, bool(question.answers), irrelevant, bad)
 
@@ -143,7 +142,7 @@ class Tally:
         self.figures: list[Figures] = []
         self.values = array("d")
         """(Q * M,) of Q questions by M measures of ir-measures."""
-        self.without_answers = self.without_texts = self.bad_patterns = self.irrelevant = 0
+        self.without_answers = self.without_texts = self.unmatchable = self.irrelevant = 0
         self._any_flagged = False
 
     def add(self, judged: Judged) -> None:
@@ -151,7 +150,7 @@ class Tally:
         self.figures.append(judged.figures)
         self.values.extend(judged.values)
         self._any_flagged |= judged.flagged
-        self.bad_patterns += judged.bad_patterns
+        self.unmatchable += judged.unmatchable
         self.irrelevant += judged.irrelevant
         if judged.figures.answer_rank is UNSET:
             self.without_texts += judged.has_answers

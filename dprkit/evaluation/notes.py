@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from dprkit.evaluation.asked import Asked
 from dprkit.evaluation.judging import Figures, Tally
+from dprkit.evaluation.measures import Measure
 from dprkit.settings import EvaluateSettings
 
 Note = tuple[str, bool]
@@ -16,10 +17,14 @@ Note = tuple[str, bool]
 
 
 def notes_of(
-    figures: Sequence[Figures], tally: Tally, asked: Asked, settings: EvaluateSettings, reach: int
+    figures: Sequence[Figures],
+    tally: Tally,
+    asked: Asked,
+    settings: EvaluateSettings,
+    too_deep: Sequence[Measure],
 ) -> Iterator[Note]:
-    """What is said of figures whose rankings reach down to rank `reach`."""
-    yield from _of_depths(figures, settings, reach)
+    """What is said of figures whose rankings are not deep enough for some measures."""
+    yield from _of_depths(figures, settings, too_deep)
     if tally.without_answers < len(figures):
         yield from _counted(
             "questions without answers, not in answer_recall", tally.without_answers
@@ -27,9 +32,13 @@ def notes_of(
     yield from _counted(
         "questions whose passages have no texts, not in answer_recall", tally.without_texts
     )
-    yield from _counted(
-        "answers that are no regular expression and match nothing", tally.bad_patterns
-    )
+    nothing_in = {
+        "regex": "are no regular expression",
+        "kilt": "are but articles and punctuation",
+        "string": "",
+    }
+    unmatchable = f"answers that {nothing_in[settings.match]} and match nothing"
+    yield from _counted(unmatchable, tally.unmatchable)
     yield from _of_judgements(figures, tally, asked, settings)
     nothing = sum(not figure.hits and figure.missing is UNSET for figure in figures)
     yield from _counted("questions that found nothing and count as misses", nothing)
@@ -42,14 +51,18 @@ def _counted(what: str, count: int, is_warning: bool = True) -> Iterator[Note]:
 
 
 def _of_depths(
-    figures: Sequence[Figures], settings: EvaluateSettings, reach: int
+    figures: Sequence[Figures], settings: EvaluateSettings, too_deep: Sequence[Measure]
 ) -> Iterator[Note]:
     from_file = settings.results is not None
-    left_out = [f"@{k}" for k in settings.topk if k > reach]
+    longest = max(figure.hits for figure in figures)
+    left_out = [f"@{k}" for k in settings.topk if from_file and k > longest]
+    left_out += [measure.label for measure in too_deep if measure.cut not in settings.topk]
     if left_out:
-        what = f"no ranking of {settings.results} has more than {reach} passages"
-        yield f"not measured: {', '.join(left_out)}; {what}", True
-    deepest = max((k for k in settings.topk if k <= reach), default=reach)
+        why = f"an index is searched for {max(settings.topk)} passages, as --topk says"
+        if from_file:
+            why = f"no ranking of {settings.results} has more than {longest} passages"
+        yield f"not measured: {', '.join(left_out)}; {why}", from_file
+    deepest = max((k for k in settings.topk if not from_file or k <= longest), default=longest)
     short = sum(figure.hits < deepest for figure in figures if figure.missing is UNSET)
     cut = "what was cut off counts as not found" if from_file else "the index found no more"
     yield from _counted(f"rankings of fewer than {deepest} passages ({cut})", short, from_file)

@@ -46,7 +46,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         topk: Depths k to report: each metric looks at the best k passages.
         metrics: Measures by their names in ir-measures, in quotes, such as "nDCG@10 RR@10 AP"; by
             the qrels, or by the gold passages.
-        match: How an answer is compared with a passage: as words, or as a regular expression.
+        match: How an answer is compared with a passage: as words, as a regular expression, or as
+            KILT does it.
         by: Metrics also of the questions of each data set, of each tag, or of each length in words.
         texts: Write the texts of the passages into results.jsonl too; without them the file is
             ten times smaller.
@@ -73,7 +74,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank_depth: RerankDepth = None
     rerank_weight: RerankWeight = 1.0
     rerank_embeddings: RerankEmbeddings = None
-    match: Literal["string", "regex"] = "string"
+    match: Literal["string", "regex", "kilt"] = "string"
     by: tuple[Literal["dataset", "tag", "length"], ...] = ()
     texts: bool = True
     parquet: bool = False

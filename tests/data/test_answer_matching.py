@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dprkit.data import answer_matching as module
-from dprkit.data.answer_matching import answer_flags, has_answer, invalid_patterns
+from dprkit.data.answer_matching import answer_flags, has_answer, unmatchable
 from dprkit.errors import EmptyAnswer, SettingsError
 
 FIXTURES = Path(__file__).parents[3] / "shared/data/eval_fixtures/dpr"
@@ -262,10 +262,10 @@ def test_a_pattern_is_searched_in_the_decomposed_text(
 def test_an_invalid_pattern_matches_nothing_and_is_reported() -> None:
     deep = "(" * 5000 + ")" * 5000
     answers = ["(", "a|b", "[z", r"\p{Nothing}", deep]
-    assert invalid_patterns(answers) == ["(", "[z", r"\p{Nothing}", deep]
+    assert unmatchable(answers, "regex") == ["(", "[z", r"\p{Nothing}", deep]
     assert has_answer(answers, "a", match="regex")
     assert not has_answer(answers, "([z", match="regex")
-    assert invalid_patterns([]) == []
+    assert unmatchable([], "regex") == []
 
 
 # Refusals
@@ -281,8 +281,8 @@ def test_an_empty_answer_is_refused_even_when_another_matches(answer: str, match
 
 
 def test_an_unknown_way_to_match_is_refused() -> None:
-    with pytest.raises(SettingsError, match="'kilt' is not known; choose string or regex"):
-        has_answer(["a"], "a", match="kilt")
+    with pytest.raises(SettingsError, match="'fuzzy' is not known; choose string, regex or kilt"):
+        has_answer(["a"], "a", match="fuzzy")
 
 
 def test_one_string_is_not_taken_for_a_list_of_letters() -> None:
