@@ -58,4 +58,5 @@ COMMANDS = {
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
+    "convert-results": Command(render.converted_results),
 }

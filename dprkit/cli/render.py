@@ -186,6 +186,13 @@ def searching(report: Any) -> None:
         say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
+def converted_results(report: Any) -> None:
+    say(
+        f"{counted(report.questions, 'ranking')} with {counted(report.passages, 'passage')} "
+        f"written as {report.to}"
+    )
+
+
 def explanation(report: Any) -> None:
     """The matches on stdout, unless a page was written: a table, or lines with tabs for a pipe."""
     rows = [(m.question_token, m.passage_token, f"{m.similarity:.4f}") for m in report.matches]

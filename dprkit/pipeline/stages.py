@@ -73,6 +73,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
+    "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
 }
 """The stages of settings.STAGES."""
 

@@ -16,6 +16,7 @@ from dprkit.settings.embeddings import (
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
@@ -24,6 +25,7 @@ __all__ = [
     "BUNDLED",
     "MADE_AGAIN",
     "STAGES",
+    "ConvertResultsSettings",
     "ConvertSettings",
     "DownloadSettings",
     "EncodeSettings",
@@ -60,6 +62,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
+    "convert-results": ConvertResultsSettings,
 }
 
 MADE_AGAIN = {

@@ -298,6 +298,7 @@ QUESTION = "who wrote hamlet\n"
 NEW = ("--output-dir", "new")
 CORPUS = ("--passages", "bundled:tiny/passages.tsv")
 PAIR = ("--question", QUESTION, "--passage", "by Shakespeare")
+RESULTS = ("--results", "runs/dprkit/results")
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
@@ -307,6 +308,7 @@ LINES = {
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
+    "convert-results": ["convert-results", *RESULTS, "--to", "trec", "-o", "new.trec"],
     "convert": ["convert", "runs/dprkit/model", "--to", "sentence-transformers", *NEW],
     "import-embeddings": ["import-embeddings", "theirs/vectors.npy", *CORPUS, *NEW],
     "export-embeddings": ["export-embeddings", *NEW],
