@@ -230,8 +230,8 @@ def _measured(
     reach = depth if folder else max(figure.hits for figure in figures)
     values = _values(settings, tally, figures, measures, reach)
     report = _report(figures, values, settings)
-    too_deep = [measure for measure in measures if measure.cut > reach]
-    for note, is_warning in notes_of(figures, tally, asked, settings, too_deep):
+    measured = {one: bool(report.counts[one.name]) for one in values}
+    for note, is_warning in notes_of(figures, tally, asked, settings, measured, measures):
         report.notes.append(note)
         (run.progress.warn if is_warning else run.progress.note)(note)
     return report, _with_values(figures, values)
@@ -298,7 +298,7 @@ def _values(
     measures: Sequence[Measure],
     reach: int,
 ) -> Values:
-    """The values of the measures that the rankings are deep enough for."""
+    """The values of the measures that are asked for, or that the rankings are deep enough for."""
     import numpy as np
 
     table = np.frombuffer(tally.values).reshape(len(figures), len(measures))
@@ -307,7 +307,11 @@ def _values(
     if settings.qrels:  # by them, recall and success are those of ir-measures
         kept = ("answer_recall", "answer_mrr", *(() if settings.metrics else ("mrr",)))
         own = {measure: values for measure, values in own.items() if measure.name in kept}
-    theirs = {m: column for m, column in zip(measures, table.T, strict=True) if m.cut <= reach}
+    theirs = {
+        measure: column
+        for measure, column in zip(measures, table.T, strict=True)
+        if settings.metrics or measure.cut <= reach
+    }
     if not own and not theirs:
         longest = f"{settings.results}: no ranking has more than {reach} passages"
         raise InputError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
 from dprkit.evaluation.asked import Asked
 from dprkit.evaluation.judging import Figures, Tally
-from dprkit.evaluation.measures import Measure
+from dprkit.evaluation.measures import OWN, Measure
 from dprkit.settings import EvaluateSettings
 
 Note = tuple[str, bool]
@@ -21,10 +21,16 @@ def notes_of(
     tally: Tally,
     asked: Asked,
     settings: EvaluateSettings,
-    too_deep: Sequence[Measure],
+    measured: Mapping[Measure, bool],
+    wanted: Sequence[Measure],
 ) -> Iterator[Note]:
-    """What is said of figures whose rankings are not deep enough for some measures."""
-    yield from _of_depths(figures, settings, too_deep)
+    """What is said of figures, given the measures that were wanted of ir-measures.
+
+    `measured` are all that were measured, and whether they are defined for any question.
+    """
+    yield from _of_depths(figures, settings, measured, wanted)
+    if undefined := [measure.label for measure, defined in measured.items() if not defined]:
+        yield f"undefined for every question: {', '.join(undefined)}", True
     if tally.without_answers < len(figures):
         yield from _counted(
             "questions without answers, not in answer_recall", tally.without_answers
@@ -51,18 +57,25 @@ def _counted(what: str, count: int, is_warning: bool = True) -> Iterator[Note]:
 
 
 def _of_depths(
-    figures: Sequence[Figures], settings: EvaluateSettings, too_deep: Sequence[Measure]
+    figures: Sequence[Figures],
+    settings: EvaluateSettings,
+    measured: Collection[Measure],
+    wanted: Sequence[Measure],
 ) -> Iterator[Note]:
     from_file = settings.results is not None
     longest = max(figure.hits for figure in figures)
-    left_out = [f"@{k}" for k in settings.topk if from_file and k > longest]
-    left_out += [measure.label for measure in too_deep if measure.cut not in settings.topk]
-    if left_out:
-        why = f"an index is searched for {max(settings.topk)} passages, as --topk says"
-        if from_file:
-            why = f"no ranking of {settings.results} has more than {longest} passages"
-        yield f"not measured: {', '.join(left_out)}; {why}", from_file
-    deepest = max((k for k in settings.topk if not from_file or k <= longest), default=longest)
+    why = f"an index is searched for {max(settings.topk)} passages, as --topk says"
+    if from_file:
+        why = f"no ranking of {settings.results} has more than {longest} passages"
+    by_topk = any(measure.name in OWN for measure in measured) or not settings.metrics
+    left_out = [f"@{k}" for k in settings.topk if by_topk and from_file and k > longest]
+    others = [one.label for one in wanted if one not in measured and one.cut not in settings.topk]
+    if left_out + others:
+        yield f"not measured: {', '.join(left_out + others)}; {why}", from_file
+    if from_file and (deeper := [measure.label for measure in measured if measure.cut > longest]):
+        yield f"deeper than any ranking: {', '.join(deeper)}; {why}", True
+    cuts = [one.cut for one in measured if one.cut and (one.cut <= longest or not from_file)]
+    deepest = max(cuts, default=longest)
     short = sum(figure.hits < deepest for figure in figures if figure.missing is UNSET)
     cut = "what was cut off counts as not found" if from_file else "the index found no more"
     yield from _counted(f"rankings of fewer than {deepest} passages ({cut})", short, from_file)
@@ -71,7 +84,10 @@ def _of_depths(
 def _of_judgements(
     figures: Sequence[Figures], tally: Tally, asked: Asked, settings: EvaluateSettings
 ) -> Iterator[Note]:
-    missing = sum(figure.missing is True for figure in figures)
+    missing = sum(
+        figure.missing is True and (figure.answer_rank is not UNSET or bool(figure.gold_ranks))
+        for figure in figures
+    )
     lacking = f"judged questions that {settings.results} has no ranking of and that count 0"
     yield from _counted(lacking, missing)
     if asked.qrels is None:
