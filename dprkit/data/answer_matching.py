@@ -6,29 +6,29 @@ marks or else one character that is neither a separator nor a control character;
 lower-cased; the answer is there if its tokens stand in the text one after the other. So "10" is not
 in "2010", "cafe" is not in "café", and "u.s." is in "the U. S. Army".
 
-What DPR decides by tokenizing every passage is decided here by looking for one word:
+What DPR decides by tokenizing every passage is decided here by looking for one word, in all
+passages of a question at once:
 
     needle   the answer's longest plain token (ASCII letters and digits), or "" if it has none;
-             a passage whose rough copy lacks it cannot match, and most pairs end here
-    rough    the text in lower case with "?" for all that is not ASCII: cheap to make, to search
-    folded   the text decomposed, each token in lower case: what answers are compared with
+             where it does not stand alone in a passage the answer cannot, and most pairs end here
+    rough    the passages one after the other as bytes, with "?" for all that is not ASCII, and in
+             lower case: cheap to make, to search
+    folded   a text decomposed, each token in lower case: what answers are compared with
     anchor   the answer's longest token; the tokens round it are read only where it stands in the
              folded text
 
-A pair costs 0.6 to 3 microseconds for passages of 100 words: least where passages come up again
-and again, since the copies of 8 million characters of passages and the words of 4,000 passages are
-remembered (together 80 MB for English, 190 MB at worst). It costs up to 15 where an answer of usual
-words ("in the") must be read in many places, or where it has no plain token ("Москва") and the
-passage was not seen before.
+A pair costs 1.2 microseconds for passages of 100 words and questions with an answer or two, 6 for
+those with sixteen (TriviaQA's aliases). Nothing is remembered of passages.
 """
 
 from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache, partial
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import regex
@@ -41,10 +41,10 @@ _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 _PLAIN = frozenset(string.ascii_lowercase + string.digits)
+_PLAIN_BYTES = frozenset(bytes([sign]) for sign in (string.ascii_letters + string.digits).encode())
+_LOWER = ord("a") - ord("A")  # a bit that the small letters have, and the digits
+_SHORT = 4096  # bytes; numpy begins to pay
 _KELVIN = "\u212a"  # the only character outside ASCII that decomposes into an ASCII letter or digit
-_NO_PUNCTUATION = "".join(sign if sign in _PLAIN else " " for sign in map(chr, range(128)))
-_WORDS_REMEMBERED = 4_000  # passages; some 15 kB each
-_REMEMBERED = 8_000_000  # characters of passages, some 10,000 passages of 100 words
 
 
 def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool:
@@ -60,19 +60,20 @@ def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool
         EmptyAnswer: an answer has no token, and DPR would find it in every passage.
         SettingsError: `match` is none of the three.
     """
-    return _matcher(_as_key(answers), match)(text)
+    ready = _ready(_as_key(answers), match)
+    if isinstance(ready, dict):  # most pairs end here
+        rough = text.replace(_KELVIN, "K").encode("ascii", "replace").lower()
+        for needle in ready:
+            if rough.find(needle) >= 0:
+                break
+        else:
+            return False
+    return Texts((text,)).flags(answers, match)[0]
 
 
 def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "string") -> list[bool]:
     """`has_answer` for each of `texts`, the passages of one question; raises what it raises."""
-    matcher = _matcher(_as_key(answers), match)
-    if match != "string":
-        return list(map(matcher, texts))
-    # Most pairs end here, in one look at the words of a passage that came up before.
-    lacks_needles, words_of = matcher.args[0].keys().isdisjoint, _words_of.get
-    return [
-        not ((words := words_of(text)) and lacks_needles(words)) and matcher(text) for text in texts
-    ]
+    return Texts(texts).flags(answers, match)
 
 
 def has_token(answer: str) -> bool:
@@ -98,15 +99,15 @@ def _as_key(answers: Sequence[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _matcher(answers: tuple[str, ...], match: str) -> partial[bool]:
-    """The answers made ready, as a function of a passage's text."""
+def _ready(answers: tuple[str, ...], match: str) -> dict[bytes, list[_Answer]] | partial[bool]:
+    """The answers made ready: by their needles, or as a function of a passage's text."""
     if match not in ("string", "regex", "kilt"):
         raise SettingsError(f"match {match!r} is not known; choose string, regex or kilt")
     for answer in answers:
         if not has_token(answer):
             raise EmptyAnswer(answer)
     if match == "string":
-        return partial(_holds, _by_needle(answers))
+        return _by_needle(answers)
     if match == "kilt":
         return partial(holds_plain, list(filter(None, map(plain, answers))))
     return partial(_fits, [pattern for pattern in map(_pattern, answers) if pattern])
@@ -123,43 +124,94 @@ class _Answer(NamedTuple):
     after: list[str]
 
 
-def _by_needle(answers: Sequence[str]) -> dict[str, list[_Answer]]:
+def _by_needle(answers: Sequence[str]) -> dict[bytes, list[_Answer]]:
     """Answers by needle, as variants of one name ("Broncos", "Denver Broncos") often share it."""
-    grouped: dict[str, list[_Answer]] = {}
+    grouped: dict[bytes, list[_Answer]] = {}
     for answer in answers:
         tokens = _TOKEN.findall(_fold(answer))
         anchor = max(tokens, key=len)
         at = tokens.index(anchor)
         needle = max(filter(_PLAIN.issuperset, tokens), key=len, default="")
         parts = _Answer(tokens[:at][::-1], anchor, tokens[at + 1 :])
-        grouped.setdefault(needle, []).append(parts)
+        grouped.setdefault(needle.encode(), []).append(parts)
     return grouped
 
 
-def _holds(by_needle: dict[str, list[_Answer]], text: str) -> bool:
-    haystack = _words_of.get(text) or _haystack(text)
-    for needle, answers in by_needle.items():
-        if needle in haystack:
-            folded = _rough[text] if text.isascii() else _folded[text]
-            if any(_stands_in(folded, answer) for answer in answers):
-                return True
-    return False
+class Texts:
+    """The texts of passages, in which answers are looked for, those of one question or of many."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._folded: dict[int, str] = {}
+
+    def flags(self, answers: Sequence[str], match: str = "string") -> list[bool]:
+        """`has_answer` for each of the texts; raises what it raises."""
+        ready = _ready(_as_key(answers), match)
+        if not isinstance(ready, dict):
+            return list(map(ready, self._texts))
+        flags = [False] * len(self._texts)
+        for needle, some in ready.items():
+            for place in self._with_needle(needle) if needle else self._without_needle(some):
+                flags[place] = flags[place] or self._holds(place, some)
+        return flags
+
+    def _with_needle(self, needle: bytes) -> Iterator[int]:
+        """The places of the texts in which a needle stands alone."""
+        lower, rough, size = self._lower, self._rough, len(needle)
+        start = lower.find(needle)
+        while start >= 0:
+            before = rough[start - 1 : start] if start else b""
+            if before in _PLAIN_BYTES or rough[start + size : start + size + 1] in _PLAIN_BYTES:
+                start = lower.find(needle, start + 1)  # a part of a word
+                continue
+            place = bisect_right(self._ends, start)
+            yield place
+            start = lower.find(needle, self._ends[place])
+
+    def _without_needle(self, answers: Sequence[_Answer]) -> list[int]:
+        """The places of the texts that may hold such answers."""
+        foreign = not any(answer.anchor.isascii() for answer in answers)
+        return [i for i, text in enumerate(self._texts) if not (foreign and text.isascii())]
+
+    def _holds(self, place: int, answers: Sequence[_Answer]) -> bool:
+        if (folded := self._folded.get(place)) is None:
+            folded = self._folded[place] = _fold(self._texts[place])
+        return any(_stands_in(folded, answer) for answer in answers)
+
+    @cached_property
+    def _rough(self) -> bytes:
+        return _rough(self._texts)
+
+    @cached_property
+    def _lower(self) -> bytes:
+        return _lower(self._rough)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the texts end in the rough copy, with the line ends behind them."""
+        return list(accumulate([len(text) + 1 for text in self._texts]))
 
 
-def _haystack(text: str) -> str | set[str]:
-    """Where to look for needles: in the rough copy, or in its words once a text comes up again.
+def _rough(texts: Sequence[str]) -> bytes:
+    """`texts` in ASCII, a byte a character, a line end behind each."""
+    if any([_KELVIN in text for text in texts]):
+        texts = [text.replace(_KELVIN, "K") for text in texts]
+    return b"\n".join([text.encode("ascii", "replace") for text in texts])
 
-    Cutting a text into words costs ten searches in it, and then a look-up is a tenth of one.
-    """
-    if text not in _rough or len(_words_of) == _WORDS_REMEMBERED:
-        return _rough[text]
-    words = _words_of[text] = set(_rough[text].translate(_NO_PUNCTUATION).split())
-    words.add("")  # what an answer without a plain token is looked up by
-    return words
+
+def _lower(rough: bytes) -> bytes:
+    """Letters in lower case and digits as they are; other signs may become any other."""
+    if len(rough) < _SHORT:
+        return rough.lower()
+    import numpy as np
+
+    return (np.frombuffer(rough, np.uint8) | np.uint8(_LOWER)).tobytes()
 
 
 def _stands_in(folded: str, answer: _Answer) -> bool:
     """Whether the answer's tokens are consecutive tokens of `folded`."""
+    if not all([token in folded for token in (answer.anchor, *answer.before, *answer.after)]):
+        return False
     return any(
         _reads(_TOKEN.finditer(folded, end), answer.after)
         and _reads(_TOKEN_BACKWARDS.finditer(folded, 0, start), answer.before)
@@ -197,44 +249,6 @@ def _fold(text: str) -> str:
     if "Σ" in text:  # the one letter whose lower case (σ or ς) depends on where its token ends
         return str(_TOKEN.sub(lambda token: token[0].lower(), text))
     return text.lower()
-
-
-def _roughen(text: str) -> str:
-    """`text` in lower case with "?" for what is not ASCII: holds every plain token of its fold."""
-    if not text.isascii():
-        text = text.replace(_KELVIN, "K").encode("ascii", "replace").decode("ascii")
-    return text.lower()
-
-
-class _Copies(dict[str, str]):
-    """A copy of each text, made when first asked for; all are forgotten when they are too many.
-
-    Not an lru_cache, since that would count texts and not their lengths.
-    """
-
-    def __init__(self, make: Callable[[str], str]) -> None:
-        self._make = make
-        self._room = _REMEMBERED
-
-    def __missing__(self, text: str) -> str:
-        size = len(text) + 100  # bytes of a dict entry besides its characters
-        if size > self._room:
-            self.clear()
-        self._room -= size
-        copy = self[text] = self._make(text)
-        return copy
-
-    def clear(self) -> None:
-        super().clear()
-        _words_of.clear()
-        self._room = _REMEMBERED
-
-
-_words_of: dict[str, set[str]] = {}  # the first so many texts that come up twice
-
-
-_rough = _Copies(_roughen)
-_folded = _Copies(_fold)
 
 
 # Regular expressions

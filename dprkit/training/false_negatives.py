@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dprkit.data.answer_matching import answer_flags, has_token
+from dprkit.data.answer_matching import Texts, has_token
 from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.ids import text_key
 from dprkit.records import Example, Passage, same_question
@@ -88,9 +88,9 @@ def answering(
 
 def holding_answers(examples: Sequence[Example], passages: Sequence[Passage]) -> np.ndarray:
     """(Q, P) bool: the text of passage j holds an answer to question i."""
-    texts = [passage.text for passage in passages]
+    texts = Texts([passage.text for passage in passages])
     answers = [tuple(filter(has_token, example.answers)) for example in examples]
-    return np.array([answer_flags(some, texts) for some in answers], bool)
+    return np.array([texts.flags(some) for some in answers], bool)
 
 
 def without_negatives(false_negatives: np.ndarray) -> int:
