@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 RESAMPLES = 1000
+DRAWN_BYTES = 1 << 25
+"""Memory for the draws of a bootstrap that are made at once."""
 
 
 def mean(values: np.ndarray) -> float:
@@ -58,11 +60,26 @@ def bootstrap_intervals(values: np.ndarray, seed: int = 0) -> list[tuple[float, 
     """Those of the mean of each column of values (Q, M), from the same draws of questions."""
     import numpy as np
 
-    generator = np.random.default_rng(seed)
-    count = len(values)
-    means = [
-        values.take(generator.integers(count, size=count), axis=0).mean(axis=0)
-        for _ in range(RESAMPLES)
-    ]
-    lows, highs = np.percentile(means, [2.5, 97.5], axis=0)
+    ends = np.percentile(bootstrap_means(values, seed), [2.5, 97.5], axis=0)
+    lows, highs = ends.round(12)  # beyond that a processor's order of additions would show
     return list(zip(lows.tolist(), highs.tolist(), strict=True))
+
+
+def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(RESAMPLES, M) means of the columns of values (Q, M) in draws of Q questions.
+
+    All columns have the same draws. Products with the times that each question was drawn are many
+    times faster than rows picked one by one.
+    """
+    import numpy as np
+
+    generator, count = np.random.default_rng(seed), len(values)
+    at_once = max(1, DRAWN_BYTES // (8 * count))
+    means = []
+    for begin in range(0, RESAMPLES, at_once):
+        times = [
+            np.bincount(generator.integers(count, size=count), minlength=count)
+            for _ in range(min(at_once, RESAMPLES - begin))
+        ]
+        means.append(np.array(times, np.float64) @ values / count)
+    return np.concatenate(means)

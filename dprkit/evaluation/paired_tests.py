@@ -1,0 +1,157 @@
+"""Tests of whether systems differ on the questions that all of them answered.
+
+A difference is that of the second system of a pair to the first, question by question. Arrays are
+(S, M, Q) values of S systems by M measures for Q questions, and (P, M) of the P pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from dprkit.evaluation.statistics import Z95
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Z80 = 0.8416212335729143
+"""The 80 % point of the normal distribution."""
+EXACT = 16
+"""Questions with a difference up to which all flips of signs are counted, and none are drawn."""
+FEWEST = 6
+"""Questions with a difference below which no exact test gives p < .05: 2 / 2**5 is .0625."""
+DRAWN_BYTES = 1 << 24
+"""Memory for the signs that are drawn at once."""
+ROUNDING = 1e-5
+"""Errors of float32 in a sum, in parts of the root of its sum of squares: above a hundred times
+what they are, far below any difference that measures of one question can have."""
+
+
+def pairs_of(systems: int) -> list[tuple[int, int]]:
+    """All pairs of systems, in order."""
+    return list(combinations(range(systems), 2))
+
+
+def mcnemar(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Two-sided p of the exact test of McNemar 1947 for hits: wins and losses are of any shape.
+
+    Of n questions where one of two systems alone has a hit, each has its half by chance.
+    """
+    import numpy as np
+    from scipy.special import bdtr
+
+    fewer, both = np.minimum(wins, losses), np.asarray(wins + losses)
+    return np.where(both == 0, 1.0, np.minimum(1.0, 2 * bdtr(fewer, both, 0.5)))
+
+
+def sign_flips(values: np.ndarray, permutations: int, seed: int = 0) -> np.ndarray:
+    """(P, M) two-sided p that the means of two systems differ, by randomisation (Fisher 1935).
+
+    Without a difference between systems, each question's difference could as well have the other
+    sign. p is the share of flips of signs whose mean is as far from 0 as the one found: of all
+    flips, where at most EXACT questions differ, else of `permutations` random ones and the one
+    found (Phipson and Smyth 2010, "Permutation p-values should never be zero").
+    """
+    import numpy as np
+
+    p = np.ones((len(pairs_of(len(values))), values.shape[1]))
+    drawn = False
+    for pair, (a, b) in enumerate(pairs_of(len(values))):
+        for measure, difference in enumerate(values[b] - values[a]):
+            different = difference[difference != 0]
+            if 0 < len(different) <= EXACT:
+                p[pair, measure] = _of_all_flips(different)
+            elif len(different):
+                p[pair, measure], drawn = np.nan, True
+    return np.where(np.isnan(p), _of_drawn_flips(values, permutations, seed), p) if drawn else p
+
+
+def _of_all_flips(differences: np.ndarray) -> float:
+    """p of N differences, each not 0, by all 2**N flips: half of them are the others' negatives."""
+    import numpy as np
+
+    count = len(differences)
+    bits = np.arange(1 << (count - 1))[:, None] >> np.arange(count) & 1
+    sums = np.abs((1 - 2 * bits) @ differences)
+    found = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
+    return float(np.mean(sums >= found))
+
+
+def _of_drawn_flips(values: np.ndarray, permutations: int, seed: int) -> np.ndarray:
+    """(P, M) p by flips that are drawn once for all pairs and measures.
+
+    A flipped difference of two systems is the difference of their flipped values, so the sums of
+    all pairs come from one product with the values of S systems: signs (N, Q) @ values (Q, S * M).
+    """
+    import numpy as np
+
+    systems, measures, _ = values.shape
+    centred = values - values.mean(axis=0)  # what is equal in all systems adds but noise
+    centred = centred[:, :, centred.any(axis=(0, 1))]
+    pairs = pairs_of(systems)
+    differences = np.stack([centred[b] - centred[a] for a, b in pairs])
+    noise = ROUNDING * np.sqrt((differences**2).sum(axis=2))
+    least = (np.abs(differences.sum(axis=2)) - noise).astype(np.float32)
+    columns = centred.reshape(systems * measures, -1).astype(np.float32)
+    as_far = np.zeros(least.shape, np.int64)
+    for signs in _signs(permutations, columns.shape[1], seed):
+        sums = (columns @ signs.T).reshape(systems, measures, len(signs))
+        for pair, (a, b) in enumerate(pairs):
+            far = np.abs(sums[b] - sums[a]) >= least[pair][:, None]
+            as_far[pair] += np.count_nonzero(far, axis=1)
+    return (1 + as_far) / (1 + permutations)
+
+
+def _signs(count: int, width: int, seed: int) -> Iterator[np.ndarray]:
+    """(N, width) random signs as float32, `count` rows in all, in blocks of about DRAWN_BYTES."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    at_once = max(1, DRAWN_BYTES // (4 * width))
+    for begin in range(0, count, at_once):
+        rows, bytes_each = min(at_once, count - begin), -(-width // 8)
+        raw = np.frombuffer(generator.bytes(rows * bytes_each), np.uint8)
+        bits = np.unpackbits(raw.reshape(rows, bytes_each), axis=1, count=width).view(np.int8)
+        bits *= -2
+        bits += 1
+        yield bits.astype(np.float32)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p corrected for the number of tests (Holm 1979); any shape, NaN is no test.
+
+    The smallest of n is multiplied by n, the next by n - 1, and none is below the one before.
+    """
+    import numpy as np
+
+    corrected = np.full(p.size, np.nan)
+    tests = np.flatnonzero(~np.isnan(p.ravel()))
+    order = tests[np.argsort(p.ravel()[tests], kind="stable")]
+    raised = p.ravel()[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(raised))
+    return corrected.reshape(p.shape)
+
+
+def effect_size(differences: np.ndarray) -> float | None:
+    """The mean of differences (Q,) in parts of their standard deviation: Cohen's d of pairs.
+
+    None where all are the same. 0.2 is called small, 0.5 medium (Cohen 1988).
+    """
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) / spread if spread else None
+
+
+def smallest_visible(differences: np.ndarray) -> float | None:
+    """The true difference of means that a test at .05 finds four times of five, on such questions.
+
+    By the normal approximation, with the spread of the differences (Q,); of fewer than FEWEST
+    questions no test finds anything. None where there is no difference at all.
+    """
+    count = len(differences)
+    spread = float(differences.std(ddof=1)) if count > 1 else 0.0
+    largest = float(abs(differences).max(initial=0.0))
+    if not spread:
+        return None
+    return max((Z95 + Z80) * spread / math.sqrt(count), min(FEWEST, count) * largest / count)
