@@ -188,7 +188,10 @@ class Recipe:
             output = None if setting.output else self._output(f"{stage}.{setting.name}", path)
             return output or (self._from_here(path, setting.hub) if written else path)
 
-        return tuple(map(seen, value)) if setting.shape == "tuple" else seen(value)
+        def seen_each(paths: str) -> str:
+            return ",".join(map(seen, paths.split(","))) if setting.commas else seen(paths)
+
+        return tuple(map(seen_each, value)) if setting.shape == "tuple" else seen_each(value)
 
     def _output(self, reader: str, text: str) -> str | None:
         """The path for which STAGE.SETTING, or STAGE.SETTING/BELOW, stands; None for a path."""

@@ -155,8 +155,8 @@ def _plain_type(setting: Setting) -> Any:
     """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
     if setting.shape == "value" and setting.kind in (bool, int, float):
         return setting.kind
-    repeated = setting.shape == "tuple" and (setting.path or setting.flag == "argument")
-    return list[str] if repeated else str
+    several = setting.repeated or setting.path or setting.flag == "argument"
+    return list[str] if several and setting.shape == "tuple" else str
 
 
 def _metavar(setting: Setting, kind: Any) -> str | None:

@@ -1,0 +1,150 @@
+"""What is compared: systems, each with one training or several, and the measures of all of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from dprkit.errors import InputError, SettingsError, nearest
+from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
+from dprkit.progress import Run
+from dprkit.settings import CompareSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A system that is compared, with its trainings: models of one method."""
+
+    name: str
+    trainings: Sequence[System]
+
+    def values(self, measure: str) -> np.ndarray:
+        """(R, Q) of R trainings and Q questions; NaN: undefined."""
+        import numpy as np
+
+        return np.stack([training.values[measure] for training in self.trainings])
+
+
+def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
+    """The systems of the settings, all with the same questions in the same order.
+
+    Raises SettingsError for fewer than two, InputError for one that did not run, MismatchError for
+    other questions.
+    """
+    paths = [_paths(text) for text in settings.systems]
+    if len(paths) < 2:
+        raise SettingsError("compare needs two systems or more, as in dprkit compare A B")
+    every = list(chain(*paths))
+    _refuse_repeated(every)
+    names = names_of(every)
+    read = [
+        read_system(path, name, settings, run) for path, name in zip(every, names, strict=True)
+    ]
+    for system in read:
+        _refuse_idle(system)
+    same = iter(with_same_questions(_without_unjudged(read)))
+    trainings = [[next(same) for _ in of_arm] for of_arm in paths]
+    return [Arm(_name([one.name for one in of_arm]), of_arm) for of_arm in trainings]
+
+
+def questions_of(arms: Sequence[Arm]) -> Sequence[Figures]:
+    """The questions of all systems; their texts, data sets and tags are those of the first."""
+    return arms[0].trainings[0].figures
+
+
+def _paths(text: str) -> list[str]:
+    """The trainings that an argument names; a file's own name may have a comma."""
+    paths = [text] if os.path.exists(text) else text.split(",")
+    if not all(paths):
+        raise SettingsError(f"{text!r}: a path is empty; name trainings as in a1,a2,a3")
+    return paths
+
+
+def _refuse_repeated(paths: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise SettingsError(f"{path}: is compared with itself; name each system once")
+        seen[real] = path
+
+
+def _name(names: Sequence[str]) -> str:
+    """What several trainings are called: what their names have in common at the beginning."""
+    if len(names) == 1:
+        return names[0]
+    common = os.path.commonprefix(list(names))
+    return re.sub(r"[\W_]*(seed|run|s)?[\W_\d]*$", "", common) or ",".join(names)
+
+
+def _refuse_idle(system: System) -> None:
+    """Raise InputError for a system without a single hit: it did not run, and is no zero."""
+    if not any(figures.hits for figures in system.figures):
+        raise InputError(
+            f"{system.path}: has no passage for any of {len(system.figures):,} questions; it did "
+            "not run, so nothing can be compared with it"
+        )
+
+
+def _without_unjudged(systems: Sequence[System]) -> list[System]:
+    """The systems without the questions that not all have and that nothing judges."""
+    import numpy as np
+
+    shared = set.intersection(*({f.id for f in system.figures} for system in systems))
+    kept = []
+    for system in systems:
+        judged = ~np.isnan(np.stack(list(system.values.values()))).all(axis=0)
+        kept.append(_rows(system, judged | np.array([f.id in shared for f in system.figures])))
+    return kept
+
+
+def _rows(system: System, kept: np.ndarray) -> System:
+    """The system with some of its questions: kept is (Q,) of bool."""
+    if kept.all():
+        return system
+    figures = [one for one, keep in zip(system.figures, kept, strict=True) if keep]
+    values = {name: own[kept] for name, own in system.values.items()}
+    return replace(system, figures=figures, values=values)
+
+
+# --- measures -------------------------------------------------------------------------------------
+
+
+def measures_of(arms: Sequence[Arm], settings: CompareSettings) -> tuple[list[str], list[str]]:
+    """The measures to compare, and those that some systems have and others lack.
+
+    Raises SettingsError for one that is asked for and not there.
+    """
+    systems = [training for arm in arms for training in arm.trainings]
+    known = dict.fromkeys(chain(*(system.values for system in systems)))
+    common = [name for name in known if all(name in system.values for system in systems)]
+    if settings.metrics is None:
+        if not common:
+            raise InputError(
+                f"no measure is of all systems; {systems[0].path} has {', '.join(systems[0].values)}"
+            )
+        return common, [name for name in known if name not in common]
+    asked = re.findall(r"[^\s,(]+(?:\([^)]*\))?[^\s,]*", settings.metrics)
+    chosen = chain(*(_matching(name, common, systems) for name in asked))
+    return list(dict.fromkeys(chosen)), []
+
+
+def _matching(asked: str, common: Sequence[str], systems: Sequence[System]) -> list[str]:
+    """The measures that a name stands for: itself, or all of its depths."""
+    found = [name for name in common if name == asked or name.rpartition("@")[0] == asked]
+    if found:
+        return found
+    lacking = [system.path for system in systems if asked not in system.values]
+    hint = nearest(asked, common) or f"; all systems have {', '.join(common) or 'none'}"
+    raise SettingsError(
+        f"--metrics {asked}: was not measured for {lacking[0]}{hint}, and evaluate --metrics adds "
+        "others"
+    )
