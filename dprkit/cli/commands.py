@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dprkit.cli import render
+from dprkit.cli.comparison_tables import comparison_sheet, comparison_tables
 from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
 from dprkit.cli.metric_tables import metrics_sheet, metrics_table
@@ -59,4 +60,5 @@ COMMANDS = {
     "explain": Command(render.explanation, render.explanation_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
     "convert-results": Command(render.converted_results),
+    "compare": Command(comparison_tables, comparison_sheet),
 }

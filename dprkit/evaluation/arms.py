@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.measures import OWN, named, parse
 from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
 from dprkit.progress import Run
-from dprkit.settings import CompareSettings
+from dprkit.settings import CompareSettings, EvaluateSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,9 +46,8 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     every = list(chain(*paths))
     _refuse_repeated(every)
     names = names_of(every)
-    read = [
-        read_system(path, name, settings, run) for path, name in zip(every, names, strict=True)
-    ]
+    judge = _judge(settings)
+    read = [read_system(path, name, run, judge) for path, name in zip(every, names, strict=True)]
     for system in read:
         _refuse_idle(system)
     same = iter(with_same_questions(_without_unjudged(read)))
@@ -57,7 +57,23 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
 
 def questions_of(arms: Sequence[Arm]) -> Sequence[Figures]:
     """The questions of all systems; their texts, data sets and tags are those of the first."""
-    return arms[0].trainings[0].figures
+    return arms[0].trainings[0].questions
+
+
+def _judge(settings: CompareSettings) -> EvaluateSettings:
+    """How files of rankings are judged: so that they have the measures that are asked for."""
+    asked = named(settings.metrics) if settings.metrics is not None else []
+    own = [name for name in asked if name.partition("@")[0] in OWN]
+    others = " ".join(name for name in asked if name not in own)
+    depths = {int(depth) for name in own if (depth := name.partition("@")[2]).isdecimal()}
+    return EvaluateSettings(
+        questions=settings.questions,
+        qrels=settings.qrels,
+        output_dir=None,
+        topk=tuple(sorted({*EvaluateSettings().topk, *depths} - {0})),
+        metrics=others or None,
+        seed=settings.seed,
+    )
 
 
 def _paths(text: str) -> list[str]:
@@ -81,15 +97,16 @@ def _name(names: Sequence[str]) -> str:
     """What several trainings are called: what their names have in common at the beginning."""
     if len(names) == 1:
         return names[0]
-    common = os.path.commonprefix(list(names))
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in same)
     return re.sub(r"[\W_]*(seed|run|s)?[\W_\d]*$", "", common) or ",".join(names)
 
 
 def _refuse_idle(system: System) -> None:
     """Raise InputError for a system without a single hit: it did not run, and is no zero."""
-    if not any(figures.hits for figures in system.figures):
+    if not any(figures.hits for figures in system.questions):
         raise InputError(
-            f"{system.path}: has no passage for any of {len(system.figures):,} questions; it did "
+            f"{system.path}: has no passage for any of {len(system.questions):,} questions; it did "
             "not run, so nothing can be compared with it"
         )
 
@@ -98,11 +115,11 @@ def _without_unjudged(systems: Sequence[System]) -> list[System]:
     """The systems without the questions that not all have and that nothing judges."""
     import numpy as np
 
-    shared = set.intersection(*({f.id for f in system.figures} for system in systems))
+    shared = set.intersection(*({f.id for f in system.questions} for system in systems))
     kept = []
     for system in systems:
         judged = ~np.isnan(np.stack(list(system.values.values()))).all(axis=0)
-        kept.append(_rows(system, judged | np.array([f.id in shared for f in system.figures])))
+        kept.append(_rows(system, judged | np.array([f.id in shared for f in system.questions])))
     return kept
 
 
@@ -110,9 +127,9 @@ def _rows(system: System, kept: np.ndarray) -> System:
     """The system with some of its questions: kept is (Q,) of bool."""
     if kept.all():
         return system
-    figures = [one for one, keep in zip(system.figures, kept, strict=True) if keep]
+    questions = [one for one, keep in zip(system.questions, kept, strict=True) if keep]
     values = {name: own[kept] for name, own in system.values.items()}
-    return replace(system, figures=figures, values=values)
+    return replace(system, questions=questions, values=values)
 
 
 # --- measures -------------------------------------------------------------------------------------
@@ -128,20 +145,21 @@ def measures_of(arms: Sequence[Arm], settings: CompareSettings) -> tuple[list[st
     common = [name for name in known if all(name in system.values for system in systems)]
     if settings.metrics is None:
         if not common:
-            raise InputError(
-                f"no measure is of all systems; {systems[0].path} has {', '.join(systems[0].values)}"
-            )
+            known_here = ", ".join(systems[0].values)
+            raise InputError(f"no measure is of all systems; {systems[0].path} has {known_here}")
         return common, [name for name in known if name not in common]
-    asked = re.findall(r"[^\s,(]+(?:\([^)]*\))?[^\s,]*", settings.metrics)
-    chosen = chain(*(_matching(name, common, systems) for name in asked))
+    chosen = chain(*(_matching(name, common, systems) for name in named(settings.metrics)))
     return list(dict.fromkeys(chosen)), []
 
 
 def _matching(asked: str, common: Sequence[str], systems: Sequence[System]) -> list[str]:
     """The measures that a name stands for: itself, or all of its depths."""
-    found = [name for name in common if name == asked or name.rpartition("@")[0] == asked]
-    if found:
+    if asked in common:
+        return [asked]
+    if found := [name for name in common if name.rpartition("@")[0] == asked]:
         return found
+    if asked.partition("@")[0] not in OWN and (label := parse(asked)[0].label) in common:
+        return [label]
     lacking = [system.path for system in systems if asked not in system.values]
     hint = nearest(asked, common) or f"; all systems have {', '.join(common) or 'none'}"
     raise SettingsError(

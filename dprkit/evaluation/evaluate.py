@@ -102,7 +102,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
     if output is None:
-        report, _ = _measured(settings, folder, run)
+        report, _ = measured(settings, folder, run)
         return report
     directory = Path(output)
     # The bytes of an index do not tell its depths, and its figures depend on them.
@@ -191,7 +191,7 @@ def _evaluate(
             write_ranking(ranking, results, settings.texts)
             write_trec(ranking, trec)
 
-        report, figures = _measured(settings, folder, run, write)
+        report, figures = measured(settings, folder, run, write)
     report.inputs = {name: known.identity for name, known in work.record.inputs.items()}
     with work.file(PER_QUESTION) as file:
         write_figures(figures, file)
@@ -208,7 +208,7 @@ def _evaluate(
 # --- measured -------------------------------------------------------------------------------------
 
 
-def _measured(
+def measured(
     settings: EvaluateSettings,
     folder: IndexFolder | None,
     run: Run,

@@ -27,8 +27,8 @@ class Figures(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a question's ranking: a line of per_question.jsonl."""
 
     id: str
-    question: str
-    hits: int
+    question: str = ""
+    hits: int = 0
     """Passages in the ranking."""
     answer_rank: int | UnsetType | None = UNSET
     """The rank of the first passage that holds an answer; None: no passage does; unset: the

@@ -50,10 +50,7 @@ def parse(names: str) -> tuple[Measure, ...]:
 
     Raises SettingsError for one that is not known, or that cannot be computed here.
     """
-    texts = re.findall(r"[^\s,(]+(?:\([^)]*\))?[^\s,]*", names)
-    if not texts:
-        raise SettingsError('--metrics names nothing; give some, such as "nDCG@10 RR@10 AP"')
-    found = {_parsed(text): text for text in texts}
+    found = {_parsed(text): text for text in named(names)}
     for measure, text in found.items():
         try:
             values_of((measure.label,), [(("a",), {"a": 1})])
@@ -61,6 +58,14 @@ def parse(names: str) -> tuple[Measure, ...]:
             problem = f"{text!r} cannot be computed here: {' '.join(str(error).split())[:200]}"
             raise SettingsError(f"--metrics: {problem}") from None
     return tuple(found)
+
+
+def named(names: str) -> list[str]:
+    """The names in a list that blanks or commas part. Raises SettingsError where there is none."""
+    texts = re.findall(r"[^\s,(]+(?:\([^)]*\))?[^\s,]*", names)
+    if not texts:
+        raise SettingsError('--metrics names nothing; give some, such as "nDCG@10 RR@10 AP"')
+    return texts
 
 
 def _parsed(text: str) -> Measure:

@@ -5,44 +5,32 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError, MismatchError
+from dprkit.evaluation.evaluate import measured
+from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.per_question import PER_QUESTION
 from dprkit.progress import Run
+from dprkit.settings import EvaluateSettings
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest
 
 if TYPE_CHECKING:
     import numpy as np
 
-PER_QUESTION = "per_question.jsonl"
 EXAMPLES = 3
 """Questions that are named where systems differ."""
-
-
-class JudgedQuestion(msgspec.Struct, frozen=True, gc=False):
-    """A line of per_question.jsonl: what is known of one question's ranking."""
-
-    id: str
-    question: str = ""
-    hits: int = 0
-    answer_rank: int | UnsetType | None = UNSET
-    """The rank of the first passage that holds an answer; None: no passage does; unset: nobody
-    could look."""
-    gold_ranks: tuple[int | None, ...] = ()
-    dataset: str = ""
-    tags: tuple[str, ...] = ()
-    measures: dict[str, float | None] | UnsetType = UNSET
-    """Measure, such as nDCG@10 -> its value; None where it is undefined for the question."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +39,37 @@ class System:
 
     name: str
     path: str
-    questions: Sequence[JudgedQuestion]
+    questions: Sequence[Figures]
     values: Mapping[str, np.ndarray]
     """Measure -> (Q,) float64, NaN where it is undefined for the question."""
     manifest: Manifest | None = None
     """Of its results artifact, where it is one."""
 
 
-def read_system(path: str, name: str = "", run: Run = Run()) -> System:
-    """The system whose results artifact is at `path`.
+AS_THEY_ARE = EvaluateSettings(output_dir=None)
+"""How files are judged where nothing else is asked for: by the answers and gold in them."""
 
-    Raises InputError where there is none, or it was made before figures had measures, FormatError,
-    and DamagedError where a file of it was changed.
+
+def read_system(
+    path: str, name: str = "", run: Run = Run(), judge: EvaluateSettings = AS_THEY_ARE
+) -> System:
+    """The system at `path`: a results artifact, or a file of rankings that is judged.
+
+    `judge`: how; its qrels count for an artifact too. Raises InputError, FormatError, MismatchError
+    as `evaluate` does, and DamagedError for an artifact of which a file was changed.
     """
-    manifest = Verifier(run.progress.note).artifact(path, "results")
-    questions = read_judged(Path(path) / PER_QUESTION)
-    return System(name or names_of([path])[0], path, questions, values_of(questions), manifest)
+    name = name or names_of([path])[0]
+    if os.path.isdir(path) and judge.qrels is None:
+        manifest = Verifier(run.progress.note).artifact(path, "results")
+        figures = read_figures(Path(path) / PER_QUESTION)
+        return System(name, path, figures, values_of(figures), manifest)
+    _, figures = measured(replace(judge, results=path), None, run)
+    return System(name, path, figures, values_of(figures))
 
 
-def read_judged(path: Path) -> list[JudgedQuestion]:
+def read_figures(path: Path) -> list[Figures]:
     """The lines of per_question.jsonl. Raises FormatError for an id that occurs twice."""
-    decode, lines, seen = decoder(JudgedQuestion), [], set()
+    decode, lines, seen = decoder(Figures), list[Figures](), set[str]()
     for row in read_json_rows(open_stream(path)):
         line = decode(row, path)
         if line.id in seen:
@@ -86,7 +84,7 @@ def read_judged(path: Path) -> list[JudgedQuestion]:
     return lines
 
 
-def values_of(questions: Sequence[JudgedQuestion]) -> dict[str, np.ndarray]:
+def values_of(questions: Sequence[Figures]) -> dict[str, np.ndarray]:
     """Measure -> (Q,) float64, its value for each question, NaN where it is undefined."""
     import numpy as np
 
@@ -129,7 +127,7 @@ def with_same_questions(systems: Sequence[System]) -> list[System]:
     return [first, *(_in_order(first, other) for other in others)]
 
 
-Key = Callable[[JudgedQuestion], str]
+Key = Callable[[Figures], str]
 
 
 def _in_order(first: System, other: System) -> System:
@@ -143,7 +141,7 @@ def _in_order(first: System, other: System) -> System:
         )
     place = {key(question): at for at, question in enumerate(other.questions)}
     order = np.array([place[key(question)] for question in first.questions])
-    return replace(
+    return changed(
         other,
         questions=[other.questions[at] for at in order],
         values={name: values[order] for name, values in other.values.items()},
@@ -168,21 +166,23 @@ def _difference(first: System, other: System, key: Key) -> str:
             count = f"{len(alone):,} of {len(own):,} questions are"
             problems.append(f"{count} in {system.name} alone, such as {_shown(alone)}")
     pairs = [(question, theirs[name]) for name, question in mine.items() if name in theirs]
-    changed = [(a, b) for a, b in pairs if a.question and b.question and a.question != b.question]
-    if changed:
-        (one, two), *_ = changed
-        count = f"{len(changed):,} questions have another text"
+    other_texts = [
+        (a, b) for a, b in pairs if a.question and b.question and a.question != b.question
+    ]
+    if other_texts:
+        (one, two), *_ = other_texts
+        count = f"{len(other_texts):,} questions have another text"
         problems.append(f"{count}, such as {one.id}: {one.question!r} and {two.question!r}")
     return "; ".join(problems)
 
 
-def _shown(questions: Sequence[JudgedQuestion]) -> str:
+def _shown(questions: Sequence[Figures]) -> str:
     return ", ".join(
         f"{q.id} ({q.question!r})" if q.question else q.id for q in questions[:EXAMPLES]
     )
 
 
-def repeated(questions: Sequence[JudgedQuestion]) -> int:
+def repeated_texts(questions: Sequence[Figures]) -> int:
     """How many questions have the text of another one."""
     times = Counter(question.question for question in questions if question.question)
     return sum(count for count in times.values() if count > 1)

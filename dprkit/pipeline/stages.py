@@ -73,7 +73,11 @@ FUNCTIONS: Mapping[str, Stage] = {
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
+<<<<<<< HEAD
     "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
+=======
+    "compare": Stage("dprkit.evaluation.compare:compare", in_run=False),
+>>>>>>> 896b071 (compare)
 }
 """The stages of settings.STAGES."""
 
@@ -140,6 +144,7 @@ def refuse_output_over_input(settings: msgspec.Struct) -> None:
         output = paths[name]
         for inputs in (value for other, value in paths.items() if other != name):
             given = inputs if isinstance(inputs, tuple) else (inputs,)
+            given = tuple(part for path in given if path for part in (path, *path.split(",")))
             if output and any(path and _is_same_file(path, output) for path in given):
                 flag = f"--{name.replace('_', '-')}"
                 raise SettingsError(f"{output}: is an input too; choose another {flag}")

@@ -6,6 +6,7 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 
 import msgspec
 
+from dprkit.settings.comparison import CompareSettings
 from dprkit.settings.convert import ConvertSettings
 from dprkit.settings.data import DownloadSettings, SelectSettings
 from dprkit.settings.embeddings import (
@@ -25,7 +26,11 @@ __all__ = [
     "BUNDLED",
     "MADE_AGAIN",
     "STAGES",
+<<<<<<< HEAD
     "ConvertResultsSettings",
+=======
+    "CompareSettings",
+>>>>>>> 896b071 (compare)
     "ConvertSettings",
     "DownloadSettings",
     "EncodeSettings",
@@ -62,7 +67,11 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
+<<<<<<< HEAD
     "convert-results": ConvertResultsSettings,
+=======
+    "compare": CompareSettings,
+>>>>>>> 896b071 (compare)
 }
 
 MADE_AGAIN = {

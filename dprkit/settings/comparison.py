@@ -33,7 +33,7 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
         fail_if_worse: Fail where a system is worse than the first one by more than a share, as in
             answer_recall@20:0.005; give the option again for more measures.
         flips: File to write the questions to that one system found and another did not, jsonl.
-        form: What the tables are written in.
+        format: What the tables are written in.
         permutations: Random flips of signs that a test of means counts.
         seed: Seed of the random flips and of the bootstrap, from which intervals come.
     """
@@ -49,6 +49,6 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], about(repeated=True, metavar="MEASURE:SHARE", harmless=True)
     ] = ()
     flips: Annotated[str | None, about(output=True)] = None
-    form: Annotated[Literal["table", "markdown", "latex"], about(harmless=True)] = "table"
+    format: Annotated[Literal["table", "markdown", "latex"], about(harmless=True)] = "table"
     permutations: Positive = 100_000
     seed: Count = 0

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 
 from dprkit.errors import MismatchError
-from dprkit.evaluation.systems import JudgedQuestion, System, names_of, repeated, values_of
+from dprkit.evaluation.judging import Figures
+from dprkit.evaluation.systems import System, names_of, repeated_texts, values_of
 from dprkit.evaluation.systems import with_same_questions as aligned
 
 
 def system(name, questions, values=()):
     """A system with {id: text} and a value of one measure for each."""
-    lines = [JudgedQuestion(id_, text) for id_, text in questions.items()]
+    lines = [Figures(id_, text) for id_, text in questions.items()]
     array = np.array(values or [0.0] * len(lines))
     return System(name, f"runs/{name}", lines, {"mrr@10": array})
 
 
 def test_a_measure_that_is_undefined_is_nan_and_not_zero():
-    lines = [JudgedQuestion("a", measures={"AP": None, "P@1": 1.0}), JudgedQuestion("b")]
+    lines = [Figures("a", measures={"AP": None, "P@1": 1.0}), Figures("b")]
     values = values_of(lines)
     assert np.isnan(values["AP"]).all()
     assert values["P@1"][0] == 1.0 and np.isnan(values["P@1"][1])
@@ -76,5 +77,5 @@ def test_the_same_id_with_another_text_is_another_question():
 
 
 def test_questions_with_one_text_are_counted():
-    lines = [JudgedQuestion(str(n), text) for n, text in enumerate(["who", "what", "who", ""])]
-    assert repeated(lines) == 2
+    lines = [Figures(str(n), text) for n, text in enumerate(["who", "what", "who", ""])]
+    assert repeated_texts(lines) == 2
