@@ -15,6 +15,9 @@ from dprkit.cli.tables import GAP, Sheet, columns, table
 
 DIFFERENT = 0.05
 """p, corrected, below which systems are called different."""
+VISIBLE = (
+    "Visible: the smallest true difference that a test finds on such questions four times of five."
+)
 MOST_ROWS = 60
 """Rows of pairs that are shown to people."""
 LESS_NEEDED = ("effect", "visible", "p", "95 %")
@@ -170,8 +173,10 @@ def _words(report: Any) -> Iterator[str]:
     """What the tables say, in sentences."""
     if len(report.systems) == 2:
         yield from _verdict(report)
-    elif _too_many(report):
+    if _too_many(report):
         yield f"--csv and --json have all {report.tests:,} tests."
+    else:
+        yield VISIBLE
     yield f"{report.meaning[0].upper()}{report.meaning[1:]}."
 
 
@@ -184,16 +189,9 @@ def _verdict(report: Any) -> Iterator[str]:
         sides[side if _is_different(pair) else ""].append(measure)
     for side in ("better", "worse"):
         if sides[side]:
-            yield f"{second} is {side} than {first} by {_listed(sides[side])}."
+            yield f"{second} is {side} than {first} by {', '.join(sides[side])}."
     if sides[""]:
-        yield (
-            f"No difference is shown by {_listed(sides[''])}; visible: what such questions show "
-            "in four of five cases."
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+        yield f"No difference is shown by {', '.join(sides[''])}."
 
 
 # --- forms ----------------------------------------------------------------------------------------
