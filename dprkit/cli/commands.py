@@ -59,6 +59,6 @@ COMMANDS = {
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
-    "convert-results": Command(render.converted_results),
     "compare": Command(comparison_tables, comparison_sheet),
+    "convert-results": Command(render.converted_results),
 }

@@ -73,11 +73,8 @@ FUNCTIONS: Mapping[str, Stage] = {
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
-<<<<<<< HEAD
-    "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
-=======
     "compare": Stage("dprkit.evaluation.compare:compare", in_run=False),
->>>>>>> 896b071 (compare)
+    "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
 }
 """The stages of settings.STAGES."""
 

@@ -26,11 +26,8 @@ __all__ = [
     "BUNDLED",
     "MADE_AGAIN",
     "STAGES",
-<<<<<<< HEAD
-    "ConvertResultsSettings",
-=======
     "CompareSettings",
->>>>>>> 896b071 (compare)
+    "ConvertResultsSettings",
     "ConvertSettings",
     "DownloadSettings",
     "EncodeSettings",
@@ -67,11 +64,8 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
-<<<<<<< HEAD
-    "convert-results": ConvertResultsSettings,
-=======
     "compare": CompareSettings,
->>>>>>> 896b071 (compare)
+    "convert-results": ConvertResultsSettings,
 }
 
 MADE_AGAIN = {
