@@ -8,7 +8,7 @@ const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sa
 
 /**
  * lines: [{label, tone, y, low?, high?, points?, faint?}] over one `x`; null in y is a gap.
- * x and y axes: {label, log?, splits?, text?: value -> string}; marks: [{x, tone, label}] are vertical lines.
+ * x and y axes: {label, log?, splits?, text?: value -> string}; marks: [{x, tone, label}] are vertical lines of one meaning.
  */
 export function LineChart({ title, x, lines, xAxis, yAxis, marks = [], height = 280 }) {
   const place = useRef(null);
@@ -39,6 +39,7 @@ export function LineChart({ title, x, lines, xAxis, yAxis, marks = [], height = 
         <i class=${line.points ? "swatch dots" : line.faint ? "swatch faint" : "swatch"} aria-hidden="true"></i>${line.label}
         ${at !== null && typeof line.y[at] === "number" && html`<b>${text(line.y[at])}</b>`}
       </li>`)}
+      ${marks.length > 0 && html`<li class="quiet"><i class="swatch dashed" aria-hidden="true"></i>${marks[0].label}</li>`}
       ${at !== null && html`<li class="quiet">${xAxis.label} ${(xAxis.text ?? String)(x[at])}</li>`}
     </ul>
     <div class="plot" ref=${place} role="img" aria-label=${`${title}: chart; its figures are in the table below it`}></div>
@@ -86,7 +87,7 @@ function valuesOf(axis) {
   return axis.text && ((_, splits) => splits.map((value) => (value === null ? "" : axis.text(value))));
 }
 
-/** A dashed vertical line with its label. */
+/** A dashed vertical line. */
 function drawMark(chart, mark) {
   const { ctx, bbox } = chart;
   const at = chart.valToPos(mark.x, "x", true);

@@ -38,7 +38,7 @@ export function FiguresTable({ systems, measures }) {
       </tr></thead>
       ${measureRows(systems, measures).map((row) => html`<${MeasureRows} systems=${systems} name=${row.name} depths=${row.depths} />`)}
     <//>
-    <p class="quiet">Shares and means over questions, with 95 % intervals; n is how many questions count. A dash is a figure that is undefined. ${systems.length > 1 && "The largest of a row is bold; whether a difference is more than chance, dprkit compare tells."}</p>
+    <p class="quiet below">Shares and means over questions, with 95 % intervals; n is how many questions count. A dash is a figure that is undefined. ${systems.length > 1 && "The largest of a row is bold; whether a difference is more than chance, dprkit compare tells."}</p>
   </section>`;
 }
 
@@ -49,13 +49,20 @@ function MeasureRows({ systems, name, depths }) {
     ${!alone && html`<tr class="group"><th scope="rowgroup" colspan=${systems.length + 1}>${label} <code>${name}</code></th></tr>`}
     ${depths.map((depth) => {
       const values = systems.map((system) => system.metrics[name]?.[depth]);
-      const best = Math.max(...values.filter(isNumber));
+      const best = bestOf(values);
       return html`<tr class=${alone ? "alone" : ""}>
         <th scope="row" class="measure">${alone && html`${label} `}${depth && html`<span class="depth">@${depth}</span>`}</th>
-        ${systems.map((system, number) => html`<${Figure} system=${system} name=${name} depth=${depth} number=${number} best=${systems.length > 1 && values[number] === best} />`)}
+        ${systems.map((system, number) => html`<${Figure} system=${system} name=${name} depth=${depth} number=${number} best=${best !== undefined && values[number] === best} />`)}
       </tr>`;
     })}
   </tbody>`;
+}
+
+/** The largest of some values, where they differ. */
+export function bestOf(values) {
+  const known = values.filter(isNumber);
+  const best = Math.max(...known);
+  return known.some((value) => value < best) ? best : undefined;
 }
 
 function Figure({ system, name, depth, number, best }) {
@@ -67,7 +74,7 @@ function Figure({ system, name, depth, number, best }) {
   return html`<td class=${tone(number)}>
     <span class=${best ? "value best" : "value"}>${share(value)}</span>
     <${Bar} value=${value} ends=${ends} />
-    <span class="small">${interval(ends)}${count !== undefined && html` <span class="n">n ${counted(count)}</span>`}</span>
+    <span class="small">${ends && html`<span class="ends">${interval(ends)}</span>`}${count !== undefined && html`<span>n ${counted(count)}</span>`}</span>
     ${remarks.map((remark) => html`<span class="small remark">${remark}</span>`)}
   </td>`;
 }

@@ -24,13 +24,13 @@ export function FilterBar({ summary, columns, tests, state, choice, go, search, 
         onInput=${(event) => quietly({ q: event.target.value })} onKeyDown=${typed} />
       <output class="count" aria-live="polite">${shown === columns.rows ? counted(shown, "question") : `${counted(shown)} of ${counted(columns.rows, "question")}`}</output>
       <button type="button" class="more" aria-expanded=${wide} onClick=${() => setWide(!wide)}>Filters${state.only.length > 0 && ` (${state.only.length})`}</button>
-    </div>
-    <div class="line folds">
-      <${Select} label="A" options=${namesOf(systems)} value=${choice.a} change=${(value) => quietly({ a: Number(value), b: Number(value) === choice.b ? choice.a : choice.b })} hidden=${!two} />
-      <${Select} label="B" options=${namesOf(systems)} value=${choice.b} change=${(value) => quietly({ b: Number(value), a: Number(value) === choice.a ? choice.b : choice.a })} hidden=${!two} />
-      <${Select} label="k" options=${(summary.depths ?? []).map((k) => [k, k])} value=${choice.k} change=${(value) => quietly({ k: Number(value) })} hidden=${!summary.rank} />
-      <${Select} label="Order" options=${ORDERS.filter((order) => two || !order.two).map(({ id, label }) => [id, label])} value=${choice.order} change=${(order) => quietly({ order })} />
-      <${Select} label="of" options=${[...(summary.rank ? [["", "1 / rank"]] : []), ...measures.map(({ id }) => [id, id])]} value=${measures[choice.measure]?.id ?? ""} change=${(value) => quietly({ measure: value || null })} hidden=${!contrast} />
+      <div class="line folds selects">
+        <${Select} label="A" options=${namesOf(systems)} value=${choice.a} change=${(value) => quietly({ a: Number(value), b: Number(value) === choice.b ? choice.a : choice.b })} hidden=${!two} />
+        <${Select} label="B" options=${namesOf(systems)} value=${choice.b} change=${(value) => quietly({ b: Number(value), a: Number(value) === choice.a ? choice.b : choice.a })} hidden=${!two} />
+        <${Select} label="k" options=${(summary.depths ?? []).map((k) => [k, k])} value=${choice.k} change=${(value) => quietly({ k: Number(value) })} hidden=${!summary.rank} />
+        <${Select} label="Order" options=${ORDERS.filter((order) => two || !order.two).map(({ id, label }) => [id, label])} value=${choice.order} change=${(order) => quietly({ order })} />
+        <${Select} label="of" options=${[...(summary.rank ? [["", "1 / rank"]] : []), ...measures.map(({ id }) => [id, id])]} value=${measures[choice.measure]?.id ?? ""} change=${(value) => quietly({ measure: value || null })} hidden=${!contrast} />
+      </div>
     </div>
     ${filters.length > 0 && html`<div class="line folds chips" role="group" aria-label="Filters">
       ${filters.map((filter) => html`<button type="button" class="chip" key=${filter.id} title=${filter.about} aria-pressed=${state.only.includes(filter.id)} onClick=${() => turn(filter.id)}>${labelOf(filter, choice)} <span class="n">${counted(counts.get(filter.id))}</span></button>`)}

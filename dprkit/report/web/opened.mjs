@@ -79,13 +79,18 @@ function Measures({ summary, columns, row, choice }) {
   const kinds = ["answer", "gold"].filter((kind) => summary.systems.some((_, system) => rankColumn(columns, kind, system)));
   const labels = { answer: "first answer", gold: "gold passage" };
   return html`<${WideTable} label="Figures of this question" className="measures">
-    <thead><tr><th scope="col">System</th>${kinds.map((kind) => html`<th scope="col">${labels[kind]}</th>`)}${summary.measures.map(({ id }) => html`<th scope="col">${id}</th>`)}</tr></thead>
+    <thead><tr><th scope="col">System</th>${kinds.map((kind) => html`<th scope="col">${labels[kind]}</th>`)}${summary.measures.map(({ id }) => html`<th scope="col">${breakable(id)}</th>`)}</tr></thead>
     <tbody>${summary.systems.map((system, number) => html`<tr>
       <th scope="row"><b class=${`letter ${tone(number)}`}>${letterOf(number)}</b> ${system.name}</th>
       ${kinds.map((kind) => html`<td><${RankCell} rank=${rankColumn(columns, kind, number)?.[row]} k=${choice.k} /></td>`)}
       ${summary.measures.map((_, measure) => html`<td>${share(columns[`value.${number}.${measure}`]?.[row], 3)}</td>`)}
     </tr>`)}</tbody>
   <//>`;
+}
+
+/** A name that may be broken behind its underscores. */
+function breakable(name) {
+  return name.split(/(?<=_)/).flatMap((part) => [part, html`<wbr />`]);
 }
 
 function RankCell({ rank, k }) {

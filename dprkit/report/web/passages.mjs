@@ -6,6 +6,7 @@ import { excerptPieces, pieces } from "./spans.mjs";
 import { html, tone, useMemo } from "./ui.mjs";
 
 const STEP = 20; // passages that one press of "more" adds
+const [LONG, SHORT] = [200, 130]; // letters of a closed passage, with an answer and without
 
 export function PassageList({ summary, read, system, shown, whole, more }) {
   const { systems, texts } = read;
@@ -41,7 +42,7 @@ function Passage({ entry, passage, whole, others }) {
       <span class="title">${title || id}</span>
       <span class="score" title="score">${scoreText(entry.score)}</span>
     </div>
-    ${text && html`<p lang="">${(whole ? pieces : excerptPieces)(text, entry.spans ?? []).map((piece) => (piece.lit ? html`<mark>${piece.text}</mark>` : piece.text))}</p>`}
+    ${text && html`<p lang="">${(whole ? pieces : excerptPieces)(text, entry.spans ?? [], hit ? LONG : SHORT).map((piece) => (piece.lit ? html`<mark>${piece.text}</mark>` : piece.text))}</p>`}
     <div class="foot">
       ${hit && html`<span class="badge answer-badge">answer</span>`}
       ${entry.gold && html`<span class="badge gold-badge">gold</span>`}

@@ -87,8 +87,10 @@ function Row({ summary, data, row, choice, difference }) {
   const contrast = ORDERS.find((order) => order.id === choice.order)?.two;
   return html`
     <span class="question-text">${text || id}</span>
-    ${contrast && html`<span class="difference">${signed(difference(row), 2)}</span>`}
-    <span class="pills">${shown.map((number) => html`<${RankPill} system=${number} rank=${rankColumn(data.columns, rank, number)?.[row]} k=${choice.k} />`)}</span>`;
+    <span class="pills">
+      ${contrast && html`<span class="difference">${signed(difference(row), 2)}</span>`}
+      ${rank && shown.map((number) => html`<${RankPill} system=${number} rank=${rankColumn(data.columns, rank, number)?.[row]} k=${choice.k} />`)}
+    </span>`;
 }
 
 /** A rank as a small label: filled where it is a hit at k. */

@@ -35,12 +35,12 @@ function GroupChart({ group, series, runs, hidden, weight }) {
   const shown = useMemo(() => series.filter((line) => !hidden.includes(line.run)), [series, hidden]);
   const steps = useMemo(() => commonSteps(shown), [shown]);
   const lines = useMemo(() => shown.map((line) => lineOf(line, steps, runs, weight)), [shown, steps, weight]);
-  const marks = runs.flatMap((run, number) => (isNumber(run.best_step) && !hidden.includes(number) ? [{ x: run.best_step, tone: number }] : []));
+  const marks = runs.flatMap((run, number) => (isNumber(run.best_step) && !hidden.includes(number) ? [{ x: run.best_step, tone: number, label: "best step" }] : []));
   const unit = series[0].unit;
   const title = `${TITLES[group] ?? group}${unit ? `, ${unit}` : ""}`;
   if (!shown.length) return null;
   return html`<section>
-    <${LineChart} title=${title} x=${steps} lines=${lines} marks=${marks} xAxis=${{ label: "step", text: short }} yAxis=${{ text: short }} height=${240} />
+    <${LineChart} title=${title} x=${steps} lines=${lines} marks=${marks} xAxis=${{ label: "step", text: counted }} yAxis=${{ text: short }} height=${240} />
     <details><summary>The figures of this chart</summary><${ChartTable} title=${title} steps=${steps} lines=${lines} /></details>
   </section>`;
 }
