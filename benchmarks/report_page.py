@@ -1,8 +1,8 @@
 """How fast a report's page is in headless Chromium: python benchmarks/report_page.py report.html
 
-First paint, the list of questions there to use, and from an act to the document that shows it (and to
-the frame after that): a filter, a letter in the search box, an order, a question opened, the next one.
-Medians of `--rounds`, the slowest beside it. CHROMIUM names another browser than /usr/bin/chromium.
+First paint, the list of questions there to use, and from an act to the document that shows it (and
+to the frame after that): a filter, a word in the search box, an order, a question opened, the next
+one. Medians of `--rounds`, the slowest beside it. CHROMIUM names another browser.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ ACTS = [
     ("a word searched", "input[type=search]", {"value": "th", "event": "input"}, COUNT),
     ("a longer word", "input[type=search]", {"value": "the", "event": "input"}, LIST),
     ("no word", "input[type=search]", {"value": "", "event": "input"}, COUNT),
-    ("by contrast", ".select:nth-of-type(4) select", {"value": "contrast", "event": "change"}, LIST),
+    (
+        "by contrast",
+        ".select:nth-of-type(4) select",
+        {"value": "contrast", "event": "change"},
+        LIST,
+    ),
     ("as in the file", ".select:nth-of-type(4) select", {"value": "file", "event": "change"}, LIST),
     ("a question opened", ".row:nth-of-type(5)", {"wait": True}, TITLE),
     ("the next one", "body", {"key": "j", "wait": True}, ".opened-question h2"),

@@ -21,8 +21,9 @@ export function App({ summary, data }) {
   useEffect(() => {
     const press = (event) => {
       const key = keyOf(event);
+      const other = views[Number(key) - 1];
       if (key === "?") setHelping(true);
-      else if (views["123".indexOf(key)]) go({ view: views["123".indexOf(key)], id: null });
+      else if (other) go({ view: other, id: null });
       else return;
       event.preventDefault();
     };

@@ -25,11 +25,11 @@ export function FilterBar({ summary, columns, tests, state, choice, go, search, 
       <output class="count" aria-live="polite">${shown === columns.rows ? counted(shown, "question") : `${counted(shown)} of ${counted(columns.rows, "question")}`}</output>
       <button type="button" class="more" aria-expanded=${wide} onClick=${() => setWide(!wide)}>Filters${state.only.length > 0 && ` (${state.only.length})`}</button>
       <div class="line folds selects">
-        <${Select} label="A" options=${namesOf(systems)} value=${choice.a} change=${(value) => quietly({ a: Number(value), b: Number(value) === choice.b ? choice.a : choice.b })} hidden=${!two} />
-        <${Select} label="B" options=${namesOf(systems)} value=${choice.b} change=${(value) => quietly({ b: Number(value), a: Number(value) === choice.a ? choice.b : choice.a })} hidden=${!two} />
-        <${Select} label="k" options=${(summary.depths ?? []).map((k) => [k, k])} value=${choice.k} change=${(value) => quietly({ k: Number(value) })} hidden=${!summary.rank} />
-        <${Select} label="Order" options=${ORDERS.filter((order) => two || !order.two).map(({ id, label }) => [id, label])} value=${choice.order} change=${(order) => quietly({ order })} />
-        <${Select} label="of" options=${[...(summary.rank ? [["", "1 / rank"]] : []), ...measures.map(({ id }) => [id, id])]} value=${measures[choice.measure]?.id ?? ""} change=${(value) => quietly({ measure: value || null })} hidden=${!contrast} />
+        <${Select} label="A" name="System A" options=${namesOf(systems)} value=${choice.a} change=${(value) => quietly({ a: Number(value), b: Number(value) === choice.b ? choice.a : choice.b })} hidden=${!two} />
+        <${Select} label="B" name="System B" options=${namesOf(systems)} value=${choice.b} change=${(value) => quietly({ b: Number(value), a: Number(value) === choice.a ? choice.b : choice.a })} hidden=${!two} />
+        <${Select} label="k" name="Depth k" options=${(summary.depths ?? []).map((k) => [k, k])} value=${choice.k} change=${(value) => quietly({ k: Number(value) })} hidden=${!summary.rank} />
+        <${Select} label="Order" name="Order of the questions" options=${ORDERS.filter((order) => two || !order.two).map(({ id, label }) => [id, label])} value=${choice.order} change=${(order) => quietly({ order })} />
+        <${Select} label="of" name="Measure of the contrast" options=${[...(summary.rank ? [["", "1 / rank"]] : []), ...measures.map(({ id }) => [id, id])]} value=${measures[choice.measure]?.id ?? ""} change=${(value) => quietly({ measure: value || null })} hidden=${!contrast} />
       </div>
     </div>
     ${filters.length > 0 && html`<div class="line folds chips" role="group" aria-label="Filters">
@@ -56,9 +56,9 @@ function namesOf(systems) {
   return systems.map(({ name }, number) => [number, `${letterOf(number)} ${name}`]);
 }
 
-function Select({ label, options, value, change, hidden }) {
+function Select({ label, name, options, value, change, hidden }) {
   if (hidden || !options.length) return null;
-  return html`<label class="select"><span>${label}</span> <select value=${value} onChange=${(event) => change(event.target.value)}>
+  return html`<label class="select"><span>${label}</span> <select aria-label=${name} value=${value} onChange=${(event) => change(event.target.value)}>
     ${options.map(([id, text]) => html`<option value=${id} selected=${id === value}>${text}</option>`)}
   </select></label>`;
 }

@@ -2,11 +2,11 @@
 
 import { KEYS } from "./keys.mjs";
 import { counted } from "./numbers.mjs";
-import { html, useEffect, useRef } from "./ui.mjs";
+import { html, useLayoutEffect, useRef } from "./ui.mjs";
 
 export function Help({ summary, close }) {
   const box = useRef(null);
-  useEffect(() => box.current.showModal(), []);
+  useLayoutEffect(() => box.current.showModal(), []);
   const { passages } = summary;
   return html`<dialog ref=${box} class="help" aria-labelledby="help-title" onClose=${close} onClick=${(event) => event.target === box.current && box.current.close()}>
     <form method="dialog"><h2 id="help-title">Keys</h2><button class="close" aria-label="Close">×</button></form>
