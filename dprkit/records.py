@@ -46,7 +46,8 @@ def as_passages(texts: Iterable[Passage | tuple[str, str] | str]) -> list[Passag
 class Question(msgspec.Struct, frozen=True):
     """A question; `gold` names the passages known to answer it, where a file tells.
 
-    `dataset` and `tags` are what the metrics of a part of the questions are asked for by.
+    `dataset` and `tags` are what the metrics of a part of the questions are asked for by. `pages`
+    are KILT's provenance: sets of Wikipedia's page ids, whose pages together show an answer.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Question(msgspec.Struct, frozen=True):
     gold: tuple[str, ...] = ()
     dataset: str = ""
     tags: tuple[str, ...] = ()
+    pages: tuple[tuple[str, ...], ...] = ()
 
 
 def same_question(question: str) -> str:

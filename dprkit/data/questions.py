@@ -91,6 +91,7 @@ def _json_questions(stream: Stream) -> Iterator[Question]:
             _gold(foreign),
             foreign.dataset or "",
             tags_of(foreign.tags),
+            _pages(foreign),
         )
 
 
@@ -114,6 +115,16 @@ def _gold(foreign: _ForeignQuestion) -> tuple[str, ...]:
     if named or not foreign.positive_ctxs:
         return tuple(map(str, named))
     return (context_id(foreign.positive_ctxs[0]),)
+
+
+def _pages(foreign: _ForeignQuestion) -> tuple[tuple[str, ...], ...]:
+    """The pages of each of KILT's outputs that names some."""
+    found = [
+        tuple(str(page["wikipedia_id"]).strip() for page in provenance if "wikipedia_id" in page)
+        for output in foreign.output
+        if isinstance(provenance := output.get("provenance"), list)
+    ]
+    return tuple(filter(None, found))
 
 
 # --- tables ---------------------------------------------------------------------------------------

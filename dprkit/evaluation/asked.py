@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dprkit.data.qrels import Qrels, read_qrels
 from dprkit.data.questions import read_questions
 from dprkit.data.rankings import read_results
-from dprkit.errors import InputError, MismatchError
+from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.evaluation.judging import refuse_empty_answer
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
@@ -25,11 +25,13 @@ class Asked(NamedTuple):
     questions: dict[str, Question] | None
     """By id; None: those that the rankings have."""
     qrels: Qrels | None
+    with_pages: bool = False
+    """Whether KILT's pages are looked for."""
 
     def is_judged(self, question: Question) -> bool:
         """Whether there is anything to look for."""
         graded = question.gold if self.qrels is None else question.id in self.qrels.grades
-        return bool(question.answers or graded)
+        return bool(question.answers or graded or (self.with_pages and question.pages))
 
     @property
     def kind(self) -> str:
@@ -54,14 +56,18 @@ def read_asked(settings: EvaluateSettings) -> Asked:
     """The questions and judgements of the settings. Raises FormatError, InputError."""
     qrels = None if settings.qrels is None else read_qrels(settings.qrels)
     if settings.questions is None:
-        return Asked(None, qrels)
+        if settings.pages:
+            raise SettingsError("--pages: KILT's questions name the pages; give --questions")
+        return Asked(None, qrels, settings.pages)
     path, questions = settings.questions, dict[str, Question]()
     for question in read_questions(path):
         refuse_empty_answer(question, path)
         if question.id in questions:
             raise InputError(f"{path}: two questions have the id {question.id!r}; ids must differ")
         questions[question.id] = question
-    return Asked(questions, qrels)
+    if settings.pages and not any(question.pages for question in questions.values()):
+        raise InputError(f"{path}: no question names pages, as provenance in KILT's files does")
+    return Asked(questions, qrels, settings.pages)
 
 
 # --- rankings -------------------------------------------------------------------------------------

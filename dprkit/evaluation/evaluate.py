@@ -37,6 +37,7 @@ from dprkit.evaluation.judging import (
     with_flags,
     with_measures,
 )
+from dprkit.evaluation.kilt_pages import measures_of_pages
 from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, parse
 from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
 from dprkit.evaluation.notes import notes_of
@@ -219,7 +220,9 @@ def measured(
     cuts = sorted({*settings.topk, *FIRST_RANK_DEPTHS, *(m.cut for m in measures if m.cut)})
     grades = None if asked.qrels is None else asked.qrels.grades
     labels = tuple(measure.label for measure in measures)
-    judging = Judging(settings.match, tuple(cuts), labels, grades)
+    judging = Judging(
+        settings.match, tuple(cuts), labels, grades, settings.topk if settings.pages else ()
+    )
     if folder:
         rankings = rankings_of_index(settings, folder, asked, depth, run)
     else:
@@ -228,7 +231,8 @@ def measured(
     _refuse_other_questions(tally, asked, settings)
     figures = tally.finish(str(settings.questions if folder else settings.results))
     reach = depth if folder else max(figure.hits for figure in figures)
-    values = _values(settings, tally, figures, measures, reach)
+    columns = (*measures, *(measures_of_pages(settings.topk) if settings.pages else ()))
+    values = _values(settings, tally, figures, columns, reach)
     report = _report(figures, values, settings)
     measured = {one: bool(report.counts[one.name]) for one in values}
     for note, is_warning in notes_of(figures, tally, asked, settings, measured, measures):
@@ -310,7 +314,7 @@ def _values(
     theirs = {
         measure: column
         for measure, column in zip(measures, table.T, strict=True)
-        if settings.metrics or measure.cut <= reach
+        if measure.cut <= reach or (settings.metrics and not measure.name.startswith("page_"))
     }
     if not own and not theirs:
         longest = f"{settings.results}: no ranking has more than {reach} passages"

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from dprkit.data.answer_matching import answer_flags, has_token, unmatchable
 from dprkit.errors import FormatError, InputError
+from dprkit.evaluation.kilt_pages import values_of_pages
 from dprkit.evaluation.measures import values_of
 from dprkit.records import Question, Ranking
 
@@ -57,6 +58,8 @@ class Judging(NamedTuple):
     """Measures of ir-measures."""
     grades: Mapping[str, Mapping[str, int]] | None = None
     """Question id -> passage id -> grade; None: questions name their gold passages."""
+    page_depths: tuple[int, ...] = ()
+    """Depths to look for KILT's pages at."""
 
     def of(self, question: Question) -> Mapping[str, int]:
         """The grades of passages for a question; those it names have grade 1."""
@@ -70,7 +73,7 @@ class Judged(NamedTuple):
 
     figures: Figures
     values: Sequence[float]
-    """(M,) by the measures of ir-measures; NaN: undefined."""
+    """(M,) by the measures of ir-measures, and then of pages; NaN: undefined."""
     flagged: bool
     """Whether somebody looked for answers in the passages."""
     has_answers: bool
@@ -102,10 +105,20 @@ def judge(rankings: Sequence[Ranking], judging: Judging) -> list[Judged]:
     if judging.labels:
         ids = [[hit.id for hit in ranking.hits] for ranking in rankings]
         values = values_of(judging.labels, list(zip(ids, graded, strict=True)))
+    if judging.page_depths:
+        values = [
+            [*own, *_values_of_pages(ranking, judging)]
+            for own, ranking in zip(values, rankings, strict=True)
+        ]
     return [
         _judged(ranking, grades, own, judging)
         for ranking, grades, own in zip(rankings, graded, values, strict=True)
     ]
+
+
+def _values_of_pages(ranking: Ranking, judging: Judging) -> list[float]:
+    ids = [hit.id for hit in ranking.hits]
+    return values_of_pages(ids, ranking.question.pages, judging.page_depths)
 
 
 def _judged(
@@ -141,7 +154,7 @@ class Tally:
     def __init__(self) -> None:
         self.figures: list[Figures] = []
         self.values = array("d")
-        """(Q * M,) of Q questions by M measures of ir-measures."""
+        """(Q * M,) of Q questions by M measures of ir-measures and of pages."""
         self.without_answers = self.without_texts = self.unmatchable = self.irrelevant = 0
         self._any_flagged = False
 
@@ -164,6 +177,8 @@ class Tally:
             # What is left are questions that found nothing, which alone say nothing.
             self.figures = [replace(figures, answer_rank=UNSET) for figures in self.figures]
         if any(f.answer_rank is not UNSET or f.gold_ranks for f in self.figures):
+            return self.figures
+        if any(value == value for value in self.values):  # which NaN is not
             return self.figures
         if self.without_texts:
             raise InputError(

@@ -48,6 +48,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
             the qrels, or by the gold passages.
         match: How an answer is compared with a passage: as words, as a regular expression, or as
             KILT does it.
+        pages: Look also for the pages of KILT's provenance, whose ids are those of the passages or
+            stand in them before -0, -1, ...
         by: Metrics also of the questions of each data set, of each tag, or of each length in words.
         texts: Write the texts of the passages into results.jsonl too; without them the file is
             ten times smaller.
@@ -75,6 +77,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank_weight: RerankWeight = 1.0
     rerank_embeddings: RerankEmbeddings = None
     match: Literal["string", "regex", "kilt"] = "string"
+    pages: bool = False
     by: tuple[Literal["dataset", "tag", "length"], ...] = ()
     texts: bool = True
     parquet: bool = False
