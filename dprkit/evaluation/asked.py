@@ -109,7 +109,7 @@ def rankings_of_index(
     from dprkit.search.open_reranker import reranked
     from dprkit.search.searcher import Searcher
 
-    questions = _judged_questions(settings, asked, run)
+    questions = judged_questions(settings, asked, run)
     depths = {"candidates": settings.candidates}
     (engine,), passages = open_engines([folder], depths, run.progress.note)
     engine = reranked(engine, settings, folder, passages, run.progress.note)
@@ -123,10 +123,11 @@ def rankings_of_index(
     yield from searcher.rankings(questions, depth)
 
 
-def _judged_questions(settings: EvaluateSettings, asked: Asked, run: Run) -> list[Question]:
+def judged_questions(settings: EvaluateSettings, asked: Asked, run: Run = Run()) -> list[Question]:
     """The questions to search with: with qrels, those that are judged.
 
-    BEIR's queries.jsonl has the questions of all its splits.
+    BEIR's queries.jsonl has the questions of all its splits. Raises InputError where none is
+    judged.
     """
     questions = list((asked.questions or {}).values())
     judged = [question for question in questions if asked.is_judged(question)]

@@ -1,5 +1,6 @@
 """evaluate: how often an answer, and the relevant passages, are among the best k.
 
+a folder of BEIR                    -> questions, qrels, index      beir.py
 questions and an index, or a file   -> rankings         asked.py
 a ranking                           -> its figures      judging.py, measures.py
 the figures of all questions        -> metrics          metrics.py, slices.py, statistics.py
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from dprkit.data.beir import beir_folder
 from dprkit.data.rankings import RESULTS, write_ranking
 from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError, need_extra
@@ -27,6 +29,7 @@ from dprkit.evaluation.asked import (
     rankings_of_index,
     read_asked,
 )
+from dprkit.evaluation.beir import asked_by_folder, indexed_folder, is_to_index
 from dprkit.evaluation.judging import (
     BATCH,
     Figures,
@@ -99,7 +102,12 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     refuse_rerank_settings(settings)
     if settings.parquet:
         need_extra("parquet", "pyarrow")
+    makes_index = is_to_index(settings)
+    settings = asked_by_folder(settings)
     inputs = _inputs(settings)
+    if makes_index:
+        _measures(settings)  # a name that is unknown is refused before the corpus is encoded
+        indexed_folder(settings, run)
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
     if output is None:
@@ -108,7 +116,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     directory = Path(output)
     # The bytes of an index do not tell its depths, and its figures depend on them.
     more = (_depths_of(folder, settings) if folder else {}) | _hub_name(settings)
-    with draft(directory, "results", settings, inputs, run, more) as work:
+    with draft(directory, "results", settings, inputs, run, more, ("split",)) as work:
         manifest = work.done or _evaluate(work, settings, folder, run)
     report = msgspec.convert(manifest.counts, EvaluateReport)
     for note in report.notes if work.done else ():
@@ -120,8 +128,13 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
 
 def files_of(settings: EvaluateSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
+    makes_index = is_to_index(settings)
+    settings = asked_by_folder(settings)
     inputs = _inputs(settings)
     moved = {"retriever": settings.retriever, "passages": settings.passages}
+    if makes_index:
+        moved["passages"] = str(beir_folder(str(settings.beir), settings.split).corpus)
+        del inputs["index"]
     reads = {name: [path] for name, path in {**inputs, **moved}.items() if path}
     folder = None if "-" in inputs.values() else settings.output_dir
     return StageFiles(reads, folder, kinds={"index": "index", "retriever": "retriever"})

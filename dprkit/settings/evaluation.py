@@ -42,6 +42,10 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
             there by their ids.
         qrels: File of judged passages: TREC's qrels or BEIR's tsv. They count instead of the gold
             passages of the questions.
+        beir: Folder of a data set of BEIR: corpus.jsonl, queries.jsonl and qrels. Its queries and
+            qrels are used. With --retriever, and without --index and --results, its corpus is
+            encoded and indexed too, in folders below that of the results.
+        split: The qrels of --beir to use: the file qrels/SPLIT.tsv.
         output_dir: Folder to write the results to.
         topk: Depths k to report: each metric looks at the best k passages.
         metrics: Measures by their names in ir-measures, in quotes, such as "nDCG@10 RR@10 AP"; by
@@ -59,8 +63,12 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     index: SearchedIndex = None
     results: Annotated[str | None, _RANKED] = None
-    questions: Annotated[str | None, about(follows=("select-data.output_dir/test.jsonl",))] = None
-    qrels: Annotated[str | None, about(path=True)] = None
+    questions: Annotated[
+        str | None, about(follows=("select-data.output_dir/test.jsonl",), replaces="beir")
+    ] = None
+    qrels: Annotated[str | None, about(path=True, replaces="beir")] = None
+    beir: Annotated[str | None, about(path=True, replaces="index results questions qrels")] = None
+    split: str = "test"
     output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
