@@ -26,7 +26,7 @@ from __future__ import annotations
 import string
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from dprkit.errors import EmptyAnswer, SettingsError
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
+_NOT_ASCII = regex.compile(r"[^\x00-\x7f]")
 _PLAIN = frozenset(string.ascii_lowercase + string.digits)
 _PLAIN_BYTES = frozenset(bytes([sign]) for sign in (string.ascii_letters + string.digits).encode())
 _LOWER = ord("a") - ord("A")  # a bit that the small letters have, and the digits
@@ -74,6 +75,27 @@ def has_answer(answers: Sequence[str], text: str, match: str = "string") -> bool
 def answer_flags(answers: Sequence[str], texts: Sequence[str], match: str = "string") -> list[bool]:
     """`has_answer` for each of `texts`, the passages of one question; raises what it raises."""
     return Texts(texts).flags(answers, match)
+
+
+def answer_spans(answers: Sequence[str], text: str, match: str = "string") -> list[tuple[int, int]]:
+    """Where `answers` stand in `text`, as `has_answer` finds them; raises what it raises.
+
+    Start and end of each place in characters of `text`, ascending; places that overlap are one.
+    There is at least one where `has_answer` is true, but for a pattern that matches no character.
+    KILT finds an answer in a part of a word too: its places are whole words.
+    """
+    _ready(_as_key(answers), match)  # refuses what `has_answer` refuses
+    if match == "kilt":
+        return _merged(span for answer in answers for span in _plain_places(plain(answer), text))
+    if match == "regex":
+        decomposed = unicodedata.normalize("NFD", text)
+        patterns = filter(None, map(_pattern, answers))
+        return _merged(
+            _undecomposed([m.span() for p in patterns for m in p.finditer(decomposed)], text)
+        )
+    folded = _fold(text)
+    tokens = (_TOKEN.findall(_fold(answer)) for answer in answers)
+    return _merged(_undecomposed([span for own in tokens for span in _places(own, folded)], text))
 
 
 def has_token(answer: str) -> bool:
@@ -268,3 +290,63 @@ def _pattern(answer: str) -> Any | None:
 def _fits(patterns: Sequence[Any], text: str) -> bool:
     text = unicodedata.normalize("NFD", text)
     return any(pattern.search(text) for pattern in patterns)
+
+
+# Places
+
+
+def _places(tokens: Sequence[str], folded: str) -> Iterator[tuple[int, int]]:
+    """Start and end of the tokens wherever they are consecutive tokens of `folded`."""
+    for start, end in _occurrences(tokens[0], folded):
+        after = list(islice(_TOKEN.finditer(folded, end), len(tokens) - 1))
+        if [token[0] for token in after] == tokens[1:]:
+            yield start, after[-1].end() if after else end
+
+
+def _plain_places(answer: str, text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of the words of `text` that hold an answer, which is plain."""
+    words = [(plain(word[0]), word.span()) for word in regex.finditer(r"\S+", text)]
+    words = [(word, span) for word, span in words if word]
+    found = " ".join(word for word, _ in words)
+    ends = list(accumulate(len(word) + 1 for word, _ in words))  # with the space behind it
+    start = found.find(answer) if answer else -1
+    while start >= 0:
+        first, last = (bisect_right(ends, at) for at in (start, start + len(answer) - 1))
+        yield words[first][1][0], words[last][1][1]
+        start = found.find(answer, start + 1)
+
+
+def _undecomposed(spans: Iterable[tuple[int, int]], text: str) -> Iterator[tuple[int, int]]:
+    """Spans of the decomposed text as spans of `text`: of a character they touch they have all."""
+    longer: list[tuple[int, int, int]] = []
+    """Of characters that have become several: where they begin in `text` and there, how many."""
+    shift = 0
+    for character in _NOT_ASCII.finditer(text):
+        width = len(unicodedata.normalize("NFD", character[0]))
+        if width != 1:
+            longer.append((character.start(), character.start() + shift, width))
+            shift += width - 1
+    begins = [begin for _, begin, _ in longer]
+
+    def place(offset: int, is_end: bool) -> int:
+        at = bisect_right(begins, offset) - 1
+        if at < 0:
+            return offset
+        character, begin, width = longer[at]
+        inside = offset - begin
+        if inside < width:
+            return character + (is_end and inside > 0)
+        return character + 1 + inside - width
+
+    return ((place(start, False), place(end, True)) for start, end in spans)
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans in order, without empty ones; those that overlap are one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        elif start < end:
+            merged.append((start, end))
+    return merged

@@ -6,6 +6,7 @@ import gzip
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dprkit.data import answer_matching as module
-from dprkit.data.answer_matching import answer_flags, has_answer, unmatchable
+from dprkit.data.answer_matching import answer_flags, answer_spans, has_answer, unmatchable
 from dprkit.errors import EmptyAnswer, SettingsError
 
 FIXTURES = Path(__file__).parents[3] / "shared/data/eval_fixtures/dpr"
@@ -324,3 +325,69 @@ def test_flags_and_accuracies_are_those_of_dpr(name: str, match: str) -> None:
     for name_at_k, share in expected["recall"].items():
         k = int(name_at_k.removeprefix("R@"))
         assert top_k_hits[k - 1] / len(results) == pytest.approx(share)
+
+
+# Places
+
+
+def lit(answers: Sequence[str], text: str, match: str = "string") -> str:
+    """`text` with brackets round what matched."""
+    for start, end in reversed(answer_spans(answers, text, match)):
+        text = f"{text[:start]}[{text[start:end]}]{text[end:]}"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "expected"),
+    [
+        (["10"], "It was 10, in 2010, 10.", "It was [10], in 2010, [10]."),
+        (["Denver Broncos"], "the DENVER\n broncos won", "the [DENVER\n broncos] won"),
+        (["u.s."], "The U. S. Army", "The [U. S.] Army"),
+        (["caf\u00e9"], "un cafe\u0301, un cafe", "un [cafe\u0301], un cafe"),
+        (["cafe\u0301"], "\u00e9\u00e9 caf\u00e9 \u00e9", "\u00e9\u00e9 [caf\u00e9] \u00e9"),
+        (["b"], "\U0001f600 \ud55c\uad6d b", "\U0001f600 \ud55c\uad6d [b]"),
+        (["\ud55c\uad6d"], "a \ud55c\uad6d b", "a [\ud55c\uad6d] b"),
+        (["\u00a8"], "x \u1fc1 y", "x [\u1fc1] y"),  # half of what the character decomposes into
+        (["\u0399\u03a3"], "\u03b9\u03c2 \u0399\u03a3", "[\u03b9\u03c2] [\u0399\u03a3]"),
+        (["new york", "york city"], "New York City", "[New York City]"),  # they overlap
+        (["new york", "york"], "in New York", "in [New York]"),
+        (["a", "b"], "a b", "[a] [b]"),
+        (["x"], "none", "none"),
+        ([], "none", "none"),
+    ],
+)
+def test_places_of_answers_worked_by_hand(answers, text, expected):
+    assert lit(answers, text) == expected
+
+
+def test_places_of_patterns():
+    assert lit(["^caf\u00e9s?$", r"\d+"], "CAF\u00c9\n12 x1", "regex") == "[CAF\u00c9]\n[12] x[1]"
+    assert answer_spans([r"z*"], "aa", "regex") == []  # it matches, and no character
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "expected"),
+    [
+        (["art"], "The party, an A.R.T. show", "The [party], an [A.R.T.] show"),
+        (["The end of a line"], "this end, of the line.", "this [end, of the line.]"),
+        (["the"], "the end", "the end"),  # nothing is left of it to compare
+        (["s b"], "as - b!", "[as - b!]"),
+    ],
+)
+def test_places_as_kilt_compares_are_whole_words(answers, text, expected):
+    assert lit(answers, text, "kilt") == expected
+    assert has_answer(answers, text, "kilt") == ("[" in expected)
+
+
+LETTERS = st.text(
+    st.sampled_from("ab .-\u00e9\u0301\u0323\u1fc1\ud55c\U0001f600\u03a3\u0130"), max_size=12
+)
+
+
+@given(st.lists(LETTERS, max_size=3), LETTERS)
+def test_what_is_lit_holds_an_answer_and_nothing_is_lit_elsewhere(answers, text):
+    answers = [answer for answer in answers if tokens(answer)]
+    spans = answer_spans(answers, text)
+    assert bool(spans) == slow_has_answer(answers, text)
+    assert all(slow_has_answer(answers, text[start:end]) for start, end in spans)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
