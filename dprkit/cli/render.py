@@ -186,6 +186,24 @@ def searching(report: Any) -> None:
         say(f"  {report.short:,} found fewer than the {report.topk:,} asked for")
 
 
+def reporting(report: Any) -> None:
+    """What is in the page, and how large it is."""
+    parts = [
+        counted(number, name)
+        for number, name in (
+            (len(report.systems), "system"),
+            (report.questions, "question"),
+            (report.trainings, "training"),
+            (report.tunings, "tuning"),
+            (report.audits, "audit"),
+        )
+        if number
+    ]
+    shown = "all ranks" if report.depth is None else f"the best {report.depth}"
+    texts = f", texts of {counted(report.texts, 'passage')} ({shown})" if report.texts else ""
+    say(f"{', '.join(parts)}{texts}: {size(report.bytes)}")
+
+
 def converted_results(report: Any) -> None:
     say(
         f"{counted(report.questions, 'ranking')} with {counted(report.passages, 'passage')} "

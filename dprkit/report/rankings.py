@@ -7,29 +7,35 @@ blocks, and for each passage its id and a hash of its text: some 250 bytes.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from dprkit.data.answer_matching import answer_spans
-from dprkit.data.rankings import read_results
 from dprkit.evaluation.systems import JudgedQuestion
+from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
-from dprkit.report.spool import Blocks
+from dprkit.report.spool import Blocks, Spool
+from dprkit.report.systems import ShownSystem
 
 DIGITS = 5
-"""Of a score."""
+"""Of the best score of a ranking; the others have as many behind the point."""
+QUESTIONS, PASSAGES = 50, 100
+"""In a block."""
 
 
 class InTurn:
     """The rankings of a file, asked for by the ids of their questions in any order, each once."""
 
-    def __init__(self, rankings: Iterator[Ranking]) -> None:
-        self._rankings = rankings
+    def __init__(self, rankings: Iterator[Ranking], folder: Path | None = None) -> None:
+        self._rankings, self._folder = rankings, folder
         self._early: dict[str, tuple[int, int]] = {}
         """Question -> where its ranking waits in the file, and how long it is."""
         self._file: IO[bytes] | None = None
@@ -47,7 +53,8 @@ class InTurn:
         return None
 
     def _keep(self, ranking: Ranking) -> None:
-        self._file = self._file or tempfile.TemporaryFile()
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
         offset, data = self._file.seek(0, 2), msgspec.msgpack.encode(ranking)
         self._file.write(data)
         self._early[ranking.question.id] = offset, len(data)
@@ -86,8 +93,13 @@ class Texts:
         self._numbers[hit.id] = number = self._blocks.append((hit.id, hit.title, hit.text))
         return number
 
+    def finish(self) -> dict[str, int]:
+        """How many passages there are, how many with a text, and how many blocks of them."""
+        blocks = self._blocks.finish()
+        return {"count": self._blocks.count, "texts": self.with_text, "blocks": blocks}
 
-def packed(
+
+def packed_ranking(
     ranking: Ranking, judged: JudgedQuestion, texts: Texts, depth: int | None, match: str
 ) -> dict[str, Any]:
     """A ranking as the page reads it: its best `depth` passages, and those below that matter.
@@ -104,7 +116,7 @@ def packed(
     number = texts.number
     found: dict[str, Any] = {
         "n": [number(hit) for hit in hits],
-        "s": [float(f"{hit.score:.{DIGITS}g}") for hit in hits],
+        **_scores([hit.score for hit in hits]),
     }
     if ranks and ranks[-1] != len(ranks):
         found["r"] = ranks
@@ -120,6 +132,16 @@ def packed(
     return found
 
 
+def _scores(scores: Sequence[float]) -> dict[str, Any]:
+    """Scores in a third of their size: whole numbers of 10^-d, the first and then by how much each
+    is below the one before it."""
+    largest = max(map(abs, (scores[0], scores[-1])), default=0.0) if scores else 0.0
+    decimals = DIGITS - 1 - math.floor(math.log10(largest)) if largest > 0 else 0
+    scale = 10.0**decimals
+    whole = [round(score * scale) for score in scores]
+    return {"d": decimals, "s": [*whole[:1], *(a - b for a, b in pairwise(whole))]}
+
+
 def spans_in_utf16(answers: Sequence[str], text: str, match: str) -> list[tuple[int, int]]:
     """Where answers stand in a text, in the units that JavaScript counts in."""
     spans = answer_spans(answers, text, match) if text else []
@@ -132,6 +154,54 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def rankings_of(path: str) -> InTurn:
-    """The rankings of a results artifact, or of a file."""
-    return InTurn(read_results(path))
+# --- all systems ----------------------------------------------------------------------------------
+
+
+class Packed(NamedTuple):
+    """What was packed, and what the page needs to find it."""
+
+    questions: list[tuple[str, str, Sequence[str], Sequence[str]]]
+    """Id, text, answers and gold passages of each question."""
+    blocks: int
+    """Of rankings."""
+    passages: dict[str, int]
+    with_texts: list[bool]
+    """Of each system, whether its rankings have texts."""
+
+
+def pack(systems: Sequence[ShownSystem], depth: int | None, spool: Spool, run: Run) -> Packed:
+    """Pack the rankings of all systems, question by question in the order of the first system."""
+    rankings = [InTurn(one.rankings(), spool.folder) for one in systems]
+    questions, with_texts = [], [False] * len(systems)
+    blocks, texts = Blocks("r", QUESTIONS, spool.add), Texts(Blocks("t", PASSAGES, spool.add))
+    count = len(systems[0].system.questions)
+    run.progress.start("packing", count, "questions")
+    for row in range(count):
+        judged = [one.system.questions[row] for one in systems]
+        own = [file.of(one.id) for file, one in zip(rankings, judged, strict=True)]
+        questions.append(_question(judged[0], own))
+        packed: list[dict[str, Any] | None] = [None] * len(own)
+        has_text = [ranking is not None and any(h.text for h in ranking.hits) for ranking in own]
+        # Those with texts first: a hit of the others is then a passage with a text.
+        for at in sorted(range(len(own)), key=has_text.__getitem__, reverse=True):
+            if ranking := own[at]:
+                packed[at] = packed_ranking(ranking, judged[at], texts, depth, systems[at].match)
+        with_texts = [a or b for a, b in zip(with_texts, has_text, strict=True)]
+        blocks.append(packed)
+        run.progress.advance(1)
+    run.progress.finish()
+    deepest = max(one.longest for one in systems)
+    return Packed(
+        questions, blocks.finish(), texts.finish() | {"depth": depth or deepest}, with_texts
+    )
+
+
+def _question(
+    judged: JudgedQuestion, rankings: Sequence[Ranking | None]
+) -> tuple[str, str, Sequence[str], Sequence[str]]:
+    """What is told of a question, from the first ranking that tells it."""
+    known = [ranking.question for ranking in rankings if ranking]
+    text = judged.question or next((one.question for one in known if one.question), "")
+    answers = next((one.answers for one in known if one.answers), ())
+    gold = next((one.gold for one in known if one.gold), ())
+    return judged.id, text, answers, gold

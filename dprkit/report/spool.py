@@ -1,4 +1,4 @@
-"""Blocks of a page as they get full: compressed by two threads, and kept in a file until it is made.
+"""Blocks of a page as they get full: compressed by two threads, kept in a file till it is made.
 
 The page begins with what is known only at the end: counts of texts, and how many blocks there are.
 """
@@ -23,8 +23,11 @@ _WAITING = 16
 class Spool:
     """Blocks in the order in which they came. Memory is that of a few blocks."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.bytes = 0
+        """Of the blocks that are in the file."""
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._threads = ThreadPoolExecutor(THREADS)
         self._waiting: deque[Future[bytes]] = deque()
 
@@ -45,7 +48,7 @@ class Spool:
 
     def _write(self, left: int) -> None:
         while len(self._waiting) > left:
-            self._file.write(self._waiting.popleft().result())
+            self.bytes += self._file.write(self._waiting.popleft().result())
 
 
 class Blocks:

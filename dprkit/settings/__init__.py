@@ -17,6 +17,7 @@ from dprkit.settings.embeddings import (
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
 from dprkit.settings.training import TrainSettings
@@ -36,6 +37,7 @@ __all__ = [
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
     "IndexSettings",
+    "ReportSettings",
     "SearchSettings",
     "SelectSettings",
     "Setting",
@@ -64,6 +66,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
+    "report": ReportSettings,
     "compare": CompareSettings,
     "convert-results": ConvertResultsSettings,
 }

@@ -1,0 +1,114 @@
+"""The systems of a report: their figures, and their rankings when these are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dprkit.data.rankings import read_results
+from dprkit.evaluation.judging import with_flags
+from dprkit.evaluation.statistics import interval, mean
+from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
+from dprkit.progress import Run
+from dprkit.records import Ranking
+from dprkit.report.columns import UNDEFINED, Ranks, ranks_of
+from dprkit.report.lineage import lineage_of
+
+_FIGURES = ("metrics", "intervals", "counts", "missing", "unjudged", "tied", "notes")
+
+
+class ShownSystem(NamedTuple):
+    """A system with what the page needs of it."""
+
+    system: System
+    ranks: Ranks
+
+    @property
+    def match(self) -> str:
+        """How answers were compared with passages."""
+        manifest = self.system.manifest
+        return str(manifest.settings.get("match", "string")) if manifest else "string"
+
+    @property
+    def longest(self) -> int:
+        """Passages of the longest ranking."""
+        return int(self.ranks.hits.max(initial=0))
+
+    def rankings(self) -> Iterator[Ranking]:
+        """The rankings, with has_answer where somebody looked or the texts tell."""
+        rankings = read_results(self.system.path)
+        return rankings if self.system.manifest else map(self._flagged, rankings)
+
+    def _flagged(self, ranking: Ranking) -> Ranking:
+        if ranking.question.answers and any(hit.text for hit in ranking.hits):
+            return with_flags(ranking, self.match)
+        return ranking
+
+
+def read_systems(paths: Sequence[str], run: Run) -> list[ShownSystem]:
+    """The systems at `paths`, with the same questions in the same order.
+
+    Raises MismatchError where they differ, and what `read_system` raises.
+    """
+    if not paths:
+        return []
+    names = names_of(paths)
+    systems = [read_system(path, name, run) for path, name in zip(paths, names, strict=True)]
+    return [ShownSystem(one, ranks_of(one.questions)) for one in with_same_questions(systems)]
+
+
+def measures_of(systems: Sequence[ShownSystem]) -> list[str]:
+    """The measures of all systems, such as nDCG@10."""
+    return list(dict.fromkeys(name for one in systems for name in one.system.values))
+
+
+def summary_of(shown: ShownSystem, texts: bool) -> dict[str, Any]:
+    """What the page shows of a system before a question is opened."""
+    system, ranks = shown.system, shown.ranks
+    summary: dict[str, Any] = {
+        "name": system.name,
+        "ranks": {
+            "answer": bool((ranks.answer != UNDEFINED).any()),
+            "gold": bool((ranks.gold != UNDEFINED).any()),
+        },
+        "hits": shown.longest,
+        "texts": texts,
+    }
+    if system.manifest is None:
+        path = Path(os.path.abspath(system.path))
+        return (
+            summary
+            | _figures(system)
+            | {
+                "command": [],
+                "provenance": [("file of rankings", str(path))],
+                "notes": ["judged by the report, from a file of rankings"],
+            }
+        )
+    commands, provenance = lineage_of(system.path, system.manifest)
+    counts = system.manifest.counts
+    figures = {name: counts[name] for name in _FIGURES if name in counts}
+    return summary | {"notes": []} | figures | {"command": commands, "provenance": provenance}
+
+
+def _figures(system: System) -> dict[str, Any]:
+    """The metrics of a system that nobody has written down, as evaluate has them."""
+    figures: dict[str, Any] = {"metrics": {}, "intervals": {}, "counts": {}, "unjudged": {}}
+    for measure, values in system.values.items():
+        name, k = split(measure)
+        defined = values[values == values]
+        count = len(defined)
+        depth = "" if k is None else str(k)
+        figures["metrics"].setdefault(name, {})[depth] = mean(defined) if count else None
+        figures["intervals"].setdefault(name, {})[depth] = interval(defined) if count else None
+        figures["counts"][name] = count
+        figures["unjudged"].setdefault(name, {})[depth] = len(values) - count
+    return figures
+
+
+def split(measure: str) -> tuple[str, int | None]:
+    """The name and the depth of a measure: nDCG@10 is nDCG at 10, and AP has none."""
+    name, _, depth = measure.rpartition("@")
+    return (name, int(depth)) if name and depth.isdecimal() else (measure, None)
