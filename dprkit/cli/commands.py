@@ -59,7 +59,7 @@ COMMANDS = {
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
-    "report": Command(render.reporting),
     "compare": Command(comparison_tables, comparison_sheet),
+    "report": Command(render.reporting),
     "convert-results": Command(render.converted_results),
 }

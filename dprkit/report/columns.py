@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
+from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.statistics import wilson_interval
-from dprkit.evaluation.systems import JudgedQuestion, System
+from dprkit.evaluation.systems import System
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ class Ranks(NamedTuple):
     hits: np.ndarray
 
 
-def ranks_of(figures: Sequence[JudgedQuestion]) -> Ranks:
+def ranks_of(figures: Sequence[Figures]) -> Ranks:
     """The ranks that a system reached."""
     import numpy as np
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from dprkit.data.answer_matching import answer_spans
-from dprkit.evaluation.systems import JudgedQuestion
+from dprkit.evaluation.judging import Figures
 from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
 from dprkit.report.spool import Blocks, Spool
@@ -100,7 +100,7 @@ class Texts:
 
 
 def packed_ranking(
-    ranking: Ranking, judged: JudgedQuestion, texts: Texts, depth: int | None, match: str
+    ranking: Ranking, judged: Figures, texts: Texts, depth: int | None, match: str
 ) -> dict[str, Any]:
     """A ranking as the page reads it: its best `depth` passages, and those below that matter.
 
@@ -197,7 +197,7 @@ def pack(systems: Sequence[ShownSystem], depth: int | None, spool: Spool, run: R
 
 
 def _question(
-    judged: JudgedQuestion, rankings: Sequence[Ranking | None]
+    judged: Figures, rankings: Sequence[Ranking | None]
 ) -> tuple[str, str, Sequence[str], Sequence[str]]:
     """What is told of a question, from the first ranking that tells it."""
     known = [ranking.question for ranking in rankings if ranking]

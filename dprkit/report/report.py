@@ -60,7 +60,7 @@ def report(settings: ReportSettings, run: Run = Run()) -> ReportReport:
 
     sources = sources_of(settings.sources)
     folder = _folder(settings.output)
-    systems = read_systems(sources.systems, run)
+    systems = read_systems(sources.systems, settings, run)
     with closing(Spool(folder)) as spool:
         packed = pack(systems, settings.depth, spool, run) if systems else None
         summary, columns = summary_of(sources, systems, packed, settings, run)

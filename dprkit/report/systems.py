@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from dprkit.data.rankings import read_results
+from dprkit.evaluation.asked import Asked, rankings_of_file, read_asked
 from dprkit.evaluation.judging import with_flags
 from dprkit.evaluation.statistics import interval, mean
 from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
@@ -15,6 +18,7 @@ from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.report.columns import UNDEFINED, Ranks, ranks_of
 from dprkit.report.lineage import lineage_of
+from dprkit.settings import EvaluateSettings, ReportSettings
 
 _FIGURES = ("metrics", "intervals", "counts", "missing", "unjudged", "tied", "notes")
 
@@ -24,12 +28,14 @@ class ShownSystem(NamedTuple):
 
     system: System
     ranks: Ranks
+    judge: EvaluateSettings
+    """How it was judged, where it is a file of rankings."""
 
     @property
     def match(self) -> str:
         """How answers were compared with passages."""
         manifest = self.system.manifest
-        return str(manifest.settings.get("match", "string")) if manifest else "string"
+        return str(manifest.settings.get("match", "string")) if manifest else self.judge.match
 
     @property
     def longest(self) -> int:
@@ -38,25 +44,37 @@ class ShownSystem(NamedTuple):
 
     def rankings(self) -> Iterator[Ranking]:
         """The rankings, with has_answer where somebody looked or the texts tell."""
-        rankings = read_results(self.system.path)
-        return rankings if self.system.manifest else map(self._flagged, rankings)
+        if self.system.manifest:
+            return read_results(self.system.path)
+        settings = replace(self.judge, results=self.system.path)
+        asked = read_asked(settings)
+        rankings = rankings_of_file(settings, asked, Run())  # what it warns of was said before
+        return (self._judged(ranking, asked) for ranking in rankings)
 
-    def _flagged(self, ranking: Ranking) -> Ranking:
-        if ranking.question.answers and any(hit.text for hit in ranking.hits):
+    def _judged(self, ranking: Ranking, asked: Asked) -> Ranking:
+        question = ranking.question
+        if asked.qrels is not None:
+            relevant = tuple(asked.relevant(question))
+            ranking = replace(ranking, question=replace(question, gold=relevant))
+        if question.answers and any(hit.text for hit in ranking.hits):
             return with_flags(ranking, self.match)
         return ranking
 
 
-def read_systems(paths: Sequence[str], run: Run) -> list[ShownSystem]:
+def read_systems(paths: Sequence[str], settings: ReportSettings, run: Run) -> list[ShownSystem]:
     """The systems at `paths`, with the same questions in the same order.
 
     Raises MismatchError where they differ, and what `read_system` raises.
     """
     if not paths:
         return []
-    names = names_of(paths)
-    systems = [read_system(path, name, run) for path, name in zip(paths, names, strict=True)]
-    return [ShownSystem(one, ranks_of(one.questions)) for one in with_same_questions(systems)]
+    judge = EvaluateSettings(
+        questions=settings.questions, qrels=settings.qrels, match=settings.match, output_dir=None
+    )
+    named = zip(paths, names_of(paths), strict=True)
+    systems = [read_system(path, name, run, judge) for path, name in named]
+    same = with_same_questions(systems)
+    return [ShownSystem(one, ranks_of(one.questions), judge) for one in same]
 
 
 def measures_of(systems: Sequence[ShownSystem]) -> list[str]:

@@ -66,8 +66,8 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "search": SearchSettings,
     "explain": ExplainSettings,
     "evaluate": EvaluateSettings,
-    "report": ReportSettings,
     "compare": CompareSettings,
+    "report": ReportSettings,
     "convert-results": ConvertResultsSettings,
 }
 

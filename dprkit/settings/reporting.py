@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,9 +26,17 @@ class ReportSettings(msgspec.Struct, frozen=True, kw_only=True):
         depth: Passages of each ranking whose texts are in the page, with the first passage that
             holds an answer and the gold passages below them; the page grows with it (default: all).
         title: Title of the page (default: what it compares).
+        questions: File of questions with answers or gold passages, for files of rankings that lack
+            them.
+        qrels: File of judged passages, TREC's or BEIR's; all systems are judged by them.
+        match: How an answer is compared with a passage in files of rankings: as words, as a regular
+            expression, or as KILT does it.
     """
 
     sources: Annotated[tuple[str, ...], about(flag="argument", path=True, metavar="DIR...")] = ()
     output: Annotated[str, about(flag="-o", output=True)] = "report.html"
     depth: Positive | None = None
     title: str | None = None
+    questions: Annotated[str | None, about(path=True)] = None
+    qrels: Annotated[str | None, about(path=True)] = None
+    match: Literal["string", "regex", "kilt"] = "string"
