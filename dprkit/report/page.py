@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 WEB = Path(__file__).parent / "web"
 LIBRARIES = ("preact.min.js", "preact-hooks.umd.js", "htm.umd.js", "uPlot.iife.min.js")
+LICENCES = ("VENDORED", "LICENSE-preact", "LICENSE-htm", "LICENSE-uPlot")
 STYLES = ("vendor/uPlot.min.css", "page.css", "overview.css", "questions.css", "print.css")
 
 _IMPORT = re.compile(r'^import\s[^;]*?"\./([\w-]+\.mjs)";\n', re.MULTILINE)
@@ -71,7 +72,10 @@ def joined() -> str:
 
 
 def _libraries() -> str:
-    return "".join(_SOURCE_MAP.sub("", _read(f"vendor/{name}")) + "\n" for name in LIBRARIES)
+    """The libraries, with their licences, which go wherever they go."""
+    licences = (f"/*\n{_read(f'vendor/{name}')}*/\n" for name in LICENCES)
+    code = (_SOURCE_MAP.sub("", _read(f"vendor/{name}")) + "\n" for name in LIBRARIES)
+    return "".join([*licences, *code])
 
 
 @cache

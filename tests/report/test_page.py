@@ -87,7 +87,8 @@ def test_the_libraries_are_those_of_the_list_with_their_licences():
     }
     for name, _, _, file, digest in rows:
         assert hashlib.sha256((WEB / "vendor" / file).read_bytes()).hexdigest() == digest
-        assert (WEB / "vendor" / f"LICENSE-{name}").is_file()
+        licence = (WEB / "vendor" / f"LICENSE-{name}").read_text()
+        assert licence in frame("a title").middle.decode()
 
 
 def test_the_modules_pass_their_own_tests():

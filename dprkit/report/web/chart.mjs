@@ -39,6 +39,7 @@ export function LineChart({ title, x, lines, xAxis, yAxis, marks = [], height = 
         <i class=${line.points ? "swatch dots" : line.faint ? "swatch faint" : "swatch"} aria-hidden="true"></i>${line.label}
         ${at !== null && typeof line.y[at] === "number" && html`<b>${text(line.y[at])}</b>`}
       </li>`)}
+      ${lines.some((line) => line.low) && html`<li class="quiet"><i class="swatch band" aria-hidden="true"></i>95 % interval</li>`}
       ${marks.length > 0 && html`<li class="quiet"><i class="swatch dashed" aria-hidden="true"></i>${marks[0].label}</li>`}
       ${at !== null && html`<li class="quiet">${xAxis.label} ${(xAxis.text ?? String)(x[at])}</li>`}
     </ul>

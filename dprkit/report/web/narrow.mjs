@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "./ui.mjs";
 
-const NARROW = matchMedia("(max-width: 760px)");
+const NARROW = matchMedia("screen and (max-width: 760px)");
 
 export function useNarrow() {
   const [narrow, setNarrow] = useState(NARROW.matches);

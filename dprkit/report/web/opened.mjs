@@ -76,7 +76,7 @@ function About({ id, answers, gold, tags }) {
 
 /** The figures of this question under each system. */
 function Measures({ summary, columns, row, choice }) {
-  const kinds = ["answer", "gold"].filter((kind) => summary.systems.some((_, system) => rankColumn(columns, kind, system)));
+  const kinds = ["answer", "gold"].filter((kind) => summary.systems.some(({ ranks }) => ranks[kind]));
   const labels = { answer: "first answer", gold: "gold passage" };
   return html`<${WideTable} label="Figures of this question" className="measures">
     <thead><tr><th scope="col">System</th>${kinds.map((kind) => html`<th scope="col">${labels[kind]}</th>`)}${summary.measures.map(({ id }) => html`<th scope="col">${breakable(id)}</th>`)}</tr></thead>
@@ -110,7 +110,7 @@ function Rankings({ summary, read, whole, setWhole, more, stale }) {
     ${narrow && systems.length > 1 && html`<${Tabs} systems=${systems} chosen=${chosen} choose=${setTab} />`}
     ${narrow && systems.length > 1
       ? html`<div role="tabpanel" id=${`panel-${chosen}`} aria-labelledby=${`tab-${chosen}`}>${list(chosen)}</div>`
-      : html`<div class="columns" style=${{ "--systems": systems.length }}>${systems.map((_, number) => list(number))}</div>`}
+      : html`<div class="columns" style=${{ "--systems": systems.length }} tabindex="0" role="region" aria-label="Rankings side by side">${systems.map((_, number) => list(number))}</div>`}
   </div>`;
 }
 

@@ -48,7 +48,7 @@ function Curves({ curves, systems }) {
       <h2>Over the depth of the ranking</h2>
       ${curves.length > 1 && html`<${Choice} label="Curve" options=${curves.map((other) => other.label)} chosen=${chosen} choose=${choose} />`}
     </div>
-    <p class="quiet">The ${curve.about}; the band is its 95 % interval.</p>
+    <p class="quiet">The ${curve.about}.</p>
     <${LineChart} title=${curve.label} x=${curve.k} lines=${lines} xAxis=${{ label: "k", log: true, splits }} yAxis=${{ text: (value) => share(value, 2) }} />
     <details><summary>The figures of this chart</summary>
       <${WideTable} label=${`Figures of ${curve.label}`}>

@@ -58,7 +58,9 @@ function Browser({ summary, data, state, go }) {
   const openAt = (place) => rows.length && go({ view: "questions", id: questions[rows[Math.min(Math.max(place, 0), rows.length - 1)]][0] });
   const search = useRef(null);
   useBrowserKeys({ at, openAt, choice, state, go, search, last: rows.length - 1 });
-  const rowHeight = useNarrow() ? 68 : 44;
+  const narrow = useNarrow();
+  useFocusThatFollows(narrow, state.id !== null);
+  const rowHeight = narrow ? 68 : 44;
 
   return html`<div class=${`browser ${state.id === null ? "" : "opened"}`}>
     <${FilterBar} summary=${summary} columns=${columns} tests=${tests} state=${state} choice=${choice} go=${go} search=${search} shown=${rows.length} />
@@ -99,6 +101,15 @@ export function RankPill({ system, rank, k }) {
   return html`<span class=${`pill ${tone(system)} ${hit ? "hit" : "miss"}`}>
     <span class="offscreen">${letterOf(system)} ${rankWords(rank)}</span><span aria-hidden="true"><small>${letterOf(system)}</small> ${rankText(rank)}</span>
   </span>`;
+}
+
+/** On a phone the list gives way to the question, and back: so does the focus. */
+function useFocusThatFollows(narrow, isOpen) {
+  const before = useRef(isOpen);
+  useEffect(() => {
+    if (narrow && isOpen !== before.current) document.querySelector(isOpen ? "#detail" : ".list").focus({ preventScroll: true });
+    before.current = isOpen;
+  }, [narrow, isOpen]);
 }
 
 const PAGE = 12;

@@ -47,7 +47,7 @@ export function Scatter({ title, groups, xLabel, yLabel, xText, yText, height = 
       ${groups.map((group) => html`<li class=${tone(group.tone)}><i class="swatch dots" aria-hidden="true"></i>${group.label}</li>`)}
     </ul>
     <div ref=${place} class="plot">
-      <svg width=${width} height=${height} role="img" aria-label=${`${title}: chart; its figures are in the table below it`}>
+      <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${`${title}: chart; its figures are in the table below it`}>
         ${evenTicks(low, high).map((tick) => html`<g class="tick"><line x1=${EDGE.left} x2=${width - EDGE.right} y1=${y(tick)} y2=${y(tick)} /><text x=${EDGE.left - 8} y=${y(tick) + 4} text-anchor="end">${yText(tick)}</text></g>`)}
         ${logTicks(left, right).map((tick) => html`<g class="tick"><line x1=${x(tick)} x2=${x(tick)} y1=${EDGE.top} y2=${height - EDGE.bottom} /><text x=${x(tick)} y=${height - EDGE.bottom + 18} text-anchor="middle">${xText(tick)}</text></g>`)}
         <text class="label" x=${(EDGE.left + width - EDGE.right) / 2} y=${height - 4} text-anchor="middle">${xLabel}</text>

@@ -58,6 +58,13 @@ test("entries know their ranks, their spans, and whether they are gold", () => {
   assert.deepEqual(entriesOf(null), []);
 });
 
+test("scores are as they are, or whole numbers that each fall from the one before", () => {
+  const scores = (ranking) => entriesOf({ n: [1, 2, 3], ...ranking }).map((entry) => entry.score);
+  assert.deepEqual(scores({ s: [3.5, 2, 1] }), [3.5, 2, 1]);
+  assert.deepEqual(scores({ s: [71250, 350, 800], d: 3 }), [71.25, 70.9, 70.1]);
+  assert.deepEqual(scores({ s: [-5, 0, 12], d: 0 }), [-5, -5, -17]);
+});
+
 test("below the first passages only what matters is shown, and how many lie between", () => {
   const entries = entriesOf({ n: [...Array(30).keys()], s: [], m: { 14: [] }, g: [25] });
   const folded = foldedEntries(entries, 10);
