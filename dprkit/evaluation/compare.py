@@ -17,6 +17,7 @@ from dprkit.data.json_decoding import json_lines
 from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.evaluation.arms import Arm, measures_of, questions_of, read_arms
 from dprkit.evaluation.comparison import EQUAL, Comparison, Comparisons, Table, compared, correct
+from dprkit.evaluation.paired_tests import pairs_of
 from dprkit.evaluation.slices import slices_of
 from dprkit.evaluation.systems import repeated_texts
 from dprkit.progress import Run
@@ -85,6 +86,7 @@ def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
             hint = nearest(gate.measure, measures) or f"; there are {', '.join(measures)}"
             raise SettingsError(f"--fail-if-worse: {gate.measure} is not compared{hint}")
     table = {measure: [arm.values(measure) for arm in arms] for measure in measures}
+    run.progress.note(f"testing {len(pairs_of(len(arms))) * len(measures):,} differences")
     whole = compared(table, settings.permutations, settings.seed)
     report = CompareReport(
         len(questions_of(arms)),

@@ -7,11 +7,13 @@ A difference is that of the second system of a pair to the first, question by qu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from dprkit.cpu_cores import thread_count
 from dprkit.evaluation.statistics import Z95
+from dprkit.indexes.blas_threads import one_thread_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +24,8 @@ EXACT = 16
 """Questions with a difference up to which all flips of signs are counted, and none are drawn."""
 FEWEST = 6
 """Questions with a difference below which no exact test gives p < .05: 2 / 2**5 is .0625."""
-DRAWN_BYTES = 1 << 24
-"""Memory for the signs that are drawn at once."""
+DRAWN_BYTES = 1 << 23
+"""Memory for the signs that a thread draws at once."""
 ROUNDING = 1e-5
 """Errors of float32 in a sum, in parts of the root of its sum of squares: above a hundred times
 what they are, far below any difference that measures of one question can have."""
@@ -84,6 +86,7 @@ def _of_drawn_flips(values: np.ndarray, permutations: int, seed: int) -> np.ndar
 
     A flipped difference of two systems is the difference of their flipped values, so the sums of
     all pairs come from one product with the values of S systems: signs (N, Q) @ values (Q, S * M).
+    Threads draw N at a time; what they draw does not depend on their number.
     """
     import numpy as np
 
@@ -91,32 +94,47 @@ def _of_drawn_flips(values: np.ndarray, permutations: int, seed: int) -> np.ndar
     centred = values - values.mean(axis=0)  # what is equal in all systems adds but noise
     centred = centred[:, :, centred.any(axis=(0, 1))]
     pairs = pairs_of(systems)
-    differences = np.stack([centred[b] - centred[a] for a, b in pairs])
-    noise = ROUNDING * np.sqrt((differences**2).sum(axis=2))
-    least = (np.abs(differences.sum(axis=2)) - noise).astype(np.float32)
+    least = np.array([_least(centred[b] - centred[a]) for a, b in pairs], np.float32)
     columns = centred.reshape(systems * measures, -1).astype(np.float32)
-    as_far = np.zeros(least.shape, np.int64)
-    for signs in _signs(permutations, columns.shape[1], seed):
+
+    def as_far(drawn: tuple[int, np.random.SeedSequence]) -> np.ndarray:
+        signs = _signs(*drawn, columns.shape[1])
         sums = (columns @ signs.T).reshape(systems, measures, len(signs))
-        for pair, (a, b) in enumerate(pairs):
-            far = np.abs(sums[b] - sums[a]) >= least[pair][:, None]
-            as_far[pair] += np.count_nonzero(far, axis=1)
-    return (1 + as_far) / (1 + permutations)
+        far = (np.abs(sums[b] - sums[a]) >= least[n][:, None] for n, (a, b) in enumerate(pairs))
+        return np.array([np.count_nonzero(of_pair, axis=1) for of_pair in far])
+
+    at_once = max(1, DRAWN_BYTES // (4 * max(columns.shape)))
+    counts = [min(at_once, permutations - begin) for begin in range(0, permutations, at_once)]
+    drawn = zip(counts, np.random.SeedSequence(seed).spawn(len(counts)), strict=True)
+    pool = ThreadPoolExecutor(thread_count())
+    try:
+        with one_thread_each():
+            found = np.array([*pool.map(as_far, drawn)]).sum(axis=0)
+    finally:  # after Ctrl-C nothing is drawn any more
+        pool.shutdown(cancel_futures=True)
+    p: np.ndarray = (1 + found) / (1 + permutations)
+    return p
 
 
-def _signs(count: int, width: int, seed: int) -> Iterator[np.ndarray]:
-    """(N, width) random signs as float32, `count` rows in all, in blocks of about DRAWN_BYTES."""
+def _least(differences: np.ndarray) -> np.ndarray:
+    """(M,) sums of differences (M, Q), as far from 0 as what float32 makes of them at least is."""
     import numpy as np
 
-    generator = np.random.default_rng(seed)
-    at_once = max(1, DRAWN_BYTES // (4 * width))
-    for begin in range(0, count, at_once):
-        rows, bytes_each = min(at_once, count - begin), -(-width // 8)
-        raw = np.frombuffer(generator.bytes(rows * bytes_each), np.uint8)
-        bits = np.unpackbits(raw.reshape(rows, bytes_each), axis=1, count=width).view(np.int8)
-        bits *= -2
-        bits += 1
-        yield bits.astype(np.float32)
+    sums: np.ndarray = np.abs(differences.sum(axis=1))
+    least: np.ndarray = sums - ROUNDING * np.sqrt((differences**2).sum(axis=1))
+    return least
+
+
+def _signs(count: int, seed: np.random.SeedSequence, width: int) -> np.ndarray:
+    """(count, width) random signs as float32."""
+    import numpy as np
+
+    bytes_each = -(-width // 8)
+    raw = np.frombuffer(np.random.default_rng(seed).bytes(count * bytes_each), np.uint8)
+    bits = np.unpackbits(raw.reshape(count, bytes_each), axis=1, count=width).view(np.int8)
+    bits *= -2
+    bits += 1
+    return bits.astype(np.float32)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
