@@ -14,8 +14,8 @@ class ConvertResultsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     It reads every form of rankings that evaluate reads, and says what the new form cannot hold.
 
-    Example: dprkit convert-results --results run.trec --to dpr --passages corpus.jsonl
-        --questions test.qa.csv -o results.json
+    Example: dprkit convert-results --results run.trec --to dpr --passages passages.tsv
+        --questions queries.jsonl -o results.json
 
     Settings:
         results: File of rankings: results.jsonl, DPR's JSON, Pyserini's JSON, a TREC run, a run

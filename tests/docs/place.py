@@ -106,6 +106,12 @@ def write_of_others(asked: list[dict[str, Any]]) -> None:
     Path("queries.jsonl").write_text('{"_id": "q1", "text": "who wrote hamlet"}\n')
     Path("qrels").mkdir()
     Path("qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\t21\t1\nq1\t22\t0\n")
+    Path("run.trec").write_text("q1 Q0 22 1 2.5 bm25\nq1 Q0 21 2 1.5 bm25\n")
+    Path("scifact").mkdir()
+    for name in ("queries.jsonl", "qrels"):
+        Path("scifact", name).symlink_to(Path(name).absolute())
+    corpus = [{"_id": str(id_), "title": "", "text": f"hamlet {id_}"} for id_ in range(20, 25)]
+    Path("scifact/corpus.jsonl").write_text(lines(corpus))
     pair = Path("pair")
     save_dpr_pair(pair)
     (pair / "question").rename("Q")
