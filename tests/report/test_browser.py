@@ -277,6 +277,9 @@ def test_the_training_view_overlays_runs_and_hides_them(open_page):
     page.get_by_role("button", name="second", exact=True).click()
     assert page.locator(".key").first.locator("li").count() == 3
     page.get_by_role("slider").fill("0.9")
+    page.get_by_role("button", name="first", exact=True).click()  # nothing is left to draw
+    assert page.locator(".key").first.locator("li").count() == 0
+    page.get_by_role("button", name="first", exact=True).click()
     page.locator("summary").first.click()
     assert "1.5" in page.locator("details[open] tbody").inner_text()
 

@@ -1,5 +1,6 @@
 // Line charts by uPlot, in the page's colours, as wide as there is room, with a key that tells values at the cursor.
 
+import { decimalsOf } from "./numbers.mjs";
 import { colour, onColours } from "./theme.mjs";
 import { html, tone, useLayoutEffect, useRef, useState } from "./ui.mjs";
 
@@ -8,7 +9,7 @@ const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sa
 
 /**
  * lines: [{label, tone, y, low?, high?, points?, faint?}] over one `x`; null in y is a gap.
- * x and y axes: {label, log?, splits?, text?: value -> string}; marks: [{x, tone, label}] are vertical lines of one meaning.
+ * x and y axes: {label, log?, splits?, text?: (value, decimals) -> string}; marks: [{x, tone, label}] are vertical lines of one meaning.
  */
 export function LineChart({ title, x, lines, xAxis, yAxis, marks = [], height = 280 }) {
   const place = useRef(null);
@@ -85,7 +86,7 @@ function optionsOf({ lines, xAxis, yAxis, marks, setAt }) {
 }
 
 function valuesOf(axis) {
-  return axis.text && ((_, splits) => splits.map((value) => (value === null ? "" : axis.text(value))));
+  return axis.text && ((_, splits) => splits.map((value) => (value === null ? "" : axis.text(value, decimalsOf(splits)))));
 }
 
 /** A dashed vertical line. */

@@ -12,6 +12,12 @@ export function share(value, digits = 4) {
   return isNumber(value) ? value.toFixed(digits) : "–";
 }
 
+/** Decimals, two or more, that tell the values of an axis apart. */
+export function decimalsOf(ticks) {
+  const steps = ticks.slice(1).map((tick, at) => Math.abs(tick - ticks[at])).filter((step) => step > 0);
+  return steps.length ? Math.max(2, Math.ceil(-Math.log10(Math.min(...steps)) - 1e-9)) : 2;
+}
+
 export function interval(ends) {
   return ends && ends.every(isNumber) ? `${share(ends[0], 3)} – ${share(ends[1], 3)}` : "";
 }

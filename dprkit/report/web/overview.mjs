@@ -49,7 +49,7 @@ function Curves({ curves, systems }) {
       ${curves.length > 1 && html`<${Choice} label="Curve" options=${curves.map((other) => other.label)} chosen=${chosen} choose=${choose} />`}
     </div>
     <p class="quiet">The ${curve.about}.</p>
-    <${LineChart} title=${curve.label} x=${curve.k} lines=${lines} xAxis=${{ label: "k", log: true, splits }} yAxis=${{ text: (value) => share(value, 2) }} />
+    <${LineChart} title=${curve.label} x=${curve.k} lines=${lines} xAxis=${{ label: "k", log: true, splits }} yAxis=${{ text: share }} />
     <details><summary>The figures of this chart</summary>
       <${WideTable} label=${`Figures of ${curve.label}`}>
         <thead><tr><th scope="col">k</th>${lines.map((line) => html`<th scope="col">${line.label}</th>`)}</tr></thead>

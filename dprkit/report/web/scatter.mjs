@@ -1,5 +1,6 @@
 // A scatter plot as SVG: groups of points joined by a line, the x axis logarithmic. Each point tells its figures.
 
+import { decimalsOf } from "./numbers.mjs";
 import { html, tone, useLayoutEffect, useRef, useState } from "./ui.mjs";
 
 const EDGE = { left: 52, right: 16, top: 12, bottom: 40 };
@@ -41,6 +42,7 @@ export function Scatter({ title, groups, xLabel, yLabel, xText, yText, height = 
   const [low, high] = [Math.min(...ys) - room, Math.max(...ys) + room];
   const x = (value) => EDGE.left + (Math.log(value / left) / Math.log(right / left)) * (width - EDGE.left - EDGE.right);
   const y = (value) => height - EDGE.bottom - ((value - low) / (high - low)) * (height - EDGE.top - EDGE.bottom);
+  const heights = evenTicks(low, high);
   return html`<figure class="chart">
     <figcaption>${title}</figcaption>
     <ul class="key" aria-label=${`Groups of ${title}`}>
@@ -48,7 +50,7 @@ export function Scatter({ title, groups, xLabel, yLabel, xText, yText, height = 
     </ul>
     <div ref=${place} class="plot">
       <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${`${title}: chart; its figures are in the table below it`}>
-        ${evenTicks(low, high).map((tick) => html`<g class="tick"><line x1=${EDGE.left} x2=${width - EDGE.right} y1=${y(tick)} y2=${y(tick)} /><text x=${EDGE.left - 8} y=${y(tick) + 4} text-anchor="end">${yText(tick)}</text></g>`)}
+        ${heights.map((tick) => html`<g class="tick"><line x1=${EDGE.left} x2=${width - EDGE.right} y1=${y(tick)} y2=${y(tick)} /><text x=${EDGE.left - 8} y=${y(tick) + 4} text-anchor="end">${yText(tick, decimalsOf(heights))}</text></g>`)}
         ${logTicks(left, right).map((tick) => html`<g class="tick"><line x1=${x(tick)} x2=${x(tick)} y1=${EDGE.top} y2=${height - EDGE.bottom} /><text x=${x(tick)} y=${height - EDGE.bottom + 18} text-anchor="middle">${xText(tick)}</text></g>`)}
         <text class="label" x=${(EDGE.left + width - EDGE.right) / 2} y=${height - 4} text-anchor="middle">${xLabel}</text>
         <text class="label" x=${-(EDGE.top + height - EDGE.bottom) / 2} y="12" transform="rotate(-90)" text-anchor="middle">${yLabel}</text>

@@ -23,6 +23,13 @@ export function smoothed(values, weight) {
   });
 }
 
+/** The labels of a group's curves that are shown at first: of training one, of validation the one by which the best step is. */
+export function firstLabels(series, best) {
+  const labels = (kind) => [...new Set(series.filter((line) => line.kind === kind).map((line) => line.label))];
+  const [train, valid] = [labels("train"), labels("valid")];
+  return [train[0], valid.find((label) => label.endsWith(best ?? "?")) ?? valid[0]].filter(Boolean);
+}
+
 /** [{group, series: [{run, ...series}]}] of all runs, groups in the order of their first appearance. */
 export function groupsOfRuns(runs) {
   const groups = new Map();

@@ -2,7 +2,7 @@
 
 import { LineChart } from "./chart.mjs";
 import { counted, isNumber, short } from "./numbers.mjs";
-import { commonSteps, groupsOfRuns, smoothed, valuesAt } from "./series.mjs";
+import { commonSteps, firstLabels, groupsOfRuns, smoothed, valuesAt } from "./series.mjs";
 import { Notes, Sources } from "./sources.mjs";
 import { Commands, html, tone, useMemo, useState, WideTable } from "./ui.mjs";
 
@@ -32,15 +32,20 @@ export function Training({ runs }) {
 }
 
 function GroupChart({ group, series, runs, hidden, weight }) {
-  const shown = useMemo(() => series.filter((line) => !hidden.includes(line.run)), [series, hidden]);
+  const labels = useMemo(() => [...new Set(series.map((line) => line.label))], [series]);
+  const [chosen, choose] = useState(() => firstLabels(series, runs[0].best));
+  const shown = useMemo(() => series.filter((line) => !hidden.includes(line.run) && chosen.includes(line.label)), [series, hidden, chosen]);
   const steps = useMemo(() => commonSteps(shown), [shown]);
   const lines = useMemo(() => shown.map((line) => lineOf(line, steps, runs, weight)), [shown, steps, weight]);
   const marks = runs.flatMap((run, number) => (isNumber(run.best_step) && !hidden.includes(number) ? [{ x: run.best_step, tone: number, label: "best step" }] : []));
   const unit = series[0].unit;
   const title = `${TITLES[group] ?? group}${unit ? `, ${unit}` : ""}`;
-  if (!shown.length) return null;
+  const turn = (label) => choose(chosen.includes(label) ? chosen.filter((other) => other !== label) : [...chosen, label]);
   return html`<section>
-    <${LineChart} title=${title} x=${steps} lines=${lines} marks=${marks} xAxis=${{ label: "step", text: counted }} yAxis=${{ text: short }} height=${240} />
+    <${LineChart} title=${title} x=${steps} lines=${lines} marks=${marks} xAxis=${{ label: "step", text: (step) => counted(step) }} yAxis=${{ text: short }} height=${240} />
+    ${labels.length > 2 && html`<div class="choice curves" role="group" aria-label=${`Curves of ${title}`}>
+      ${labels.map((label) => html`<button type="button" aria-pressed=${chosen.includes(label)} onClick=${() => turn(label)}>${label}</button>`)}
+    </div>`}
     <details><summary>The figures of this chart</summary><${ChartTable} title=${title} steps=${steps} lines=${lines} /></details>
   </section>`;
 }
@@ -70,7 +75,7 @@ function RunsTable({ runs }) {
       <td>${run.finished ? "finished" : "running, or stopped"}</td>
       <td>${isNumber(run.last_step) ? counted(run.last_step) : "–"}</td>
       <td>${isNumber(run.best_step) ? counted(run.best_step) : "–"}</td>
-      <td>${run.best ?? "–"}</td>
+      <td>${run.best?.replaceAll("_", " ") ?? "–"}</td>
     </tr>`)}</tbody>
   <//>`;
 }

@@ -31,7 +31,7 @@ export function Tuning({ table }) {
     <h2>Quality against cost</h2>
     <p class="quiet">Quality is ${table.quality === "recall" ? "recall against exact search" : table.quality}; a ring marks what dprkit recommends${isNumber(table.target) && html` for ${share(table.target, 2)}`}. Both axes of cost are logarithmic.</p>
     <div class="pair">
-      ${charts.map((chart) => chart.groups.length > 0 && html`<${Scatter} title=${chart.title} groups=${chart.groups} xLabel=${chart.label} yLabel=${table.quality} xText=${short} yText=${(value) => share(value, 2)} />`)}
+      ${charts.map((chart) => chart.groups.length > 0 && html`<${Scatter} title=${chart.title} groups=${chart.groups} xLabel=${chart.label} yLabel=${table.quality} xText=${short} yText=${share} />`)}
     </div>
     <${Notes} notes=${table.notes} />
     <details open=${table.points.length <= FEW}><summary>All ${table.points.length} points</summary><${PointsTable} table=${table} /></details>

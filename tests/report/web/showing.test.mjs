@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import "./page_globals.mjs";
-import { counted, interval, rankText, scoreText, share, short, signed } from "../../../dprkit/report/web/numbers.mjs";
-import { commonSteps, groupsOfRuns, smoothed, valuesAt } from "../../../dprkit/report/web/series.mjs";
+import { counted, decimalsOf, interval, rankText, scoreText, share, short, signed } from "../../../dprkit/report/web/numbers.mjs";
+import { commonSteps, firstLabels, groupsOfRuns, smoothed, valuesAt } from "../../../dprkit/report/web/series.mjs";
 import { excerptPieces, pieces } from "../../../dprkit/report/web/spans.mjs";
 
 const { evenTicks, logTicks } = await import("../../../dprkit/report/web/scatter.mjs");
@@ -54,6 +54,19 @@ test("series of several runs share their steps", () => {
   assert.deepEqual(valuesAt([1, 2, 3], b), [null, 20, 31]);
   const groups = groupsOfRuns([{ series: [{ group: "loss", ...a }] }, { series: [{ group: "loss", ...b }, { group: "lr", ...b }] }]);
   assert.deepEqual(groups.map(({ group, series }) => [group, series.map(({ run }) => run)]), [["loss", [0, 1]], ["lr", [1]]]);
+});
+
+test("of many curves the training's first and the one of the best step are shown at first", () => {
+  const series = [["train", "accuracy"], ["valid", "validation accuracy@1"], ["valid", "validation mrr@10"]].map(([kind, label]) => ({ kind, label }));
+  assert.deepEqual(firstLabels(series, "mrr@10"), ["accuracy", "validation mrr@10"]);
+  assert.deepEqual(firstLabels(series, "average_rank"), ["accuracy", "validation accuracy@1"]);
+  assert.deepEqual(firstLabels(series.slice(1), undefined), ["validation accuracy@1"]);
+});
+
+test("an axis has as many decimals as tell its values apart", () => {
+  assert.equal(decimalsOf([0, 0.2, 0.4]), 2);
+  assert.equal(decimalsOf([0.996, 0.998, 1]), 3);
+  assert.equal(decimalsOf([1]), 2);
 });
 
 test("smoothing starts at the first value and leaves gaps as they are", () => {
