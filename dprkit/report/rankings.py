@@ -11,6 +11,7 @@ import math
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -51,6 +52,10 @@ class InTurn:
                 return ranking
             self._keep(ranking)
         return None
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
 
     def _keep(self, ranking: Ranking) -> None:
         if self._file is None:
@@ -171,7 +176,20 @@ class Packed(NamedTuple):
 
 def pack(systems: Sequence[ShownSystem], depth: int | None, spool: Spool, run: Run) -> Packed:
     """Pack the rankings of all systems, question by question in the order of the first system."""
-    rankings = [InTurn(one.rankings(), spool.folder) for one in systems]
+    with ExitStack() as stack:
+        rankings = [
+            stack.enter_context(closing(InTurn(one.rankings(), spool.folder))) for one in systems
+        ]
+        return _pack(systems, rankings, depth, spool, run)
+
+
+def _pack(
+    systems: Sequence[ShownSystem],
+    rankings: Sequence[InTurn],
+    depth: int | None,
+    spool: Spool,
+    run: Run,
+) -> Packed:
     questions, with_texts = [], [False] * len(systems)
     blocks, texts = Blocks("r", QUESTIONS, spool.add), Texts(Blocks("t", PASSAGES, spool.add))
     count = len(systems[0].system.questions)

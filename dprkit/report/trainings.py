@@ -38,6 +38,7 @@ VALIDATIONS = {
     "average_rank": Shown("average rank", "rank", "1 is best"),
 }
 """Figures of a validation; those not named here are shares."""
+LOWER_IS_BETTER = ("loss", "average_rank")
 _NO_FIGURES = ("questions", "pool", "step")
 
 
@@ -57,9 +58,9 @@ def training_of(path: str, name: str) -> dict[str, Any]:
         notes += manifest.counts.get("notes", [])
     else:
         begun = read_progress(path)
-        settings, state = (begun.settings, begun.state) if begun else ({}, {})
+        settings = begun.settings if begun else {}
         commands, provenance = [], [("retriever", path), ("state", "in training")]
-        shown["best_step"] = state.get("best_step") if state.get("best") else None
+        shown["best_step"] = best_step(lines, settings.get("best_by", ""))
         total = settings.get("max_steps")
         notes.append(f"in training: step {last:,}" + (f" of at most {total:,}" if total else ""))
     if len(steps) > POINTS:
@@ -71,6 +72,14 @@ def training_of(path: str, name: str) -> dict[str, Any]:
         "notes": notes,
         "series": [*_of_steps(steps), *_of_validations(lines)],
     }
+
+
+def best_step(lines: Sequence[dict[str, Any]], by: str) -> int | None:
+    """The step of the best validation so far, the first of equal ones; None: there is none."""
+    checks = [line for line in lines if line.get("valid", {}).get(by) is not None]
+    sign = -1 if by in LOWER_IS_BETTER else 1
+    best = max(checks, key=lambda line: float(sign * line["valid"][by]), default=None)
+    return None if best is None else int(best["step"])
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
