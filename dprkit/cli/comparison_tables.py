@@ -20,7 +20,7 @@ VISIBLE = (
 )
 MOST_ROWS = 60
 """Rows of pairs that are shown to people."""
-LESS_NEEDED = ("effect", "visible", "p", "95 %")
+LESS_NEEDED = ("effect", "95 %", "p", "visible")
 """Columns that a narrow terminal goes without, the first one first."""
 
 
@@ -55,7 +55,7 @@ def _blocks(report: Any) -> Iterator[Block]:
         yield _of_slices(report, by, slices)
 
 
-_PAIR = ("difference", "95 %", "p", "Holm", "better/worse/same", "effect", "visible")
+_PAIR = ("difference", "95 %", "p", "Holm", "won/lost/same", "effect", "visible")
 
 
 def _of_two(report: Any, metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]], int]:
@@ -175,8 +175,6 @@ def _words(report: Any) -> Iterator[str]:
         yield from _verdict(report)
     if _too_many(report):
         yield f"--csv and --json have all {report.tests:,} tests."
-    else:
-        yield VISIBLE
     yield f"{report.meaning[0].upper()}{report.meaning[1:]}."
 
 
@@ -200,12 +198,15 @@ def _verdict(report: Any) -> Iterator[str]:
 def _drawn(report: Any) -> Iterator[str]:
     from textwrap import wrap
 
-    for block in _blocks(report):
-        fitting = _narrowed(block)
-        yield from wrap(fitting.title, max(40, columns()))
-        yield from table(fitting.header, fitting.rows, words=fitting.words)
+    blocks = [_narrowed(block) for block in _blocks(report)]
+    for block in blocks:
+        yield from wrap(block.title, max(40, columns()))
+        yield from table(block.header, block.rows, words=block.words)
         yield ""
-    for sentence in _words(report):
+    sentences = [*_words(report)]
+    if any("visible" in block.header for block in blocks):
+        sentences.insert(-1, VISIBLE)
+    for sentence in sentences:
         yield from wrap(sentence, max(40, min(columns(), 100)), break_on_hyphens=False)
 
 
@@ -232,6 +233,7 @@ def _markdown(report: Any) -> Iterator[str]:
         yield from map(_markdown_row, block.rows)
         yield ""
     yield from _words(report)
+    yield VISIBLE
 
 
 def _markdown_row(cells: Iterable[str]) -> str:

@@ -25,12 +25,13 @@ from dprkit.settings import CompareSettings
 from dprkit.store.atomic_files import write_file
 
 MODELS = (
-    "each system is one training: p tells whether these two models differ on such questions, and "
-    "not whether their methods do; for that, give several trainings of each, as a1,a2,a3 b1,b2,b3"
+    "each system is one training: the tests tell whether these two models differ on such "
+    "questions, and not whether their methods do; for that, give several trainings of each, as "
+    "a1,a2,a3 b1,b2,b3"
 )
 METHODS = (
-    "p counts other trainings and other questions: it tells whether the methods differ, and not "
-    "these models alone"
+    "the tests reckon with other trainings and other questions: they tell whether the methods "
+    "differ, and not these models alone"
 )
 ONE_OF_THEM = (
     "systems with one training are taken to vary as those that they are compared with; two of them "
@@ -55,7 +56,7 @@ class CompareReport(msgspec.Struct):
     tests: int
     """Tests that p_holm corrects for."""
     meaning: str
-    """What p tells: of models, or of methods."""
+    """What the tests tell of: models, or methods."""
     slices: dict[str, dict[str, Slice]] = {}
     """What questions are told apart by -> its value -> the comparison on these questions."""
     notes: list[str] = []
