@@ -150,10 +150,9 @@ def _value(value: float | None, spread: float | None) -> str:
 def _pair_cells(pair: Any) -> list[str]:
     if pair.difference is None:
         return ["-"] * len(_PAIR)
-    low, high = pair.interval
     return [
         f"{pair.difference:+.4f}",
-        f"[{low:+.4f}, {high:+.4f}]",
+        "[{:+.4f}, {:+.4f}]".format(*pair.interval) if pair.interval else "-",
         _p(pair.p),
         f"{_p(pair.p_holm)}{'*' if _is_different(pair) else ' '}",
         f"{pair.wins:,}/{pair.losses:,}/{pair.ties:,}",

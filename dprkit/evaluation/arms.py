@@ -72,6 +72,7 @@ def _judge(settings: CompareSettings) -> EvaluateSettings:
         output_dir=None,
         topk=tuple(sorted({*EvaluateSettings().topk, *depths} - {0})),
         metrics=others or None,
+        match=settings.match,
         seed=settings.seed,
     )
 

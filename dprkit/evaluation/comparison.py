@@ -164,11 +164,16 @@ def _compared(
     )
 
 
-def _interval(system: np.ndarray, resampled: np.ndarray, seed: int) -> Interval:
-    """The 95 % interval of a mean: as `evaluate` has it, or over trainings too, within 0 and 1."""
+def _interval(system: np.ndarray, resampled: np.ndarray, seed: int) -> Interval | None:
+    """The 95 % interval of a mean: as `evaluate` has it, or over trainings too, within 0 and 1.
+
+    None of several trainings with one question, which tells nothing of others.
+    """
     import numpy as np
 
     if len(system) > 1:
+        if system.shape[1] == 1:
+            return None
         low, high = hierarchical_interval([system], [resampled], seed)
         within = system.min() >= 0 and system.max() <= 1
         return (max(0.0, low), min(1.0, high)) if within else (low, high)
@@ -192,17 +197,19 @@ def _pair(
     wins, losses = int((differences > EQUAL).sum()), int((differences < -EQUAL).sum())
     ties = len(differences) - wins - losses
     difference = mean(second) - mean(first)
-    visible = smallest_visible(differences)
-    if any(len(system) > 1 for system in systems):
-        spread = spread_of(*systems)
-        p, test = spread.p_value(difference), "trainings"
-        interval = hierarchical_interval(systems, resampled, seed)
-        visible = spread.smallest_visible()
-    else:
+    visible, interval = smallest_visible(differences), None
+    if all(len(system) == 1 for system in systems):
         low, high = np.percentile(resampled[1] - resampled[0], [2.5, 97.5])
         interval = float(low), float(high)
         test = "McNemar" if flips is None else "randomisation"
         p = float(mcnemar(np.array(wins), np.array(losses))) if flips is None else flips
+    elif len(differences) == 1:
+        test, p = "trainings", 1.0
+    else:
+        spread = spread_of(*systems)
+        p, test = spread.p_value(difference), "trainings"
+        interval = hierarchical_interval(systems, resampled, seed)
+        visible = spread.smallest_visible()
     effect = effect_size(differences)
     return Pair(*places, difference, interval, p, None, test, wins, losses, ties, effect, visible)
 

@@ -111,7 +111,7 @@ def names_of(paths: Sequence[str]) -> list[str]:
         parts = [one[1:] for one in parts]
     while all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
         parts = [one[:-1] for one in parts]
-    return ["/".join(one) for one in parts]
+    return [" ".join("/".join(one).split()) for one in parts]
 
 
 # --- the same questions ---------------------------------------------------------------------------

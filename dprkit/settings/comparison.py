@@ -27,6 +27,8 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
         questions: File of questions with answers or gold passages, for files of rankings that
             lack them.
         qrels: File of judged passages, TREC's or BEIR's; all systems are judged by them.
+        match: How an answer is compared with a passage of a file of rankings: as words, as a
+            regular expression, or as KILT does it.
         metrics: Measures to compare, in quotes, such as "answer_recall@20 nDCG@10"; a name without
             its depth stands for all of its depths (default: all that every system has).
         by: Compare also the questions of each data set, of each tag, or of each length in words.
@@ -43,6 +45,7 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     questions: Annotated[str | None, about(path=True)] = None
     qrels: Annotated[str | None, about(path=True)] = None
+    match: Literal["string", "regex", "kilt"] = "string"
     metrics: str | None = None
     by: tuple[Literal["dataset", "tag", "length"], ...] = ()
     fail_if_worse: Annotated[

@@ -201,6 +201,18 @@ def test_trainings_of_a_system_are_one_system_with_a_spread(empty):
     assert re.search(r"0\.\d{4} ±0\.\d{4}", shown)
 
 
+def test_a_slice_of_one_question_has_no_interval_over_trainings(empty):
+    for name in ("a1", "a2", "b1", "b2"):
+        lines = [*rows(ranks_of(ord(name[0]) + int(name[1]), 0.5))]
+        lines[0]["dataset"] = "lonely"
+        write(empty / f"{name}.jsonl", lines)
+    asked = ["a1.jsonl,a2.jsonl", "b1.jsonl,b2.jsonl", "--by", "dataset"]
+    found = told(*asked)["slices"]["dataset"]["lonely"]["metrics"]["answer_recall@1"]
+    assert found["questions"] == 1 and found["intervals"] == [None, None]
+    assert found["pairs"][0]["p"] == 1.0 and found["pairs"][0]["interval"] is None
+    assert "lonely" in call("compare", *asked).stdout
+
+
 def test_a_file_with_a_comma_in_its_name_is_one_system(pair):
     (pair / "a.jsonl").rename(pair / "x,y.jsonl")
     assert told("x,y.jsonl", "b.jsonl")["trainings"] == [1, 1]
@@ -361,3 +373,38 @@ def test_measures_that_only_one_system_has_are_left_out_and_said(pair):
         "not all systems have them: answer_recall@5, passage_recall@5, answer_recall@3"
         in (report["notes"][0])
     )
+
+
+# --- recipes and terminals ------------------------------------------------------------------------
+
+
+def test_a_recipe_names_systems_relative_to_itself(pair, monkeypatch):
+    write(pair / "b2.jsonl", rows(ranks_of(4, 0.9)))
+    (pair / "dprkit.yaml").write_text(
+        "compare:\n"
+        "  systems: [a.jsonl, 'b.jsonl,b2.jsonl']\n"
+        "  metrics: answer_recall@1\n"
+        "  fail_if_worse: ['answer_recall@1:0.01']\n"
+    )
+    (pair / "below").mkdir()
+    monkeypatch.chdir(pair / "below")
+    report = told("--config", "../dprkit.yaml")
+    assert report["trainings"] == [1, 2] and list(report["metrics"]) == ["answer_recall@1"]
+
+
+@pytest.mark.parametrize("width", [44, 80, 200])
+def test_a_narrow_terminal_gets_the_columns_that_are_needed_most(pair, width, monkeypatch):
+    monkeypatch.setattr("dprkit.cli.tables.columns", lambda: width)
+    monkeypatch.setattr("dprkit.cli.comparison_tables.columns", lambda: width)
+    shown = call("compare", "a", "b").stdout.splitlines()
+    assert max(map(len, shown)) <= width
+    text = "\n".join(shown)
+    assert "difference" in text and "Holm" in text
+    assert ("effect" in text) == (width == 200)
+
+
+def test_answers_that_are_patterns_are_compared_as_such(empty):
+    for name, ranks in (("a", A), ("b", B)):
+        write(empty / f"{name}.jsonl", rows(ranks, answers=["i.$"]))
+    found = told("a.jsonl", "b.jsonl", "--match", "regex")["metrics"]["answer_recall@1"]
+    assert found["values"] == [sum(hits(A, 1)) / COUNT, sum(hits(B, 1)) / COUNT]
