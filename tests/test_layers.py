@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
     {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cpu_cores"},
-    {"settings", "memory", "svg", "yaml_file"},
+    {"ahead", "settings", "memory", "svg", "yaml_file"},
     {"store"},
     {"recipes"},
     {"data"},
@@ -33,6 +33,7 @@ LAYERS = [
 ]
 LAYER = {group: number for number, groups in enumerate(LAYERS) for group in groups}
 SINGLE = {
+    "ahead",
     "errors",
     "records",
     "rank_metrics",

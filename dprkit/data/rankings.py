@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -25,7 +26,7 @@ from dprkit.data.questions import named, tags_of
 from dprkit.data.run_dicts import is_run_dict, read_run_dict
 from dprkit.data.streams import RawRow, Stream, open_stream
 from dprkit.data.trec import read_trec
-from dprkit.errors import FormatError
+from dprkit.errors import DprkitError, FormatError
 from dprkit.progress import Note, silent
 from dprkit.records import Hit, Question, Ranking
 
@@ -95,62 +96,93 @@ def read_results(path: Path | str, warn: Note = silent) -> Iterator[Ranking]:
     in a ranking, a passage that occurs twice, and for a file without rankings. `warn` is told of
     the first passage that has another text in another ranking.
     """
-    if Path(path).is_dir() and (Path(path) / RESULTS).exists():
-        path = Path(path) / RESULTS
-    asked: set[str] = set()
-    texts: dict[int, int] | None = {}
+    path = results_file(path)
+    seen = Seen(path, warn)
     for ranking, where in read_records(open_stream(path), FORMATS):
-        if problem := _problem(ranking, asked):
-            raise FormatError(path, where, problem)
-        if texts is not None and (another := _with_another_text(ranking.hits, texts)):
-            warn(
-                f"{path}:{where}: the passage {another!r} has another text than in a ranking "
-                "before; what goes by ids, such as gold passages, takes both for one"
-            )
-            texts = None
+        seen.add(ranking.question.id, passages_of(ranking), where)
+        check(ranking, path, where)
         yield ranking
-    if not asked:
-        raise FormatError(path, 1, "holds no ranking; name the file of the results")
+    seen.finish()
 
 
-def _problem(ranking: Ranking, seen: set[str]) -> str:
-    """What is wrong with a ranking, or ""; `seen` are the ids of the questions before it."""
+def results_file(path: Path | str) -> Path | str:
+    """The file of rankings, which may be given by the results artifact that it is in."""
+    if Path(path).is_dir() and (Path(path) / RESULTS).exists():
+        return Path(path) / RESULTS
+    return path
+
+
+def check(ranking: Ranking, path: Path | str, where: int | str) -> None:
+    """Raise FormatError for a passage that occurs twice, and for scores that rise."""
     id_, hits = ranking.question.id, ranking.hits
-    if id_ in seen:
-        return f"the question id {id_!r} is that of another ranking too; ids must differ"
-    seen.add(id_)
     (passage, times), *_ = Counter(hit.id for hit in hits).most_common(1) or [("", 0)]
     if times > 1:
-        return f"the passage {passage!r} is {times} times in the ranking of question {id_!r}"
+        problem = f"the passage {passage!r} is {times} times in the ranking of question {id_!r}"
+        raise FormatError(path, where, problem)
     for rank, (hit, after) in enumerate(pairwise(hits), start=1):
         if after.score > hit.score:
-            return (
+            raise FormatError(
+                path,
+                where,
                 f"the ranking of question {id_!r} is not in the order of its scores: "
-                f"{after.score:g} at rank {rank + 1} follows {hit.score:g}; sort it by them"
+                f"{after.score:g} at rank {rank + 1} follows {hit.score:g}; sort it by them",
             )
-    return ""
 
 
-def _with_another_text(hits: Sequence[Hit], texts: dict[int, int]) -> str:
-    """The id of a passage that has another text than before, or "".
+def passages_of(ranking: Ranking) -> dict[str, int]:
+    """The passages of a ranking that have texts: id -> a checksum of the text."""
+    encoded = ((hit.id, hit.text.encode("utf-8", "surrogatepass")) for hit in ranking.hits)
+    return {id_: crc32(text) for id_, text in encoded if text}
 
-    `texts` has hashes of the first WATCHED passages: of the id and of the text.
-    """
-    for hit in hits:
-        if not hit.text:
-            continue
-        key, text = hash(hit.id), hash(hit.text)
+
+class Seen:
+    """What the rankings of a file have in common: ids that must differ, texts that must not."""
+
+    def __init__(self, path: Path | str, warn: Note) -> None:
+        self._path, self._warn = path, warn
+        self._questions: set[str] = set()
+        self._texts: dict[int, int] | None = {}
+        """Hash of a passage's id -> checksum of its text, of the first WATCHED passages."""
+
+    def add(self, id_: str, passages: Mapping[str, int], where: int | str) -> None:
+        """Note a ranking. Raises FormatError where there was one with this id."""
+        if id_ in self._questions:
+            problem = f"the question id {id_!r} is that of another ranking too; ids must differ"
+            raise FormatError(self._path, where, problem)
+        self._questions.add(id_)
+        if self._texts is not None and (another := _with_another_text(passages, self._texts)):
+            self._warn(
+                f"{self._path}:{where}: the passage {another!r} has another text than in a ranking "
+                "before; what goes by ids, such as gold passages, takes both for one"
+            )
+            self._texts = None
+
+    def finish(self) -> None:
+        """Raise FormatError for a file without rankings."""
+        if not self._questions:
+            raise FormatError(self._path, 1, "holds no ranking; name the file of the results")
+
+
+def _with_another_text(passages: Mapping[str, int], texts: dict[int, int]) -> str:
+    """The id of a passage that has another text than before, or ""."""
+    for id_, text in passages.items():
+        key = hash(id_)
         known = texts.setdefault(key, text) if len(texts) < WATCHED else texts.get(key, text)
         if known != text:
-            return hit.id
+            return id_
     return ""
 
 
 def _rankings(stream: Stream) -> Iterator[PlacedRanking]:
+    return _of_rows(enumerate(read_json_rows(stream)), stream.path)
+
+
+def _of_rows(rows: Iterable[tuple[int, RawRow]], path: Path | str) -> Iterator[PlacedRanking]:
+    """The rankings of rows of results.jsonl or DPR's array, numbered from 0."""
     decode_ranking = decoder(_ForeignRanking)
-    for number, row in enumerate(read_json_rows(stream)):
-        foreign = decode_ranking(row, stream.path)
-        yield _ranking(first_id(foreign.id) or str(number), foreign, row, stream.path), row.where
+    for number, row in rows:
+        foreign = decode_ranking(row, path)
+        yield _ranking(first_id(foreign.id) or str(number), foreign, row, path), row.where
 
 
 def _pyserini_rankings(stream: Stream) -> Iterator[PlacedRanking]:
@@ -202,6 +234,57 @@ FORMATS = (
     Format("results.jsonl, DPR's JSON array", is_json, _rankings),
     Format("a TREC run", is_any, read_trec),
 )
+
+
+# --- many rows at once ----------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """Rows of a file of rankings that follow one another, not decoded."""
+
+    path: Path | str
+    first: int
+    """How many rows stand before them."""
+    raw: list[RawRow]
+    error: DprkitError | None = None
+    """Why there are no more."""
+
+    def rankings(self) -> Iterator[PlacedRanking]:
+        """The rankings, checked one by one. Raises FormatError for what is wrong with one."""
+        for ranking, where in _of_rows(enumerate(self.raw, self.first), self.path):
+            check(ranking, self.path, where)
+            yield ranking, where
+        if self.error is not None:
+            raise self.error
+
+
+def read_rows(path: Path | str, size: int) -> Iterator[Rows] | None:
+    """The rows of a file of rankings, some `size` bytes at once; None where it has no rows.
+
+    In results.jsonl and DPR's array a row is a ranking. What is wrong with the file is raised by
+    the rows that it concerns.
+    """
+    stream = open_stream(path)
+    chosen = next(format_ for format_ in FORMATS if format_.fits(stream))
+    return _cut(stream, size) if chosen.read is _rankings else None
+
+
+def _cut(stream: Stream, size: int) -> Iterator[Rows]:
+    rows = read_json_rows(stream)
+    first, raw, left, error = 0, list[RawRow](), size, None
+    while error is None:
+        try:
+            row = next(rows, None)
+        except DprkitError as found:
+            row, error = None, found
+        if row is not None:
+            raw.append(row)
+            left -= len(row.raw)
+        if left <= 0 or row is None:
+            yield Rows(stream.path, first, raw, error)
+            first, raw, left = first + len(raw), [], size
+        if row is None:
+            return
 
 
 # --- written --------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from typing import Protocol
 
 from torch import nn
 
+from dprkit.ahead import Source
 from dprkit.models.rows import RowModel
 from dprkit.store.drafts import Draft
-from dprkit.training.feed import Batch, Source
+from dprkit.training.feed import Batch
 from dprkit.training.gradients import GradientEngine
 
 Figures = dict[str, float]
@@ -33,7 +34,7 @@ class Task(Protocol):
         """Called with the rows of each side and the targets by name; gives an Outcome."""
 
     @property
-    def prepare(self) -> Source[Batch]:
+    def prepare(self) -> Source[int, Batch]:
         """The batch of an optimizer step, counted from 0.
 
         It has to be a pure function of the step: so a resumed run sees what an unbroken one sees,
