@@ -75,20 +75,32 @@ def read_asked(settings: EvaluateSettings) -> Asked:
 
 def rankings_of_file(settings: EvaluateSettings, asked: Asked, run: Run) -> Iterator[Ranking]:
     """The rankings that are there, of the questions that are asked."""
-    path, others = str(settings.results), 0
-    for ranking in read_results(path, run.progress.warn):
-        if asked.questions is None:
-            refuse_empty_answer(ranking.question, path)
-            yield ranking
-        elif known := asked.questions.get(ranking.question.id):
-            _check_text(ranking.question, known, settings)
-            yield Ranking(known, ranking.hits)
+    left_out = 0
+    for ranking in read_results(str(settings.results), run.progress.warn):
+        if wanted := asked_for(ranking, asked, settings):
+            yield wanted
         else:
-            others += 1
-    if others:
+            left_out += 1
+    tell_left_out(left_out, settings, run)
+
+
+def asked_for(ranking: Ranking, asked: Asked, settings: EvaluateSettings) -> Ranking | None:
+    """A ranking with the question as it is asked; None: nobody asks it."""
+    if asked.questions is None:
+        refuse_empty_answer(ranking.question, str(settings.results))
+        return ranking
+    if known := asked.questions.get(ranking.question.id):
+        _check_text(ranking.question, known, settings)
+        return Ranking(known, ranking.hits)
+    return None
+
+
+def tell_left_out(count: int, settings: EvaluateSettings, run: Run) -> None:
+    """Warn of rankings of questions that nobody asked for."""
+    if count:
         run.progress.warn(
-            f"{others:,} rankings of {path} are of questions that are not in {settings.questions}, "
-            "and are left out"
+            f"{count:,} rankings of {settings.results} are of questions that are not in "
+            f"{settings.questions}, and are left out"
         )
 
 

@@ -2,7 +2,7 @@
 
 a folder of BEIR                    -> questions, qrels, index      beir.py
 questions and an index, or a file   -> rankings         asked.py
-a ranking                           -> its figures      judging.py, measures.py
+rankings                            -> their figures    shares.py, judging.py, measures.py
 the figures of all questions        -> metrics          metrics.py, slices.py, statistics.py
 what changes their meaning          -> notes            notes.py
 all of these                        -> an artifact      _evaluate, per_question.py
@@ -13,31 +13,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from dprkit.data.beir import beir_folder
-from dprkit.data.rankings import RESULTS, write_ranking
-from dprkit.data.trec import write_trec
+from dprkit.data.rankings import RESULTS
 from dprkit.errors import InputError, SettingsError, need_extra
 from dprkit.evaluation.asked import (
     Asked,
     no_common_question,
-    rankings_of_file,
     rankings_of_index,
     read_asked,
 )
 from dprkit.evaluation.beir import asked_by_folder, indexed_folder, is_to_index
 from dprkit.evaluation.judging import (
-    BATCH,
     Figures,
     Judging,
     Tally,
-    judge,
     missing,
-    with_flags,
     with_measures,
 )
 from dprkit.evaluation.kilt_pages import measures_of_pages
@@ -45,6 +39,7 @@ from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, par
 from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
 from dprkit.evaluation.notes import notes_of
 from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures, write_parquet
+from dprkit.evaluation.shares import Judge, Share, shares_of_file
 from dprkit.evaluation.slices import metrics_of_rows, slices_of
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
@@ -201,9 +196,9 @@ def _evaluate(
     with ExitStack() as stack:
         results, trec = (stack.enter_context(work.file(name)) for name in (RESULTS, TREC_RUN))
 
-        def write(ranking: Ranking) -> None:
-            write_ranking(ranking, results, settings.texts)
-            write_trec(ranking, trec)
+        def write(share: Share) -> None:
+            results.write(share.results)
+            trec.write(share.trec)
 
         report, figures = measured(settings, folder, run, write)
     report.inputs = {name: known.identity for name, known in work.record.inputs.items()}
@@ -226,7 +221,7 @@ def measured(
     settings: EvaluateSettings,
     folder: IndexFolder | None,
     run: Run,
-    write: Callable[[Ranking], None] = lambda _: None,
+    write: Callable[[Share], None] | None = None,
 ) -> tuple[EvaluateReport, list[Figures]]:
     """Judge rankings as they come and `write` them. Memory: some, and some numbers a question."""
     asked, measures, depth = read_asked(settings), _measures(settings), _depth(settings)
@@ -236,11 +231,12 @@ def measured(
     judging = Judging(
         settings.match, tuple(cuts), labels, grades, settings.topk if settings.pages else ()
     )
+    judge = Judge(judging, asked, settings, write is not None)
     if folder:
-        rankings = rankings_of_index(settings, folder, asked, depth, run)
+        shares = judge.shares(rankings_of_index(settings, folder, asked, depth, run))
     else:
-        rankings = rankings_of_file(settings, asked, run)
-    tally = _judge(_flagged(rankings, settings, folder), asked, judging, run, write)
+        shares = shares_of_file(judge, run)
+    tally = _tally(shares, judge, run, write)
     _refuse_other_questions(tally, asked, settings)
     figures = tally.finish(str(settings.questions if folder else settings.results))
     reach = depth if folder else max(figure.hits for figure in figures)
@@ -267,36 +263,23 @@ def _depth(settings: EvaluateSettings) -> int:
     return max(*settings.topk, *(measure.cut for measure in named), 1)
 
 
-def _flagged(
-    rankings: Iterator[Ranking], settings: EvaluateSettings, folder: IndexFolder | None
-) -> Iterator[Ranking]:
-    """The rankings with has_answer. Where a file has no texts, it is kept as it is."""
-    for ranking in rankings:
-        if ranking.question.answers and (folder or any(hit.text for hit in ranking.hits)):
-            ranking = with_flags(ranking, settings.match)
-        yield ranking
-
-
-def _judge(
-    rankings: Iterator[Ranking],
-    asked: Asked,
-    judging: Judging,
-    run: Run,
-    write: Callable[[Ranking], None],
+def _tally(
+    shares: Iterator[Share], judge: Judge, run: Run, write: Callable[[Share], None] | None
 ) -> Tally:
     """The figures of all rankings, and of the questions that lack one."""
     tally, found = Tally(), set[str]()
     run.progress.start("judging", None, "questions")
-    while batch := list(islice(rankings, BATCH)):
-        for ranking, judged in zip(batch, judge(batch, judging), strict=True):
-            write(ranking)
+    for share in shares:
+        if write is not None:
+            write(share)
+        for judged in share.judged:
             tally.add(judged)
-            found.add(ranking.question.id)
-            run.progress.advance(1)
+            found.add(judged.figures.id)
+        run.progress.advance(len(share.judged))
     run.progress.finish()
     if found:
-        absent = [Ranking(question, ()) for question in asked.absent_from(found)]
-        for judged in judge(absent, judging):
+        absent = (Ranking(question, ()) for question in judge.asked.absent_from(found))
+        for judged in judge.share(absent).judged:
             tally.add(missing(judged))
     return tally
 
