@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
+from dprkit.cli.render import counted
 from dprkit.cli.tables import GAP, Sheet, columns, table
 
 DIFFERENT = 0.05
@@ -40,8 +41,7 @@ def comparison_tables(report: Any) -> None:
 
 
 def _blocks(report: Any) -> Iterator[Block]:
-    questions = f"{report.questions:,} questions"
-    tests = f"{report.tests:,} test{'s' * (report.tests != 1)}"
+    questions, tests = f"{report.questions:,} questions", counted(report.tests, "test")
     names = report.systems
     if len(names) == 2:
         title = f"{questions}; difference: {names[1]} less {names[0]}; Holm: p for {tests}"
@@ -243,8 +243,8 @@ def _markdown_row(cells: Iterable[str]) -> str:
 def _latex(report: Any) -> Iterator[str]:
     """A table of systems by measures, the best in bold, for the package booktabs."""
     letters = _letters(report)
-    yield f"% {report.questions:,} questions; letters: better than that system, p < .05 by Holm for"
-    yield f"% {report.tests:,} tests. {report.meaning}".replace("\n", " ")
+    yield f"% {report.questions:,} questions; a letter: better than that system, p < .05 by Holm"
+    yield f"% for {counted(report.tests, 'test')}; {report.meaning}"
     yield rf"\begin{{tabular}}{{ll{'r' * len(report.metrics)}}}"
     yield r"\toprule"
     yield " & ".join(["", "system", *map(_tex, report.metrics)]) + r" \\"

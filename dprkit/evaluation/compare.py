@@ -87,7 +87,8 @@ def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
             hint = nearest(gate.measure, measures) or f"; there are {', '.join(measures)}"
             raise SettingsError(f"--fail-if-worse: {gate.measure} is not compared{hint}")
     table = {measure: [arm.values(measure) for arm in arms] for measure in measures}
-    run.progress.note(f"testing {len(pairs_of(len(arms))) * len(measures):,} differences")
+    tests = len(pairs_of(len(arms))) * len(measures)
+    run.progress.note(f"testing {tests:,} difference{'s' * (tests != 1)}")
     whole = compared(table, settings.permutations, settings.seed)
     report = CompareReport(
         len(questions_of(arms)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from dprkit.store.manifests import Manifest
 if TYPE_CHECKING:
     import numpy as np
 
+SUFFIXES = re.compile(r"(?<=[^/])(\.(jsonl?|trec|run|res|txt|gz|zst|bz2|xz))+$")
+"""What the names of files of rankings end with."""
 EXAMPLES = 3
 """Questions that are named where systems differ."""
 
@@ -111,7 +114,9 @@ def names_of(paths: Sequence[str]) -> list[str]:
         parts = [one[1:] for one in parts]
     while all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
         parts = [one[:-1] for one in parts]
-    return [" ".join("/".join(one).split()) for one in parts]
+    names = [" ".join("/".join(one).split()) for one in parts]
+    bare = [SUFFIXES.sub("", name) for name in names]
+    return bare if len(set(bare)) == len(set(names)) and all(bare) else names
 
 
 # --- the same questions ---------------------------------------------------------------------------

@@ -33,6 +33,9 @@ def test_a_measure_that_is_undefined_is_nan_and_not_zero():
         (["results"], ["results"]),
         (["a", "a"], ["a", "a"]),
         (["runs/a", "runs/a/b"], ["a", "a/b"]),
+        (["bm25.trec.gz", "x/dense.jsonl"], ["bm25", "x/dense"]),
+        (["a.trec", "a.jsonl"], ["a.trec", "a.jsonl"]),
+        ([".gz", ".trec"], [".gz", ".trec"]),
     ],
 )
 def test_systems_are_called_by_what_differs_in_their_paths(paths, names, tmp_path, monkeypatch):
