@@ -285,7 +285,12 @@ def _tally(
 
 
 def _refuse_other_questions(tally: Tally, asked: Asked, settings: EvaluateSettings) -> None:
-    """Raise InputError for judgements of other questions than the rankings are of."""
+    """Raise InputError for questions or judgements of others than the rankings are of."""
+    if not tally.figures and asked.questions:
+        raise InputError(
+            f"{settings.results}: holds no ranking of a question in {settings.questions}, whose "
+            f"first id is {next(iter(asked.questions))!r}; give the questions of these rankings"
+        )
     there = [figures for figures in tally.figures if figures.missing is not True]
     if there and asked.qrels and not any(f.id in asked.qrels.grades for f in there):
         raise InputError(no_common_question(settings, there[0].id, asked.qrels))

@@ -249,7 +249,7 @@ def test_a_trec_run_names_nothing_to_find(work):
     Path("run.trec").write_text("q1 Q0 d1 1 3.2 tag\n")
     problem = refused("evaluate", "--results", "run.trec", "--output-dir", "new")
     assert problem.startswith("run.trec: no question has an answer or a gold passage to look for")
-    assert "search again with evaluate --index INDEX --questions FILE" in problem
+    assert "give judgements with --qrels or --questions" in problem
 
 
 def test_a_folder_of_results_is_evaluated_as_its_file_is(work):
@@ -489,9 +489,21 @@ def test_swapped_files_are_told_for_what_they_are(work):
     assert problem == "odd.jsonl:1: lacks the field question"
 
 
-def test_results_come_with_their_questions(work):
-    problem = refused("evaluate", "--results", "r.jsonl", "--questions", "q.jsonl")
-    assert problem == "--results has its questions in it; leave --questions out"
+def test_results_of_other_questions_than_the_qrels_or_the_questions_are_refused(work):
+    Path("run.trec").write_text("q1 Q0 d1 1 3.2 tag\n")
+    Path("qrels").write_text("other 0 d1 1\n")
+    words = ["evaluate", "--results", "run.trec"]
+    expected = (
+        "qrels judges no question of run.trec: their first ids are 'other' and 'q1'; give the "
+        "qrels of these questions"
+    )
+    assert refused(*words, "--qrels", "qrels") == expected
+    Path("other.jsonl").write_text('{"id": "q9", "question": "who?", "answers": ["x"]}\n')
+    problem = refused(*words, "--questions", "other.jsonl")
+    assert problem == (
+        "run.trec: holds no ranking of a question in other.jsonl, whose first id is 'q9'; give the "
+        "questions of these rankings"
+    )
 
 
 def test_an_id_list_of_strangers_is_refused(work):
