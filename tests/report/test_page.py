@@ -39,6 +39,7 @@ def test_a_module_says_what_it_is_for_and_is_short():
         lines = path.read_text().splitlines()
         assert lines[0].startswith("// "), path.name
         assert len(lines) < 200, path.name
+        assert max(map(len, lines)) <= 120, path.name
 
 
 def test_every_style_and_library_is_in_the_page():

@@ -35,11 +35,16 @@ export function App({ summary, data }) {
     <header class="bar">
       <h1 title=${summary.title}>${summary.title}</h1>
       <nav aria-label="Views">
-        ${views.map((name) => html`<a href=${`#${name}`} aria-current=${name === view ? "page" : undefined}>${LABELS[name]}</a>`)}
+        ${views.map((name) => {
+          const current = name === view ? "page" : undefined;
+          return html`<a href=${`#${name}`} aria-current=${current}>${LABELS[name]}</a>`;
+        })}
       </nav>
       <div class="tools">
         <${ThemeButton} />
-        <button type="button" onClick=${() => setHelping(true)} aria-label="Keys and help" title="Keys and help (?)">?</button>
+        <button type="button" aria-label="Keys and help" title="Keys and help" onClick=${() => setHelping(true)}>
+          ?
+        </button>
       </div>
     </header>
     <main class=${`view-${view}`} id="main">
@@ -57,7 +62,7 @@ function isThere(view, summary) {
   return Boolean(summary.systems?.length || summary.tuning?.length || summary.audits?.length || !summary.runs?.length);
 }
 
-/** The state in the address, and a function that changes it: {id: …} makes an entry in the history, {q: …} does not. */
+/** The state in the address, and a function that changes it: a view or a question opened is an entry in the history. */
 function useAddress() {
   const [state, setState] = useState(() => stateOf(location.hash));
   useEffect(() => {

@@ -19,12 +19,13 @@ export async function gunzipJson(bytes) {
   return JSON.parse(new TextDecoder().decode(await gunzip(bytes)));
 }
 
-/** The bytes of the block `id`, once the browser has read it: big files are still being read when the page is used. */
+/** The bytes of the block `id`, once the browser has read it: the page is used while the file is still being read. */
 export async function blockBytes(id) {
   for (;;) {
     const element = document.getElementById(id);
-    if (element && (element.nextSibling || document.readyState !== "loading")) return bytesOfBase64(element.textContent);
-    if (document.readyState !== "loading") throw new Error(`this file has no block ${id}: it was cut off, or changed`);
+    const whole = document.readyState !== "loading";
+    if (element && (element.nextSibling || whole)) return bytesOfBase64(element.textContent);
+    if (whole) throw new Error(`this file has no block ${id}: it was cut off, or changed`);
     await new Promise((done) => setTimeout(done, 30));
   }
 }

@@ -15,7 +15,7 @@ export function columnsOf(buffer) {
   return columns;
 }
 
-/** The rank of the first hit of a system in every question: of an answer or of a gold passage, as the report counts hits. */
+/** A system's ranks of the first answer or best gold passage, a question each; undefined where there are none. */
 export function rankColumn(columns, kind, system) {
   return kind ? columns[`${kind}_rank.${system}`] : undefined;
 }

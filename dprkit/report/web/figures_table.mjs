@@ -1,12 +1,14 @@
 // The table of figures: a row for each measure and depth, a column for each system.
 
-import { counted, interval, isNumber, letterOf, share } from "./numbers.mjs";
-import { html, tone, WideTable } from "./ui.mjs";
+import { counted, interval, isNumber, share } from "./numbers.mjs";
+import { html, Letter, tone, WideTable } from "./ui.mjs";
 
 const NAMES = {
   answer_recall: "Answer recall", answer_mrr: "Answer MRR", passage_recall: "Passage recall",
   passage_success: "Passage success", mrr: "MRR of gold passages", AP: "Average precision",
 };
+
+const COMPARED = "The largest of a row is bold; whether a difference is more than chance, dprkit compare tells.";
 
 /** [{name, depths}] of all measures that any system has, in the order of the summary's. */
 export function measureRows(systems, measures) {
@@ -14,7 +16,9 @@ export function measureRows(systems, measures) {
   const add = (name, depth) => rows.set(name, (rows.get(name) ?? new Set()).add(depth));
   for (const { name, depth } of measures) add(name, String(depth ?? ""));
   for (const system of systems) {
-    for (const [name, depths] of Object.entries(system.metrics)) Object.keys(depths).forEach((depth) => add(name, depth));
+    for (const [name, depths] of Object.entries(system.metrics)) {
+      Object.keys(depths).forEach((depth) => add(name, depth));
+    }
   }
   return [...rows].map(([name, depths]) => ({ name, depths: [...depths].sort((x, y) => x - y) }));
 }
@@ -34,11 +38,16 @@ export function FiguresTable({ systems, measures }) {
     <${WideTable} label="Figures of all systems" className="figures">
       <thead><tr>
         <th scope="col" class="measure">Measure</th>
-        ${systems.map((system, number) => html`<th scope="col"><b class=${`letter ${tone(number)}`}>${letterOf(number)}</b> ${system.name}</th>`)}
+        ${systems.map((system, number) => html`<th scope="col"><${Letter} number=${number} /> ${system.name}</th>`)}
       </tr></thead>
-      ${measureRows(systems, measures).map((row) => html`<${MeasureRows} systems=${systems} name=${row.name} depths=${row.depths} />`)}
+      ${measureRows(systems, measures).map(
+        ({ name, depths }) => html`<${MeasureRows} systems=${systems} name=${name} depths=${depths} />`,
+      )}
     <//>
-    <p class="quiet below">Shares and means over questions, with 95 % intervals; n is how many questions count. A dash is a figure that is undefined. ${systems.length > 1 && "The largest of a row is bold; whether a difference is more than chance, dprkit compare tells."}</p>
+    <p class="quiet below">
+      Shares and means over questions, with 95 % intervals; n is how many questions count. A dash is a figure that is
+      undefined. ${systems.length > 1 && COMPARED}
+    </p>
   </section>`;
 }
 
@@ -46,13 +55,20 @@ function MeasureRows({ systems, name, depths }) {
   const alone = depths.length === 1;
   const label = NAMES[name] ?? name;
   return html`<tbody>
-    ${!alone && html`<tr class="group"><th scope="rowgroup" colspan=${systems.length + 1}>${label} <code>${name}</code></th></tr>`}
+    ${!alone && html`<tr class="group">
+      <th scope="rowgroup" colspan=${systems.length + 1}>${label} <code>${name}</code></th>
+    </tr>`}
     ${depths.map((depth) => {
       const values = systems.map((system) => system.metrics[name]?.[depth]);
       const best = bestOf(values);
       return html`<tr class=${alone ? "alone" : ""}>
-        <th scope="row" class="measure">${alone && html`${label} `}${depth && html`<span class="depth">@${depth}</span>`}</th>
-        ${systems.map((system, number) => html`<${Figure} system=${system} name=${name} depth=${depth} number=${number} best=${best !== undefined && values[number] === best} />`)}
+        <th scope="row" class="measure">
+          ${alone && `${label} `}${depth && html`<span class="depth">@${depth}</span>`}
+        </th>
+        ${systems.map((system, number) => {
+          const isBest = best !== undefined && values[number] === best;
+          return html`<${Figure} system=${system} name=${name} depth=${depth} number=${number} best=${isBest} />`;
+        })}
       </tr>`;
     })}
   </tbody>`;
@@ -74,7 +90,10 @@ function Figure({ system, name, depth, number, best }) {
   return html`<td class=${tone(number)}>
     <span class=${best ? "value best" : "value"}>${share(value)}</span>
     <${Bar} value=${value} ends=${ends} />
-    <span class="small">${ends && html`<span class="ends">${interval(ends)}</span>`}${count !== undefined && html`<span>n ${counted(count)}</span>`}</span>
+    <span class="small">
+      ${ends && html`<span class="ends">${interval(ends)}</span>`}
+      ${count !== undefined && html`<span>n ${counted(count)}</span>`}
+    </span>
     ${remarks.map((remark) => html`<span class="small remark">${remark}</span>`)}
   </td>`;
 }
@@ -83,5 +102,8 @@ function Figure({ system, name, depth, number, best }) {
 function Bar({ value, ends }) {
   if (!isNumber(value) || value < 0 || value > 1) return null;
   const at = (part) => `${(100 * part).toFixed(2)}%`;
-  return html`<span class="track" aria-hidden="true"><i style=${{ width: at(value) }}></i>${ends?.every(isNumber) && html`<u style=${{ left: at(ends[0]), width: at(ends[1] - ends[0]) }}></u>`}</span>`;
+  return html`<span class="track" aria-hidden="true">
+    <i style=${{ width: at(value) }}></i>
+    ${ends?.every(isNumber) && html`<u style=${{ left: at(ends[0]), width: at(ends[1] - ends[0]) }}></u>`}
+  </span>`;
 }

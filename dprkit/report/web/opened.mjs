@@ -3,31 +3,36 @@
 import { jsonBlock } from "./blocks.mjs";
 import { rankColumn } from "./columns.mjs";
 import { keyOf } from "./keys.mjs";
-import { counted, letterOf, rankText, share } from "./numbers.mjs";
-import { PassageList } from "./passages.mjs";
 import { useNarrow } from "./narrow.mjs";
+import { counted, rankText, share } from "./numbers.mjs";
+import { PassageList } from "./passages.mjs";
 import { entriesOf, foldedEntries } from "./ranking.mjs";
-import { html, tone, useEffect, useMemo, useRef, useState, WideTable } from "./ui.mjs";
+import { SystemTabs } from "./system_tabs.mjs";
+import { html, Letter, useEffect, useRef, useState, WideTable } from "./ui.mjs";
 
 const FIRST = 10; // passages of each ranking that are shown at once
 
-/** The rankings of a question, and the texts of the passages that are shown: {row, systems: [entries], texts: number -> [id, title, text]}. */
+/**
+ * The rankings of a question, and the texts of the passages that are shown:
+ * {row, systems: [entries], texts: number -> [id, title, text], shown: system -> how many}.
+ */
 async function readQuestion(summary, row, shown) {
   const { questions, passages } = summary;
   const rankings = (await jsonBlock(`r${Math.floor(row / questions.block)}`))[row % questions.block];
   const systems = rankings.map(entriesOf);
-  const numbers = systems.flatMap((entries, number) => foldedEntries(entries, shown[number] ?? FIRST).flatMap((entry) => entry.number ?? []));
-  const wanted = [...new Set(numbers.map((number) => Math.floor(number / passages.block)))];
-  const blocks = new Map(await Promise.all(wanted.map(async (block) => [block, await jsonBlock(`t${block}`)])));
-  const texts = new Map(numbers.map((number) => [number, blocks.get(Math.floor(number / passages.block))[number % passages.block]]));
+  const entries = systems.flatMap((all, system) => foldedEntries(all, shown[system] ?? FIRST));
+  const numbers = entries.flatMap((entry) => entry.number ?? []);
+  const blockOf = (number) => Math.floor(number / passages.block);
+  const load = async (block) => [block, await jsonBlock(`t${block}`)];
+  const blocks = new Map(await Promise.all([...new Set(numbers.map(blockOf))].map(load)));
+  const texts = new Map(numbers.map((number) => [number, blocks.get(blockOf(number))[number % passages.block]]));
   return { row, systems, texts, shown };
 }
 
-export function Opened({ summary, data, row, choice, place, count, openAt, close }) {
+/** What readQuestion gives, the last one until the next is read; and a function (system, count) that shows more. */
+function useQuestion(summary, row) {
   const [read, setRead] = useState(null);
   const [shown, setShown] = useState({});
-  const [whole, setWhole] = useState(false);
-  const heading = useRef(null);
   useEffect(() => setShown({}), [row]);
   useEffect(() => {
     let wanted = true;
@@ -37,26 +42,43 @@ export function Opened({ summary, data, row, choice, place, count, openAt, close
     );
     return () => (wanted = false);
   }, [row, shown]);
+  return [read, (system, count) => setShown({ ...shown, [system]: count })];
+}
+
+export function Opened({ summary, data, row, choice, place, count, openAt, close }) {
+  const [read, more] = useQuestion(summary, row);
+  const [whole, setWhole] = useState(false);
+  const heading = useRef(null);
   useEffect(() => void (heading.current.closest(".detail").scrollTop = 0), [row]);
   useWholeKey(() => setWhole(!whole));
 
   const [id, text, answers, gold] = data.questions[row];
   return html`<article class="opened-question">
-    <div class="steps">
-      <button type="button" class="back" onClick=${close}>← All questions</button>
-      <span class="quiet">${place >= 0 && `${counted(place + 1)} of ${counted(count)}`}</span>
-      <button type="button" onClick=${() => openAt(place - 1)} disabled=${place <= 0} aria-label="Previous question">↑</button>
-      <button type="button" onClick=${() => openAt(place + 1)} disabled=${place + 1 >= count} aria-label="Next question">↓</button>
-      <button type="button" class="close" onClick=${close} aria-label="Close the question">×</button>
-    </div>
+    <${Steps} place=${place} count=${count} openAt=${openAt} close=${close} />
     <h2 ref=${heading}>${text || id}</h2>
     <${About} id=${id} answers=${answers} gold=${gold} tags=${tagsOf(summary, data.columns, row)} />
     <${Measures} summary=${summary} columns=${data.columns} row=${row} choice=${choice} />
-    ${read?.error && html`<p class="sentence" role="alert">The rankings cannot be read: ${read.error.message}.</p>`}
-    ${read?.systems && html`<${Rankings} summary=${summary} read=${read} whole=${whole} setWhole=${setWhole}
-      more=${(system, upTo) => setShown({ ...shown, [system]: upTo })} stale=${read.row !== row} />`}
     ${!read && html`<p class="quiet">Reading the rankings …</p>`}
+    ${read?.error && html`<p class="sentence" role="alert">The rankings cannot be read: ${read.error.message}.</p>`}
+    ${read?.systems && html`<${Rankings} summary=${summary} read=${read} stale=${read.row !== row}
+      whole=${whole} setWhole=${setWhole} more=${more} />`}
   </article>`;
+}
+
+/** Where the question is in the list, and buttons to the next ones. */
+function Steps({ place, count, openAt, close }) {
+  const step = (by, label, sign) => {
+    const there = place + by >= 0 && place + by < count;
+    return html`<button type="button" onClick=${() => openAt(place + by)} disabled=${!there} aria-label=${label}>
+      ${sign}
+    </button>`;
+  };
+  return html`<div class="steps">
+    <button type="button" class="back" onClick=${close}>← All questions</button>
+    <span class="quiet">${place >= 0 && `${counted(place + 1)} of ${counted(count)}`}</span>
+    ${step(-1, "Previous question", "↑")}${step(1, "Next question", "↓")}
+    <button type="button" class="close" onClick=${close} aria-label="Close the question">×</button>
+  </div>`;
 }
 
 function tagsOf(summary, columns, row) {
@@ -66,25 +88,33 @@ function tagsOf(summary, columns, row) {
 }
 
 function About({ id, answers, gold, tags }) {
+  const rows = [
+    [answers.length === 1 ? "Answer" : "Answers", answers, (answer) => html`<span class="answer">${answer}</span> `],
+    ["Gold", gold, (passage) => html`<code>${passage}</code> `],
+    ["Id", [id], (text) => html`<code>${text}</code>`],
+    ["Tags", tags, (tag) => html`<span class="badge">${tag}</span> `],
+  ];
   return html`<dl class="about">
-    ${answers.length > 0 && html`<div><dt>${answers.length === 1 ? "Answer" : "Answers"}</dt><dd>${answers.map((answer) => html`<span class="answer">${answer}</span> `)}</dd></div>`}
-    ${gold.length > 0 && html`<div><dt>Gold</dt><dd>${gold.map((passage) => html`<code>${passage}</code> `)}</dd></div>`}
-    <div><dt>Id</dt><dd><code>${id}</code></dd></div>
-    ${tags.length > 0 && html`<div><dt>Tags</dt><dd>${tags.map((tag) => html`<span class="badge">${tag}</span> `)}</dd></div>`}
+    ${rows.map(([label, all, show]) => all.length > 0 && html`<div><dt>${label}</dt><dd>${all.map(show)}</dd></div>`)}
   </dl>`;
 }
 
+const RANKS = { answer: "first answer", gold: "gold passage" };
+
 /** The figures of this question under each system. */
 function Measures({ summary, columns, row, choice }) {
-  const kinds = ["answer", "gold"].filter((kind) => summary.systems.some(({ ranks }) => ranks[kind]));
-  const labels = { answer: "first answer", gold: "gold passage" };
+  const { systems, measures } = summary;
+  const kinds = Object.keys(RANKS).filter((kind) => systems.some(({ ranks }) => ranks[kind]));
+  const heads = ["System", ...kinds.map((kind) => RANKS[kind]), ...measures.map(({ id }) => breakable(id))];
   return html`<${WideTable} label="Figures of this question" className="measures">
-    <thead><tr><th scope="col">System</th>${kinds.map((kind) => html`<th scope="col">${labels[kind]}</th>`)}${summary.measures.map(({ id }) => html`<th scope="col">${breakable(id)}</th>`)}</tr></thead>
-    <tbody>${summary.systems.map((system, number) => html`<tr>
-      <th scope="row"><b class=${`letter ${tone(number)}`}>${letterOf(number)}</b> ${system.name}</th>
-      ${kinds.map((kind) => html`<td><${RankCell} rank=${rankColumn(columns, kind, number)?.[row]} k=${choice.k} /></td>`)}
-      ${summary.measures.map((_, measure) => html`<td>${share(columns[`value.${number}.${measure}`]?.[row], 3)}</td>`)}
-    </tr>`)}</tbody>
+    <thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
+    <tbody>${systems.map(
+      ({ name }, system) => html`<tr>
+        <th scope="row"><${Letter} number=${system} /> ${name}</th>
+        ${kinds.map((kind) => html`<${RankCell} rank=${rankColumn(columns, kind, system)?.[row]} k=${choice.k} />`)}
+        ${measures.map((_, measure) => html`<td>${share(columns[`value.${system}.${measure}`]?.[row], 3)}</td>`)}
+      </tr>`,
+    )}</tbody>
   <//>`;
 }
 
@@ -94,38 +124,25 @@ function breakable(name) {
 }
 
 function RankCell({ rank, k }) {
-  if (rank === 0) return html`<span class="quiet">not found</span>`;
-  return html`<span class=${rank <= k ? "rank hit" : "rank"}>${rankText(rank)}</span>`;
+  if (rank === 0) return html`<td class="quiet">not found</td>`;
+  return html`<td class=${rank <= k ? "rank hit" : "rank"}>${rankText(rank)}</td>`;
 }
 
-function Rankings({ summary, read, whole, setWhole, more, stale }) {
-  const narrow = useNarrow();
-  const [tab, setTab] = useState(0);
+function Rankings({ summary, read, stale, whole, setWhole, more }) {
   const { systems } = summary;
-  const chosen = Math.min(tab, systems.length - 1);
-  const list = (number) => html`<${PassageList} key=${number} summary=${summary} read=${read} system=${number} shown=${read.shown[number] ?? FIRST} whole=${whole} more=${(upTo) => more(number, upTo)} />`;
+  const tabbed = useNarrow() && systems.length > 1;
+  const list = (system) => html`<${PassageList} key=${system} summary=${summary} read=${read} system=${system}
+    shown=${read.shown[system] ?? FIRST} whole=${whole} more=${(count) => more(system, count)} />`;
+  const columns = html`<div class="columns" style=${{ "--systems": systems.length }}
+    tabindex="0" role="region" aria-label="Rankings side by side">${systems.map((_, system) => list(system))}</div>`;
   return html`<div class=${stale ? "rankings stale" : "rankings"}>
-    <div class="heading"><h3>Rankings</h3>
-      <label class="check"><input type="checkbox" checked=${whole} onChange=${() => setWhole(!whole)} /> whole passages</label></div>
-    ${narrow && systems.length > 1 && html`<${Tabs} systems=${systems} chosen=${chosen} choose=${setTab} />`}
-    ${narrow && systems.length > 1
-      ? html`<div role="tabpanel" id=${`panel-${chosen}`} aria-labelledby=${`tab-${chosen}`}>${list(chosen)}</div>`
-      : html`<div class="columns" style=${{ "--systems": systems.length }} tabindex="0" role="region" aria-label="Rankings side by side">${systems.map((_, number) => list(number))}</div>`}
-  </div>`;
-}
-
-function Tabs({ systems, chosen, choose }) {
-  const press = (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = (chosen + step + systems.length) % systems.length;
-    choose(next);
-    event.currentTarget.children[next].focus();
-    event.preventDefault();
-  };
-  return html`<div class="tabs" role="tablist" aria-label="Systems" onKeyDown=${press}>
-    ${systems.map((system, number) => html`<button type="button" role="tab" id=${`tab-${number}`} aria-selected=${number === chosen} aria-controls=${number === chosen ? `panel-${number}` : undefined}
-      tabindex=${number === chosen ? 0 : -1} onClick=${() => choose(number)}><b class=${`letter ${tone(number)}`}>${letterOf(number)}</b> ${system.name}</button>`)}
+    <div class="heading">
+      <h3>Rankings</h3>
+      <label class="check">
+        <input type="checkbox" checked=${whole} onChange=${() => setWhole(!whole)} /> whole passages
+      </label>
+    </div>
+    ${tabbed ? html`<${SystemTabs} systems=${systems} list=${list} />` : columns}
   </div>`;
 }
 

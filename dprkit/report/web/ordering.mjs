@@ -12,6 +12,11 @@ export const ORDERS = [
   { id: "losses", label: "B better than A first", two: true },
 ];
 
+/** Whether an order compares two systems. */
+export function ofTwo(order) {
+  return Boolean(ORDERS.find(({ id }) => id === order)?.two);
+}
+
 /** How good each question's ranking is, by a measure's column or, without one, by 1 / rank. */
 export function qualities(columns, rankKind, system, measure) {
   const values = measure === null ? undefined : columns[`value.${system}.${measure}`];

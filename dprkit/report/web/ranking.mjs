@@ -9,11 +9,12 @@ export function entriesOf(ranking) {
   return ranking.n.map((number, at) => {
     const rank = ranking.r?.[at] ?? at + 1;
     const isGold = gold.has(rank);
-    return { rank, number, score: scores[at], spans: ranking.m?.[at], gold: isGold, matters: isGold || at === firstAnswer };
+    const matters = isGold || at === firstAnswer;
+    return { rank, number, score: scores[at], spans: ranking.m?.[at], gold: isGold, matters };
   });
 }
 
-/** Scores are whole numbers of 10^-d: the first, and then by how much each is below the one before it. Without d they are as they are. */
+/** With d, scores are whole numbers of 10^-d: the first, and then by how much each is below the one before it. */
 function scoresOf({ s = [], d }) {
   if (d === undefined) return s;
   let whole = 0;

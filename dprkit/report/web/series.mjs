@@ -11,7 +11,7 @@ export function valuesAt(steps, { x, y }) {
   return steps.map((step) => known.get(step) ?? null);
 }
 
-/** An exponential moving mean, corrected for its start (as Adam's), over the values that are there. `weight` 0: as it is. */
+/** An exponential moving mean over the values that are there, corrected for its start as Adam's are. */
 export function smoothed(values, weight) {
   if (!weight) return values;
   let [sum, share] = [0, 0];
@@ -23,7 +23,7 @@ export function smoothed(values, weight) {
   });
 }
 
-/** The labels of a group's curves that are shown at first: of training one, of validation the one by which the best step is. */
+/** The labels of the curves that are shown at first: one of training, and the validation that tells the best step. */
 export function firstLabels(series, best) {
   const labels = (kind) => [...new Set(series.filter((line) => line.kind === kind).map((line) => line.label))];
   const [train, valid] = [labels("train"), labels("valid")];

@@ -25,7 +25,13 @@ export function ThemeButton() {
   }, []);
   const other = theme === "dark" ? "light" : "dark";
   const label = `Turn the page ${other}`;
-  return html`<button type="button" onClick=${() => (store(other), setTheme(other))} aria-label=${label} title=${label}>${theme === "dark" ? "☀" : "☾"}</button>`;
+  const turn = () => {
+    store(other);
+    setTheme(other);
+  };
+  return html`<button type="button" onClick=${turn} aria-label=${label} title=${label}>
+    ${theme === "dark" ? "☀" : "☾"}
+  </button>`;
 }
 
 function stored() {

@@ -1,9 +1,9 @@
 // Quality against latency and bytes, from tune-index.
 
 import { isNumber, share, short } from "./numbers.mjs";
-import { Notes, Sources } from "./sources.mjs";
 import { Scatter } from "./scatter.mjs";
-import { Commands, html, useMemo, WideTable } from "./ui.mjs";
+import { Made } from "./sources.mjs";
+import { html, useMemo, WideTable } from "./ui.mjs";
 
 const FEW = 12;
 
@@ -12,31 +12,54 @@ export function groupsOf(points, by, text) {
   const groups = new Map();
   for (const point of points) {
     if (!isNumber(point[by]) || point[by] <= 0 || !isNumber(point.quality)) continue;
-    const title = `${point.name} ${point.depth}: ${share(point.quality)} at ${text(point[by])}${point.recommended ? " (recommended)" : ""}`;
+    const remark = point.recommended ? " (recommended)" : "";
+    const title = `${point.name} ${point.depth}: ${share(point.quality)} at ${text(point[by])}${remark}`;
     const place = { x: point[by], y: point.quality, title, marked: point.recommended };
     if (!groups.has(point.name)) groups.set(point.name, []);
     groups.get(point.name).push(place);
   }
-  return [...groups].map(([label, found], number) => ({ label, tone: number, points: found.sort((p, q) => p.x - q.x || p.y - q.y) }));
+  const rising = (p, q) => p.x - q.x || p.y - q.y;
+  return [...groups].map(([label, found], number) => ({ label, tone: number, points: found.sort(rising) }));
 }
 
 const AXES = [
-  { by: "p50_ms", title: "Quality against latency", label: "median milliseconds a question", text: (ms) => `${short(ms)} ms` },
-  { by: "bytes_per_passage", title: "Quality against size", label: "bytes a passage", text: (bytes) => `${short(bytes)} B` },
+  {
+    by: "p50_ms",
+    title: "Quality against latency",
+    label: "median milliseconds a question",
+    text: (ms) => `${short(ms)} ms`,
+  },
+  {
+    by: "bytes_per_passage",
+    title: "Quality against size",
+    label: "bytes a passage",
+    text: (bytes) => `${short(bytes)} B`,
+  },
 ];
 
 export function Tuning({ table }) {
-  const charts = useMemo(() => AXES.map((axis) => ({ ...axis, groups: groupsOf(table.points, axis.by, axis.text) })), [table]);
+  const charts = useMemo(
+    () => AXES.map((axis) => ({ ...axis, groups: groupsOf(table.points, axis.by, axis.text) })),
+    [table],
+  );
+  const target = isNumber(table.target) ? ` for ${share(table.target, 2)}` : "";
+  const quality = table.quality === "recall" ? "recall against exact search" : table.quality;
   return html`<section>
     <h2>Quality against cost</h2>
-    <p class="quiet">Quality is ${table.quality === "recall" ? "recall against exact search" : table.quality}; a ring marks what dprkit recommends${isNumber(table.target) && html` for ${share(table.target, 2)}`}. Both axes of cost are logarithmic.</p>
+    <p class="quiet">
+      Quality is ${quality}; a ring marks what dprkit recommends${target}. Both axes of cost are logarithmic.
+    </p>
     <div class="pair">
-      ${charts.map((chart) => chart.groups.length > 0 && html`<${Scatter} title=${chart.title} groups=${chart.groups} xLabel=${chart.label} yLabel=${table.quality} xText=${short} yText=${share} />`)}
+      ${charts.map(
+        ({ title, groups, label }) => groups.length > 0 && html`<${Scatter} title=${title} groups=${groups}
+          xLabel=${label} yLabel=${table.quality} xText=${short} yText=${share} />`,
+      )}
     </div>
-    <${Notes} notes=${table.notes} />
-    <details open=${table.points.length <= FEW}><summary>All ${table.points.length} points</summary><${PointsTable} table=${table} /></details>
-    <${Commands} lines=${table.command} label=${table.name} />
-    <${Sources} rows=${table.provenance} />
+    <details open=${table.points.length <= FEW}>
+      <summary>All ${table.points.length} points</summary>
+      <${PointsTable} table=${table} />
+    </details>
+    <${Made} of=${table} />
   </section>`;
 }
 
@@ -53,10 +76,15 @@ const COLUMNS = [
 function PointsTable({ table }) {
   const columns = COLUMNS.filter(([field]) => table.points.some((point) => isNumber(point[field])));
   return html`<${WideTable} label=${`Points of ${table.name}`}>
-    <thead><tr><th scope="col">type</th><th scope="col">depth</th>${columns.map(([, label]) => html`<th scope="col">${label}</th>`)}</tr></thead>
-    <tbody>${table.points.map((point) => html`<tr class=${point.recommended ? "recommended" : ""}>
-      <th scope="row">${point.name}${point.recommended && html` <span class="badge">recommended</span>`}</th><td>${point.depth}</td>
-      ${columns.map(([field, , text]) => html`<td>${text(point[field])}</td>`)}
-    </tr>`)}</tbody>
+    <thead><tr>
+      ${["type", "depth", ...columns.map(([, label]) => label)].map((label) => html`<th scope="col">${label}</th>`)}
+    </tr></thead>
+    <tbody>${table.points.map(
+      (point) => html`<tr class=${point.recommended ? "recommended" : ""}>
+        <th scope="row">${point.name}${point.recommended && html` <span class="badge">recommended</span>`}</th>
+        <td>${point.depth}</td>
+        ${columns.map(([field, , text]) => html`<td>${text(point[field])}</td>`)}
+      </tr>`,
+    )}</tbody>
   <//>`;
 }

@@ -1,10 +1,12 @@
 // What every part of the page uses: preact's functions by name, and small pieces.
 
-const { render, createContext } = globalThis.preact;
-const { useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback, useContext } = globalThis.preactHooks;
+import { letterOf } from "./numbers.mjs";
+
+const { render } = globalThis.preact;
+const { useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback } = globalThis.preactHooks;
 const html = globalThis.htm.bind(globalThis.preact.h);
 
-export { html, render, createContext, useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback, useContext };
+export { html, render, useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback };
 
 /** What a promise gives: {value}, {error}, or {} while it is awaited. `ask` is called anew when `keys` change. */
 export function useAwaited(ask, keys) {
@@ -26,11 +28,40 @@ export function tone(number) {
   return `tone-${number % 6}`;
 }
 
+/** The letter that stands for a system, on its colour. */
+export function Letter({ number }) {
+  return html`<b class=${`letter ${tone(number)}`}>${letterOf(number)}</b>`;
+}
+
+/** A mark in the colour of its surroundings' tone: a line, or "dots", "faint", "band", "dashed". */
+export function Swatch({ kind = "" }) {
+  return html`<i class=${`swatch ${kind}`} aria-hidden="true"></i>`;
+}
+
+/** Buttons that are pressed or not: options [{id, label, pressed, tone?}]. */
+export function Choice({ label: name, options, turn, className = "" }) {
+  return html`<div class=${`choice ${className}`} role="group" aria-label=${name}>
+    ${options.map(
+      ({ id, label, pressed, tone: colour }) => html`
+        <button type="button" class=${colour ?? ""} aria-pressed=${pressed} onClick=${() => turn(id)}>
+          ${colour && html`<${Swatch} />`}${label}
+        </button>`,
+    )}
+  </div>`;
+}
+
+/** A list without one of its values, or with it. */
+export function turned(list, value) {
+  return list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
+}
+
 /** Commands as they are typed, with a button that copies them. */
 export function Commands({ lines, label }) {
   if (!lines?.length) return null;
   return html`<div class="commands">
-    <pre tabindex="0" role="region" aria-label=${`Commands that make ${label} again`}><code>${lines.join("\n")}</code></pre>
+    <pre tabindex="0" role="region" aria-label=${`Commands that make ${label} again`}>
+      <code>${lines.join("\n")}</code>
+    </pre>
     <${CopyButton} text=${lines.join("\n")} label=${label} />
   </div>`;
 }
@@ -71,5 +102,7 @@ export function Facts({ rows }) {
 
 /** A table that scrolls sideways on its own, and by keyboard. */
 export function WideTable({ label, children, className = "" }) {
-  return html`<div class=${`wide ${className}`} tabindex="0" role="region" aria-label=${label}><table>${children}</table></div>`;
+  return html`<div class=${`wide ${className}`} tabindex="0" role="region" aria-label=${label}>
+    <table>${children}</table>
+  </div>`;
 }

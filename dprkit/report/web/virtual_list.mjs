@@ -30,14 +30,17 @@ export function VirtualList({ count, rowHeight, active, draw, open, label, empty
   }, [active, count, rowHeight]);
 
   const [first, end] = windowOf(seen[0], seen[1], rowHeight, count);
-  const rows = [];
-  for (let at = first; at < end; at++) rows.push(at);
-  return html`<div class="list" ref=${box} onScroll=${measure} role="listbox" tabindex="0" aria-label=${label}
-      aria-activedescendant=${active >= first && active < end ? `row-${active}` : undefined}>
+  const rows = Array.from({ length: Math.max(0, end - first) }, (_, number) => first + number);
+  const current = active >= first && active < end ? `row-${active}` : undefined;
+  return html`<div class="list" ref=${box} onScroll=${measure} role="listbox" tabindex="0"
+      aria-label=${label} aria-activedescendant=${current}>
     ${count === 0 && html`<p class="quiet empty">${empty}</p>`}
     <div role="presentation" style=${{ height: `${count * rowHeight}px` }}>
-      ${rows.map((at) => html`<div key=${at} id=${`row-${at}`} role="option" class="row" aria-selected=${at === active} aria-setsize=${count} aria-posinset=${at + 1}
-          style=${{ top: `${at * rowHeight}px`, height: `${rowHeight}px` }} onClick=${() => open(at)}>${draw(at)}</div>`)}
+      ${rows.map(
+        (at) => html`<div key=${at} id=${`row-${at}`} role="option" class="row" aria-selected=${at === active}
+          aria-setsize=${count} aria-posinset=${at + 1} onClick=${() => open(at)}
+          style=${{ top: `${at * rowHeight}px`, height: `${rowHeight}px` }}>${draw(at)}</div>`,
+      )}
     </div>
   </div>`;
 }
