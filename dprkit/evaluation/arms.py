@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.measures import OWN, named, parse
+from dprkit.evaluation.metrics import own_values
 from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
 from dprkit.progress import Run
 from dprkit.settings import CompareSettings, EvaluateSettings
@@ -50,6 +51,7 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     read = [read_system(path, name, run, judge) for path, name in zip(every, names, strict=True)]
     for system in read:
         _refuse_idle(system)
+    read = [_with_depths(system, _own(settings)) for system in read]
     same = iter(with_same_questions(_without_unjudged(read)))
     trainings = [[next(same) for _ in of_arm] for of_arm in paths]
     return [Arm(_name([one.name for one in of_arm]), of_arm) for of_arm in trainings]
@@ -63,9 +65,8 @@ def questions_of(arms: Sequence[Arm]) -> Sequence[Figures]:
 def _judge(settings: CompareSettings) -> EvaluateSettings:
     """How files of rankings are judged: so that they have the measures that are asked for."""
     asked = named(settings.metrics) if settings.metrics is not None else []
-    own = [name for name in asked if name.partition("@")[0] in OWN]
-    others = " ".join(name for name in asked if name not in own)
-    depths = {int(depth) for name in own if (depth := name.partition("@")[2]).isdecimal()}
+    others = " ".join(name for name in asked if name.partition("@")[0] not in OWN)
+    depths = {int(name.partition("@")[2]) for name in _own(settings)}
     return EvaluateSettings(
         questions=settings.questions,
         qrels=settings.qrels,
@@ -75,6 +76,24 @@ def _judge(settings: CompareSettings) -> EvaluateSettings:
         match=settings.match,
         seed=settings.seed,
     )
+
+
+def _own(settings: CompareSettings) -> list[str]:
+    """Our measures at a depth that the settings name: answer_recall@50."""
+    asked = named(settings.metrics) if settings.metrics is not None else []
+    asked += [gate.rpartition(":")[0] for gate in settings.fail_if_worse]
+    return [name for name in asked if re.fullmatch(rf"({'|'.join(OWN)})@[1-9]\d*", name)]
+
+
+def _with_depths(system: System, asked: Sequence[str]) -> System:
+    """The system with our measures at depths that evaluate was not asked for, by its ranks."""
+    if all(name in system.values for name in asked):
+        return system
+    reach = max(figures.hits for figures in system.questions)
+    depths = sorted({k for name in asked if (k := int(name.partition("@")[2])) <= reach})
+    found = {m.label: own for m, own in own_values(system.questions, depths, reach).items()}
+    more = {name: found[name] for name in asked if name in found}
+    return replace(system, values={**more, **system.values})
 
 
 def _paths(text: str) -> list[str]:

@@ -104,6 +104,7 @@ def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
     )
     for note in report.notes:
         run.progress.warn(note)
+    report.notes += _missing(arms, judged=True)  # which was said when they were judged
     if settings.flips is not None:
         _write_flips(settings.flips, arms, table)
         report.outputs.append(settings.flips)
@@ -137,13 +138,18 @@ def _notes(arms: Sequence[Arm], found: Comparisons, left_out: Sequence[str]) -> 
     """What changes the meaning of the figures."""
     if left_out:
         yield f"not compared, for not all systems have them: {', '.join(left_out)}"
-    for arm in arms:
-        for training in arm.trainings:
-            if absent := sum(one.missing is True for one in training.questions):
-                yield f"{training.path} has no ranking of {absent:,} questions, which count 0"
+    yield from _missing(arms, judged=False)
     yield from _of_partial_measures(arms, found)
     if again := repeated_texts(questions_of(arms)):
         yield f"{again:,} questions have the text of another one, and each counts"
+
+
+def _missing(arms: Sequence[Arm], judged: bool) -> Iterator[str]:
+    """Questions without a ranking, of files that were judged or of results that were there."""
+    for training in (training for arm in arms for training in arm.trainings):
+        absent = sum(one.missing is True for one in training.questions)
+        if absent and judged == (training.manifest is None):
+            yield f"{training.path} has no ranking of questions that count 0: {absent:,}"
 
 
 def _of_partial_measures(arms: Sequence[Arm], found: Comparisons) -> Iterator[str]:

@@ -133,6 +133,26 @@ def test_files_of_rankings_are_judged_and_compare_as_their_results_do(pair):
     }
 
 
+def test_depths_that_evaluate_was_not_asked_for_come_from_the_ranks(pair):
+    report = told("a", "b", "--metrics", "answer_recall@3 passage_recall@2")
+    for name, k in (("answer_recall@3", 3), ("passage_recall@2", 2)):
+        expected = [sum(hits(ranks, k)) / COUNT for ranks in (A, B)]
+        assert report["metrics"][name]["values"] == expected
+    ran = call("compare", "b", "a", "--fail-if-worse", "answer_recall@2:0.01")
+    assert ran.exit_code == 3 and "answer_recall@2 of a" in ran.stderr
+
+
+def test_questions_that_a_run_lacks_count_0_and_are_said_once(pair):
+    lines = (pair / "b/run.trec").read_text().splitlines(keepends=True)
+    (pair / "part.trec").write_text("".join(line for line in lines if line[:3] != "q7 "))
+    (pair / "qrels").write_text("".join(f"q{n} 0 p0 1\n" for n in range(COUNT)))
+    ran = call("compare", "b/run.trec", "part.trec", "--qrels", "qrels", "--json")
+    assert json.loads(ran.stdout)["notes"] == [
+        "part.trec has no ranking of questions that count 0: 1"
+    ]
+    assert ran.stderr.count("part.trec has no ranking of") == 1
+
+
 def test_trec_runs_are_judged_by_qrels_and_by_questions(pair):
     lines = [f"q{n}\t0\tp{r - 1}\t1\n" for n, r in enumerate(A) if r]
     (pair / "qrels").write_text("".join(lines))
@@ -346,6 +366,7 @@ def test_questions_with_one_text_are_counted_and_one_id_twice_is_refused(pair):
         (["a", "a"], "compared with itself"),
         (["a", "b,"], "a path is empty"),
         (["a", "b", "--metrics", "answer_recall@7"], "was not measured for a"),
+        (["a", "b", "--metrics", "nDCG@10"], "was not measured for a"),
         (["a", "b", "--metrics", ""], "names nothing"),
         (["a", "b", "--fail-if-worse", "answer_recall@5"], "write MEASURE:SHARE"),
         (["a", "b", "--fail-if-worse", "answer_recall@5:x"], "write MEASURE:SHARE"),
