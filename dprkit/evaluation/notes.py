@@ -92,6 +92,11 @@ def _of_judgements(
     yield from _counted(lacking, missing)
     if asked.qrels is None:
         return
+    if asked.questions is not None:
+        strange = len(asked.qrels.grades.keys() - asked.questions.keys())
+        yield from _counted(
+            f"judged questions that are not in {settings.questions}, left out", strange
+        )
     unjudged = sum(figure.id not in asked.qrels.grades for figure in figures)
     yield from _counted("questions that the qrels do not judge, left out by them", unjudged)
     undefined = "questions without a relevant passage in the qrels, left out (trec_eval counts 0)"
