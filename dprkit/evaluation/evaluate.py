@@ -317,6 +317,8 @@ def _values(
         for measure, column in zip(measures, table.T, strict=True)
         if measure.cut <= reach or (settings.metrics and not measure.name.startswith("page_"))
     }
+    if not own and not theirs and not reach:
+        raise InputError(f"{settings.results}: no ranking has a passage, so nothing was searched")
     if not own and not theirs:
         longest = f"{settings.results}: no ranking has more than {reach} passages"
         raise InputError(

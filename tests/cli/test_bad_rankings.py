@@ -37,6 +37,7 @@ REFUSED = {
     "null": ('{"q1": {"d1": null}}', "run:byte 7: the score of passage 'd1' for question 'q1' is"),
     "nothing": ("", "run:1: the file is empty"),
     "an empty run": ("{}", "run:1: holds no ranking"),
+    "empty rankings": ('{"q1": {}, "q2": {}}', "run: no ranking has a passage"),
     "twice": (RUN + RUN, "run:4: the passage 'd1' of question 'q1' is on line 1 too"),
     "two rankings": (
         '{"q1": {"d1": 1}, "q1": {"d1": 1}}',
