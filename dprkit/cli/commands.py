@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dprkit.cli import render
+from dprkit.cli.audit_table import audit_sheet, audit_table
 from dprkit.cli.comparison_tables import comparison_sheet, comparison_tables
 from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
@@ -62,4 +63,5 @@ COMMANDS = {
     "compare": Command(comparison_tables, comparison_sheet),
     "report": Command(render.reporting),
     "convert-results": Command(render.converted_results),
+    "audit": Command(audit_table, audit_sheet),
 }

@@ -23,6 +23,7 @@ those with sixteen (TriviaQA's aliases). Nothing is remembered of passages.
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from bisect import bisect_right
@@ -39,6 +40,8 @@ from dprkit.errors import EmptyAnswer, SettingsError
 # DPR adds IGNORECASE, UNICODE and MULTILINE, which change neither pattern for any character.
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _TOKEN_BACKWARDS = regex.compile(r"(?r)[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+_ASCII_TOKENS = re.compile(r"[0-9a-z]+|[!-/:-@\[-`{-~]").findall
+"""The same for lower-case ASCII, in two thirds of the time."""
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}\p{M}]")
 _NOT_ASCII = regex.compile(r"[^\x00-\x7f]")
 _PLAIN = frozenset(string.ascii_lowercase + string.digits)
@@ -98,6 +101,17 @@ def answer_spans(answers: Sequence[str], text: str, match: str = "string") -> li
     return _merged(_undecomposed([span for own in tokens for span in _places(own, folded)], text))
 
 
+def tokens_of(text: str) -> list[str]:
+    """The tokens of a text as string matching compares them.
+
+    A text holds an answer where the tokens of the answer are consecutive tokens of the text.
+    """
+    if text.isascii():
+        return _ASCII_TOKENS(text.lower())
+    tokens: list[str] = _TOKEN.findall(_fold(text))
+    return tokens
+
+
 def has_token(answer: str) -> bool:
     """Whether there is anything in `answer` to look for; `has_answer` refuses one without."""
     return _TOKEN.search(answer) is not None
@@ -110,7 +124,7 @@ def unmatchable(answers: Sequence[str], match: str) -> list[str]:
     punctuation, which KILT finds in every passage.
     """
     if match == "regex":
-        return [answer for answer in answers if _pattern(answer) is None]
+        return [answer for answer in answers if pattern_of(answer) is None]
     return [answer for answer in answers if match == "kilt" and not plain(answer)]
 
 
@@ -132,7 +146,7 @@ def _ready(answers: tuple[str, ...], match: str) -> dict[bytes, list[_Answer]] |
         return _by_needle(answers)
     if match == "kilt":
         return partial(holds_plain, list(filter(None, map(plain, answers))))
-    return partial(_fits, [pattern for pattern in map(_pattern, answers) if pattern])
+    return partial(_fits, [pattern for pattern in map(pattern_of, answers) if pattern])
 
 
 # String matching
@@ -277,8 +291,8 @@ def _fold(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _pattern(answer: str) -> Any | None:
-    """`answer` compiled; None if it cannot be."""
+def pattern_of(answer: str) -> Any | None:
+    """`answer` compiled as "regex" mode searches it in decomposed text; None if it cannot be."""
     try:
         return regex.compile(
             unicodedata.normalize("NFD", answer), regex.IGNORECASE | regex.UNICODE | regex.MULTILINE

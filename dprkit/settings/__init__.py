@@ -6,6 +6,7 @@ Recipes are YAML; where a setting's value comes from is decided in `Recipe.stage
 
 import msgspec
 
+from dprkit.settings.audit import AuditSettings
 from dprkit.settings.comparison import CompareSettings
 from dprkit.settings.convert import ConvertSettings
 from dprkit.settings.data import DownloadSettings, SelectSettings
@@ -27,6 +28,7 @@ __all__ = [
     "BUNDLED",
     "MADE_AGAIN",
     "STAGES",
+    "AuditSettings",
     "CompareSettings",
     "ConvertResultsSettings",
     "ConvertSettings",
@@ -69,6 +71,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "compare": CompareSettings,
     "report": ReportSettings,
     "convert-results": ConvertResultsSettings,
+    "audit": AuditSettings,
 }
 
 MADE_AGAIN = {
