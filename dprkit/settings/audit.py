@@ -19,7 +19,8 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     It finds questions that no retriever can answer from the corpus, questions that training data
     has too, answers that match by chance, and passages that are there twice.
 
-    Example: dprkit audit --passages psgs.tsv --questions nq-dev.qa.csv --output-dir audit
+    Example: dprkit audit --passages psgs_w100.tsv.gz --questions nq-test.qa.csv
+        --output-dir audit
 
     Settings:
         passages: File of the corpus.
