@@ -92,7 +92,7 @@ def answer_spans(answers: Sequence[str], text: str, match: str = "string") -> li
         return _merged(span for answer in answers for span in _plain_places(plain(answer), text))
     if match == "regex":
         decomposed = unicodedata.normalize("NFD", text)
-        patterns = filter(None, map(_pattern, answers))
+        patterns = filter(None, map(pattern_of, answers))
         return _merged(
             _undecomposed([m.span() for p in patterns for m in p.finditer(decomposed)], text)
         )
