@@ -183,7 +183,7 @@ class Tally:
         if self.without_texts:
             raise InputError(
                 f"{source}: its passages have neither texts nor has_answer, so no answer can be "
-                "looked for; write the rankings with their texts"
+                "looked for; write them with their texts (convert-results --passages does)"
             )
         if self.irrelevant:
             raise InputError(

@@ -114,9 +114,10 @@ def metrics_of(values: Values, figures: Sequence[Figures], seed: int = 0) -> Met
     defined = {measure: ~np.isnan(own) for measure, own in values.items()}
     values = {measure: own[defined[measure]] for measure, own in values.items()}
     intervals = _intervals(values, defined, seed)
+    cuts = {measure.cut for measure in values}
+    tied_at = {cut: np.array([_is_tied(figure, cut) for figure in figures]) for cut in cuts}
     for (name, depth, cut), own in values.items():
-        known = defined[Measure(name, depth, cut)]
-        tied = np.array([_is_tied(figure, cut) for figure in figures])
+        known, tied = defined[Measure(name, depth, cut)], tied_at[cut]
         metrics.values.setdefault(name, {})[depth] = mean(own) if len(own) else None
         metrics.intervals.setdefault(name, {})[depth] = intervals.get(Measure(name, depth, cut))
         metrics.counts[name] = len(own)
