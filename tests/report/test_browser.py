@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.conftest import call
 from tests.report.small_report import HITS, NAMES, QUESTIONS, place, ranks, report
 
 VIEWS = {
@@ -263,6 +266,25 @@ def test_a_report_may_have_any_of_its_parts(open_page, tmp_path, parts):
     views = ["Overview", "Questions"] if "systems" in parts else []
     views = ["Training"] if parts == ("runs",) else views or ["Overview"]
     assert texts(page, "nav a") == views
+
+
+@slow
+def test_a_page_that_the_command_made_shows_what_the_files_say(open_page, work):
+    done = call("report", "runs/dprkit/results", "runs/dprkit/model", "-o", "it's.html", "--json")
+    assert done.exit_code == 0, done.stderr
+    page = open_page(path=work / "it's.html")
+    metrics = json.loads((work / "runs/dprkit/results/metrics.json").read_text())["metrics"]
+    for k, share in metrics["answer_recall"].items():
+        row = page.locator(".figures tr", has=page.get_by_text(f"@{k}", exact=True)).first
+        assert f"{share:.4f}" in row.inner_text()
+    lines = (work / "runs/dprkit/results/per_question.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    page.goto(page.url + f"#questions/{first['id']}")
+    page.wait_for_selector(".passage")
+    if rank := first["answer_rank"]:
+        assert texts(page, ".passage:has(mark) .place")[0] == str(rank)
+    page.keyboard.press("3")
+    page.wait_for_selector(".plot canvas")
 
 
 # --- training, themes, phones, paper --------------------------------------------------------------

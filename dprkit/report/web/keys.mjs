@@ -4,7 +4,7 @@
 export function keyOf(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return "";
   if (document.querySelector("dialog[open]")) return "";
-  return event.target.closest?.("input, select, textarea") ? "" : event.key;
+  return event.target.closest?.("input:not([type=checkbox]), select, textarea") ? "" : event.key;
 }
 
 export const KEYS = [
