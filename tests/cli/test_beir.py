@@ -95,6 +95,12 @@ def test_what_lies_below_the_results_is_used_again(folder: Path, small_retriever
     assert json.loads(made[1].read_text())["counts"]["passages"] == len(lines)
 
 
+def test_a_colbert_model_is_measured_too(folder: Path, small_colbert: Path) -> None:
+    report = measured("--retriever", small_colbert, "--output-dir", "out")
+    assert report["questions"] == 8
+    assert json.loads(Path("out/index/manifest.json").read_text())["counts"]["type"] == "late"
+
+
 def test_an_index_and_a_run_are_judged_by_the_folder(folder: Path) -> None:
     words = ("--type", "bm25", "--passages", "set/corpus.jsonl", "--output-dir", "words")
     assert call("index", *words).exit_code == 0
