@@ -11,10 +11,11 @@ from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, reading
+from dprkit.evaluation.audit_figures import FIGURES, Figure
 from dprkit.report.lineage import lineage_of
 from dprkit.store.integrity import Verifier
 
-FIGURES, TAGS = "audit.json", "tags.jsonl"
+AUDIT, TAGS = "audit.json", "tags.jsonl"
 
 
 class _Tagged(msgspec.Struct):
@@ -22,40 +23,49 @@ class _Tagged(msgspec.Struct):
     tags: list[str]
 
 
+class _Audit(msgspec.Struct):
+    """What the page tells of an audit.json."""
+
+    figures: dict[str, Figure]
+    ceiling: float | None = None
+    not_measured: dict[str, str] = {}
+
+
 def audit_of(path: str, name: str) -> dict[str, Any]:
     """The figures of an audit, as the page reads them."""
     manifest = Verifier().artifact(path, "audit")
-    file = Path(path) / FIGURES
+    file = Path(path) / AUDIT
     try:
         with reading(file):
-            figures = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+            audit = msgspec.json.decode(file.read_bytes(), type=_Audit)
     except msgspec.MsgspecError as error:
         raise FormatError(file, 1, f"not what audit writes: {error}") from None
     commands, provenance = lineage_of(path, manifest)
-    rows = [(key, value) for key, value in _flat(figures)]
-    return {"name": name, "command": commands, "provenance": provenance, "figures": rows}
+    return {"name": name, "command": commands, "provenance": provenance, "figures": _rows(audit)}
 
 
-def _flat(figures: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Figures of figures in one list; what is a list is told by its length."""
+def _rows(audit: _Audit) -> list[tuple[str, str]]:
+    """What was found, first how far answer recall can reach; then what was not, and why."""
     rows = []
-    for key, value in figures.items():
-        label = f"{above}{key.replace('_', ' ')}"
-        if isinstance(value, dict):
-            rows += _flat(value, f"{label}: ")
-        elif isinstance(value, list):
-            rows.append((label, f"{len(value):,}"))
-        elif value is not None:
-            rows.append((label, _told(value)))
+    if audit.ceiling is not None:
+        rows.append(("answer recall can reach", f"{audit.ceiling:.4f} at most"))
+    for name, figure in audit.figures.items():
+        if figure.count:
+            share = "" if figure.share is None else f" ({figure.share:.2%})"
+            meaning = FIGURES[name].meaning if name in FIGURES else ""
+            told = f"{figure.count:,} of {figure.of:,}{share}"
+            rows.append((_label(name), f"{told}: {meaning}" if meaning else told))
+    nothing = [_label(name) for name, figure in audit.figures.items() if not figure.count]
+    rows += [("not found", ", ".join(nothing))] if nothing else []
+    unmeasured: dict[str, list[str]] = {}
+    for name, why in audit.not_measured.items():
+        unmeasured.setdefault(why, []).append(_label(name))
+    rows += [("not measured", f"{', '.join(all_)} ({why})") for why, all_ in unmeasured.items()]
     return rows
 
 
-def _told(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _label(name: str) -> str:
+    return FIGURES[name].label if name in FIGURES else name.replace("_", " ")
 
 
 def tags_of(path: str) -> dict[str, set[str]]:

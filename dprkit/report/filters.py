@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dprkit.evaluation.audit_figures import QUESTIONS as AUDITED
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -37,16 +39,10 @@ def filters_of(
         filters.append(
             {"id": "long", "label": "long question", "about": about, "kind": "words", "min": least}
         )
-    filters += [
-        {
-            "id": f"tag:{tag}",
-            "label": tag.replace("-", " ").replace("_", " "),
-            "about": f"questions with the tag {tag}",
-            "kind": "tag",
-            "tag": number,
-        }
-        for number, tag in enumerate(tags)
-    ]
+    for number, tag in enumerate(tags):
+        label, about = _of_tag(tag)
+        found = {"id": f"tag:{tag}", "label": label, "about": about, "kind": "tag", "tag": number}
+        filters.append(found)
     if len(datasets) > 1:
         filters += [
             {
@@ -59,6 +55,14 @@ def filters_of(
             for number, name in enumerate(datasets)
         ]
     return filters
+
+
+def _of_tag(tag: str) -> tuple[str, str]:
+    """What a tag is called, and what it means; an audit's tags are told in its words."""
+    for figure in AUDITED.values():
+        if figure.tag == tag:
+            return figure.label, figure.meaning
+    return tag.replace("-", " ").replace("_", " "), f"questions with the tag {tag}"
 
 
 def _long(words: np.ndarray) -> int:

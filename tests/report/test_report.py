@@ -292,14 +292,30 @@ def test_qrels_count_for_all_systems(two, tmp_path):
 def test_audits_tag_questions(two, tmp_path):
     with draft(tmp_path / "audit", "audit", {}, {}, Run()) as artifact:
         with artifact.file("audit.json") as file:
-            file.write(b'{"questions": 3, "no_answer": {"count": 1, "share": 0.3333}}')
+            figure = {"count": 1, "of": 3, "share": 1 / 3, "examples": ["who?"]}
+            none = {"count": 0, "of": 3, "share": 0.0, "examples": []}
+            figures = {"no_answer": figure, "empty_answer": none, "repeated_question": none}
+            why = {"in_train": "give --train-file", "near_train": "give --train-file"}
+            audit = {"questions": 3, "ceiling": 2 / 3, "figures": figures, "not_measured": why}
+            file.write(json.dumps(audit).encode())
         with artifact.file("tags.jsonl") as file:
             file.write(b'{"id": "q2", "tags": ["no-answer-in-corpus", "near-train"]}\n')
         artifact.finish({})
     page, _ = made(*two, tmp_path / "audit", "-o", tmp_path / "p.html")
     assert page.summary["tags"] == ["no-answer-in-corpus", "near-train"]
     assert page.column("tag.0") == [0, 1, 0]
-    assert ["questions", "3"] in page.summary["audits"][0]["figures"]
+    meaning = "no passage holds an answer, so no retriever can find one"
+    assert page.summary["audits"][0]["figures"] == [
+        ["answer recall can reach", "0.6667 at most"],
+        ["no answer in the corpus", f"1 of 3 (33.33%): {meaning}"],
+        ["not found", "empty answer, question asked before"],
+        [
+            "not measured",
+            "question in the training data, nearly a training question (give --train-file)",
+        ],
+    ]
+    labels = [filter_["label"] for filter_ in page.summary["filters"]]
+    assert labels[-2:] == ["no answer in the corpus", "nearly a training question"]
     assert {"tag": 1}.items() <= page.summary["filters"][-1].items()
 
 
