@@ -10,6 +10,7 @@ from msgspec import UNSET
 from dprkit.evaluation.asked import Asked
 from dprkit.evaluation.judging import Figures, Tally
 from dprkit.evaluation.measures import OWN, Measure
+from dprkit.records import same_question
 from dprkit.settings import EvaluateSettings
 
 Note = tuple[str, bool]
@@ -49,6 +50,7 @@ def notes_of(
     nothing = sum(not figure.hits and figure.missing is UNSET for figure in figures)
     yield from _counted("questions that found nothing and count as misses", nothing)
     yield from _of_ties(figures)
+    yield from _counted("questions with the text of another one", _repeated(figures), False)
 
 
 def _counted(what: str, count: int, is_warning: bool = True) -> Iterator[Note]:
@@ -110,3 +112,9 @@ def _of_ties(figures: Sequence[Figures]) -> Iterator[Note]:
     if ties:
         told = ", ".join(f"@{k} {ties[k]:,}" for k in sorted(ties))
         yield f"rankings with equal scores at a depth and below it: {told}", False
+
+
+def _repeated(figures: Sequence[Figures]) -> int:
+    """Questions that only repeat one before; their ids differ, so each counts."""
+    texts = [same_question(figure.question) for figure in figures if figure.question]
+    return len(texts) - len(set(texts))

@@ -246,6 +246,12 @@ def test_equal_scores_at_a_depth_are_counted_for_each_ranking(tmp_path, scores, 
     assert report.tied["passage_recall"] == expected
 
 
+def test_questions_that_repeat_another_are_counted(tmp_path):
+    rows = [result(text, ["x"], ["x"], id=f"{n}") for n, text in enumerate(("Who?", "who?", "why"))]
+    report = measured(tmp_path, rows, topk=(1,))
+    assert report.notes == ["questions with the text of another one: 1"]
+
+
 def test_index_and_results_together_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="--index and --results"):
         evaluate(EvaluateSettings(results="r", index="i", output_dir=str(tmp_path / "o")))
