@@ -38,9 +38,15 @@ MADE = (
     "dprkit export-embeddings --embeddings emb --to dpr --output-dir exported",
     "mv exported/passages_0.pkl wiki_passages_0",
     "dprkit run --recipe tiny --set train.max_steps=2",
+    "cp -r runs/tiny runs/nq",
+    "dprkit evaluate --index index --questions dev.questions.jsonl --output-dir results-dense",
+    "for name in results-bm25 base-1 base-2 base-3 new-1 new-2 new-3; do "
+    "cp -r results-dense $name; done",
 )
 """The artifacts that pages begin with."""
-ARTIFACTS = ("model", "emb", "new-emb", "index", "exported", "wiki_passages_0", "runs")
+TRAININGS = ("base-1", "base-2", "base-3", "new-1", "new-2", "new-3")
+RESULTS = ("results-dense", "results-bm25", *TRAININGS)
+ARTIFACTS = ("model", "emb", "new-emb", "index", "exported", "wiki_passages_0", "runs", *RESULTS)
 
 
 LONG = 80

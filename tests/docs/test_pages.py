@@ -28,6 +28,7 @@ HAS = {
     "docs/late-interaction.md": (),
     "docs/corpora.md": ("model",),
     "docs/contributing.md": (),
+    "docs/evaluation.md": ("model", "emb", "index", "runs", *place.TRAININGS),
     "docs/formats.md": ("model", "emb", "index"),
     "docs/performance.md": ("runs",),
     "docs/python.md": ("model", "emb", "index"),
