@@ -19,7 +19,7 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Example: dprkit compare results-bm25 results-dense
     Example: dprkit compare base-1,base-2,base-3 new-1,new-2,new-3
-        --fail-if-worse answer_recall@20:0.005
+        --fail-if-worse mrr@10:0.005
 
     Settings:
         systems: Folders that evaluate wrote, results.jsonl, DPR's JSON or TREC runs; trainings of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,9 +78,8 @@ def test_help_fits_any_terminal_with_the_names_of_options_whole(command, columns
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= columns
     for name, setting in fields_of(STAGES[command]).items() if command in STAGES else ():
-        flag = (
-            rf"\[{name.upper()}\]" if setting.flag == "argument" else f"--{name.replace('_', '-')}"
-        )
+        argument = re.escape(setting.metavar or f"[{name.upper()}]")
+        flag = argument if setting.flag == "argument" else f"--{name.replace('_', '-')}"
         assert re.search(rf"^ +(-o, )?{flag}", result.stdout, re.MULTILINE), name
 
 
@@ -308,6 +308,8 @@ LINES = {
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
+    "compare": ["compare", "runs/dprkit/results", "other.jsonl", "--flips", "new.jsonl"],
+    "report": ["report", "runs/dprkit/results", "-o", "new.html"],
     "convert-results": ["convert-results", *RESULTS, "--to", "trec", "-o", "new.trec"],
     "convert": ["convert", "runs/dprkit/model", "--to", "sentence-transformers", *NEW],
     "import-embeddings": ["import-embeddings", "theirs/vectors.npy", *CORPUS, *NEW],
@@ -327,7 +329,9 @@ DATA_ONLY = {"info", "info --check", "config show", "download --list"}
 
 
 def give_inputs(name):
-    """Write what import-embeddings and explain read."""
+    """Write what import-embeddings, explain and compare read."""
+    if name == "compare":
+        shutil.copy("runs/dprkit/results/results.jsonl", "other.jsonl")
     if name == "explain":
         write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":
