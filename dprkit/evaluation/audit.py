@@ -16,7 +16,7 @@ import msgspec
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.errors import SettingsError
 from dprkit.evaluation.answer_search import AnswerNumbers
-from dprkit.evaluation.audit_figures import FIGURES, Figure, limits
+from dprkit.evaluation.audit_figures import FIGURES, OF_ANSWERS, Figure, limits
 from dprkit.evaluation.question_findings import (
     findings_of_answers,
     questions_of,
@@ -112,7 +112,7 @@ def _audit(work: Draft, settings: AuditSettings, run: Run) -> Manifest:
     from dprkit.evaluation.audit_findings import Found
     from dprkit.evaluation.corpus_scan import Plan, facts_of, questions_cut
 
-    questions = questions_of(settings)
+    questions = questions_of(settings, run.progress.note)
     corpus = PassageFile(str(settings.passages), run.progress.note)
     twins = twins_of(questions, settings, run.progress) if settings.train_file else {}
     answers = AnswerNumbers(questions, settings.match)
@@ -151,15 +151,12 @@ def _report(found: Found, lacking: Mapping[str, str]) -> AuditReport:
 
 def _not_measured(settings: AuditSettings, questions: Sequence[Question]) -> dict[str, str]:
     """Name of a figure -> what it takes to measure it, where that was not given."""
-    of_answers = (
-        "no_answer",
-        "common_answer",
-        "stop_word_answer",
-        "empty_answer",
-        "unmatchable_answer",
-    )
     needs = (
-        (any(q.answers for q in questions), "no question has answers", of_answers),
+        (
+            any(q.answers for q in questions),
+            "no question has answers",
+            (*OF_ANSWERS, "without_answers"),
+        ),
         (any(q.gold for q in questions), "no gold passages; give --qrels", ("gold_missing",)),
         (settings.train_file, "give --train-file", ("in_train", "near_train")),
         (settings.retriever, "give --retriever", ("question_cut", "passage_cut")),

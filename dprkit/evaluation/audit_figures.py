@@ -129,6 +129,14 @@ PASSAGES = {
 """Figures of passages."""
 
 FIGURES = QUESTIONS | PASSAGES
+OF_ANSWERS = (
+    "no_answer",
+    "common_answer",
+    "stop_word_answer",
+    "empty_answer",
+    "unmatchable_answer",
+)
+"""Figures that only questions with answers can have."""
 
 
 def limits(fail_if: Sequence[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.json_decoding import json_lines
 from dprkit.evaluation.answer_search import AnswerNumbers
-from dprkit.evaluation.audit_figures import QUESTIONS, Figure
+from dprkit.evaluation.audit_figures import OF_ANSWERS, QUESTIONS, Figure
 from dprkit.evaluation.corpus_scan import CorpusFacts
 from dprkit.evaluation.duplicates import Repeat
 from dprkit.evaluation.question_findings import Findings
@@ -20,14 +20,6 @@ EXAMPLES = 3
 """Examples that a figure shows."""
 CHUNK = 1000
 """Repeated passages that are read together."""
-OF_ANSWERED = {
-    "no_answer",
-    "common_answer",
-    "stop_word_answer",
-    "empty_answer",
-    "unmatchable_answer",
-}
-"""Figures that only questions with answers can have."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Found:
 
     def _concerned(self, name: str) -> int:
         """How many questions a figure could count."""
-        if name in OF_ANSWERED:
+        if name in OF_ANSWERS:
             return sum(bool(question.answers) for question in self.questions)
         if name == "gold_missing":
             return sum(bool(question.gold) for question in self.questions)
@@ -85,7 +77,7 @@ class Found:
         question = self.questions[number]
         if name in ("in_train", "near_train"):
             return f"{question.question} = {self.twins[number].question}"
-        if name in OF_ANSWERED:
+        if name in OF_ANSWERS:
             return f"{question.question} {list(question.answers[:EXAMPLES])}"
         return question.question
 

@@ -14,7 +14,7 @@ from dprkit.data.selection import normalise
 from dprkit.errors import InputError
 from dprkit.evaluation.answer_search import answer_key
 from dprkit.evaluation.question_overlap import QuestionOverlap, Twin
-from dprkit.progress import Progress
+from dprkit.progress import Note, Progress
 from dprkit.records import Question
 from dprkit.settings.audit import AuditSettings
 
@@ -22,8 +22,11 @@ Findings = dict[str, list[int]]
 """Name of a figure -> the numbers of the questions that it counts."""
 
 
-def questions_of(settings: AuditSettings) -> list[Question]:
-    """The questions, with the gold passages of --qrels. Raises InputError for an id twice."""
+def questions_of(settings: AuditSettings, note: Note) -> list[Question]:
+    """The questions; with --qrels those that it judges, with their gold passages.
+
+    Raises InputError for an id twice.
+    """
     path = str(settings.questions)
     questions = list(read_questions(path))
     seen: set[str] = set()
@@ -38,7 +41,10 @@ def questions_of(settings: AuditSettings) -> list[Question]:
     qrels = read_qrels(settings.qrels)
     if not seen & qrels.grades.keys():
         raise InputError(f"{settings.qrels}: judges none of the questions of {path}; check both")
-    return [replace(question, gold=qrels.relevant(question.id)) for question in questions]
+    judged = [question for question in questions if question.id in qrels.grades]
+    if len(judged) < len(questions):
+        note(f"questions without judgement, left out: {len(questions) - len(judged):,}")
+    return [replace(question, gold=qrels.relevant(question.id)) for question in judged]
 
 
 def findings_of_answers(questions: Sequence[Question], match: str) -> Findings:

@@ -26,7 +26,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         passages: File of the corpus.
         questions: File of questions with answers or gold passages.
         qrels: File of judgements, as TREC and BEIR write it; passages with a grade above 0 are
-            the gold passages.
+            the gold passages, and questions without judgement are left out.
         train_file: Training data, in any form of questions, to look for the same questions in;
             give the option again for more files.
         retriever: Retriever whose tokenizer counts tokens, to find the passages and questions

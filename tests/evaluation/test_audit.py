@@ -297,7 +297,9 @@ def test_regular_expressions_are_matched_as_evaluate_does(here):
 
 def test_judgements_name_the_gold_passages(here):
     Path("qrels.tsv").write_text("q0\ta\t1\nq0\tnot-there\t0\nq3\tnot-there\t2\n")
-    told = json.loads(call(*COMMAND, "--qrels", "qrels.tsv", "--json").stdout)
+    result = call(*COMMAND, "--qrels", "qrels.tsv", "--json")
+    assert "questions without judgement, left out: 3" in result.stderr
+    told = json.loads(result.stdout)
     assert told["figures"]["gold_missing"] == {
         "count": 1,
         "of": 2,
@@ -312,6 +314,7 @@ def test_judgements_name_the_gold_passages(here):
 def test_questions_without_answers_or_gold_say_what_is_not_measured(here):
     Path("q.jsonl").write_text("who is it\nwhat is it\n")
     shown = call(*COMMAND)
+    assert "question has no answer" not in shown.stdout
     assert shown.exit_code == 0
     assert "not measured: no answer in the corpus, answer in very many" in shown.stdout
     assert "(no question has answers)" in shown.stdout
