@@ -153,7 +153,9 @@ def judged_questions(settings: EvaluateSettings, asked: Asked, run: Run = Run())
     if asked.qrels is None:
         return questions
     if len(judged) < len(questions):
-        run.progress.note(f"{len(questions) - len(judged):,} questions that nothing judges")
+        run.progress.note(
+            f"questions that nothing judges, not searched for: {len(questions) - len(judged):,}"
+        )
     return judged
 
 
