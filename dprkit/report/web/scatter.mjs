@@ -29,7 +29,7 @@ export function evenTicks(low, high, wanted = 5) {
   return ticks;
 }
 
-/** groups: [{label, tone, points: [{x, y, title, marked}]}]. */
+/** groups: [{label, tone?, joined?, points: [{x, y, title, marked}]}]; one without a tone is in the background. */
 export function Scatter({ title, groups, xLabel, yLabel, xText, yText, height = 280 }) {
   const place = useRef(null);
   const [width, setWidth] = useState(480);
@@ -42,7 +42,10 @@ export function Scatter({ title, groups, xLabel, yLabel, xText, yText, height = 
   return html`<figure class="chart">
     <figcaption>${title}</figcaption>
     <ul class="key" aria-label=${`Groups of ${title}`}>
-      ${groups.map((group) => html`<li class=${tone(group.tone)}><${Swatch} kind="dots" />${group.label}</li>`)}
+      ${groups.map((group) => {
+        const isLine = group.joined && group.tone === undefined;
+        return html`<li class=${tone(group.tone)}><${Swatch} kind=${isLine ? "" : "dots"} />${group.label}</li>`;
+      })}
     </ul>
     <div ref=${place} class="plot">
       <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}
@@ -93,7 +96,7 @@ function Grid({ axes: { x, y, right, bottom, columns, rows }, xText, yText }) {
 
 function Dots({ group, axes: { x, y } }) {
   return html`<g class=${`dots ${tone(group.tone)}`}>
-    <polyline points=${group.points.map((point) => `${x(point.x)},${y(point.y)}`).join(" ")} />
+    ${group.joined && html`<polyline points=${group.points.map((point) => `${x(point.x)},${y(point.y)}`).join(" ")} />`}
     ${group.points.map(
       ({ x: cost, y: quality, title, marked }) => html`
         <circle class=${marked ? "marked" : ""} cx=${x(cost)} cy=${y(quality)} r=${marked ? 6 : 4}>

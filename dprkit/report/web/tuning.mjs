@@ -5,7 +5,8 @@ import { Scatter } from "./scatter.mjs";
 import { Made } from "./sources.mjs";
 import { html, useMemo, WideTable } from "./ui.mjs";
 
-const FEW = 12;
+const FEW = 12; // points whose table is open
+const TONES = 6;
 
 /** Points by the name of their type, as groups of a scatter plot over the field `by`. */
 export function groupsOf(points, by, text) {
@@ -18,8 +19,31 @@ export function groupsOf(points, by, text) {
     if (!groups.has(point.name)) groups.set(point.name, []);
     groups.get(point.name).push(place);
   }
-  const rising = (p, q) => p.x - q.x || p.y - q.y;
-  return [...groups].map(([label, found], number) => ({ label, tone: number, points: found.sort(rising) }));
+  const all = [...groups].map(([label, found]) => ({ label, points: found.sort((p, q) => p.x - q.x || p.y - q.y) }));
+  return coloured(all);
+}
+
+/** The points that no other one beats: none is as cheap and better, or as good and cheaper. */
+export function frontierOf(points) {
+  const beats = (p, q) => p.x <= q.x && p.y >= q.y && (p.x < q.x || p.y > q.y);
+  return points.filter((point) => !points.some((other) => beats(other, point)));
+}
+
+/**
+ * Groups with colours, the points of each joined. Of too many groups, those with most points on the frontier get a
+ * colour, the others are one group, and what is joined is the frontier.
+ */
+function coloured(groups) {
+  if (groups.length <= TONES) return groups.map((group, tone) => ({ ...group, tone, joined: true }));
+  const frontier = frontierOf(groups.flatMap((group) => group.points)).sort((p, q) => p.x - q.x);
+  const onIt = ({ points }) => points.filter((point) => frontier.includes(point)).length;
+  const best = groups.filter(onIt).sort((g, h) => onIt(h) - onIt(g)).slice(0, TONES);
+  const others = groups.filter((group) => !best.includes(group));
+  return [
+    { label: `${others.length} other types`, points: others.flatMap((group) => group.points) },
+    { label: "nothing is better and as cheap", points: frontier, joined: true },
+    ...best.map((group, tone) => ({ ...group, tone })),
+  ];
 }
 
 const AXES = [

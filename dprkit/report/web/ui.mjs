@@ -23,9 +23,9 @@ export function useAwaited(ask, keys) {
   return state;
 }
 
-/** The colour of a system or run: its class, and a letter, so that colour is never alone. */
+/** The class that gives the colour of a system, run or group; undefined is none of them. */
 export function tone(number) {
-  return `tone-${number % 6}`;
+  return number === undefined ? "tone-none" : `tone-${number % 6}`;
 }
 
 /** The letter that stands for a system, on its colour. */

@@ -11,7 +11,7 @@ import { excerptPieces, pieces } from "../../../dprkit/report/web/spans.mjs";
 const { evenTicks, logTicks } = await import("../../../dprkit/report/web/scatter.mjs");
 const { windowOf } = await import("../../../dprkit/report/web/virtual_list.mjs");
 const { bestOf, measureRows, remarksOf } = await import("../../../dprkit/report/web/figures_table.mjs");
-const { groupsOf } = await import("../../../dprkit/report/web/tuning.mjs");
+const { frontierOf, groupsOf } = await import("../../../dprkit/report/web/tuning.mjs");
 
 test("numbers are shown as people read them, and what is undefined is a dash", () => {
   assert.equal(counted(12345, "question"), "12,345 questions");
@@ -98,6 +98,16 @@ test("the table has a row for every measure of every system, and says what quali
   assert.deepEqual(remarksOf(systems[0], "nDCG", "10"), ["1,200 missing, counted as 0"]);
   assert.equal(bestOf([0.4, null, 0.6]), 0.6);
   assert.equal(bestOf([0.4, 0.4]), undefined);
+});
+
+test("the frontier is what nothing beats, and of many types those on it have colours", () => {
+  const place = (x, y) => ({ x, y });
+  const points = [place(1, 0.5), place(2, 0.4), place(2, 0.9), place(3, 0.9), place(4, 1)];
+  assert.deepEqual(frontierOf(points), [points[0], points[2], points[4]]);
+  const many = Array.from({ length: 9 }, (_, at) => ({ name: `type ${at}`, depth: "", quality: 0.5, p50_ms: 9 - at }));
+  const groups = groupsOf([...many, { name: "best", depth: "", quality: 1, p50_ms: 20 }], "p50_ms", String);
+  assert.deepEqual(groups.map(({ label }) => label), ["8 other types", "nothing is better and as cheap", "type 8", "best"]);
+  assert.deepEqual(groups.map(({ tone }) => tone), [undefined, undefined, 0, 1]);
 });
 
 test("points of a type are one group, by rising cost; what was not measured is left out", () => {
