@@ -33,7 +33,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
             that it would cut; without it, that is not measured.
         output_dir: Folder to write the figures and the tags of the questions to.
         match: How an answer is compared with a passage: as words, as a regular expression, which
-            takes a hundred times longer, or as KILT does it.
+            takes ten times longer, or as KILT does it.
         common_share: Share of all passages above which an answer counts as found by chance.
         near: Similarity from which on two texts are near, from 0 to 1: the share of the words of
             both questions, or of the runs of three words of both passages, that both have.
