@@ -1,7 +1,7 @@
 // The keys of the browser of questions.
 
 import { keyOf } from "./keys.mjs";
-import { useEffect } from "./ui.mjs";
+import { useLayoutEffect } from "./ui.mjs";
 
 const PAGE = 12; // questions
 // These are the browser's own wherever something else than the list has the focus.
@@ -24,7 +24,8 @@ export function useBrowserKeys({ at, openAt, choice, state, go, search, last }) 
     x: () => go({ a: choice.b, b: choice.a }, { quietly: true }),
     Escape: () => (state.id !== null ? go({ id: null }) : go({ q: "" }, { quietly: true })),
   };
-  useEffect(() => {
+  // Not useEffect: it waits for the next frame, and a second key may come before that.
+  useLayoutEffect(() => {
     const press = (event) => {
       const key = keyOf(event);
       const elsewhere = event.target !== document.body && !event.target.closest(".list");

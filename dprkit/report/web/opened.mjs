@@ -8,7 +8,7 @@ import { counted, rankText, share } from "./numbers.mjs";
 import { PassageList } from "./passages.mjs";
 import { entriesOf, foldedEntries } from "./ranking.mjs";
 import { SystemTabs } from "./system_tabs.mjs";
-import { html, Letter, useEffect, useRef, useState, WideTable } from "./ui.mjs";
+import { html, Letter, useEffect, useLayoutEffect, useRef, useState, WideTable } from "./ui.mjs";
 
 const FIRST = 10; // passages of each ranking that are shown at once
 
@@ -147,7 +147,7 @@ function Rankings({ summary, read, stale, whole, setWhole, more }) {
 }
 
 function useWholeKey(turn) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const press = (event) => keyOf(event) === "e" && turn();
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
