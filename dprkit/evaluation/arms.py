@@ -67,11 +67,13 @@ def _judge(settings: CompareSettings) -> EvaluateSettings:
     asked = named(settings.metrics) if settings.metrics is not None else []
     others = " ".join(name for name in asked if name.partition("@")[0] not in OWN)
     depths = {int(name.partition("@")[2]) for name in _own(settings)}
+    if not asked or any(name in OWN for name in asked):
+        depths |= {*EvaluateSettings().topk}
     return EvaluateSettings(
         questions=settings.questions,
         qrels=settings.qrels,
         output_dir=None,
-        topk=tuple(sorted({*EvaluateSettings().topk, *depths} - {0})),
+        topk=tuple(sorted(depths)) or (1,),
         metrics=others or None,
         match=settings.match,
         seed=settings.seed,

@@ -299,6 +299,7 @@ NEW = ("--output-dir", "new")
 CORPUS = ("--passages", "bundled:tiny/passages.tsv")
 PAIR = ("--question", QUESTION, "--passage", "by Shakespeare")
 RESULTS = ("--results", "runs/dprkit/results")
+AT_1 = ["--metrics", "answer_recall@1"]
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
@@ -308,7 +309,8 @@ LINES = {
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
-    "compare": ["compare", "runs/dprkit/results", "other.jsonl", "--flips", "new.jsonl"],
+    "compare": ["compare", "runs/dprkit/results", "other.jsonl", *AT_1, "--flips", "new.jsonl"],
+    "audit": ["audit", *NEW],
     "report": ["report", "runs/dprkit/results", "-o", "new.html"],
     "convert-results": ["convert-results", *RESULTS, "--to", "trec", "-o", "new.trec"],
     "convert": ["convert", "runs/dprkit/model", "--to", "sentence-transformers", *NEW],
