@@ -85,7 +85,7 @@ class Example(msgspec.Struct, frozen=True):
     negatives: tuple[Candidate, ...] = ()
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """A retrieved passage. `has_answer` is None where nobody has looked yet."""
 
     id: str

@@ -17,10 +17,11 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from dprkit.data.formats import Format, is_any, is_json, read_records
 from dprkit.data.ids import DPR_WIKI_PREFIX, first_id
-from dprkit.data.json_decoding import decoder, finite_score, json_lines
+from dprkit.data.json_decoding import decoder, finite_score
 from dprkit.data.json_rows import head, is_keyed, keyed_rows, read_json_rows
 from dprkit.data.questions import named, tags_of
 from dprkit.data.run_dicts import is_run_dict, read_run_dict
@@ -36,7 +37,7 @@ WATCHED = 1 << 20
 """Passages whose texts are compared with the texts that the same ids have later: 100 MB."""
 
 
-class _ForeignHit(msgspec.Struct, frozen=True):
+class _ForeignHit(msgspec.Struct, frozen=True, gc=False):
     id: str | int
     score: float | str | None = None
     title: str | None = None
@@ -131,8 +132,8 @@ def check(ranking: Ranking, path: Path | str, where: int | str) -> None:
 
 def passages_of(ranking: Ranking) -> dict[str, int]:
     """The passages of a ranking that have texts: id -> a checksum of the text."""
-    encoded = ((hit.id, hit.text.encode("utf-8", "surrogatepass")) for hit in ranking.hits)
-    return {id_: crc32(text) for id_, text in encoded if text}
+    with_text = [hit for hit in ranking.hits if hit.text]
+    return {hit.id: crc32(hit.text.encode("utf-8", "surrogatepass")) for hit in with_text}
 
 
 class Seen:
@@ -165,11 +166,11 @@ class Seen:
 
 def _with_another_text(passages: Mapping[str, int], texts: dict[int, int]) -> str:
     """The id of a passage that has another text than before, or ""."""
-    for id_, text in passages.items():
-        key = hash(id_)
-        known = texts.setdefault(key, text) if len(texts) < WATCHED else texts.get(key, text)
-        if known != text:
-            return id_
+    known_or_new = texts.setdefault if len(texts) < WATCHED else texts.get
+    known = list(map(known_or_new, map(hash, passages), passages.values()))
+    if known != list(passages.values()):
+        pairs = zip(passages.items(), known, strict=True)
+        return next(id_ for (id_, text), before in pairs if text != before)
     return ""
 
 
@@ -290,15 +291,28 @@ def _cut(stream: Stream, size: int) -> Iterator[Rows]:
 # --- written --------------------------------------------------------------------------------------
 
 
+class _Written(msgspec.Struct, frozen=True, gc=False):
+    """A passage in results.jsonl."""
+
+    id: str
+    title: str
+    text: str | UnsetType
+    score: float
+    has_answer: bool | UnsetType
+
+
 def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:
     """Write a ranking as a line of results.jsonl, with or without the texts of its passages."""
     ctxs = [
-        {"id": h.id, "title": h.title}
-        | ({"text": h.text} if texts else {})
-        | {"score": h.score}
-        | ({} if h.has_answer is None else {"has_answer": h.has_answer})
-        for h in ranking.hits
+        _Written(
+            hit.id,
+            hit.title,
+            hit.text if texts else UNSET,
+            hit.score,
+            UNSET if hit.has_answer is None else hit.has_answer,
+        )
+        for hit in ranking.hits
     ]
     question = ranking.question
     gold = {"gold": question.gold} if question.gold else {}
-    json_lines(file).write(named(question) | gold | {"ctxs": ctxs})
+    file.write(msgspec.json.encode(named(question) | gold | {"ctxs": ctxs}) + b"\n")

@@ -143,11 +143,13 @@ def write_trec(ranking: Ranking, file: BinaryIO, tag: str = "dprkit") -> None:
     A space in an id is written %20. trec_eval orders a run by its scores, which it reads as
     float32, and equal ones by the passages' ids: so scores are written that fall strictly.
     """
-    question = _column(ranking.question.id)
+    question, passages = _column(ranking.question.id), [hit.id for hit in ranking.hits]
+    if len(" ".join(passages).split()) != len(passages):  # an id has a space
+        passages = list(map(_column, passages))
     scores = falling([hit.score for hit in ranking.hits])
-    for rank, (hit, score) in enumerate(zip(ranking.hits, scores, strict=True), start=1):
-        passage = _column(hit.id)
-        file.write(f"{question} Q0 {passage} {rank} {score:.9g} {tag}\n".encode())
+    ranked = enumerate(zip(passages, scores, strict=True), start=1)
+    lines = [f"{question} Q0 {id_} {rank} {score:.9g} {tag}\n" for rank, (id_, score) in ranked]
+    file.write("".join(lines).encode())
 
 
 def falling(scores: Sequence[float]) -> list[float]:
