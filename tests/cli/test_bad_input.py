@@ -223,6 +223,7 @@ DOORS = {
     "questions": ["search", "--questions", "bad", "-o", "new"],
     "only-ids": ["search", "--questions", "-", "--only-ids", "bad", "-o", "new"],
     "results": ["evaluate", "--results", "bad", "--output-dir", "new"],
+    "audit": ["audit", "--train-file", "bad", "--output-dir", "new"],
 }
 
 
@@ -322,6 +323,8 @@ INPUTS = {
     "questions": ["search", "--questions", "BAD", "-o", "new"],
     "evaluate questions": ["evaluate", "--questions", "BAD", "--output-dir", "new"],
     "results": ["evaluate", "--results", "BAD", "--output-dir", "new"],
+    "audit train-file": ["audit", "--train-file", "BAD", "--output-dir", "new"],
+    "audit qrels": ["audit", "--qrels", "BAD", "--output-dir", "new"],
     "recipe": ["train", "--config", "BAD"],
 }
 
@@ -342,6 +345,7 @@ ARTIFACTS = {
     "embeddings": ["index", "--embeddings", "BAD", "--output-dir", "new"],
     "index": ["search", "--index", "BAD", "--questions", "-", "-o", "new"],
     "evaluate index": ["evaluate", "--index", "BAD", "--output-dir", "new"],
+    "audit retriever": ["audit", "--retriever", "BAD", "--output-dir", "new"],
     "info": ["info", "BAD"],
 }
 
@@ -367,6 +371,7 @@ OUTPUTS = {
     "index": ["index", "--output-dir", "BAD"],
     "search": ["search", "--questions", "runs/dprkit/data/test.jsonl", "-o", "BAD"],
     "evaluate": ["evaluate", "--output-dir", "BAD"],
+    "audit": ["audit", "--output-dir", "BAD"],
     "init": ["init", "BAD"],
 }
 
@@ -396,6 +401,7 @@ FULL = {
     "index": (["index", "--output-dir", "FULL/x"], "12k"),
     "search": (["search", "--questions", "runs/dprkit/data/test.jsonl", "-o", "FULL/x"], "16k"),
     "evaluate": (["evaluate", "--output-dir", "FULL/x", "--topk", "9"], "16k"),
+    "audit": (["audit", "--output-dir", "FULL/x"], "4k"),
 }
 
 
