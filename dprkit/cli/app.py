@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dprkit import __version__
-from dprkit.cli import config, info, init, run
+from dprkit.cli import config, info, init, plan, run
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.help import Command, Group
 from dprkit.cli.stage import add_stage
@@ -55,6 +55,7 @@ def root(
 for _name in COMMANDS:
     add_stage(app, _name)
 app.command("run", cls=Command)(run.run)
+app.command("plan", cls=Command)(plan.plan)
 app.add_typer(config.config, name="config")
 app.command("init", cls=Command)(init.init)
 app.command("info", cls=Command)(info.info)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from dprkit.memory import peak_bytes
+from dprkit.memory import available_bytes, peak_bytes
 from dprkit.models.forward_batches import PASS_TOKENS
 from dprkit.models.tokens import Ids
 from dprkit.training.gradients import Chunk, GradientEngine
@@ -28,12 +27,7 @@ def free_bytes(device: torch.device) -> int:
     """Memory that can still be taken: the GPU's, or the machine's within its control group."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    limit, used = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
-    if limit.is_file() and (most := limit.read_text().strip()).isdigit():
-        free = min(free, int(most) - int(used.read_text()))
-    return free
+    return available_bytes()
 
 
 def chunk_that_fits(engine: GradientEngine, sides: Sequence[Ids], free: int) -> int | None:
@@ -42,15 +36,21 @@ def chunk_that_fits(engine: GradientEngine, sides: Sequence[Ids], free: int) -> 
     `sides`: the token ids of a batch. `free`: bytes. What a token takes is measured: the tensors
     that one pass over the longest texts of the last side keeps for its backward pass.
     """
-    longest = sorted(sides[-1], key=len, reverse=True)[:4]
-    chunk = Chunk(0, len(sides) - 1, [], longest)
-    kept = _kept_bytes(engine, chunk) / sum(map(len, longest))
+    longest = max(map(len, sides[-1]))
+    kept = bytes_a_token(engine, sides)
     whole = kept * sum(len(text) for side in sides for text in side)
     if whole <= SHARE * free:
         return None
-    texts = int(SHARE * free / (kept * len(longest[0])))
-    room = PASS_TOKENS[engine.device.type] // len(longest[0])
+    texts = int(SHARE * free / (kept * longest))
+    room = PASS_TOKENS[engine.device.type] // longest
     return max(1, min(texts, room, len(sides[-1])))
+
+
+def bytes_a_token(engine: GradientEngine, sides: Sequence[Ids]) -> float:
+    """Bytes that a step keeps for its backward pass, a token: those of the longest texts."""
+    longest = sorted(sides[-1], key=len, reverse=True)[:4]
+    chunk = Chunk(0, len(sides) - 1, [], longest)
+    return _kept_bytes(engine, chunk) / sum(map(len, longest))
 
 
 def _kept_bytes(engine: GradientEngine, chunk: Chunk) -> int:

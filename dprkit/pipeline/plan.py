@@ -1,0 +1,127 @@
+"""`dprkit plan`: what the stages of a recipe will cost on this machine, before they start.
+
+A stage that is up to date costs nothing. Each other one is tried for some seconds in a scratch
+folder: the recipe's own model, its own rows, a few steps, passages or questions. What it makes
+there stands in for what it will write when the stages behind it are tried (trial.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from dprkit.cpu_cores import thread_count
+from dprkit.errors import DprkitError
+from dprkit.memory import available_bytes
+from dprkit.pipeline.cost_of_data import cost_of_download, cost_of_select
+from dprkit.pipeline.cost_of_encoding import cost_of_encoding
+from dprkit.pipeline.cost_of_evaluation import cost_of_evaluation
+from dprkit.pipeline.cost_of_index import cost_of_index
+from dprkit.pipeline.cost_of_training import cost_of_training
+from dprkit.pipeline.costs import NOTHING, Cost, Range
+from dprkit.pipeline.fits import NO_LIMITS, Limits, StagePlan, misfits
+from dprkit.pipeline.stage_order import StagesToRun
+from dprkit.pipeline.status import REFUSED, THERE, statuses
+from dprkit.pipeline.trial import Trial
+from dprkit.progress import SILENT, Progress
+from dprkit.recipes import Recipe
+from dprkit.store.begin_or_resume import UP_TO_DATE
+
+COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
+    "download": cost_of_download,
+    "select-data": cost_of_select,
+    "train": cost_of_training,
+    "encode-corpus": cost_of_encoding,
+    "index": cost_of_index,
+    "evaluate": cost_of_evaluation,
+}
+"""The stages that `dprkit run` runs, and what tries each."""
+TRIED, NOT_KNOWN = "tried", "not known"
+
+
+class Plan(msgspec.Struct):
+    """What a recipe will cost, stage by stage."""
+
+    recipe: str
+    stages: dict[str, StagePlan]
+    seconds: Range
+    """Of all stages that are known."""
+    disk: Range
+    memory: Range
+    """Of the stage that takes most."""
+    not_known: list[str]
+    """Stages whose seconds are not in the sum."""
+    machine: dict[str, Any]
+    notes: list[str] = []
+    failures: list[str] = []
+    """Why it cannot fit, each with the stage."""
+    outputs: list[str] = []
+
+
+def plan(
+    recipe: Recipe, stages: StagesToRun, limits: Limits = NO_LIMITS, progress: Progress = SILENT
+) -> Plan:
+    """Try each stage that is not up to date. Nothing is written but indexes of the rows of data
+    files, which the stages themselves would make."""
+    memory, load = available_bytes(), os.getloadavg()[0]
+    planned: dict[str, StagePlan] = {}
+    told = statuses(recipe, stages)
+    progress.start("trying", len(stages), "stages")
+    with TemporaryDirectory(prefix="dprkit-plan-") as scratch:
+        trial = Trial(Path(scratch), progress.note)
+        for stage, files in stages.items():
+            planned[stage] = _tried(recipe, stage, told[stage], trial)
+            if planned[stage].state in (TRIED, NOT_KNOWN):
+                _leave_unknown(trial, stage, files.writes)
+            progress.advance(1)
+    progress.finish()
+    room = {stage: _free(files.writes[0]) for stage, files in stages.items()}
+    machine = {"cores": thread_count(), "load": load, "memory": memory, "disk": min(room.values())}
+    report = _summed(recipe.name, planned, machine)
+    for misfit in misfits(planned, limits, memory, room):
+        (report.failures if misfit.likely else report.notes).append(misfit.told)
+    return report
+
+
+def _tried(recipe: Recipe, stage: str, told: Mapping[str, Any], trial: Trial) -> StagePlan:
+    kind = recipe.kind_of(stage)
+    if told["state"] in (UP_TO_DATE, THERE):
+        return StagePlan(kind, told["state"], "", "", NOTHING, NOTHING, NOTHING, NOTHING)
+    if told["state"] == REFUSED:
+        return StagePlan(kind, NOT_KNOWN, told["why"])
+    try:
+        cost = COSTS[kind](recipe.stage(stage, {})[0], trial)
+    except DprkitError as error:
+        return StagePlan(kind, NOT_KNOWN, str(error))
+    amounts = (cost.seconds, cost.disk, cost.scratch, cost.memory)
+    state = NOT_KNOWN if cost.seconds is None else TRIED
+    return StagePlan(kind, state, "", cost.work, *amounts, list(cost.notes))
+
+
+def _leave_unknown(trial: Trial, stage: str, writes: tuple[str, ...]) -> None:
+    """What a stage will write and left nothing to stand in for is not known to those behind it."""
+    for path in writes:
+        if os.path.abspath(path) not in trial.expected:
+            trial.expect(path, f"{stage} has yet to write it")
+
+
+def _free(path: str) -> int:
+    """Bytes that are free where `path` is or will be."""
+    here = Path(path).absolute()
+    return shutil.disk_usage(next(p for p in (here, *here.parents) if p.exists())).free
+
+
+def _summed(name: str, planned: dict[str, StagePlan], machine: dict[str, Any]) -> Plan:
+    seconds = disk = memory = NOTHING
+    for stage in planned.values():
+        seconds = seconds.plus(stage.seconds or NOTHING)
+        disk = disk.plus(stage.disk or NOTHING)
+        memory = max(memory, stage.memory or NOTHING, key=lambda amount: amount.likely)
+    not_known = [name for name, stage in planned.items() if stage.seconds is None]
+    return Plan(name, planned, seconds, disk, memory, not_known, machine)
