@@ -29,6 +29,17 @@ def local(source: str, note: Note = silent) -> Path:
     return _snapshot(source)
 
 
+def cached(name: str) -> Path | None:
+    """Where the hub's cache has a model, without asking the hub."""
+    from huggingface_hub import snapshot_download
+
+    hush()
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
+    except Exception:  # each release of huggingface_hub has others for what its cache lacks
+        return None
+
+
 @cache
 def _snapshot(name: str) -> Path:
     from huggingface_hub import constants, snapshot_download
@@ -37,13 +48,12 @@ def _snapshot(name: str) -> Path:
     where = constants.ENDPOINT
     silence = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(where)
     if silence:
-        try:
-            return Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
-        except Exception:  # each release of huggingface_hub has others for what its cache lacks
-            raise InputError(
-                f"{name}: no such folder here, and the hub ({where}) cannot be asked: {silence}; "
-                "check the name, or name the model's folder"
-            ) from None
+        if folder := cached(name):
+            return folder
+        raise InputError(
+            f"{name}: no such folder here, and the hub ({where}) cannot be asked: {silence}; "
+            "check the name, or name the model's folder"
+        )
     with loading(name, "no such folder here, nor given by the hub; check the name"):
         return Path(snapshot_download(name, allow_patterns=PATTERNS))
 

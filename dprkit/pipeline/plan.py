@@ -31,7 +31,7 @@ from dprkit.pipeline.status import REFUSED, THERE, statuses
 from dprkit.pipeline.trial import Trial
 from dprkit.progress import SILENT, Progress
 from dprkit.recipes import Recipe
-from dprkit.store.begin_or_resume import UP_TO_DATE
+from dprkit.store.begin_or_resume import HALF_DONE, UP_TO_DATE
 
 COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "download": cost_of_download,
@@ -95,8 +95,11 @@ def _tried(recipe: Recipe, stage: str, told: Mapping[str, Any], trial: Trial) ->
         return StagePlan(kind, told["state"], "", "", NOTHING, NOTHING, NOTHING, NOTHING)
     if told["state"] == REFUSED:
         return StagePlan(kind, NOT_KNOWN, told["why"])
+    if told["state"] == HALF_DONE and told["why"]:
+        return StagePlan(kind, NOT_KNOWN, f"half done with other settings: {told['why']}")
     try:
-        cost = COSTS[kind](recipe.stage(stage, {})[0], trial)
+        settings = trial.models_here(recipe.stage(stage, {})[0])
+        cost = COSTS[kind](settings, trial)
     except DprkitError as error:
         return StagePlan(kind, NOT_KNOWN, str(error))
     amounts = (cost.seconds, cost.disk, cost.scratch, cost.memory)

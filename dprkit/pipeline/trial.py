@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from dprkit.errors import DprkitError
 from dprkit.pipeline.costs import Range
 from dprkit.progress import Note, silent
+from dprkit.settings import fields_of
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class NotKnown(DprkitError):
@@ -58,6 +64,22 @@ class Trial:
     def path(self, path: str) -> str:
         """The path to read in place of `path`."""
         return self.find(path).path
+
+    def models_here(self, settings: T) -> T:
+        """The settings with folders in place of names on the hub. Raises NotKnown for what the
+        hub's cache does not hold: nothing is fetched for a plan."""
+        from dprkit.interop.hub import cached
+
+        moved: dict[str, Any] = {}
+        for name, setting in fields_of(type(settings)).items():
+            given = getattr(settings, name)
+            if not (setting.hub and given) or os.path.exists(self.path(given)):
+                continue
+            folder = None if given.startswith((".", "/", "~")) else cached(given)
+            if folder is None:
+                raise NotKnown(f"{given}: is not here, so what it costs is not known before")
+            moved[name] = str(folder)
+        return replace(settings, **moved)
 
     def expect(self, path: str, stand_in: StandIn | str) -> None:
         """Stages that read `path` read `stand_in`, or are not known for the reason that it is."""
