@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -113,7 +113,7 @@ def as_object(report: Plan) -> dict[str, Any]:
     import msgspec
 
     shown: dict[str, Any] = msgspec.to_builtins(report)
-    for part in (shown, *shown["stages"].values()):
+    for part in (shown["total"], *shown["stages"].values()):
         for name in AMOUNTS:
             if part.get(name) is not None:
                 part[name] = dict(zip(("low", "likely", "high"), part[name], strict=True))
@@ -134,9 +134,10 @@ def plan_sheet(report: Plan) -> Sheet:
 def _lines(report: Plan) -> Iterator[str]:
     """The table for people, and below it what is to be known of it."""
     rows = [_row(name, stage) for name, stage in report.stages.items()]
-    amounts = _words(report.seconds, report.disk, report.memory)
-    unknown = f"without {', '.join(report.not_known)}" if report.not_known else ""
-    yield from table(HEADER, [*rows, ("in all", unknown, *amounts)])
+    amounts = _words(*report.total.values())
+    unknown = len(report.not_known)
+    without = f"without {unknown} of {len(rows)} stages" if unknown else ""
+    yield from table(HEADER, [*rows, ("in all", without, *amounts)])
     yield ""
     for name, stage in report.stages.items():
         yield from (f"{name}: {note}" for note in (stage.why, *stage.notes) if note)
@@ -155,5 +156,7 @@ def _row(name: str, stage: StagePlan) -> tuple[str, ...]:
 def _words(seconds: Range | None, *bytes_: Range | None) -> list[str]:
     from dprkit.pipeline.costs import bytes_words, time_words
 
-    shown = ["?" if amount is None else bytes_words(amount) for amount in bytes_]
-    return ["?" if seconds is None else time_words(seconds), *shown]
+    def words(amount: Range | None, in_words: Callable[[Range], str]) -> str:
+        return "?" if amount is None else in_words(amount) if amount.high else "-"
+
+    return [words(seconds, time_words), *(words(amount, bytes_words) for amount in bytes_)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from msgspec.structs import replace
 
@@ -12,12 +14,15 @@ from dprkit.data.json_rows import read_json_rows
 from dprkit.data.selection import select_data
 from dprkit.data.split_sizes import needs_count, scaled, shared_out
 from dprkit.data.streams import stream_of
+from dprkit.download.catalog import load_catalog, match_resources, targets_of
 from dprkit.download.download import download
-from dprkit.errors import reading
+from dprkit.errors import DprkitError, reading
 from dprkit.pipeline.costs import Cost, Range, about, exactly, tried
 from dprkit.pipeline.trial import StandIn, Trial, clock
 from dprkit.settings import DownloadSettings, SelectSettings
 
+PATIENCE = 5.0
+"""Seconds that a server may take to tell the size of a file."""
 WHOLE = 32 << 20
 """Bytes of sources that are selected from as a whole."""
 SAMPLE = 8 << 20
@@ -26,13 +31,38 @@ SAMPLE = 8 << 20
 
 def cost_of_download(settings: DownloadSettings, trial: Trial) -> Cost:
     """The bytes that the servers tell of; how fast they give them is not known."""
-    rows = [row for row in download(settings, dry_run=True).rows if row.status == "would fetch"]
-    known, files = sum(row.bytes or 0 for row in rows), len(rows)
+    sizes = _asked(settings) or _in_catalog(settings)
+    known, unknown = sum(filter(None, sizes)), sizes.count(None)
     notes = ["how fast the servers are is not known before"]
-    if unknown := sum(row.bytes is None for row in rows):
-        notes.append(f"the sizes of {unknown} of them are not known before")
-    work = f"{files:,} file{'s' * (files != 1)}"
-    return Cost(work=work, seconds=None, disk=exactly(known), notes=tuple(notes))
+    if unknown:
+        notes.append(f"the size of {unknown} of the files is not known before")
+    work = f"{len(sizes):,} file{'s' * (len(sizes) != 1)}"
+    disk = exactly(known) if known or not unknown else None
+    return Cost(work=work, seconds=None, disk=disk, notes=tuple(notes))
+
+
+def _asked(settings: DownloadSettings) -> list[int | None]:
+    """Bytes of each file to fetch, where the servers answer soon; else nothing."""
+    sizes: list[int | None] = []
+    quick = replace(settings, timeout=PATIENCE, retries=0)
+
+    def ask() -> None:
+        with suppress(DprkitError):
+            rows = download(quick, dry_run=True).rows
+            sizes.extend(row.bytes for row in rows if row.status == "would fetch")
+
+    asking = Thread(target=ask, daemon=True)  # looking up a name may take longer than any limit
+    asking.start()
+    asking.join(PATIENCE)
+    return sizes
+
+
+def _in_catalog(settings: DownloadSettings) -> list[int | None]:
+    """Bytes of each file that is not there, as far as the catalog knows them."""
+    resources = match_resources(settings.names, load_catalog(settings.catalog))
+    targets = targets_of(resources, settings.decompress)
+    folder = Path(settings.output_dir)
+    return [t.bytes or t.about_bytes for t in targets if not (folder / t.result).exists()]
 
 
 def cost_of_select(settings: SelectSettings, trial: Trial) -> Cost:

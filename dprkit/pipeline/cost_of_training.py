@@ -32,6 +32,8 @@ FEW = 8
 """Rows of the first validation that is tried."""
 LINE = 150
 """Bytes of a step in metrics.jsonl, about."""
+CURVES = Range(20_000, 50_000, 150_000)
+"""Bytes of the drawing of the curves and other small files."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -66,7 +68,7 @@ def cost_of_training(settings: TrainSettings, trial: Trial) -> Cost:
     return Cost(
         work=_work(tried_steps.settings.batch_size, steps, done, validations),
         seconds=fixed.plus(training).plus(about(saving * saves)),
-        disk=Range(0, best.likely, best.high).plus(model).plus(steps.times(LINE)),
+        disk=Range(0, best.likely, best.high).plus(model).plus(steps.times(LINE)).plus(CURVES),
         scratch=best.times(2).plus(exactly(bytes_below(state) * _states(settings, saves))),
         memory=memory,
         notes=_notes(settings),

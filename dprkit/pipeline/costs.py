@@ -54,8 +54,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     work: str
     """What there is to do, such as "280 steps of 64 questions"."""
     seconds: Range | None
-    """None: it cannot be known before."""
-    disk: Range = NOTHING
+    """None here and below: it cannot be known before."""
+    disk: Range | None = NOTHING
     """Bytes that stay."""
     scratch: Range = NOTHING
     """Bytes that it takes beside them while it runs, such as checkpoints."""

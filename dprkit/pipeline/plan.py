@@ -50,11 +50,8 @@ class Plan(msgspec.Struct):
 
     recipe: str
     stages: dict[str, StagePlan]
-    seconds: Range
-    """Of all stages that are known."""
-    disk: Range
-    memory: Range
-    """Of the stage that takes most."""
+    total: dict[str, Range]
+    """seconds and disk of all stages that are known; memory of the stage that takes most."""
     not_known: list[str]
     """Stages whose seconds are not in the sum."""
     machine: dict[str, Any]
@@ -84,6 +81,9 @@ def plan(
     room = {stage: _free(files.writes[0]) for stage, files in stages.items()}
     machine = {"cores": thread_count(), "load": load, "memory": memory, "disk": min(room.values())}
     report = _summed(recipe.name, planned, machine)
+    if report.not_known and limits != NO_LIMITS:
+        left_out = ", ".join(report.not_known)
+        report.notes.append(f"{left_out}: not known, and not counted against the limits")
     for misfit in misfits(planned, limits, memory, room):
         (report.failures if misfit.likely else report.notes).append(misfit.told)
     return report
@@ -127,4 +127,5 @@ def _summed(name: str, planned: dict[str, StagePlan], machine: dict[str, Any]) -
         disk = disk.plus(stage.disk or NOTHING)
         memory = max(memory, stage.memory or NOTHING, key=lambda amount: amount.likely)
     not_known = [name for name, stage in planned.items() if stage.seconds is None]
-    return Plan(name, planned, seconds, disk, memory, not_known, machine)
+    total = {"seconds": seconds, "disk": disk, "memory": memory}
+    return Plan(name, planned, total, not_known, machine)
