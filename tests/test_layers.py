@@ -239,5 +239,5 @@ for name in sys.argv[1:]:
     )
     names = [n for n in MODULES if not n.startswith(heavy) and n != "dprkit.__main__"]
     command = [sys.executable, "-W", "error", "-c", program, *names]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (ran.returncode, ran.stderr) == (0, "")
