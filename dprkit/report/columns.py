@@ -27,6 +27,10 @@ class Ranks(NamedTuple):
     """Of the best gold passage."""
     hits: np.ndarray
 
+    def has(self, kind: str) -> bool:
+        """Whether any rank of a kind, answer or gold, is defined."""
+        return bool((getattr(self, kind) != UNDEFINED).any())
+
 
 def ranks_of(figures: Sequence[Figures]) -> Ranks:
     """The ranks that a system reached."""
@@ -60,9 +64,9 @@ def columns_of(
     import numpy as np
 
     columns: dict[str, np.ndarray] = {}
+    kinds = [kind for kind in ("answer", "gold") if any(one.has(kind) for one in ranks)]
     for number, (system, own) in enumerate(zip(systems, ranks, strict=True)):
-        columns[f"answer_rank.{number}"] = own.answer
-        columns[f"gold_rank.{number}"] = own.gold
+        columns |= {f"{kind}_rank.{number}": getattr(own, kind) for kind in kinds}
         columns[f"hits.{number}"] = own.hits
         undefined = np.full(len(own.hits), np.nan)
         for place, measure in enumerate(measures):

@@ -152,6 +152,6 @@ def _curves(systems: Sequence[ShownSystem], longest: int) -> list[dict[str, Any]
     for id_, label, what, column in kinds:
         own = [curve(getattr(one.ranks, column), depths, one.longest) for one in systems]
         if any(own):
-            about = f"share of the questions with {what} among the best k, and its 95 % interval"
+            about = f"share of the questions with {what} among the best k"
             curves.append({"id": id_, "label": label, "about": about, "k": depths, "systems": own})
     return curves

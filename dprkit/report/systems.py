@@ -16,7 +16,7 @@ from dprkit.evaluation.statistics import interval, mean
 from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
 from dprkit.progress import Run
 from dprkit.records import Ranking
-from dprkit.report.columns import UNDEFINED, Ranks, ranks_of
+from dprkit.report.columns import Ranks, ranks_of
 from dprkit.report.lineage import lineage_of
 from dprkit.settings import EvaluateSettings, ReportSettings
 
@@ -87,10 +87,7 @@ def summary_of(shown: ShownSystem, texts: bool) -> dict[str, Any]:
     system, ranks = shown.system, shown.ranks
     summary: dict[str, Any] = {
         "name": system.name,
-        "ranks": {
-            "answer": bool((ranks.answer != UNDEFINED).any()),
-            "gold": bool((ranks.gold != UNDEFINED).any()),
-        },
+        "ranks": {kind: ranks.has(kind) for kind in ("answer", "gold")},
         "hits": shown.longest,
         "texts": texts,
     }
