@@ -25,11 +25,18 @@ from dprkit.progress import Run
 from dprkit.records import Hit, Ranking
 from dprkit.report.spool import Blocks, Spool
 from dprkit.report.systems import ShownSystem
+from dprkit.report.words import Words
 
 DIGITS = 5
 """Of the best score of a ranking; the others have as many behind the point."""
 QUESTIONS, PASSAGES = 50, 100
 """In a block."""
+
+
+_LEARNED_FROM = 200
+"""Blocks of passages, from which words get their numbers."""
+Passage = tuple[str, str, str]
+"""Id, title and text."""
 
 
 class InTurn:
@@ -72,8 +79,12 @@ class Texts:
     a text is a passage of its id that has one, if any came before.
     """
 
-    def __init__(self, blocks: Blocks) -> None:
-        self._blocks = blocks
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._blocks = Blocks("t", PASSAGES, self._add)
+        self._words: Words | None = None
+        self._waiting: list[tuple[str, list[Passage]]] = []
+        """The first blocks, from which words get their numbers."""
         self._numbers: dict[str, int] = {}
         """id -> number of the passage of that id that came last."""
         self._others: dict[tuple[str, int], int] = {}
@@ -98,10 +109,33 @@ class Texts:
         self._numbers[hit.id] = number = self._blocks.append((hit.id, hit.title, hit.text))
         return number
 
-    def finish(self) -> dict[str, int]:
+    def _add(self, id_: str, passages: list[Passage]) -> None:
+        if self._words:
+            self._spool.add(id_, self._words.encode(passages))
+            return
+        self._waiting.append((id_, passages))
+        if len(self._waiting) == _LEARNED_FROM:
+            self._learn()
+
+    def _learn(self) -> None:
+        texts = (text for _, passages in self._waiting for row in passages for text in row[1:])
+        self._words = Words(texts)
+        self._spool.add_json("words", self._words.words)
+        for id_, passages in self._waiting:
+            self._spool.add(id_, self._words.encode(passages))
+        self._waiting = []
+
+    def finish(self) -> dict[str, Any]:
         """How many passages there are, how many with a text, and how many blocks of them."""
         blocks = self._blocks.finish()
-        return {"count": self._blocks.count, "texts": self.with_text, "blocks": blocks}
+        if self._words is None:
+            self._learn()
+        return {
+            "count": self._blocks.count,
+            "texts": self.with_text,
+            "blocks": blocks,
+            "words": True,
+        }
 
 
 def packed_ranking(
@@ -169,7 +203,7 @@ class Packed(NamedTuple):
     """Id, text, answers and gold passages of each question."""
     blocks: int
     """Of rankings."""
-    passages: dict[str, int]
+    passages: dict[str, Any]
     with_texts: list[bool]
     """Of each system, whether its rankings have texts."""
 
@@ -191,7 +225,7 @@ def _pack(
     run: Run,
 ) -> Packed:
     questions, with_texts = [], [False] * len(systems)
-    blocks, texts = Blocks("r", QUESTIONS, spool.add), Texts(Blocks("t", PASSAGES, spool.add))
+    blocks, texts = Blocks("r", QUESTIONS, spool.add_json), Texts(spool)
     count = len(systems[0].system.questions)
     run.progress.start("packing", count, "questions")
     for row in range(count):

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from dprkit.report.blocks import json_block
+from dprkit.report.blocks import block, json_bytes
 
 THREADS = 2
 _WAITING = 16
@@ -31,10 +31,14 @@ class Spool:
         self._threads = ThreadPoolExecutor(THREADS)
         self._waiting: deque[Future[bytes]] = deque()
 
-    def add(self, id_: str, value: Any) -> None:
-        """Take what a block of JSON will hold; it must not change any more."""
-        self._waiting.append(self._threads.submit(json_block, id_, value))
+    def add(self, id_: str, data: bytes) -> None:
+        """Take what a block will hold."""
+        self._waiting.append(self._threads.submit(block, id_, data))
         self._write(_WAITING)
+
+    def add_json(self, id_: str, value: Any) -> None:
+        """Take what a block of JSON will hold."""
+        self.add(id_, json_bytes(value))
 
     def write_to(self, file: IO[bytes]) -> None:
         """Write all blocks to `file`."""

@@ -13,6 +13,24 @@ import numpy as np
 ELEMENT = re.compile(rb'<script type="(text/plain|application/json)" id="(\w+)">([^<]*)</script>')
 
 
+def fields_of(data, words):
+    """The fields of a block of texts, which are numbers of words."""
+    fields, field, rest = [], "", iter(data)
+    for byte in rest:
+        if byte < 200:
+            field += words[byte]
+        elif byte < 240:
+            field += words[200 + (byte - 200) * 256 + next(rest)]
+        elif byte < 254:
+            field += words[10_440 + (byte - 240) * 65_536 + next(rest) * 256 + next(rest)]
+        elif byte == 254:
+            fields.append(field)
+            field = ""
+        else:
+            field += bytes(iter(rest.__next__, 255)).decode()
+    return fields
+
+
 class Page:
     """The blocks of a page by their ids, decoded."""
 
@@ -27,11 +45,13 @@ class Page:
         self.summary = json.loads(self.blocks["summary"])
         if "questions" in self.blocks:
             self.questions = json.loads(self.blocks["questions"])
-            self.texts, self.rankings = self._all("t"), self._all("r")
-
-    def _all(self, prefix):
-        size = self.summary["passages" if prefix == "t" else "questions"]["blocks"]
-        return [one for at in range(size) for one in json.loads(self.blocks[f"{prefix}{at}"])]
+            count = self.summary["questions"]["blocks"]
+            self.rankings = [
+                one for at in range(count) for one in json.loads(self.blocks[f"r{at}"])
+            ]
+            words, count = json.loads(self.blocks["words"]), self.summary["passages"]["blocks"]
+            fields = [one for at in range(count) for one in fields_of(self.blocks[f"t{at}"], words)]
+            self.texts = [fields[at : at + 3] for at in range(0, len(fields), 3)]
 
     def column(self, name):
         raw = self.blocks["columns"]

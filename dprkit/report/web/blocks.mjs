@@ -1,5 +1,7 @@
 // Blocks of data in the page: base64 of gzip, decoded when they are asked for.
 
+import { rowsOfWords } from "./words.mjs";
+
 const KEPT = 400; // decoded blocks; of texts some 70 kB each
 
 /** The bytes of base64 text; blanks in it count for nothing. */
@@ -44,3 +46,9 @@ export function remembered(load, kept = KEPT) {
 }
 
 export const jsonBlock = remembered(async (id) => gunzipJson(await blockBytes(id)));
+
+/** A block of passages, [[id, title, text], …], whose texts are numbers of the words of the block `words`. */
+export const passageBlock = remembered(async (id) => {
+  const [bytes, words] = await Promise.all([blockBytes(id).then(gunzip), jsonBlock("words")]);
+  return rowsOfWords(new Uint8Array(bytes), words);
+});

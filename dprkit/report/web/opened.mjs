@@ -1,6 +1,6 @@
 // A question that is open: its answers, its figures under each system, and the rankings side by side.
 
-import { jsonBlock } from "./blocks.mjs";
+import { jsonBlock, passageBlock } from "./blocks.mjs";
 import { rankColumn } from "./columns.mjs";
 import { keyOf } from "./keys.mjs";
 import { useNarrow } from "./narrow.mjs";
@@ -23,7 +23,7 @@ async function readQuestion(summary, row, shown) {
   const entries = systems.flatMap((all, system) => foldedEntries(all, shown[system] ?? FIRST));
   const numbers = entries.flatMap((entry) => entry.number ?? []);
   const blockOf = (number) => Math.floor(number / passages.block);
-  const load = async (block) => [block, await jsonBlock(`t${block}`)];
+  const load = async (block) => [block, await (passages.words ? passageBlock : jsonBlock)(`t${block}`)];
   const blocks = new Map(await Promise.all([...new Set(numbers.map(blockOf))].map(load)));
   const texts = new Map(numbers.map((number) => [number, blocks.get(blockOf(number))[number % passages.block]]));
   return { row, systems, texts, shown };
