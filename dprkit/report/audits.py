@@ -28,18 +28,6 @@ class _Audit(msgspec.Struct):
 
     figures: dict[str, Figure]
     ceiling: float | None = None
-
-
-class _Figure(msgspec.Struct):
-    count: int
-    of: int
-
-
-class _Audit(msgspec.Struct):
-    questions: int
-    passages: int
-    ceiling: float | None
-    figures: dict[str, _Figure]
     not_measured: dict[str, str] = {}
 
 
@@ -78,20 +66,6 @@ def _rows(audit: _Audit) -> list[tuple[str, str]]:
 
 def _label(name: str) -> str:
     return FIGURES[name].label if name in FIGURES else name.replace("_", " ")
-
-    rows = [("questions", f"{audit.questions:,}"), ("passages", f"{audit.passages:,}")]
-    if audit.ceiling is not None:
-        rows.append(("highest answer recall that can be reached", f"{audit.ceiling:.4f}"))
-    rows += [(key.replace("_", " "), _told(figure)) for key, figure in audit.figures.items()]
-    rows += [
-        (key.replace("_", " "), f"not measured: {why}") for key, why in audit.not_measured.items()
-    ]
-    return {"name": name, "command": commands, "provenance": provenance, "figures": rows}
-
-
-def _told(figure: _Figure) -> str:
-    share = f" ({figure.count / figure.of:.1%})" if figure.of else ""
-    return f"{figure.count:,} of {figure.of:,}{share}"
 
 
 def tags_of(path: str) -> dict[str, set[str]]:
