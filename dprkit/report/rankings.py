@@ -1,141 +1,32 @@
 """Rankings and texts of a report, packed question by question for all systems at once.
 
-The files of rankings are read once, side by side. Where one has its questions in another order,
-rankings that come before their turn wait in a file. Memory is one ranking of each system, a few
-blocks, and for each passage its id and a hash of its text: some 250 bytes.
+The files of rankings are read once, side by side. Memory is one ranking of each system, a few blocks,
+and what texts.py keeps of each passage.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import UNSET
 
 from dprkit.data.answer_matching import answer_spans
 from dprkit.evaluation.judging import Figures
 from dprkit.progress import Run
-from dprkit.records import Hit, Ranking
+from dprkit.records import Ranking
+from dprkit.report.in_turn import InTurn
 from dprkit.report.spool import Blocks, Spool
 from dprkit.report.systems import ShownSystem
-from dprkit.report.words import Words
+from dprkit.report.texts import Texts
 
 DIGITS = 5
 """Of the best score of a ranking; the others have as many behind the point."""
-QUESTIONS, PASSAGES = 50, 100
+QUESTIONS = 50
 """In a block."""
-
-
-_LEARNED_FROM = 200
-"""Blocks of passages, from which words get their numbers."""
-Passage = tuple[str, str, str]
-"""Id, title and text."""
-
-
-class InTurn:
-    """The rankings of a file, asked for by the ids of their questions in any order, each once."""
-
-    def __init__(self, rankings: Iterator[Ranking], folder: Path | None = None) -> None:
-        self._rankings, self._folder = rankings, folder
-        self._early: dict[str, tuple[int, int]] = {}
-        """Question -> where its ranking waits in the file, and how long it is."""
-        self._file: IO[bytes] | None = None
-
-    def of(self, question: str) -> Ranking | None:
-        """The ranking of a question; None: there is none."""
-        if question in self._early and self._file:
-            offset, size = self._early.pop(question)
-            self._file.seek(offset)
-            return msgspec.msgpack.decode(self._file.read(size), type=Ranking)
-        for ranking in self._rankings:
-            if ranking.question.id == question:
-                return ranking
-            self._keep(ranking)
-        return None
-
-    def close(self) -> None:
-        if self._file:
-            self._file.close()
-
-    def _keep(self, ranking: Ranking) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-        offset, data = self._file.seek(0, 2), msgspec.msgpack.encode(ranking)
-        self._file.write(data)
-        self._early[ranking.question.id] = offset, len(data)
-
-
-class Texts:
-    """Passages, numbered in order of first appearance, whose texts fill blocks.
-
-    Two texts of one id, of systems that search different corpora, are two passages. A hit without
-    a text is a passage of its id that has one, if any came before.
-    """
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._blocks = Blocks("t", PASSAGES, self._add)
-        self._words: Words | None = None
-        self._waiting: list[tuple[str, list[Passage]]] = []
-        """The first blocks, from which words get their numbers."""
-        self._numbers: dict[str, int] = {}
-        """id -> number of the passage of that id that came last."""
-        self._others: dict[tuple[str, int], int] = {}
-        """id and hash of the text -> number, where an id has several texts."""
-        self._hashes = array("q")
-        self.with_text = 0
-
-    def number(self, hit: Hit) -> int:
-        """The number of the passage."""
-        number = self._numbers.get(hit.id)
-        if number is not None and not hit.text:
-            return number
-        known = hash((hit.title, hit.text)) if hit.text else 0
-        if number is not None and self._hashes[number] == known:
-            return number
-        if number is not None:
-            self._others[hit.id, self._hashes[number]] = number
-            if (other := self._others.get((hit.id, known))) is not None:
-                return other
-        self._hashes.append(known)
-        self.with_text += bool(hit.text)
-        self._numbers[hit.id] = number = self._blocks.append((hit.id, hit.title, hit.text))
-        return number
-
-    def _add(self, id_: str, passages: list[Passage]) -> None:
-        if self._words:
-            self._spool.add(id_, self._words.encode(passages))
-            return
-        self._waiting.append((id_, passages))
-        if len(self._waiting) == _LEARNED_FROM:
-            self._learn()
-
-    def _learn(self) -> None:
-        texts = (text for _, passages in self._waiting for row in passages for text in row[1:])
-        self._words = Words(texts)
-        self._spool.add_json("words", self._words.words)
-        for id_, passages in self._waiting:
-            self._spool.add(id_, self._words.encode(passages))
-        self._waiting = []
-
-    def finish(self) -> dict[str, Any]:
-        """How many passages there are, how many with a text, and how many blocks of them."""
-        blocks = self._blocks.finish()
-        if self._words is None:
-            self._learn()
-        return {
-            "count": self._blocks.count,
-            "texts": self.with_text,
-            "blocks": blocks,
-            "words": True,
-        }
 
 
 def packed_ranking(

@@ -2,7 +2,7 @@
 
 folders and files       -> what they are       sources.py
 systems                 -> figures, rankings   systems.py
-rankings, side by side  -> blocks of a page    rankings.py, spool.py, blocks.py
+rankings, side by side  -> blocks of a page    rankings.py, texts.py, words.py, spool.py
 all that is shown       -> the summary         summary.py, from columns.py, filters.py, lineage.py,
                                                trainings.py, tunings.py, audits.py
 the page                                       page.py, web/
@@ -47,7 +47,7 @@ class ReportReport(msgspec.Struct):
 def report(settings: ReportSettings, run: Run = Run()) -> ReportReport:
     """Write a page about all that `settings.sources` name.
 
-    Memory is the figures of all questions, and for each passage its id: 300 MB for two systems of
+    Memory is the figures of all questions, and for each passage its id: 200 MB for two systems of
     10,000 questions and 100 passages, however long the texts are. Raises InputError for what no
     page shows, MismatchError for systems with different questions, FormatError, OutputError.
     """

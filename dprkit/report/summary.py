@@ -15,9 +15,10 @@ from dprkit.report.audits import audit_of, tags_of
 from dprkit.report.blocks import FORMAT
 from dprkit.report.columns import columns_of, curve, curve_depths
 from dprkit.report.filters import filters_of
-from dprkit.report.rankings import PASSAGES, QUESTIONS, Packed
+from dprkit.report.rankings import QUESTIONS, Packed
 from dprkit.report.sources import Sources
 from dprkit.report.systems import ShownSystem
+from dprkit.report.texts import PASSAGES
 from dprkit.report.trainings import training_of
 from dprkit.report.tunings import tuning_of
 from dprkit.settings import ReportSettings

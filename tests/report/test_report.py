@@ -12,7 +12,7 @@ import pytest
 
 from dprkit.progress import Run
 from dprkit.records import Hit, Question, Ranking
-from dprkit.report.rankings import InTurn
+from dprkit.report.in_turn import InTurn
 from dprkit.report.trainings import LOWER_IS_BETTER, POINTS, best_step, thinned
 from dprkit.store.begin_or_resume import draft
 from tests.conftest import call
