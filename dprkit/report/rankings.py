@@ -1,7 +1,7 @@
 """Rankings and texts of a report, packed question by question for all systems at once.
 
-The files of rankings are read once, side by side. Memory is one ranking of each system, a few blocks,
-and what texts.py keeps of each passage.
+The files of rankings are read once, side by side. Memory is one ranking of each system, a few
+blocks, and what texts.py keeps of each passage.
 """
 
 from __future__ import annotations
