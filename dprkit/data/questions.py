@@ -96,8 +96,8 @@ def _json_questions(stream: Stream) -> Iterator[Question]:
 
 
 def tags_of(tags: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The tags of a question, which files have as a list or as one text."""
-    return (tags,) if isinstance(tags, str) else tuple(tags or ())
+    """The tags of a question, each once, which files have as a list or as one text."""
+    return (tags,) if isinstance(tags, str) else tuple(dict.fromkeys(tags or ()))
 
 
 def _answers(foreign: _ForeignQuestion) -> tuple[str, ...]:

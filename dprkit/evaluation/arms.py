@@ -52,13 +52,14 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     for system in read:
         _refuse_idle(system)
     read = [_with_depths(system, _own(settings)) for system in read]
-    same = iter(with_same_questions(_without_unjudged(read)))
+    same = iter(with_same_questions(read))
     trainings = [[next(same) for _ in of_arm] for of_arm in paths]
-    return [Arm(_name([one.name for one in of_arm]), of_arm) for of_arm in trainings]
+    called = names_of_arms([[one.name for one in of_arm] for of_arm in trainings])
+    return [Arm(name, of_arm) for name, of_arm in zip(called, trainings, strict=True)]
 
 
 def questions_of(arms: Sequence[Arm]) -> Sequence[Figures]:
-    """The questions of all systems; their texts, data sets and tags are those of the first."""
+    """The questions of all systems, with the texts, data sets and tags that any tells."""
     return arms[0].trainings[0].questions
 
 
@@ -115,13 +116,22 @@ def _refuse_repeated(paths: Sequence[str]) -> None:
         seen[real] = path
 
 
-def _name(names: Sequence[str]) -> str:
-    """What several trainings are called: what their names have in common at the beginning."""
+def names_of_arms(trainings: Sequence[Sequence[str]]) -> list[str]:
+    """What systems are called, each by the names of its trainings; no two alike."""
+    names = [_common_name(of_arm) for of_arm in trainings]
+    whole = map(",".join, trainings)
+    return [n if names.count(n) == 1 else all_ for n, all_ in zip(names, whole, strict=True)]
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """What names begin with: bm25-seed1 and bm25-seed2 are bm25. A number is not cut in two."""
     if len(names) == 1:
         return names[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in same)
-    return re.sub(r"[\W_]*(seed|run|s)?[\W_\d]*$", "", common) or ",".join(names)
+    if any(name[len(common) :][:1].isdigit() for name in names):
+        common = common.rstrip("0123456789")
+    return re.sub(r"(^|[\W_]+)(seed|run|s)?[\W_]*$", "", common) or ",".join(names)
 
 
 def _refuse_idle(system: System) -> None:
@@ -131,27 +141,6 @@ def _refuse_idle(system: System) -> None:
             f"{system.path}: has no passage for any of {len(system.questions):,} questions; it did "
             "not run, so nothing can be compared with it"
         )
-
-
-def _without_unjudged(systems: Sequence[System]) -> list[System]:
-    """The systems without the questions that not all have and that nothing judges."""
-    import numpy as np
-
-    shared = set.intersection(*({f.id for f in system.questions} for system in systems))
-    kept = []
-    for system in systems:
-        judged = ~np.isnan(np.stack(list(system.values.values()))).all(axis=0)
-        kept.append(_rows(system, judged | np.array([f.id in shared for f in system.questions])))
-    return kept
-
-
-def _rows(system: System, kept: np.ndarray) -> System:
-    """The system with some of its questions: kept is (Q,) of bool."""
-    if kept.all():
-        return system
-    questions = [one for one, keep in zip(system.questions, kept, strict=True) if keep]
-    values = {name: own[kept] for name, own in system.values.items()}
-    return replace(system, questions=questions, values=values)
 
 
 # --- measures -------------------------------------------------------------------------------------

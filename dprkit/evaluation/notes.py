@@ -50,7 +50,7 @@ def notes_of(
     nothing = sum(not figure.hits and figure.missing is UNSET for figure in figures)
     yield from _counted("questions that found nothing and count as misses", nothing)
     yield from _of_ties(figures)
-    yield from _counted("questions with the text of another one", _repeated(figures), False)
+    yield from _counted("questions with the text of another one", repeated_texts(figures), False)
 
 
 def _counted(what: str, count: int, is_warning: bool = True) -> Iterator[Note]:
@@ -114,7 +114,7 @@ def _of_ties(figures: Sequence[Figures]) -> Iterator[Note]:
         yield f"rankings with equal scores at a depth and below it: {told}", False
 
 
-def _repeated(figures: Sequence[Figures]) -> int:
-    """Questions that only repeat one before; their ids differ, so each counts."""
-    texts = [same_question(figure.question) for figure in figures if figure.question]
-    return len(texts) - len(set(texts))
+def repeated_texts(figures: Sequence[Figures]) -> int:
+    """How many questions have the text of another one; their ids differ, so each counts."""
+    times = Counter(same_question(figure.question) for figure in figures if figure.question)
+    return sum(count for count in times.values() if count > 1)

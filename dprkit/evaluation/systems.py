@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -23,6 +22,7 @@ from dprkit.evaluation.evaluate import measured
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.per_question import PER_QUESTION
 from dprkit.progress import Run
+from dprkit.records import same_question
 from dprkit.settings import EvaluateSettings
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import Manifest
@@ -126,19 +126,61 @@ def with_same_questions(systems: Sequence[System]) -> list[System]:
     """The systems, each with its questions in the order of the first.
 
     Questions are the same where their ids and texts are. Where a file has no texts, ids must do;
-    where no id is the same, the texts. Raises MismatchError that names what differs.
+    where no id is the same, the texts. Those that not all systems have and that nothing judges are
+    left out. The first system has the texts, data sets and tags that any of them tells. Raises
+    MismatchError that names what differs.
     """
-    first, *others = systems
-    return [first, *(_in_order(first, other) for other in others)]
+    first, *others = _without_unjudged(systems)
+    same = [first, *(_in_order(first, other) for other in others)]
+    return [changed(first, questions=_told_by_any(same)), *same[1:]]
+
+
+def _told_by_any(systems: Sequence[System]) -> list[Figures]:
+    """The questions of the first system, with what only another one tells of them."""
+    told = []
+    for one, *others in zip(*(system.questions for system in systems), strict=True):
+        more = {
+            name: value
+            for name in ("question", "dataset", "tags")
+            if not getattr(one, name)
+            and (value := next(filter(None, (getattr(q, name) for q in others)), None))
+        }
+        told.append(replace(one, **more) if more else one)
+    return told
+
+
+def _without_unjudged(systems: Sequence[System]) -> list[System]:
+    """The systems without the questions that not all have and that nothing judges."""
+    import numpy as np
+
+    shared = set.intersection(*({f.id for f in system.questions} for system in systems))
+    kept = []
+    for system in systems:
+        judged = ~np.isnan(np.stack(list(system.values.values()))).all(axis=0)
+        kept.append(_rows(system, judged | np.array([f.id in shared for f in system.questions])))
+    return kept
+
+
+def _rows(system: System, kept: np.ndarray) -> System:
+    """The system with some of its questions: kept is (Q,) of bool."""
+    if kept.all():
+        return system
+    questions = [one for one, keep in zip(system.questions, kept, strict=True) if keep]
+    values = {name: own[kept] for name, own in system.values.items()}
+    return changed(system, questions=questions, values=values)
 
 
 Key = Callable[[Figures], str]
 
 
+def _text(question: Figures) -> str:
+    return same_question(question.question)
+
+
 def _in_order(first: System, other: System) -> System:
     import numpy as np
 
-    key: Key = attrgetter("question" if _texts_alone_agree(first, other) else "id")
+    key: Key = _text if _texts_alone_agree(first, other) else attrgetter("id")
     if problem := _difference(first, other, key):
         raise MismatchError(
             f"{first.path} and {other.path} have different questions: {problem}; evaluate both "
@@ -156,7 +198,7 @@ def _in_order(first: System, other: System) -> System:
 def _texts_alone_agree(first: System, other: System) -> bool:
     """Whether no id is the same and each text occurs once in both."""
     here, there = first.questions, other.questions
-    texts = [{question.question for question in questions} for questions in (here, there)]
+    texts = [set(map(_text, questions)) for questions in (here, there)]
     ids = [{question.id for question in questions} for questions in (here, there)]
     once = len(texts[0]) == len(here) and len(texts[1]) == len(there)
     return once and texts[0] == texts[1] and ids[0].isdisjoint(ids[1])
@@ -171,9 +213,7 @@ def _difference(first: System, other: System, key: Key) -> str:
             count = f"{len(alone):,} of {len(own):,} questions are"
             problems.append(f"{count} in {system.name} alone, such as {_shown(alone)}")
     pairs = [(question, theirs[name]) for name, question in mine.items() if name in theirs]
-    other_texts = [
-        (a, b) for a, b in pairs if a.question and b.question and a.question != b.question
-    ]
+    other_texts = [(a, b) for a, b in pairs if a.question and b.question and _text(a) != _text(b)]
     if other_texts:
         (one, two), *_ = other_texts
         count = f"{len(other_texts):,} questions have another text"
@@ -185,9 +225,3 @@ def _shown(questions: Sequence[Figures]) -> str:
     return ", ".join(
         f"{q.id} ({q.question!r})" if q.question else q.id for q in questions[:EXAMPLES]
     )
-
-
-def repeated_texts(questions: Sequence[Figures]) -> int:
-    """How many questions have the text of another one."""
-    times = Counter(question.question for question in questions if question.question)
-    return sum(count for count in times.values() if count > 1)

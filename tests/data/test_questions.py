@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -194,23 +192,6 @@ def test_json_that_is_no_question_is_refused_in_plain_words(
     assert problem in refusal(save(tmp_path, text)).problem
 
 
-def test_the_page_on_formats_makes_questions_of_beirs_judgements(tmp_path: Path) -> None:
-    page = Path(__file__).resolve().parents[2] / "docs/formats.md"
-    code = page.read_text().partition("```python\n")[2].partition("```")[0]
-    (tmp_path / "qrels").mkdir()
-    judgements = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t0\nq1\td3\t2\nq4\td4\t1\n"
-    save(tmp_path, judgements, "qrels/test.tsv")
-    save(
-        tmp_path,
-        "".join(f'{{"_id": "q{n}", "text": "what {n}"}}\n' for n in range(4)),
-        "queries.jsonl",
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    assert list(read_questions(tmp_path / "questions.jsonl")) == [
-        Question("q1", "what 1", (), ("d1", "d3"))
-    ]
-
-
 # --- ids ------------------------------------------------------------------------------------------
 
 
@@ -238,7 +219,7 @@ def test_what_is_no_file_of_ids_is_refused(tmp_path: Path, text: str, problem: s
 
 def test_data_set_and_tags_of_a_question_are_kept(tmp_path: Path) -> None:
     rows = [
-        {"question": "a", "dataset": "nq", "tags": ["long", "near-train"]},
+        {"question": "a", "dataset": "nq", "tags": ["long", "near-train", "long"]},
         {"question": "b", "dataset": None, "tags": "long"},
         {"question": "c"},
     ]

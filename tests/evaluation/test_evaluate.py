@@ -249,7 +249,7 @@ def test_equal_scores_at_a_depth_are_counted_for_each_ranking(tmp_path, scores, 
 def test_questions_that_repeat_another_are_counted(tmp_path):
     rows = [result(text, ["x"], ["x"], id=f"{n}") for n, text in enumerate(("Who?", "who?", "why"))]
     report = measured(tmp_path, rows, topk=(1,))
-    assert report.notes == ["questions with the text of another one: 1"]
+    assert report.notes == ["questions with the text of another one: 2"]
 
 
 def test_index_and_results_together_are_refused(tmp_path):
@@ -392,3 +392,16 @@ def test_accuracies_equal_dprs_at_every_k(name, tmp_path):
         theirs = [[ctx["has_answer"] for ctx in row["ctxs"]] for row in json.load(file)]
     lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
     assert [[c["has_answer"] for c in json.loads(line)["ctxs"]] for line in lines] == theirs
+
+
+def test_the_page_on_formats_computes_a_metric_from_the_figures_of_questions(tmp_path):
+    rows = [result("who", ["x"], ["x"]), result("what", ["x"], ["no"]), result("why", [], ["x"])]
+    report = measured(tmp_path, rows, topk=(1,))
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0].replace("@20", "@1")
+    folder = tmp_path / "results"
+    (tmp_path / "out").rename(folder)
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, text=True, stdout=-1
+    )
+    assert float(told.stdout) == report.metrics["answer_recall"]["1"] == 0.5

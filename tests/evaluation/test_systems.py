@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from dprkit.errors import MismatchError
+from dprkit.evaluation.arms import names_of_arms
 from dprkit.evaluation.judging import Figures
-from dprkit.evaluation.systems import System, names_of, repeated_texts, values_of
+from dprkit.evaluation.notes import repeated_texts
+from dprkit.evaluation.systems import System, names_of, values_of
 from dprkit.evaluation.systems import with_same_questions as aligned
 
 
@@ -79,6 +81,45 @@ def test_the_same_id_with_another_text_is_another_question():
         aligned([one, two])
 
 
+def test_a_question_in_other_letter_case_is_the_same():
+    one = system("a", {"1": "Who  is", "2": "what"}, [0.1, 0.2])
+    two = system("b", {"2": "What", "1": "who is"}, [0.5, 0.6])
+    assert aligned([one, two])[1].values["mrr@10"].tolist() == [0.6, 0.5]
+    three = system("c", {"q2": "What", "q1": "who is"}, [0.5, 0.6])
+    assert aligned([one, three])[1].values["mrr@10"].tolist() == [0.6, 0.5]
+
+
+def test_what_the_first_system_does_not_tell_of_a_question_another_tells():
+    bare = system("run", {"1": "", "2": ""})
+    told = system("a", {"1": "who", "2": "what"})
+    told.questions[1] = Figures("2", "what", dataset="nq", tags=("long",))
+    first, _ = aligned([bare, told])
+    assert first.questions == told.questions
+
+
+def test_a_question_that_nothing_judges_may_be_in_one_system_alone():
+    one = system("a", {"1": "who", "2": "what"}, [0.1, np.nan])
+    two = system("b", {"1": "who"}, [0.5])
+    first, second = aligned([one, two])
+    assert [question.id for question in first.questions] == ["1"]
+    assert (first.values["mrr@10"], second.values["mrr@10"]) == ([0.1], [0.5])
+
+
+@pytest.mark.parametrize(
+    ("trainings", "names"),
+    [
+        ([["a1", "a2", "a3"], ["b"]], ["a", "b"]),
+        ([["bm25-1", "bm25-2"], ["e5_s0", "e5_s1"]], ["bm25", "e5"]),
+        ([["gates/seed10", "gates/seed11"]], ["gates"]),
+        ([["dense-2-1", "dense-2-2"], ["dense-3-1", "dense-3-2"]], ["dense-2", "dense-3"]),
+        ([["run10", "run11"], ["x", "y"]], ["run10,run11", "x,y"]),
+        ([["a1", "a2"], ["a3", "a4"]], ["a1,a2", "a3,a4"]),
+    ],
+)
+def test_trainings_are_called_by_what_their_names_begin_with(trainings, names):
+    assert names_of_arms(trainings) == names
+
+
 def test_questions_with_one_text_are_counted():
-    lines = [Figures(str(n), text) for n, text in enumerate(["who", "what", "who", ""])]
+    lines = [Figures(str(n), text) for n, text in enumerate(["who", "what", "Who ", ""])]
     assert repeated_texts(lines) == 2
