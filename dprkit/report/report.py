@@ -47,7 +47,7 @@ class ReportReport(msgspec.Struct):
 def report(settings: ReportSettings, run: Run = Run()) -> ReportReport:
     """Write a page about all that `settings.sources` name.
 
-    Memory is the figures of all questions, and for each passage its id: 200 MB for two systems of
+    Memory is the figures of all questions, and for each passage its id: 250 MB for two systems of
     10,000 questions and 100 passages, however long the texts are. Raises InputError for what no
     page shows, MismatchError for systems with different questions, FormatError, OutputError.
     """

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dprkit.report.blocks import json_bytes
 from dprkit.report.words import Words
 from tests.report.reading import fields_of
 
@@ -37,6 +38,10 @@ def test_common_words_are_short_and_others_stand_as_they_are():
 def test_halves_of_characters_do_not_move_what_follows():
     words = Words([])
     assert fields_of(words.encode([["a \ud800 b"]]), []) == ["a ? b"]
+
+
+def test_json_with_halves_of_characters_keeps_their_places():
+    assert json_bytes(["a \ud800 b"]).decode() == '["a \ufffd b"]'
 
 
 def test_node_reads_what_python_writes(tmp_path):
