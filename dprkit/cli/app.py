@@ -54,8 +54,8 @@ def root(
 
 for _name in COMMANDS:
     add_stage(app, _name)
-app.command("run", cls=Command)(run.run)
-app.command("plan", cls=Command)(plan.plan)
-app.add_typer(config.config, name="config")
 app.command("init", cls=Command)(init.init)
+app.command("plan", cls=Command)(plan.plan)
+app.command("run", cls=Command)(run.run)
+app.add_typer(config.config, name="config")
 app.command("info", cls=Command)(info.info)

@@ -59,9 +59,9 @@ COMMANDS = {
     "update-index": Command(render.updating),
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
+    "audit": Command(audit_table, audit_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
     "compare": Command(comparison_tables, comparison_sheet),
     "report": Command(render.reporting),
     "convert-results": Command(render.converted_results),
-    "audit": Command(audit_table, audit_sheet),
 }

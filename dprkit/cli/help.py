@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
@@ -24,6 +24,15 @@ LONGEST_CHOICE = 30
 TIED = "\0"
 """A space at which no line ends."""
 SHARED = "Common options"
+COMMANDS_OF = {
+    "Recipes": "init plan run config",
+    "Data and models": "download select-data train convert",
+    "Indexes": "encode-corpus import-embeddings export-embeddings index tune-index update-index",
+    "Search": "search explain",
+    "Evaluation": "audit evaluate compare report convert-results",
+    "Artifacts": "info",
+}
+"""Headings of `dprkit --help`, and the commands below each."""
 
 
 class Command(TyperCommand):
@@ -97,9 +106,10 @@ def _lines(command: Any, ctx: Any) -> Iterator[str]:
     arguments = [shown(p) for p in parameters if p.param_type_name == "argument"]
     commands = getattr(command, "commands", {})
     tables = {
-        "Commands": [(name, parts(one)[0].split("\n\n")[0]) for name, one in commands.items()],
-        "Arguments": arguments,
+        heading: [(name, parts(commands[name])[0].split("\n\n")[0]) for name in names]
+        for heading, names in _headings(commands).items()
     }
+    tables["Arguments"] = arguments
     for panel, options in panels(
         [p for p in parameters if p.param_type_name != "argument"]
     ).items():
@@ -109,6 +119,17 @@ def _lines(command: Any, ctx: Any) -> Iterator[str]:
             yield from ("", f"{heading}:")
             yield from _rows(rows, width)
     yield ""
+
+
+def _headings(commands: Mapping[str, Any]) -> dict[str, list[str]]:
+    """heading -> the commands below it, in their order; small groups have one heading."""
+    if len(commands) <= len(COMMANDS_OF):
+        return {"Commands": list(commands)}
+    headings: dict[str, list[str]] = {heading: [] for heading in COMMANDS_OF}
+    for name in commands:
+        heading = next((h for h, names in COMMANDS_OF.items() if name in names.split()), "Commands")
+        headings.setdefault(heading, []).append(name)
+    return headings
 
 
 def wrapped(text: str, width: int, later: str = "", first: str = "") -> list[str]:

@@ -13,12 +13,13 @@ import pytest
 
 from dprkit import __version__
 from dprkit.cli.display import display
+from dprkit.cli.help import COMMANDS_OF
 from dprkit.settings import STAGES, bundled, fields_of
 from tests.conftest import STAGES_RUN, call, environment, shell, write_colbert
 
 HEAVY = {"torch", "transformers", "faiss", "numpy", "tokenizers", "safetensors", "scipy"}
-COMMANDS = [*STAGES, "run", "init", "info", "config", "config show"]
-
+COMMANDS = [*STAGES, "run", "plan", "init", "info", "config", "config show"]
+COMMANDS = [*STAGES, "run", "plan", "init", "info", "config", "config show"]
 # Runs command lines, one after the other, in one process; tells what each has imported.
 WATCH = """
 import json, sys
@@ -471,6 +472,14 @@ def test_without_a_terminal_progress_is_plain_lines(work):
     assert "\r" not in ran.stderr
     line = r"^\d\d:\d\d:\d\d selecting: 240 rows in \d.* s, .* rows/s$"
     assert re.search(line, ran.stderr, re.M)
+
+
+def test_the_help_has_every_command_once_and_below_a_heading():
+    lines = call("--help", env={"COLUMNS": "100"}).stdout.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings[1:-1] == [f"{heading}:" for heading in COMMANDS_OF]
+    names = [line.split()[0] for line in lines if re.match(r"  [a-z]", line)][2:]
+    assert sorted(names) == sorted(set(COMMANDS) - {"config show"})
 
 
 def test_the_table_of_metrics_fits_any_terminal(work):
