@@ -20,16 +20,6 @@ def mean(values: np.ndarray) -> float:
     return float(sum(values.tolist()) / len(values))
 
 
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a mean of values (Q,): of a share, where each is 0 or 1, or of figures.
-
-    The seed is that of the bootstrap.
-    """
-    if is_share(values):
-        return wilson_interval(mean(values), len(values))
-    return bootstrap_interval(values, seed)
-
-
 def is_share(values: np.ndarray) -> bool:
     """Whether the mean of values (Q,) is the share of questions that succeed."""
     return bool(((values == 0) | (values == 1)).all())
@@ -48,16 +38,11 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     return low, 1.0 if share == 1 else min(1.0, middle + half)
 
 
-def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of the mean of values (Q,) (Efron 1979).
-
-    From RESAMPLES draws.
-    """
-    return bootstrap_intervals(values[:, None], seed)[0]
-
-
 def bootstrap_intervals(values: np.ndarray, seed: int = 0) -> list[tuple[float, float]]:
-    """Those of the mean of each column of values (Q, M), from the same draws of questions."""
+    """The 95 % percentile-bootstrap intervals of the means of the columns of values (Q, M).
+
+    All of them come from the same RESAMPLES draws of questions (Efron 1979).
+    """
     import numpy as np
 
     ends = np.percentile(bootstrap_means(values, seed), [2.5, 97.5], axis=0)

@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -18,7 +19,7 @@ from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError, MismatchError
-from dprkit.evaluation.evaluate import measured
+from dprkit.evaluation.evaluate import EvaluateReport, measured
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.per_question import PER_QUESTION
 from dprkit.progress import Run
@@ -47,6 +48,8 @@ class System:
     """Measure -> (Q,) float64, NaN where it is undefined for the question."""
     manifest: Manifest | None = None
     """Of its results artifact, where it is one."""
+    report: EvaluateReport | None = None
+    """Its metrics, as `evaluate` tells them."""
 
 
 AS_THEY_ARE = EvaluateSettings(output_dir=None)
@@ -65,9 +68,10 @@ def read_system(
     if os.path.isdir(path) and judge.qrels is None:
         manifest = Verifier(run.progress.note).artifact(path, "results")
         figures = read_figures(Path(path) / PER_QUESTION)
-        return System(name, path, figures, values_of(figures), manifest)
-    _, figures = measured(replace(judge, results=path), None, run)
-    return System(name, path, figures, values_of(figures))
+        report = msgspec.convert(manifest.counts, EvaluateReport)
+        return System(name, path, figures, values_of(figures), manifest, report)
+    report, figures = measured(replace(judge, results=path), None, run)
+    return System(name, path, figures, values_of(figures), None, report)
 
 
 def read_figures(path: Path) -> list[Figures]:

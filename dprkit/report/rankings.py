@@ -67,6 +67,7 @@ def _scores(scores: Sequence[float]) -> dict[str, Any]:
     is below the one before it."""
     largest = max(map(abs, (scores[0], scores[-1])), default=0.0) if scores else 0.0
     decimals = DIGITS - 1 - math.floor(math.log10(largest)) if largest > 0 else 0
+    decimals = min(decimals, 300)  # 10**308 is the largest power of ten
     scale = 10.0**decimals
     whole = [round(score * scale) for score in scores]
     return {"d": decimals, "s": [*whole[:1], *(a - b for a, b in pairwise(whole))]}

@@ -117,7 +117,8 @@ def _of_questions(
     }, columns
 
 
-_HITS = ("answer_recall", "passage_recall", "passage_success")
+_HITS = ("answer_recall", "passage_recall", "passage_success", "R", "Success")
+"""Measures whose depths a reader chooses from too."""
 
 
 def _tags(sources: Sources, systems: Sequence[ShownSystem], run: Run) -> dict[str, set[str]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from dprkit.data.rankings import read_results
 from dprkit.evaluation.asked import Asked, rankings_of_file, read_asked
 from dprkit.evaluation.judging import with_flags
-from dprkit.evaluation.statistics import interval, mean
 from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
 from dprkit.progress import Run
 from dprkit.records import Ranking
@@ -91,39 +90,18 @@ def summary_of(shown: ShownSystem, texts: bool) -> dict[str, Any]:
         "hits": shown.longest,
         "texts": texts,
     }
+    report = msgspec.to_builtins(system.report)
+    summary |= {name: report[name] for name in _FIGURES}
     if system.manifest is None:
-        path = Path(os.path.abspath(system.path))
-        return (
-            summary
-            | _figures(system)
-            | {
-                "command": [],
-                "provenance": [("file of rankings", str(path))],
-                "notes": ["judged by the report, from a file of rankings"],
-            }
-        )
+        path = os.path.abspath(system.path)
+        judged = ["judged by the report, from a file of rankings", *summary["notes"]]
+        told = {"command": [], "provenance": [("file of rankings", path)], "notes": judged}
+        return summary | told
     commands, provenance = lineage_of(system.path, system.manifest)
-    counts = system.manifest.counts
-    figures = {name: counts[name] for name in _FIGURES if name in counts}
-    return summary | {"notes": []} | figures | {"command": commands, "provenance": provenance}
+    return summary | {"command": commands, "provenance": provenance}
 
 
-def _figures(system: System) -> dict[str, Any]:
-    """The metrics of a system that nobody has written down, as evaluate has them."""
-    figures: dict[str, Any] = {"metrics": {}, "intervals": {}, "counts": {}, "unjudged": {}}
-    for measure, values in system.values.items():
-        name, k = split(measure)
-        defined = values[values == values]
-        count = len(defined)
-        depth = "" if k is None else str(k)
-        figures["metrics"].setdefault(name, {})[depth] = mean(defined) if count else None
-        figures["intervals"].setdefault(name, {})[depth] = interval(defined) if count else None
-        figures["counts"][name] = count
-        figures["unjudged"].setdefault(name, {})[depth] = len(values) - count
-    return figures
-
-
-def split(measure: str) -> tuple[str, int | None]:
+def split(measure: str) -> tuple[str, int | str | None]:
     """The name and the depth of a measure: nDCG@10 is nDCG at 10, and AP has none."""
-    name, _, depth = measure.rpartition("@")
-    return (name, int(depth)) if name and depth.isdecimal() else (measure, None)
+    name, at, depth = measure.rpartition("@")
+    return (name, int(depth) if depth.isdecimal() else depth) if at else (measure, None)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from dprkit.evaluation.several_trainings import hierarchical_interval, spread_of
-from dprkit.evaluation.statistics import bootstrap_interval, bootstrap_means
+from dprkit.evaluation.statistics import bootstrap_intervals, bootstrap_means
 
 QUESTIONS = 300
 
@@ -109,6 +109,6 @@ def test_bootstrap_intervals_of_questions_cover_the_mean():
     covered = 0
     for seed in range(400):
         ranks = np.random.default_rng(seed).geometric(0.25, 150)
-        low, high = bootstrap_interval(1 / ranks, seed)
+        [(low, high)] = bootstrap_intervals(1 / ranks[:, None], seed)
         covered += low <= 0.25 * -np.log(0.25) / 0.75 <= high
     assert 0.92 * 400 <= covered <= 0.98 * 400

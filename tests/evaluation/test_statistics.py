@@ -2,13 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from dprkit.evaluation.statistics import (
-    bootstrap_interval,
-    bootstrap_intervals,
-    interval,
-    mean,
-    wilson_interval,
-)
+from dprkit.evaluation.statistics import bootstrap_intervals, is_share, mean, wilson_interval
 
 
 def test_a_mean_is_summed_in_order():
@@ -19,18 +13,17 @@ def test_a_mean_is_summed_in_order():
     assert mean(values) == total / 1000
 
 
-def test_the_interval_of_a_share_is_wilsons_and_of_any_other_mean_the_bootstraps():
-    flags = np.array([1.0, 0.0, 1.0])
-    assert interval(flags) == wilson_interval(2 / 3, 3)
-    figures = np.array([1.0, 0.0, 0.5])
-    assert interval(figures, 3) == bootstrap_interval(figures, 3)
+def test_a_mean_of_zeros_and_ones_is_a_share():
+    assert is_share(np.array([1.0, 0.0, 1.0]))
+    assert not is_share(np.array([1.0, 0.0, 0.5]))
 
 
 def test_another_seed_draws_other_questions_and_all_means_share_the_draws():
     values = np.random.default_rng(5).random((50, 2))
-    assert bootstrap_interval(values[:, 0], 1) != bootstrap_interval(values[:, 0], 2)
-    for column, together in zip(values.T, bootstrap_intervals(values, 1), strict=True):
-        assert together == pytest.approx(bootstrap_interval(column, 1))
+    assert bootstrap_intervals(values, 1) != bootstrap_intervals(values, 2)
+    alone = [bootstrap_intervals(column[:, None], 1)[0] for column in values.T]
+    for one, together in zip(alone, bootstrap_intervals(values, 1), strict=True):
+        assert together == pytest.approx(one)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (10, 10), (3, 7), (1656, 3610)])
@@ -41,8 +34,8 @@ def test_the_interval_of_a_share_is_scipys_wilson_interval(hits, count):
 
 def test_the_bootstrap_interval_is_near_the_normal_one_and_repeats():
     values = np.random.default_rng(3).random(2000)
-    low, high = bootstrap_interval(values)
+    [(low, high)] = bootstrap_intervals(values[:, None])
     half = 1.96 * np.std(values) / np.sqrt(len(values))
     assert low == pytest.approx(np.mean(values) - half, abs=2e-3)
     assert high == pytest.approx(np.mean(values) + half, abs=2e-3)
-    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_intervals(values[:, None]) == [(low, high)]

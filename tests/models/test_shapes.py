@@ -201,9 +201,10 @@ def test_an_index_of_each_kind_gives_hits_of_the_shape_they_name(kind, embedding
 
 def test_means_of_questions_take_one_value_a_question():
     values = np.array([0.0, 1.0, 0.5])
-    for function in (statistics.mean, statistics.interval, statistics.bootstrap_interval):
+    for function in (statistics.mean, statistics.is_share):
         fit(function.__doc__, values, Q=3)
         function(values)
+    fit(statistics.bootstrap_intervals.__doc__, values[:, None], Q=3, M=1)
 
 
 def public(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:

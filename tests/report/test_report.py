@@ -168,6 +168,38 @@ def test_metrics_are_those_of_evaluate_and_curves_agree_with_them(two, tmp_path)
     assert page.summary["curves"][0]["systems"][1]["values"][3] is None  # no ranking has four
 
 
+def test_a_file_of_rankings_has_the_figures_that_evaluate_would_write(two, tmp_path):
+    some = {id_: QUESTIONS[id_] for id_ in ("q1", "q2")}  # of q3 it has no ranking
+    run = write_results(tmp_path / "run.jsonl", {"q1": "3 1 5", "q2": "4 2 1"}, questions=some)
+    rows = [json.loads(line) for line in run.read_text().splitlines()]
+    rows[0]["ctxs"][1]["score"] = rows[0]["ctxs"][0]["score"]
+    run.write_text("\n".join(map(json.dumps, rows)))
+    asked = [{"id": i, "question": q, "answers": a} for i, (q, a, _) in QUESTIONS.items()]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    (tmp_path / "qrels").write_text("q1 0 1 1\nq2 0 2 2\nq3 0 4 1\n")
+    judged = ("--questions", tmp_path / "q.jsonl", "--qrels", tmp_path / "qrels")
+    done = call("evaluate", "--results", run, *judged, "--topk", "1,5,20,100", "--json")
+    expected = json.loads(done.stdout)
+    page, _ = made(run, two[0], *judged, "-o", tmp_path / "page.html")
+    shown = page.summary["systems"][0]
+    for name in ("metrics", "intervals", "counts", "missing", "unjudged", "tied"):
+        assert shown[name] == expected[name]
+    assert shown["missing"]["R"] == {"1": 1} and shown["tied"]["R"] == {"1": 1}
+    assert shown["notes"][1:] == expected["notes"]
+
+
+def test_measures_are_named_as_the_metrics_are(tmp_path):
+    run = write_results(tmp_path / "run.jsonl", {"q1": "3 1 5"})
+    folder = tmp_path / "judged"
+    metrics = ("--metrics", "IPrec@0.5 R@3 AP", "--topk", "1")
+    assert call("evaluate", "--results", run, "--output-dir", folder, *metrics).exit_code == 0
+    page, _ = made(folder, "-o", tmp_path / "page.html")
+    named = {(one["name"], str(one["depth"] or "")) for one in page.summary["measures"]}
+    metrics = page.summary["systems"][0]["metrics"]
+    assert named == {(name, k) for name, depths in metrics.items() for k in depths}
+    assert page.summary["depths"] == [1, 3]
+
+
 def test_a_depth_keeps_the_best_and_what_matters_below(two, tmp_path):
     page, report = made(*two, "-o", tmp_path / "page.html", "--depth", 1)
     assert [one[:2] for one in page.ranking(0, 0)] == [(1, "3"), (2, "1"), (3, "5")]  # gold: 1, 5
