@@ -102,7 +102,7 @@ def _of_questions(
     )
     parts = [(*of_systems.split(measure), measure) for measure in measures]
     longest = max(one.longest for one in systems)
-    measured = {depth for name, depth, _ in parts if depth and name in _HITS}
+    measured = {k for name, k, _ in parts if isinstance(k, int) and name in _HITS}
     return {
         "questions": {"count": len(packed.questions), "block": QUESTIONS, "blocks": packed.blocks},
         "passages": packed.passages | {"block": PASSAGES},
