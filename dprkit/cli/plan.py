@@ -78,7 +78,7 @@ def plan(
     be off. What cannot be known before is named, such as the speed of a download.
 
     Example: dprkit plan --recipe tiny
-    Example: dprkit plan --config dprkit.yaml --max-hours 2 --max-memory 8GB
+    Example: dprkit plan --recipe tiny --max-hours 2 --max-memory 8GB
     """
     with ending(as_json) as end:
         refuse_two_forms(as_json, as_csv)
