@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from resource import RUSAGE_CHILDREN, getrusage
 
+from dprkit.audit.answer_search import AnswerNumbers, _spaced
 from dprkit.data.answer_matching import has_answer
 from dprkit.data.passages import read_passages
 from dprkit.data.questions import read_questions
-from dprkit.evaluation.answer_search import AnswerNumbers, _spaced
 
 PASSAGES = 20_000
 

@@ -25,7 +25,7 @@ LAYERS = [
     {"embeddings"},
     {"training", "indexes"},
     {"search"},
-    {"evaluation"},
+    {"evaluation", "audit"},
     {"report"},
     {"pipeline", "new_recipe"},
     {"cli"},
@@ -209,11 +209,11 @@ def test_top_level_imports_of_light_modules_are_light(name):
         "dprkit.evaluation.compare",
         "dprkit.evaluation.evaluate",
         "dprkit.report.report",
-        "dprkit.evaluation.answer_search",
-        "dprkit.evaluation.audit",
-        "dprkit.evaluation.audit_figures",
-        "dprkit.evaluation.question_findings",
-        "dprkit.evaluation.question_overlap",
+        "dprkit.audit.answer_search",
+        "dprkit.audit.audit",
+        "dprkit.audit.figures",
+        "dprkit.audit.question_findings",
+        "dprkit.audit.question_overlap",
     }
     assert not (light and found & heavy)
 

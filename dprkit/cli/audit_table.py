@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from dprkit.audit.figures import FIGURES
 from dprkit.cli.tables import Sheet, table
-from dprkit.evaluation.audit_figures import FIGURES
 
 
 def audit_table(report: Any) -> None:

@@ -76,7 +76,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "compare": Stage("dprkit.evaluation.compare:compare", in_run=False),
     "report": Stage("dprkit.report.report:report", in_run=False),
     "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
-    "audit": Stage("dprkit.evaluation.audit:audit"),
+    "audit": Stage("dprkit.audit.audit:audit"),
 }
 """The stages of settings.STAGES."""
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from dprkit.audit.figures import FIGURES, Figure
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, reading
-from dprkit.evaluation.audit_figures import FIGURES, Figure
 from dprkit.report.lineage import lineage_of
 from dprkit.store.integrity import Verifier
 

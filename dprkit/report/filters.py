@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dprkit.evaluation.audit_figures import QUESTIONS as AUDITED
+from dprkit.audit.figures import QUESTIONS as AUDITED
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,6 @@ import msgspec
 
 from dprkit.errors import SettingsError, nearest
 
-EXAMPLES = 3
-"""Examples that a figure shows."""
-
 
 class Figure(msgspec.Struct):
     """How many of the questions, or of the passages, have something, with some examples."""

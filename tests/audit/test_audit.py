@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from dprkit.audit.answer_search import SAMPLED, answer_key, open_search
+from dprkit.audit.audit import audit
+from dprkit.audit.corpus_scan import Plan, facts_of
+from dprkit.audit.duplicates import Bands, near_repeats, repeats
+from dprkit.audit.question_overlap import QuestionOverlap
 from dprkit.data.answer_matching import has_answer, has_token, tokens_of
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.selection import normalise
 from dprkit.errors import FormatError, InputError, SettingsError
-from dprkit.evaluation.answer_search import SAMPLED, answer_key, open_search
-from dprkit.evaluation.audit import audit
-from dprkit.evaluation.corpus_scan import Plan, facts_of
-from dprkit.evaluation.duplicates import Bands, near_repeats, repeats
-from dprkit.evaluation.question_overlap import QuestionOverlap
 from dprkit.models.config import load_config
 from dprkit.progress import SILENT
 from dprkit.settings import AuditSettings

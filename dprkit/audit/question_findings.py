@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from dprkit.audit.answer_search import answer_key
+from dprkit.audit.question_overlap import QuestionOverlap, Twin
 from dprkit.data.answer_matching import has_token, tokens_of
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.qrels import read_qrels
 from dprkit.data.questions import read_questions
 from dprkit.data.selection import normalise
 from dprkit.errors import InputError
-from dprkit.evaluation.answer_search import answer_key
-from dprkit.evaluation.question_overlap import QuestionOverlap, Twin
 from dprkit.progress import Note, Progress
 from dprkit.records import Question
 from dprkit.settings.audit import AuditSettings

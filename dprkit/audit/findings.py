@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from dprkit.audit.answer_search import AnswerNumbers
+from dprkit.audit.corpus_scan import CorpusFacts
+from dprkit.audit.duplicates import Repeat
+from dprkit.audit.figures import OF_ANSWERS, QUESTIONS, Figure
+from dprkit.audit.question_findings import Findings
+from dprkit.audit.question_overlap import Twin
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.json_decoding import json_lines
-from dprkit.evaluation.answer_search import AnswerNumbers
-from dprkit.evaluation.audit_figures import OF_ANSWERS, QUESTIONS, Figure
-from dprkit.evaluation.corpus_scan import CorpusFacts
-from dprkit.evaluation.duplicates import Repeat
-from dprkit.evaluation.question_findings import Findings
-from dprkit.evaluation.question_overlap import Twin
 from dprkit.records import Question
 
 EXAMPLES = 3

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dprkit.audit.answer_search import open_search
+from dprkit.audit.duplicates import Bands, Repeat, near_repeats, repeats
 from dprkit.cpu_cores import thread_count
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.ids import text_key
 from dprkit.errors import ProcessError
-from dprkit.evaluation.answer_search import open_search
-from dprkit.evaluation.duplicates import Bands, Repeat, near_repeats, repeats
 from dprkit.interrupts import die_with_parent, leave_signals_to_parent
 from dprkit.models.config import QUESTION, ColbertConfig, load_config
 from dprkit.models.late_tokens import late_tokens

@@ -2,7 +2,7 @@
 
 answers, train questions   question_findings.py, question_overlap.py
 the corpus, in one pass    corpus_scan.py, answer_search.py, duplicates.py
-what a figure means        audit_figures.py
+what a figure means        figures.py
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.data.corpus_by_row import PassageFile
-from dprkit.errors import SettingsError
-from dprkit.evaluation.answer_search import AnswerNumbers
-from dprkit.evaluation.audit_figures import FIGURES, OF_ANSWERS, Figure, limits
-from dprkit.evaluation.question_findings import (
+from dprkit.audit.answer_search import AnswerNumbers
+from dprkit.audit.figures import FIGURES, OF_ANSWERS, Figure, limits
+from dprkit.audit.question_findings import (
     findings_of_answers,
     questions_of,
     repeated,
     twins_of,
     without_gold,
 )
+from dprkit.data.corpus_by_row import PassageFile
+from dprkit.errors import SettingsError
 from dprkit.progress import Run
 from dprkit.records import Question
 from dprkit.settings import AuditSettings, required
@@ -34,7 +34,7 @@ from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
-    from dprkit.evaluation.audit_findings import Found
+    from dprkit.audit.findings import Found
 
 AUDIT, TAGS, DUPLICATES = "audit.json", "tags.jsonl", "duplicates.jsonl"
 
@@ -109,8 +109,8 @@ def _failures(report: AuditReport, allowed: Mapping[str, float]) -> Iterator[str
 
 
 def _audit(work: Draft, settings: AuditSettings, run: Run) -> Manifest:
-    from dprkit.evaluation.audit_findings import Found
-    from dprkit.evaluation.corpus_scan import Plan, facts_of, questions_cut
+    from dprkit.audit.corpus_scan import Plan, facts_of, questions_cut
+    from dprkit.audit.findings import Found
 
     questions = questions_of(settings, run.progress.note)
     corpus = PassageFile(str(settings.passages), run.progress.note)
