@@ -35,9 +35,10 @@ class Block(NamedTuple):
 
 
 def comparison_tables(report: Any) -> None:
-    """The comparison on stdout, in the form that was asked for."""
+    """The comparison in the form that was asked for; on stderr where stdout has --flips."""
     draw = {"table": _drawn, "markdown": _markdown, "latex": _latex}[report.format]
-    sys.stdout.writelines(f"{line}\n" for line in draw(report))
+    out = sys.stderr if "-" in report.outputs else sys.stdout
+    out.writelines(f"{line}\n" for line in draw(report))
 
 
 def _blocks(report: Any) -> Iterator[Block]:

@@ -155,8 +155,13 @@ def _plain_type(setting: Setting) -> Any:
     """What the shell gives for a setting: numbers and switches, else text that convert() reads."""
     if setting.shape == "value" and setting.kind in (bool, int, float):
         return setting.kind
-    several = setting.repeated or setting.path or setting.flag == "argument"
-    return list[str] if several and setting.shape == "tuple" else str
+    return list[str] if setting.shape == "tuple" else str
+
+
+def given_again(setting: Setting, value: Any) -> Any:
+    """The value of an option; one that is given again is as one value with commas between."""
+    whole = setting.repeated or setting.path or setting.flag == "argument"
+    return ",".join(value) if value and setting.shape == "tuple" and not whole else value
 
 
 def _metavar(setting: Setting, kind: Any) -> str | None:

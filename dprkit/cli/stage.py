@@ -17,7 +17,7 @@ from dprkit.cli.commands import Command as Entry
 from dprkit.cli.display import display, say
 from dprkit.cli.exit_codes import ending
 from dprkit.cli.help import Command
-from dprkit.cli.options import COMMON, option_of
+from dprkit.cli.options import COMMON, given_again, option_of
 from dprkit.cli.render import as_json as print_json
 from dprkit.cli.render import json_of, outputs
 from dprkit.cli.tables import print_csv, refuse_two_forms
@@ -26,6 +26,7 @@ from dprkit.pipeline.stages import (
     Outcome,
     output_files,
     refuse_output_over_input,
+    refuse_unwritten,
     resumes,
     run_stage,
     warn_of_idle_sets,
@@ -46,7 +47,8 @@ def add_stage(app: typer.Typer, name: str) -> None:
             recipe = load_recipe(given["config_file"], given["recipe_name"], given["sets"] or ())
             as_csv = given.get("as_csv", False)
             refuse_two_forms(end.as_json, as_csv)
-            flags = {key: given[key] for key in fields if given[key] not in (None, [])}
+            values = {key: given_again(setting, given[key]) for key, setting in fields.items()}
+            flags = {key: value for key, value in values.items() if value not in (None, [])}
             options = {key: given[key] for key in entry.options}
             stage = recipe.stage_for(name, given["stage"])
             settings, origins = recipe.stage(stage, flags)
@@ -58,6 +60,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if end.as_json or as_csv:
                 refuse_second_stdout([settings], "--csv" if as_csv else "--json")
             refuse_output_over_input(settings)
+            refuse_unwritten(name, settings, flags)
             end.resumes = partial(resumes, recipe, stage, flags)
             progress = _progress(recipe, stage, flags, given)
             run = Run(progress, tuple(sys.argv), given["restart"])

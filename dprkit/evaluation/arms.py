@@ -129,6 +129,8 @@ def _common_name(names: Sequence[str]) -> str:
         return names[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in same)
+    if common[-1:].isalpha() and any(name[len(common) :][:1].islower() for name in names):
+        return ",".join(names)  # of bert-1 and bm25-1 the b is no name
     if any(name[len(common) :][:1].isdigit() for name in names):
         common = common.rstrip("0123456789")
     return re.sub(r"(^|[\W_]+)(seed|run|s)?[\W_]*$", "", common) or ",".join(names)
@@ -173,7 +175,7 @@ def _matching(asked: str, common: Sequence[str], systems: Sequence[System]) -> l
         return [label]
     lacking = [system.path for system in systems if asked not in system.values]
     hint = nearest(asked, common) or f"; all systems have {', '.join(common) or 'none'}"
+    flag = "--topk adds depths" if asked.partition("@")[0] in OWN else "--metrics adds others"
     raise SettingsError(
-        f"--metrics {asked}: was not measured for {lacking[0]}{hint}, and evaluate --metrics adds "
-        "others"
+        f"--metrics {asked}: was not measured for {lacking[0]}, and evaluate {flag}{hint}"
     )

@@ -17,6 +17,8 @@ from dprkit.errors import SettingsError
 
 FIRST_RANK_DEPTHS = (10, 100)
 """Depths of mrr and answer_mrr, whatever --topk says: of MS MARCO, and of DPR's rankings."""
+DEEPEST = 1_000_000
+"""The last rank that a measure of ir-measures may look at."""
 OWN = ("answer_recall", "answer_mrr", "passage_recall", "passage_success", "mrr")
 
 
@@ -83,6 +85,8 @@ def _parsed(text: str) -> Measure:
         raise SettingsError(f"--metrics: {text!r} counts and has no mean over questions")
     name, _, depth = str(known).rpartition("@")
     cut = known["cutoff"] if "cutoff" in known.params else 0
+    if "cutoff" in known.params and not 1 <= cut <= DEEPEST:  # trec_eval would end the process
+        raise SettingsError(f"--metrics: {text!r}: a depth is from 1 to {DEEPEST:,}")
     return Measure(name, depth, cut) if name else Measure(depth)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from dprkit.errors import SettingsError
+from dprkit.errors import InputError, SettingsError
 from dprkit.progress import Progress, Run
 from dprkit.recipes import Recipe
 from dprkit.settings import fields_of
-from dprkit.store.manifests import MANIFEST, read_progress
+from dprkit.store.manifests import MANIFEST, is_artifact, read_manifest, read_progress
 
 
 def half_done(settings: Any) -> bool:
@@ -136,7 +136,7 @@ def _stamp(settings: msgspec.Struct) -> tuple[int, int] | None:
 
 
 def refuse_output_over_input(settings: msgspec.Struct) -> None:
-    """Raise SettingsError where an output file is an input too."""
+    """Raise SettingsError where an output file is an input too, or a file of another artifact."""
     fields = fields_of(type(settings))
     paths = {name: getattr(settings, name) for name, setting in fields.items() if setting.path}
     for name in output_files(settings):
@@ -147,6 +147,32 @@ def refuse_output_over_input(settings: msgspec.Struct) -> None:
             if output and any(path and _is_same_file(path, output) for path in given):
                 flag = f"--{name.replace('_', '-')}"
                 raise SettingsError(f"{output}: is an input too; choose another {flag}")
+        if output and (kind := _holder(output, getattr(settings, "output_dir", None))):
+            flag = f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{output}: is a file of the {kind} there; choose another {flag}")
+
+
+def refuse_unwritten(name: str, settings: msgspec.Struct, flags: Mapping[str, Any]) -> None:
+    """Raise SettingsError for flags of files that `evaluate` of stdin does not write."""
+    inputs = {getattr(settings, key, None) for key in ("results", "questions", "qrels")}
+    if name != "evaluate" or "-" not in inputs:
+        return
+    for key in ("output_dir", "parquet"):
+        if flags.get(key):
+            flag = f"--{key.replace('_', '-')}"
+            problem = "of stdin the figures are only printed, and no file is written"
+            raise SettingsError(f"{flag}: {problem}; leave it out, or give a file in place of -")
+
+
+def _holder(path: str, own: str | None) -> str | None:
+    """The kind of the finished artifact that has the file `path`, unless it is the stage's own."""
+    folder = Path(path).parent
+    if not is_artifact(folder) or (own and os.path.realpath(own) == os.path.realpath(folder)):
+        return None
+    with suppress(InputError):  # one that is damaged is told of where it is read
+        manifest = read_manifest(folder)
+        return manifest.kind if Path(path).name in {*manifest.files, MANIFEST} else None
+    return None
 
 
 def output_files(settings: msgspec.Struct) -> list[str]:

@@ -31,7 +31,8 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
             regular expression, or as KILT does it.
         metrics: Measures to compare, in quotes, such as "answer_recall@20 nDCG@10"; a name without
             its depth stands for all of its depths (default: all that every system has).
-        by: Compare also the questions of each data set, of each tag, or of each length in words.
+        by: Compare also the questions of each data set, of each tag, or of each length in words;
+            several with commas.
         fail_if_worse: Fail where a system is worse than the first one by more than a share, as in
             answer_recall@20:0.005; give the option again for more measures.
         flips: File to write the questions to that one system found and another did not, jsonl.

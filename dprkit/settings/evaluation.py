@@ -54,7 +54,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
             KILT does it.
         pages: Look also for the pages of KILT's provenance, whose ids are those of the passages or
             stand in them before -0, -1, ...
-        by: Metrics also of the questions of each data set, of each tag, or of each length in words.
+        by: Metrics also of the questions of each data set, of each tag, or of each length in words;
+            several with commas.
         texts: Write the texts of the passages into results.jsonl too; without them the file is
             ten times smaller.
         parquet: Write per_question.parquet beside per_question.jsonl.

@@ -44,11 +44,11 @@ class Setting:
     file below it: "train.output_dir", "select-data.output_dir/train.jsonl". The first that is
     given counts, else the first that has a default. `hub`: it may be a hub's name as well.
     `commas`: a value may be several paths, parted by commas. `repeated`: the flag is given again
-    for each value. `flag`: a short flag, or "argument". `replaces`: settings that count as not
-    given when this one is given closer to the user (a flag is closer than a recipe). `harmless`: it
-    does not change what comes out, so an artifact made with another value is no other artifact.
-    `resumable`: a half-done artifact may go on with another value. `renamed`: words that were
-    choices before, and what they are called now.
+    for each value, which may have commas. `flag`: a short flag, or "argument". `replaces`: settings
+    that count as not given when this one is given closer to the user (a flag is closer than a
+    recipe). `harmless`: it does not change what comes out, so an artifact made with another value
+    is no other artifact. `resumable`: a half-done artifact may go on with another value. `renamed`:
+    words that were choices before, and what they are called now.
 
     A field's annotation has what is special about it; `fields_of` adds the rest: an output and
     what follows another setting are paths.

@@ -266,6 +266,12 @@ def test_a_gate_fails_after_the_figures_are_shown(here):
     assert "in_train:" not in failed.stderr
 
 
+def test_gates_of_which_each_has_its_own_flag_all_count(here):
+    failed = call(*WHOLE, "--fail-if", "no_answer:0.1", "--fail-if", "empty_passage:1")
+    assert failed.exit_code == 3
+    assert "--fail-if no_answer: 0.2500 (1 of 4) is above 0.1" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [

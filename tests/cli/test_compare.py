@@ -189,6 +189,12 @@ def test_slices_are_compared_each_on_its_own_questions(pair):
     assert "by dataset" in shown and "set 1" in shown
 
 
+def test_an_option_that_is_given_again_adds_to_what_was_given(pair):
+    twice = told("a", "b", "--by", "dataset", "--by", "length")
+    assert list(twice["slices"]) == ["dataset", "length"]
+    assert twice["slices"] == told("a", "b", "--by", "dataset,length")["slices"]
+
+
 def test_a_seed_repeats_and_permutations_bound_p(pair):
     asked = ["a", "b", "--permutations", "99"]
     assert told(*asked, "--seed", "3")["metrics"] == told(*asked, "--seed", "3")["metrics"]
@@ -231,6 +237,13 @@ def test_a_slice_of_one_question_has_no_interval_over_trainings(empty):
     assert found["questions"] == 1 and found["intervals"] == [None, None]
     assert found["pairs"][0]["p"] == 1.0 and found["pairs"][0]["interval"] is None
     assert "lonely" in call("compare", *asked).stdout
+
+
+def test_trainings_that_have_only_a_first_letter_in_common_keep_their_names(empty):
+    for number, name in enumerate(("bm25-1", "bert-1", "new-1", "new-2")):
+        write(empty / f"{name}.jsonl", rows(ranks_of(number, 0.5)))
+    report = told("bm25-1.jsonl,bert-1.jsonl", "new-1.jsonl,new-2.jsonl")
+    assert report["systems"] == ["bm25-1,bert-1", "new"]
 
 
 def test_a_file_with_a_comma_in_its_name_is_one_system(pair):
@@ -289,6 +302,13 @@ def test_flipped_questions_are_written_and_can_be_searched_with(pair):
     found = call("search", "--index", "index", "--questions", "flips.jsonl", "-o", "found.jsonl")
     assert found.exit_code == 0, found.stderr
     assert len((pair / "found.jsonl").read_text().splitlines()) == len(lines)
+
+
+def test_flipped_questions_on_stdout_are_alone_there(pair):
+    call("compare", "a", "b", "--flips", "flips.jsonl")
+    ran = call("compare", "a", "b", "--flips", "-")
+    assert ran.stdout == (pair / "flips.jsonl").read_text()
+    assert "won/lost/same" in ran.stderr
 
 
 # --- --fail-if-worse ------------------------------------------------------------------------------
@@ -366,6 +386,7 @@ def test_questions_with_one_text_are_counted_and_one_id_twice_is_refused(pair):
         (["a", "a"], "compared with itself"),
         (["a", "b,"], "a path is empty"),
         (["a", "b", "--metrics", "answer_recall@7"], "was not measured for a"),
+        (["a", "b", "--metrics", "answer_recall@7"], "evaluate --topk adds depths"),
         (["a", "b", "--metrics", "nDCG@10"], "was not measured for a"),
         (["a", "b", "--metrics", ""], "names nothing"),
         (["a", "b", "--fail-if-worse", "answer_recall@5"], "write MEASURE:SHARE"),
@@ -374,6 +395,8 @@ def test_questions_with_one_text_are_counted_and_one_id_twice_is_refused(pair):
         (["a", "b", "--fail-if-worse", "answer_recal@5:0"], "did you mean 'answer_recall@5'"),
         (["a", "b", "--by", "tag"], "no question has a tag"),
         (["a.jsonl", "b.jsonl", "--flips", "a.jsonl"], "is an input too"),
+        (["a", "b", "--flips", "b/per_question.jsonl"], "is a file of the results there"),
+        (["a.jsonl", "b.jsonl", "--flips", "a/manifest.json"], "is a file of the results there"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(pair, words, problem):

@@ -172,6 +172,26 @@ def test_what_it_made_is_evaluated(given: None) -> None:
     assert json.loads(result.stdout)["metrics"]["passage_recall"] == {"1": 1.0, "2": 1.0}
 
 
+def test_a_file_of_an_artifact_is_not_written_over(given: None) -> None:
+    asked = ["evaluate", "--results", "results.jsonl", "--topk", "1", "--output-dir", "judged"]
+    assert call(*asked).exit_code == 0
+    into = ["convert-results", "--results", "judged", "--to", "trec", "-o"]
+    refused = call(*into, "judged/run.trec")
+    assert refused.exit_code == 1 and "run.trec: is a file of the results there" in refused.stderr
+    assert call(*into, "judged/new.trec").exit_code == 0
+    assert json.loads(call(*asked, "--json").stdout)["up_to_date"]
+
+
+def test_rankings_of_stdin_are_measured_and_files_of_them_refused(given: None) -> None:
+    piped, text = ["evaluate", "--results", "-", "--topk", "1"], Path("results.jsonl").read_text()
+    ran = call(*piped, "--json", input=text)
+    assert json.loads(ran.stdout)["outputs"] == []
+    for more in (["--output-dir", "new"], ["--parquet"]):
+        refused = call(*piped, *more, input=text)
+        assert refused.exit_code == 1 and f"Error: {more[0]}: of stdin" in refused.stderr
+    assert not Path("new").exists()
+
+
 def test_without_texts_titles_stay(given: None) -> None:
     converted("results.jsonl", "jsonl", "short.jsonl", "--no-texts")
     [first, _] = read_results("short.jsonl")

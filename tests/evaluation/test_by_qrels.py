@@ -290,6 +290,8 @@ def test_a_run_with_nan_is_refused_with_its_line(tmp_path):
         ("answer_recall@5", "its depths are those of --topk"),
         ("alpha_nDCG@10", "'alpha_nDCG@10' cannot be computed here: .*pyndeval"),
         (" , ", "names nothing"),
+        ("nDCG@0", "'nDCG@0': a depth is from 1 to 1,000,000"),
+        ("P@5 R@99999999999999999999", "'R@9+': a depth is from 1"),
     ],
 )
 def test_a_measure_that_cannot_be_is_refused(tmp_path, names, message):
