@@ -19,6 +19,7 @@ import msgspec
 from dprkit.cpu_cores import thread_count
 from dprkit.errors import DprkitError
 from dprkit.memory import available_bytes
+from dprkit.pipeline.cost_of_audit import cost_of_audit
 from dprkit.pipeline.cost_of_data import cost_of_download, cost_of_select
 from dprkit.pipeline.cost_of_encoding import cost_of_encoding
 from dprkit.pipeline.cost_of_evaluation import cost_of_evaluation
@@ -40,6 +41,7 @@ COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "encode-corpus": cost_of_encoding,
     "index": cost_of_index,
     "evaluate": cost_of_evaluation,
+    "audit": cost_of_audit,
 }
 """The stages that `dprkit run` runs, and what tries each."""
 TRIED, NOT_KNOWN = "tried", "not known"
@@ -81,6 +83,10 @@ def plan(
     room = {stage: _free(files.writes[0]) for stage, files in stages.items()}
     machine = {"cores": thread_count(), "load": load, "memory": memory, "disk": min(room.values())}
     report = _summed(recipe.name, planned, machine)
+    tried_any = any(stage.state == TRIED for stage in planned.values())
+    if tried_any and load > machine["cores"]:
+        busy = f"the machine is busy (a load of {load:.1f} on {machine['cores']} cores)"
+        report.notes.append(f"{busy}, so the times are long; on a quiet one it takes less")
     if report.not_known and limits != NO_LIMITS:
         left_out = ", ".join(report.not_known)
         report.notes.append(f"{left_out}: not known, and not counted against the limits")

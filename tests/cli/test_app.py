@@ -19,7 +19,7 @@ from tests.conftest import STAGES_RUN, call, environment, shell, write_colbert
 
 HEAVY = {"torch", "transformers", "faiss", "numpy", "tokenizers", "safetensors", "scipy"}
 COMMANDS = [*STAGES, "run", "plan", "init", "info", "config", "config show"]
-COMMANDS = [*STAGES, "run", "plan", "init", "info", "config", "config show"]
+
 # Runs command lines, one after the other, in one process; tells what each has imported.
 WATCH = """
 import json, sys
