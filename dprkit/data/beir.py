@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dprkit.data.qrels import read_qrels
-from dprkit.data.questions import read_questions
 from dprkit.errors import InputError
-from dprkit.records import Question
 
 _PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
 
 
 class BeirFolder(NamedTuple):
-    """The files of a data set of BEIR, for one split of its questions."""
+    """The files of a data set of BEIR: queries are those of all splits, qrels those of one."""
 
     corpus: Path
     queries: Path
     qrels: Path
-
-    def questions(self) -> Iterator[Question]:
-        """The questions that the split judges, in the order of queries.jsonl.
-
-        queries.jsonl has those of all splits. Raises InputError for an id that is there twice.
-        """
-        judged, seen = read_qrels(self.qrels).grades, set[str]()
-        for question in read_questions(self.queries):
-            if question.id in seen:
-                raise InputError(f"{self.queries}: two questions have the id {question.id!r}")
-            if question.id in judged:
-                seen.add(question.id)
-                yield question
 
 
 def beir_folder(path: Path | str, split: str = "test") -> BeirFolder:

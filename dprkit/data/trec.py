@@ -116,7 +116,7 @@ def _refuse_duplicates(question: str, lines: _Lines, stream: Stream) -> None:
 
 def _line(line: str, number: int, stream: Stream) -> tuple[str, str, float]:
     """The question, passage and score of a line. Ids may hold spaces where tabs part columns."""
-    columns = line.split("\t") if line.count("\t") == 5 else line.split()
+    columns = [*map(str.strip, line.split("\t"))] if line.count("\t") == 5 else line.split()
     question, _, passage, _, text, _ = columns if len(columns) == 6 else [""] * 6
     if not (question and passage):
         raise FormatError(stream.path, number, _wrong_columns(len(columns)))

@@ -16,9 +16,9 @@ import msgspec
 from dprkit.data.json_decoding import json_lines
 from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.evaluation.arms import Arm, measures_of, questions_of, read_arms
-from dprkit.evaluation.comparison import EQUAL, Comparison, Comparisons, Table, compared, correct
+from dprkit.evaluation.comparison import Comparison, Comparisons, Table, compared, correct
 from dprkit.evaluation.notes import repeated_texts
-from dprkit.evaluation.paired_tests import pairs_of
+from dprkit.evaluation.paired_tests import EQUAL, pairs_of
 from dprkit.evaluation.slices import slices_of
 from dprkit.progress import Run
 from dprkit.settings import CompareSettings

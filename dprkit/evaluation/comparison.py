@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.evaluation.paired_tests import (
+    EQUAL,
     effect_size,
     holm,
     mcnemar,
@@ -26,8 +27,6 @@ from dprkit.evaluation.statistics import bootstrap_means, is_share, mean, wilson
 if TYPE_CHECKING:
     import numpy as np
 
-EQUAL = 1e-12
-"""What means over trainings that are equal may differ by when they are computed."""
 Interval = tuple[float, float]
 
 

@@ -24,6 +24,8 @@ EXACT = 16
 """Questions with a difference up to which all flips of signs are counted, and none are drawn."""
 FEWEST = 6
 """Questions with a difference below which no exact test gives p < .05: 2 / 2**5 is .0625."""
+EQUAL = 1e-12
+"""What numbers that are equal may differ by when they are computed."""
 DRAWN_BYTES = 1 << 23
 """Memory for the signs that a thread draws at once."""
 ROUNDING = 1e-5
@@ -157,7 +159,7 @@ def effect_size(differences: np.ndarray) -> float | None:
 
     None where all are the same. 0.2 is called small, 0.5 medium (Cohen 1988).
     """
-    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    spread = _spread(differences)
     return float(differences.mean()) / spread if spread else None
 
 
@@ -167,9 +169,14 @@ def smallest_visible(differences: np.ndarray) -> float | None:
     By the normal approximation, with the spread of the differences (Q,); of fewer than FEWEST
     questions no test finds anything. None where there is no difference at all.
     """
-    count = len(differences)
-    spread = float(differences.std(ddof=1)) if count > 1 else 0.0
+    count, spread = len(differences), _spread(differences)
     largest = float(abs(differences).max(initial=0.0))
     if not spread:
         return None
     return max((Z95 + Z80) * spread / math.sqrt(count), min(FEWEST, count) * largest / count)
+
+
+def _spread(differences: np.ndarray) -> float:
+    """The standard deviation of differences (Q,), 0 where all are equal but for rounding."""
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return spread if spread > EQUAL else 0.0

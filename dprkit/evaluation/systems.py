@@ -26,7 +26,7 @@ from dprkit.progress import Run
 from dprkit.records import same_question
 from dprkit.settings import EvaluateSettings
 from dprkit.store.integrity import Verifier
-from dprkit.store.manifests import Manifest
+from dprkit.store.manifests import Manifest, is_artifact, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,8 @@ class System:
     """Of its results artifact, where it is one."""
     report: EvaluateReport | None = None
     """Its metrics, as `evaluate` tells them."""
+    match: str = "string"
+    """How answers were compared with its passages."""
 
 
 AS_THEY_ARE = EvaluateSettings(output_dir=None)
@@ -61,17 +63,21 @@ def read_system(
 ) -> System:
     """The system at `path`: a results artifact, or a file of rankings that is judged.
 
-    `judge`: how; its qrels count for an artifact too. Raises InputError, FormatError, MismatchError
-    as `evaluate` does, and DamagedError for an artifact of which a file was changed.
+    `judge`: how; its qrels count for an artifact too, which keeps its own way to compare answers.
+    Raises InputError, FormatError, MismatchError as `evaluate` does, and DamagedError for an
+    artifact of which a file was changed.
     """
     name = name or names_of([path])[0]
     if os.path.isdir(path) and judge.qrels is None:
         manifest = Verifier(run.progress.note).artifact(path, "results")
         figures = read_figures(Path(path) / PER_QUESTION)
         report = msgspec.convert(manifest.counts, EvaluateReport)
-        return System(name, path, figures, values_of(figures), manifest, report)
+        match = str(manifest.settings.get("match", judge.match))
+        return System(name, path, figures, values_of(figures), manifest, report, match)
+    if is_artifact(path):
+        judge = replace(judge, match=read_manifest(path).settings.get("match", judge.match))
     report, figures = measured(replace(judge, results=path), None, run)
-    return System(name, path, figures, values_of(figures), None, report)
+    return System(name, path, figures, values_of(figures), None, report, judge.match)
 
 
 def read_figures(path: Path) -> list[Figures]:

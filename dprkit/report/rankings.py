@@ -129,7 +129,9 @@ def _pack(
         # Those with texts first: a hit of the others is then a passage with a text.
         for at in sorted(range(len(own)), key=has_text.__getitem__, reverse=True):
             if ranking := own[at]:
-                packed[at] = packed_ranking(ranking, judged[at], texts, depth, systems[at].match)
+                packed[at] = packed_ranking(
+                    ranking, judged[at], texts, depth, systems[at].system.match
+                )
         with_texts = [a or b for a, b in zip(with_texts, has_text, strict=True)]
         blocks.append(packed)
         run.progress.advance(1)

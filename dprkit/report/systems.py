@@ -31,12 +31,6 @@ class ShownSystem(NamedTuple):
     """How it was judged, where it is a file of rankings."""
 
     @property
-    def match(self) -> str:
-        """How answers were compared with passages."""
-        manifest = self.system.manifest
-        return str(manifest.settings.get("match", "string")) if manifest else self.judge.match
-
-    @property
     def longest(self) -> int:
         """Passages of the longest ranking."""
         return int(self.ranks.hits.max(initial=0))
@@ -56,7 +50,7 @@ class ShownSystem(NamedTuple):
             relevant = tuple(asked.relevant(question))
             ranking = replace(ranking, question=replace(question, gold=relevant))
         if question.answers and any(hit.text for hit in ranking.hits):
-            return with_flags(ranking, self.match)
+            return with_flags(ranking, self.system.match)
         return ranking
 
 

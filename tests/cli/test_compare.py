@@ -452,3 +452,13 @@ def test_answers_that_are_patterns_are_compared_as_such(empty):
         write(empty / f"{name}.jsonl", rows(ranks, answers=["i.$"]))
     found = told("a.jsonl", "b.jsonl", "--match", "regex")["metrics"]["answer_recall@1"]
     assert found["values"] == [sum(hits(A, 1)) / COUNT, sum(hits(B, 1)) / COUNT]
+
+
+def test_results_keep_their_way_to_compare_answers_where_qrels_judge_the_passages(empty):
+    for name, ranks in (("a", A), ("b", B)):
+        file = write(empty / f"{name}.jsonl", rows(ranks, answers=["i.$"]))
+        call("evaluate", "--results", file, "--match", "regex", "--output-dir", empty / name, "-q")
+    (empty / "qrels").write_text("".join(f"q{n} 0 p0 1\n" for n in range(COUNT)))
+    found = told("a", "b", "--qrels", "qrels")["metrics"]
+    assert found["answer_recall@1"]["values"] == [sum(hits(A, 1)) / COUNT, sum(hits(B, 1)) / COUNT]
+    assert found["R@1"]["values"] == [1, 1]

@@ -11,7 +11,6 @@ import pytest
 from dprkit.data.beir import beir_folder
 from dprkit.data.qrels import read_qrels
 from dprkit.errors import FormatError, InputError
-from dprkit.records import Question
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -100,10 +99,10 @@ def beir(folder: Path) -> Path:
     return folder
 
 
-def test_the_questions_of_a_split_are_those_that_it_judges(tmp_path: Path) -> None:
+def test_the_files_of_a_split_are_found_plain_or_compressed(tmp_path: Path) -> None:
     folder = beir(tmp_path / "set")
-    assert list(beir_folder(folder).questions()) == [Question("2", "two")]
-    assert list(beir_folder(folder, "train").questions()) == [Question("q1", "one")]
+    assert read_qrels(beir_folder(folder).qrels).grades == {"2": {"d1": 1}}
+    assert read_qrels(beir_folder(folder, "train").qrels).grades == {"q1": {"d1": 1}}
 
 
 def test_what_a_folder_of_beir_lacks_is_named(tmp_path: Path) -> None:
@@ -126,10 +125,3 @@ def test_the_folder_that_was_meant_is_named(tmp_path: Path) -> None:
     save(tmp_path, b"PK", "set.zip")
     with pytest.raises(InputError, match="unpack it: unzip"):
         beir_folder(tmp_path / "set.zip")
-
-
-def test_two_questions_of_one_id_are_refused(tmp_path: Path) -> None:
-    folder = beir(tmp_path / "set")
-    save(folder, '{"_id": "2", "text": "one"}\n{"_id": 2, "text": "two"}\n', "queries.jsonl")
-    with pytest.raises(InputError, match="two questions have the id '2'"):
-        list(beir_folder(folder).questions())

@@ -181,7 +181,7 @@ def test_a_trec_run_is_ordered_as_trec_eval_orders_it(
     assert ranking.question == Question("q", "")
 
 
-RUN = "a Q0 1 1 2 r\nb\t0\t1 x\t1\t1\tr\na Q0 2 2 3 r\n\nc Q0 1 1 0 r\n"
+RUN = "a Q0 1 1 2 r\nb \t0\t1 x \t1\t1\tr\na Q0 2 2 3 r\n\nc Q0 1 1 0 r\n"
 GROUPED = [
     Ranking(Question("a", ""), (Hit("2", 3.0), Hit("1", 2.0))),
     Ranking(Question("b", ""), (Hit("1 x", 1.0),)),

@@ -114,6 +114,9 @@ def test_what_is_no_test_does_not_count_for_holm():
 def test_an_effect_size_is_the_mean_over_the_standard_deviation():
     assert effect_size(np.array([1.0, 2.0, 3.0])) == pytest.approx(2.0)
     assert effect_size(np.array([0.5, 0.5])) is None
+    values = np.array([0.1, 0.2, 0.3, 0.7])  # whose differences of 0.1 are not quite the same
+    assert effect_size(values + 0.1 - values) is None
+    assert smallest_visible(values + 0.1 - values) is None
 
 
 def test_a_difference_that_is_called_visible_is_found_four_times_of_five():
