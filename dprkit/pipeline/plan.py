@@ -25,7 +25,7 @@ from dprkit.pipeline.cost_of_encoding import cost_of_encoding
 from dprkit.pipeline.cost_of_evaluation import cost_of_evaluation
 from dprkit.pipeline.cost_of_index import cost_of_index
 from dprkit.pipeline.cost_of_training import cost_of_training
-from dprkit.pipeline.costs import NOTHING, Cost, Range
+from dprkit.pipeline.costs import NOTHING, Cost, Range, exactly
 from dprkit.pipeline.fits import NO_LIMITS, Limits, StagePlan, misfits
 from dprkit.pipeline.stage_order import StagesToRun
 from dprkit.pipeline.status import REFUSED, THERE, statuses
@@ -44,6 +44,8 @@ COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "audit": cost_of_audit,
 }
 """The stages that `dprkit run` runs, and what tries each."""
+OTHER_WORK = 1.6
+"""How many times as long a stage may take on a busy machine that grows busier."""
 TRIED, NOT_KNOWN = "tried", "not known"
 
 
@@ -75,7 +77,7 @@ def plan(
     with TemporaryDirectory(prefix="dprkit-plan-") as scratch:
         trial = Trial(Path(scratch), progress.note)
         for stage, files in stages.items():
-            planned[stage] = _tried(recipe, stage, told[stage], trial)
+            planned[stage] = _tried(recipe, stage, told[stage], trial, _unrest(load))
             if planned[stage].state in (TRIED, NOT_KNOWN):
                 _leave_unknown(trial, stage, files.writes)
             progress.advance(1)
@@ -95,7 +97,15 @@ def plan(
     return report
 
 
-def _tried(recipe: Recipe, stage: str, told: Mapping[str, Any], trial: Trial) -> StagePlan:
+def _unrest(load: float) -> Range:
+    """How many times as long a stage may take, where other work comes and goes beside it."""
+    share = thread_count() / max(load, 1e-9)
+    return exactly(1) if share >= 1 else Range(share, 1, OTHER_WORK)
+
+
+def _tried(
+    recipe: Recipe, stage: str, told: Mapping[str, Any], trial: Trial, unrest: Range
+) -> StagePlan:
     kind = recipe.kind_of(stage)
     if told["state"] in (UP_TO_DATE, THERE):
         return StagePlan(kind, told["state"], "", "", NOTHING, NOTHING, NOTHING, NOTHING)
@@ -108,7 +118,8 @@ def _tried(recipe: Recipe, stage: str, told: Mapping[str, Any], trial: Trial) ->
         cost = COSTS[kind](settings, trial)
     except DprkitError as error:
         return StagePlan(kind, NOT_KNOWN, str(error))
-    amounts = (cost.seconds, cost.disk, cost.scratch, cost.memory)
+    seconds = None if cost.seconds is None else cost.seconds.times(unrest)
+    amounts = (seconds, cost.disk, cost.scratch, cost.memory)
     state = NOT_KNOWN if cost.seconds is None else TRIED
     return StagePlan(kind, state, "", cost.work, *amounts, list(cost.notes))
 
