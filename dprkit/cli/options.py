@@ -48,6 +48,21 @@ StageName = Annotated[
         autocompletion=completion.of_stages,
     ),
 ]
+OnlyStage = Annotated[
+    str | None,
+    typer.Option(
+        "--only", metavar="STAGE", help="This stage alone.", autocompletion=completion.of_stages
+    ),
+]
+FromStage = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        help="This stage and those after it.",
+        autocompletion=completion.of_stages,
+    ),
+]
 AsJson = Annotated[bool, _shared("--json", help="Print the report as one JSON object on stdout.")]
 AsCsv = Annotated[
     bool,

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.filesize import decimal
 
-from dprkit.cli import completion
 from dprkit.cli.display import display, say
 from dprkit.cli.exit_codes import ending
-from dprkit.cli.options import AsCsv, AsJson, ConfigFile, Quiet, RecipeName, Sets
+from dprkit.cli.options import (
+    AsCsv,
+    AsJson,
+    ConfigFile,
+    FromStage,
+    OnlyStage,
+    Quiet,
+    RecipeName,
+    Sets,
+)
 from dprkit.cli.tables import Sheet, print_csv, refuse_two_forms, table
 from dprkit.errors import GateError, SettingsError
 from dprkit.recipes import load_recipe, looked_for
@@ -30,21 +38,8 @@ def plan(
     config_file: ConfigFile = None,
     recipe_name: RecipeName = None,
     sets: Sets = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STAGE", help="Plan this stage alone.", autocompletion=completion.of_stages
-        ),
-    ] = None,
-    first: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="STAGE",
-            help="Plan this stage and those after it.",
-            autocompletion=completion.of_stages,
-        ),
-    ] = None,
+    only: OnlyStage = None,
+    first: FromStage = None,
     max_hours: Annotated[
         float | None,
         typer.Option(

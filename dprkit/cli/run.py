@@ -8,11 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from dprkit.cli import completion
 from dprkit.cli.commands import COMMANDS
 from dprkit.cli.display import display
 from dprkit.cli.exit_codes import Ending, ending
-from dprkit.cli.options import AsJson, ConfigFile, Quiet, RecipeName, Restart, Sets
+from dprkit.cli.options import (
+    AsJson,
+    ConfigFile,
+    FromStage,
+    OnlyStage,
+    Quiet,
+    RecipeName,
+    Restart,
+    Sets,
+)
 from dprkit.cli.stage import json_of_stage, refuse_second_stdout, tell
 from dprkit.errors import SettingsError
 from dprkit.pipeline.stage_order import StagesToRun, run_stages, stages_to_run
@@ -25,21 +33,8 @@ def run(
     config_file: ConfigFile = None,
     recipe_name: RecipeName = None,
     sets: Sets = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STAGE", help="Run this stage alone.", autocompletion=completion.of_stages
-        ),
-    ] = None,
-    first: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="STAGE",
-            help="Run this stage and those after it.",
-            autocompletion=completion.of_stages,
-        ),
-    ] = None,
+    only: OnlyStage = None,
+    first: FromStage = None,
     status: Annotated[
         bool, typer.Option("--status", help="Show where each stage is; run nothing.")
     ] = False,

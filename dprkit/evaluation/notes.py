@@ -76,6 +76,9 @@ def _of_depths(
         yield f"not measured: {', '.join(left_out + others)}; {why}", from_file
     if from_file and (deeper := [measure.label for measure in measured if measure.cut > longest]):
         yield f"deeper than any ranking: {', '.join(deeper)}; {why}", True
+    whole = [one.label for one in measured if not (one.cut or one.name.startswith("page_"))]
+    if whole and not from_file:
+        yield f"of the {longest} passages that were searched for: {', '.join(whole)}", False
     cuts = [one.cut for one in measured if one.cut and (one.cut <= longest or not from_file)]
     deepest = max(cuts, default=longest)
     short = sum(figure.hits < deepest for figure in figures if figure.missing is UNSET)
