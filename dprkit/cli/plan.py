@@ -95,7 +95,7 @@ def plan(
             end.print_json(as_object(report))
         elif as_csv:
             print_csv(plan_sheet(report))
-        else:
+        elif not quiet:
             sys.stdout.writelines(f"{line}\n" for line in _lines(report))
         for note in report.notes:
             say(f"Warning: {note}")

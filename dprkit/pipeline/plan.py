@@ -87,7 +87,8 @@ def plan(
     report = _summed(recipe.name, planned, machine)
     tried_any = any(stage.state == TRIED for stage in planned.values())
     if tried_any and load > machine["cores"]:
-        busy = f"the machine is busy (a load of {load:.1f} on {machine['cores']} cores)"
+        cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
+        busy = f"the machine is busy (a load of {load:.1f} on {cores})"
         report.notes.append(f"{busy}, so the times are long; on a quiet one it takes less")
     if report.not_known and limits != NO_LIMITS:
         left_out = ", ".join(report.not_known)

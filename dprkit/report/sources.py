@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dprkit.errors import InputError, SettingsError, reading
 from dprkit.store.manifests import is_artifact, read_manifest, read_progress
+from dprkit.store.stage_files import STREAM
 
 KINDS = {"results": "systems", "retriever": "trainings", "tuning": "tunings", "audit": "audits"}
 """Kind of artifact -> the field of Sources that has it."""
@@ -43,6 +44,10 @@ def sources_of(paths: Sequence[str]) -> Sources:
 
 
 def _field(path: str) -> str:
+    if path == STREAM:
+        raise SettingsError(
+            "-: a report reads rankings again and again, and stdin once; name a file"
+        )
     with reading(path):
         os.stat(path)
     if not os.path.isdir(path):

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from dprkit.errors import writing
 from dprkit.report.blocks import block, json_bytes
 
 THREADS = 2
@@ -27,7 +28,8 @@ class Spool:
         self.folder = folder
         self.bytes = 0
         """Of the blocks that are in the file."""
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        with writing(folder or tempfile.gettempdir()):
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._threads = ThreadPoolExecutor(THREADS)
         self._waiting: deque[Future[bytes]] = deque()
 

@@ -83,6 +83,11 @@ def test_what_does_not_fit_is_named_with_exit_code_3(recipe):
     assert told["notes"][-1] == "train: not known, and not counted against the limits"
 
 
+def test_a_plan_that_fits_is_quiet_where_that_is_asked_for(recipe):
+    ran = call("plan", "--max-hours", "1", "--only", "select-data", "--quiet")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+
+
 def test_a_plan_as_csv_has_the_figures_of_its_json(recipe):
     ran = call("plan", "--csv", "--only", "select-data")
     [row] = csv.DictReader(io.StringIO(ran.stdout))

@@ -5,7 +5,7 @@ import { html, Letter, tone, WideTable } from "./ui.mjs";
 
 const NAMES = {
   answer_recall: "Answer recall", answer_mrr: "Answer MRR", passage_recall: "Passage recall",
-  passage_success: "Passage success", mrr: "MRR of gold passages", AP: "Average precision",
+  passage_success: "Passage success", mrr: "MRR of gold passages", AP: "Average precision", R: "Recall", P: "Precision",
 };
 
 const COMPARED = "The largest of a row is bold; whether a difference is more than chance, dprkit compare tells.";
@@ -56,7 +56,7 @@ function MeasureRows({ systems, name, depths }) {
   const label = NAMES[name] ?? name;
   return html`<tbody>
     ${!alone && html`<tr class="group">
-      <th scope="rowgroup" colspan=${systems.length + 1}>${label} <code>${name}</code></th>
+      <th scope="rowgroup" colspan=${systems.length + 1}>${label} ${label !== name && html`<code>${name}</code>`}</th>
     </tr>`}
     ${depths.map((depth) => {
       const values = systems.map((system) => system.metrics[name]?.[depth]);
