@@ -13,6 +13,7 @@ from dprkit.data.questions import read_questions
 from dprkit.data.rankings import read_results
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.evaluation.judging import refuse_empty_answer
+from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, parse
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
 from dprkit.records import Question, Ranking, same_question
@@ -111,6 +112,13 @@ def _check_text(found: Question, known: Question, settings: EvaluateSettings) ->
             f"question {known.id!r} is {known.question!r} in {settings.questions} and "
             f"{found.question!r} in {settings.results}; give rankings of the same questions"
         )
+
+
+def search_depth(settings: EvaluateSettings) -> int:
+    """How many passages an index is searched for: enough for mrr@10 and nDCG@10 too."""
+    named = parse(settings.metrics) if settings.metrics is not None else ()
+    least = min(FIRST_RANK_DEPTHS[0], settings.rerank_depth or FIRST_RANK_DEPTHS[0])
+    return max(*settings.topk, *(measure.cut for measure in named), least)
 
 
 def rankings_of_index(

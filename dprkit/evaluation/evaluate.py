@@ -25,6 +25,7 @@ from dprkit.evaluation.asked import (
     no_common_question,
     rankings_of_index,
     read_asked,
+    search_depth,
 )
 from dprkit.evaluation.beir import asked_by_folder, indexed_folder, is_to_index
 from dprkit.evaluation.judging import (
@@ -173,7 +174,7 @@ def _hub_name(settings: EvaluateSettings) -> dict[str, str]:
 
 def _check_depths(settings: EvaluateSettings) -> None:
     depth = settings.rerank_depth
-    if depth is not None and depth < (deepest := _depth(settings)):
+    if depth is not None and depth < (deepest := search_depth(settings)):
         raise SettingsError(
             f"--topk {deepest} and --rerank-depth {depth}: only passages that are scored again are "
             f"in a ranking; give --rerank-depth {deepest}, or a smaller --topk"
@@ -224,7 +225,7 @@ def measured(
     write: Callable[[Share], None] | None = None,
 ) -> tuple[EvaluateReport, list[Figures]]:
     """Judge rankings as they come and `write` them. Memory: some, and some numbers a question."""
-    asked, measures, depth = read_asked(settings), _measures(settings), _depth(settings)
+    asked, measures, depth = read_asked(settings), _measures(settings), search_depth(settings)
     cuts = sorted({*settings.topk, *FIRST_RANK_DEPTHS, *(m.cut for m in measures if m.cut)})
     grades = None if asked.qrels is None else asked.qrels.grades
     labels = tuple(measure.label for measure in measures)
@@ -255,12 +256,6 @@ def _measures(settings: EvaluateSettings) -> tuple[Measure, ...]:
     if settings.metrics is not None:
         return parse(settings.metrics)
     return by_qrels(settings.topk) if settings.qrels else ()
-
-
-def _depth(settings: EvaluateSettings) -> int:
-    """How many passages an index is searched for."""
-    named = parse(settings.metrics) if settings.metrics is not None else ()
-    return max(*settings.topk, *(measure.cut for measure in named), 1)
 
 
 def _tally(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec import UNSET
 
-from dprkit.evaluation.asked import Asked
+from dprkit.evaluation.asked import Asked, search_depth
 from dprkit.evaluation.judging import Figures, Tally
 from dprkit.evaluation.measures import OWN, Measure
 from dprkit.records import same_question
@@ -66,7 +66,7 @@ def _of_depths(
 ) -> Iterator[Note]:
     from_file = settings.results is not None
     longest = max(figure.hits for figure in figures)
-    why = f"an index is searched for {max(settings.topk)} passages, as --topk says"
+    why = f"an index is searched for {search_depth(settings)} passages; a larger --topk finds more"
     if from_file:
         why = f"no ranking of {settings.results} has more than {longest} passages"
     by_topk = any(measure.name in OWN for measure in measured) or not settings.metrics

@@ -125,12 +125,12 @@ def test_candidates_count_in_search_and_in_evaluate_without_a_new_index(here):
     few = ids("--index", "means", "--candidates", 5, topk=3)
     means = [set(line[:5]) for line in ids_of_means(5)]
     assert all({*line} <= five for line, five in zip(few, means, strict=True))
-    words = ["evaluate", "--index", "means", "--questions", "q.jsonl", "--topk", "1,3"]
+    words = ["evaluate", "--index", "means", "--questions", "q.jsonl", "--topk", "1,10"]
     all_of_them = done(*words, "--output-dir", "r")
-    narrow = done(*words, "--output-dir", "r", "--candidates", 3)
+    narrow = done(*words, "--output-dir", "r", "--candidates", 10)
     lines = [json.loads(line) for line in Path("r/results.jsonl").read_text().splitlines()]
     assert [[hit["id"] for hit in line["ctxs"]] for line in lines] == ids(
-        "--index", "means", "--candidates", 3, topk=3
+        "--index", "means", "--candidates", 10, topk=10
     )
     assert narrow["metrics"] != all_of_them["metrics"] or few
     again = call(*words, "--output-dir", "r", "--candidates", 3)
@@ -247,14 +247,14 @@ def test_a_recipe_runs_with_a_late_index(here):
     Path("dprkit.yaml").write_text(
         "encode-corpus: {retriever: model, passages: corpus.tsv, dtype: int8}\n"
         "index: {first_stage: flat, candidates: 30}\n"
-        "evaluate: {questions: q.jsonl, topk: [1, 5], candidates: 12}\n"
+        "evaluate: {questions: q.jsonl, topk: [1, 10], candidates: 12}\n"
     )
     assert call("run").exit_code == 0
     again = call("run")
     assert again.exit_code == 0 and again.stderr.count("up to date") >= 3
     results = Path("runs/dprkit/results/results.jsonl").read_text().splitlines()
     found = [[hit["id"] for hit in json.loads(line)["ctxs"]] for line in results]
-    assert found == ids("--index", "runs/dprkit/index", "--candidates", 12, topk=5)
+    assert found == ids("--index", "runs/dprkit/index", "--candidates", 12, topk=10)
 
 
 def test_a_search_of_a_moved_workspace_finds_the_token_vectors(here, tmp_path):

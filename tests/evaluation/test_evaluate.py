@@ -313,13 +313,19 @@ def test_the_figures_of_each_question_are_the_same_from_an_index_and_from_its_re
     call("evaluate", "--results", "r/results.jsonl", *line, "again")
     figures = lines_of("r/per_question.jsonl")
     assert [(one["hits"], one["answer_rank"], one["gold_ranks"]) for one in figures] == [
-        (2, 2, [2]),  # "red apple" and "red pear" score the same: in the order of the corpus
+        (3, 2, [2]),  # "red apple" and "red pear" score the same: in the order of the corpus
         (1, 1, [1]),
         (0, None, [None]),
     ]
-    assert (
-        Path("again/per_question.jsonl").read_bytes() == Path("r/per_question.jsonl").read_bytes()
-    )
+    for one in figures:  # the file does not tell that the index had no tenth passage
+        del one["measures"]["answer_mrr@10"], one["measures"]["mrr@10"]
+    assert lines_of("again/per_question.jsonl") == figures
+
+
+def test_an_index_is_searched_for_ten_passages_at_least(words):
+    line = ["evaluate", "--index", "index", "--questions", "q.jsonl", "--topk", "1", "--json"]
+    metrics = json.loads(call(*line).stdout)["metrics"]
+    assert (metrics["mrr"], metrics["answer_mrr"]) == ({"10": 0.5}, {"10": 0.5})
 
 
 def test_search_counts_what_it_found(words):
@@ -342,7 +348,10 @@ def test_results_without_texts_give_the_same_figures_again(words):
         assert ('"text"' in Path(kind, "results.jsonl").read_text()) == (kind == "whole")
         again = call("evaluate", "--results", f"{kind}/results.jsonl", "--topk", "1,2", "--json")
         figures[kind] = json.loads(again.stdout)["metrics"]
-        assert figures[kind] == json.loads(Path(kind, "metrics.json").read_bytes())["metrics"]
+        measured = json.loads(Path(kind, "metrics.json").read_bytes())["metrics"]
+        assert figures[kind] == {
+            name: measured[name] for name in ("answer_recall", "passage_recall")
+        }
     assert figures["whole"] == figures["bare"]
 
 
