@@ -133,7 +133,7 @@ def test_candidates_count_in_search_and_in_evaluate_without_a_new_index(here):
         "--index", "means", "--candidates", 10, topk=10
     )
     assert narrow["metrics"] != all_of_them["metrics"] or few
-    again = call(*words, "--output-dir", "r", "--candidates", 3)
+    again = call(*words, "--output-dir", "r", "--candidates", 10)
     assert "r: up to date" in again.stderr
     deeper = call(*words, "--output-dir", "r", "--candidates", 4)
     assert "candidates was 3 and is 4" in deeper.stderr

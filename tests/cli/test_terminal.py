@@ -213,7 +213,7 @@ def test_the_bar_of_an_encoding_counts_passages(terminal, work):
 # --- tables ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("columns", "blocks"), [(40, None), (50, 0), (60, 11), (80, 20)])
+@pytest.mark.parametrize(("columns", "blocks"), [(40, None), (55, 0), (60, 5), (80, 20)])
 def test_the_table_of_metrics_fits_and_has_bars_where_there_is_room(
     terminal, work, words, columns, blocks
 ):
