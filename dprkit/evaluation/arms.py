@@ -13,7 +13,13 @@ from dprkit.errors import InputError, SettingsError, nearest
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.measures import OWN, named, parse
 from dprkit.evaluation.metrics import own_values
-from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
+from dprkit.evaluation.systems import (
+    System,
+    names_of,
+    read_system,
+    refuse_idle_judging,
+    with_same_questions,
+)
 from dprkit.progress import Run
 from dprkit.settings import CompareSettings, EvaluateSettings
 
@@ -48,6 +54,7 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     _refuse_repeated(every)
     names = names_of(every)
     judge = _judge(settings)
+    refuse_idle_judging(every, judge)
     read = [read_system(path, name, run, judge) for path, name in zip(every, names, strict=True)]
     for system in read:
         _refuse_idle(system)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
-from dprkit.errors import FormatError, InputError, MismatchError
+from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.evaluation.evaluate import EvaluateReport, measured
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.per_question import PER_QUESTION
@@ -78,6 +78,16 @@ def read_system(
         judge = replace(judge, match=read_manifest(path).settings.get("match", judge.match))
     report, figures = measured(replace(judge, results=path), None, run)
     return System(name, path, figures, values_of(figures), None, report, judge.match)
+
+
+def refuse_idle_judging(paths: Sequence[str], judge: EvaluateSettings) -> None:
+    """Raise SettingsError for a way to judge where nothing is judged: artifacts have figures."""
+    if judge.qrels is not None or not all(map(os.path.isdir, paths)):
+        return
+    for flag, idle in (("--questions", judge.questions), ("--match", judge.match != "string")):
+        if idle:
+            problem = "is for files of rankings and for --qrels; the figures of folders are kept"
+            raise SettingsError(f"{flag} {problem}; leave it out, or name their results.jsonl")
 
 
 def read_figures(path: Path) -> list[Figures]:

@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from dprkit.data.rankings import read_results
 from dprkit.evaluation.asked import Asked, rankings_of_file, read_asked
 from dprkit.evaluation.judging import with_flags
-from dprkit.evaluation.systems import System, names_of, read_system, with_same_questions
+from dprkit.evaluation.systems import (
+    System,
+    names_of,
+    read_system,
+    refuse_idle_judging,
+    with_same_questions,
+)
 from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.report.columns import Ranks, ranks_of
@@ -64,6 +70,7 @@ def read_systems(paths: Sequence[str], settings: ReportSettings, run: Run) -> li
     judge = EvaluateSettings(
         questions=settings.questions, qrels=settings.qrels, match=settings.match, output_dir=None
     )
+    refuse_idle_judging(paths, judge)
     named = zip(paths, names_of(paths), strict=True)
     systems = [read_system(path, name, run, judge) for path, name in named]
     same = with_same_questions(systems)

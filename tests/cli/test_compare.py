@@ -394,6 +394,8 @@ def test_questions_with_one_text_are_counted_and_one_id_twice_is_refused(pair):
         (["a", "b", "--fail-if-worse", "answer_recall@5:5"], "below 1"),
         (["a", "b", "--fail-if-worse", "answer_recal@5:0"], "did you mean 'answer_recall@5'"),
         (["a", "b", "--by", "tag"], "no question has a tag"),
+        (["a", "b", "--questions", "gone.jsonl"], "--questions is for files of rankings"),
+        (["a", "b", "--match", "regex"], "--match is for files of rankings"),
         (["a.jsonl", "b.jsonl", "--flips", "a.jsonl"], "is an input too"),
         (["a", "b", "--flips", "b/per_question.jsonl"], "is a file of the results there"),
         (["a.jsonl", "b.jsonl", "--flips", "a/manifest.json"], "is a file of the results there"),

@@ -272,6 +272,7 @@ def test_what_no_report_shows_is_refused_by_name(work, two):
     assert "blank: has no manifest.json" in refused("blank")
     assert "is a directory" in refused(two[0], "-o", "blank")
     assert "missing" in refused("missing")
+    assert "--questions is for files of rankings" in refused(*two, "--questions", "gone.jsonl")
     assert "-: a report reads rankings again and again" in refused(two[0], "-")
     if Path("/sys/kernel").is_dir():  # nobody may make a file in /sys
         assert "/sys: not writable" in refused(two[0], "-o", "/sys/page.html")
