@@ -244,8 +244,8 @@ def measured(
     columns = (*measures, *(measures_of_pages(settings.topk) if settings.pages else ()))
     values = _values(settings, tally, figures, columns, reach)
     report = _report(figures, values, settings)
-    measured = {one: bool(report.counts[one.name]) for one in values}
-    for note, is_warning in notes_of(figures, tally, asked, settings, measured, measures):
+    defined = {one: bool(report.counts[one.name]) for one in values}
+    for note, is_warning in notes_of(figures, tally, asked, settings, defined, measures):
         report.notes.append(note)
         (run.progress.warn if is_warning else run.progress.note)(note)
     return report, _with_values(figures, values)

@@ -81,9 +81,11 @@ def test_missing_questions_and_ties_are_counted_for_each_measure():
         Figures("b", "", 9, ties=1),
         Figures("c", "", 0, missing=True),
         Figures("d", "", 0, missing=True),
+        Figures("e", "", 9, ties=2, tied=(5,)),
     ]
-    undefined_for_d = np.array([1.0, 0.5, 0.0, np.nan])
-    metrics = metrics_of({at("P", 5): undefined_for_d, Measure("AP"): undefined_for_d}, figures)
+    undefined_for_d_and_e = np.array([1.0, 0.5, 0.0, np.nan, np.nan])
+    values = {at("P", 5): undefined_for_d_and_e, Measure("AP"): undefined_for_d_and_e}
+    metrics = metrics_of(values, figures)
     assert metrics.missing == {"P": {"5": 1}, "AP": {"": 1}}
     assert metrics.tied == {"P": {"5": 1}, "AP": {"": 2}}
     assert metrics.values["P"] == {"5": 0.5}

@@ -79,6 +79,17 @@ MIXES = {
 }
 
 
+def test_the_variance_of_a_mean_is_that_of_the_mean_squares_of_two_way_anova():
+    values = np.array([[0.9, 0.1, 0.4, 0.8], [0.5, 0.3, 0.2, 0.6], [1.0, 0.0, 0.7, 0.4]])
+    trainings, questions = values.shape
+    mean, rows, columns = values.mean(), values.mean(axis=1), values.mean(axis=0)
+    of_rows = questions * ((rows - mean) ** 2).sum()
+    of_columns = trainings * ((columns - mean) ** 2).sum()
+    of_rest = ((values - mean) ** 2).sum() - of_rows - of_columns
+    squares = of_rows / 2 + of_columns / 3 - of_rest / 6
+    assert spread_of(values).variance == pytest.approx(squares / (trainings * questions))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES.keys())
 def test_of_1000_methods_without_a_difference_3_to_7_in_100_are_called_different(mix):
