@@ -136,7 +136,7 @@ def test_candidates_count_in_search_and_in_evaluate_without_a_new_index(here):
     again = call(*words, "--output-dir", "r", "--candidates", 10)
     assert "r: up to date" in again.stderr
     deeper = call(*words, "--output-dir", "r", "--candidates", 4)
-    assert "candidates was 3 and is 4" in deeper.stderr
+    assert "candidates was 10 and is 4" in deeper.stderr
     done("index", *index, "--candidates", 5)
     assert ids("--index", "means", topk=3) == few
     idle = call("search", "--index", "late-exact", "--questions", "q.jsonl", "--candidates", 5)
