@@ -333,6 +333,15 @@ def test_a_system_that_is_better_or_as_worse_as_allowed_passes(pair):
     assert ran.exit_code == 3 and "answer_recall@1 of a" in ran.stderr
 
 
+def test_the_others_are_held_against_the_first_system_alone(pair):
+    write(pair / "c.jsonl", rows(A))
+    gate = ("--fail-if-worse", "answer_recall@5:0")
+    assert call("compare", "a", "b", "c.jsonl", *gate).exit_code == 0  # c is worse than b
+    failed = call("compare", "b", "c.jsonl", "a", *gate, "--json")
+    failures = json.loads(failed.stdout)["failures"]
+    assert [re.search(r"of (\S+) is", one)[1] for one in failures] == ["c", "a"]
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
