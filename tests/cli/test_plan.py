@@ -42,6 +42,7 @@ def planned(*words, code=0):
     return json.loads(ran.stdout)
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_a_run_then_does_and_writes_nothing(recipe):
     before = planned()
     assert [path.name for path in recipe.iterdir()] == ["dprkit.yaml"]
