@@ -26,6 +26,7 @@ from dprkit.pipeline.stages import (
     Outcome,
     output_files,
     refuse_output_over_input,
+    refuse_stdin_twice,
     refuse_unwritten,
     resumes,
     run_stage,
@@ -60,6 +61,7 @@ def add_stage(app: typer.Typer, name: str) -> None:
             if end.as_json or as_csv:
                 refuse_second_stdout([settings], "--csv" if as_csv else "--json")
             refuse_output_over_input(settings)
+            refuse_stdin_twice(settings)
             refuse_unwritten(name, settings, flags)
             end.resumes = partial(resumes, recipe, stage, flags)
             progress = _progress(recipe, stage, flags, given)

@@ -152,6 +152,15 @@ def refuse_output_over_input(settings: msgspec.Struct) -> None:
             raise SettingsError(f"{output}: is a file of the {kind} there; choose another {flag}")
 
 
+def refuse_stdin_twice(settings: msgspec.Struct) -> None:
+    """Raise SettingsError where two inputs are stdin, which the first would leave empty."""
+    fields = fields_of(type(settings)).values()
+    inputs = [setting.name for setting in fields if setting.path and not setting.output]
+    piped = [f"--{n.replace('_', '-')}" for n in inputs if getattr(settings, n) == "-"]
+    if len(piped) > 1:
+        raise SettingsError(f"{piped[0]} and {piped[1]} both read stdin; give one of them a file")
+
+
 def refuse_unwritten(name: str, settings: msgspec.Struct, flags: Mapping[str, Any]) -> None:
     """Raise SettingsError for flags of files that `evaluate` of stdin does not write."""
     inputs = {getattr(settings, key, None) for key in ("results", "questions", "qrels")}

@@ -192,6 +192,13 @@ def test_rankings_of_stdin_are_measured_and_files_of_them_refused(given: None) -
     assert not Path("new").exists()
 
 
+def test_stdin_is_read_by_one_setting_alone(given: None) -> None:
+    for asked in (["evaluate", "--qrels", "-"], ["convert-results", "--passages", "-"]):
+        refused = call(*asked, "--results", "-", input=Path("results.jsonl").read_text())
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert f"--results and {asked[1]} both read stdin" in refused.stderr
+
+
 def test_without_texts_titles_stay(given: None) -> None:
     converted("results.jsonl", "jsonl", "short.jsonl", "--no-texts")
     [first, _] = read_results("short.jsonl")
