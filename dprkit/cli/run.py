@@ -22,7 +22,7 @@ from dprkit.cli.options import (
     Sets,
 )
 from dprkit.cli.stage import json_of_stage, refuse_second_stdout, tell
-from dprkit.errors import SettingsError
+from dprkit.errors import GateError, SettingsError
 from dprkit.pipeline.stage_order import StagesToRun, run_stages, stages_to_run
 from dprkit.pipeline.stages import resumes
 from dprkit.progress import Run
@@ -77,6 +77,8 @@ def _run(recipe: Recipe, stages: StagesToRun, run: Run, quiet: bool, end: Ending
         end.report["outputs"] += outcome.report.outputs
         if not end.as_json:
             tell(outcome.report, COMMANDS[recipe.kind_of(stage)], quiet)
+        if failures := getattr(outcome.report, "failures", None):  # of audit.fail_if
+            raise GateError(f"{stage}: {'; '.join(failures)}")
 
 
 def _show_status(recipe: Recipe, stages: StagesToRun, end: Ending) -> None:

@@ -326,6 +326,19 @@ def test_a_dangling_dprkit_yaml_is_no_reason_to_take_another_recipe(empty):
         )
 
 
+def test_a_gate_of_a_recipe_ends_the_run_with_3_each_time(empty):
+    Path("p.tsv").write_text("id\ttext\ttitle\n1\tit fell\tt\n")
+    Path("q.jsonl").write_text('{"question": "what?", "answers": ["zebra"]}\n')
+    gate = "audit: {passages: p.tsv, questions: q.jsonl, fail_if: ['no_answer:0.5']}\n"
+    Path("dprkit.yaml").write_text(gate)
+    for _ in range(2):
+        failed = call("run", "--quiet")
+        assert failed.exit_code == 3
+        assert "audit: --fail-if no_answer: 1.0000 (1 of 1) is above 0.5" in failed.stderr
+    told = call("run", "--json")
+    assert told.exit_code == 3 and json.loads(told.stdout)["stages"]["audit"]["failures"]
+
+
 # --- data of one's own ---------------------------------------------------------------------------
 
 
