@@ -113,6 +113,11 @@ def _audit(work: Draft, settings: AuditSettings, run: Run) -> Manifest:
     from dprkit.audit.findings import Found
 
     questions = questions_of(settings, run.progress.note)
+    if not settings.train_file and not any(one.answers or one.gold for one in questions):
+        run.progress.warn(
+            f"{settings.questions}: no question has an answer or a gold passage to look for; name "
+            "a file with answers, or give --qrels"
+        )
     corpus = PassageFile(str(settings.passages), run.progress.note)
     twins = twins_of(questions, settings, run.progress) if settings.train_file else {}
     answers = AnswerNumbers(questions, settings.match)

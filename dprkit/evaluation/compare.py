@@ -86,6 +86,7 @@ def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
         if gate.measure not in measures:
             hint = nearest(gate.measure, measures) or f"; there are {', '.join(measures)}"
             raise SettingsError(f"--fail-if-worse: {gate.measure} is not compared{hint}")
+        _refuse_half_runs(arms, gate)
     table = {measure: [arm.values(measure) for arm in arms] for measure in measures}
     tests = len(pairs_of(len(arms))) * len(measures)
     run.progress.note(f"testing {tests:,} difference{'s' * (tests != 1)}")
@@ -148,7 +149,7 @@ def _missing(arms: Sequence[Arm], judged: bool) -> Iterator[str]:
     """Questions without a ranking, of files that were judged or of results that were there."""
     for training in (training for arm in arms for training in arm.trainings):
         absent = sum(one.missing is True for one in training.questions)
-        if absent and judged == (training.manifest is None):
+        if absent and judged == training.judged:
             yield f"{training.path} has no ranking of questions that count 0: {absent:,}"
 
 
@@ -181,6 +182,20 @@ def _gate(text: str) -> Gate:
             "is 0 or more and below 1"
         )
     return Gate(measure, least)
+
+
+def _refuse_half_runs(arms: Sequence[Arm], gate: Gate) -> None:
+    """Raise InputError where questions that a run lacks could decide what the gate says."""
+    trainings = [training for arm in arms for training in arm.trainings]
+    lacking = [[one.missing is True for one in training.questions] for training in trainings]
+    for training, own in zip(trainings, lacking, strict=True):
+        alone = sum(lacks and not all(every) for lacks, *every in zip(own, *lacking, strict=True))
+        if alone > gate.share * len(own):
+            raise InputError(
+                f"--fail-if-worse: {training.path} has no ranking of {alone:,} of {len(own):,} "
+                "questions that others have, and they count 0; run it for all questions (a run "
+                "lacks questions that found nothing: name its results.jsonl or folder)"
+            )
 
 
 def _failures(found: Comparisons, gates: Sequence[Gate], arms: Sequence[Arm]) -> Iterator[str]:

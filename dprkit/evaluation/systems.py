@@ -52,6 +52,8 @@ class System:
     """Its metrics, as `evaluate` tells them."""
     match: str = "string"
     """How answers were compared with its passages."""
+    judged: bool = False
+    """Whether its rankings were judged when it was read, and not its figures read."""
 
 
 AS_THEY_ARE = EvaluateSettings(output_dir=None)
@@ -74,10 +76,11 @@ def read_system(
         report = msgspec.convert(manifest.counts, EvaluateReport)
         match = str(manifest.settings.get("match", judge.match))
         return System(name, path, figures, values_of(figures), manifest, report, match)
-    if is_artifact(path):
-        judge = replace(judge, match=read_manifest(path).settings.get("match", judge.match))
+    made = read_manifest(path) if is_artifact(path) else None
+    if made:
+        judge = replace(judge, match=made.settings.get("match", judge.match))
     report, figures = measured(replace(judge, results=path), None, run)
-    return System(name, path, figures, values_of(figures), None, report, judge.match)
+    return System(name, path, figures, values_of(figures), made, report, judge.match, judged=True)
 
 
 def refuse_idle_judging(paths: Sequence[str], judge: EvaluateSettings) -> None:

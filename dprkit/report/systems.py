@@ -43,7 +43,7 @@ class ShownSystem(NamedTuple):
 
     def rankings(self) -> Iterator[Ranking]:
         """The rankings, with has_answer where somebody looked or the texts tell."""
-        if self.system.manifest:
+        if not self.system.judged:
             return read_results(self.system.path)
         settings = replace(self.judge, results=self.system.path)
         asked = read_asked(settings)
@@ -93,11 +93,11 @@ def summary_of(shown: ShownSystem, texts: bool) -> dict[str, Any]:
     }
     report = msgspec.to_builtins(system.report)
     summary |= {name: report[name] for name in _FIGURES}
+    if system.judged:
+        summary["notes"] = ["judged by the report, from its rankings", *summary["notes"]]
     if system.manifest is None:
         path = os.path.abspath(system.path)
-        judged = ["judged by the report, from a file of rankings", *summary["notes"]]
-        told = {"command": [], "provenance": [("file of rankings", path)], "notes": judged}
-        return summary | told
+        return summary | {"command": [], "provenance": [("file of rankings", path)]}
     commands, provenance = lineage_of(system.path, system.manifest)
     return summary | {"command": commands, "provenance": provenance}
 

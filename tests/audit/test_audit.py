@@ -325,6 +325,7 @@ def test_questions_without_answers_or_gold_say_what_is_not_measured(here):
     assert "not measured: no answer in the corpus, answer in very many" in shown.stdout
     assert "(no question has answers)" in shown.stdout
     assert "can reach" not in shown.stdout
+    assert "q.jsonl: no question has an answer or a gold passage to look for" in shown.stderr
     assert json.loads(call(*COMMAND, "--json").stdout)["ceiling"] is None
 
 

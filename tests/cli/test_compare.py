@@ -361,6 +361,21 @@ def test_an_arm_that_did_not_run_is_an_error_and_no_zero(pair):
     assert "idle.jsonl: no ranking has a passage" in refused("a", "idle.jsonl", *gate)
 
 
+def test_a_gate_is_not_decided_by_questions_that_a_run_lacks(pair):
+    (pair / "qrels").write_text("".join(f"q{n} 0 p{n} 1\n" for n in range(10)))
+    for name, has in (("whole", 10), ("half", 5), ("nearly", 9)):
+        lines = (f"q{n} Q0 p{n} 1 2.5 run\nq{n} Q0 x 2 1.5 run\n" for n in range(has))
+        (pair / f"{name}.trec").write_text("".join(lines))
+    gate = ["--qrels", "qrels", "--metrics", "RR@2", "--fail-if-worse"]
+    for words in (["half.trec", "whole.trec"], ["whole.trec", "half.trec"]):
+        line = refused(*words, *gate, "RR@2:0.1")
+        assert "half.trec has no ranking of 5 of 10 questions that others have" in line
+    assert call("compare", "nearly.trec", "whole.trec", *gate, "RR@2:0.1").exit_code == 0
+    assert "lacks" in refused("nearly.trec", "whole.trec", *gate, "RR@2:0.05")
+    (pair / "same.trec").write_bytes((pair / "half.trec").read_bytes())
+    assert call("compare", "half.trec", "same.trec", *gate, "RR@2:0").exit_code == 0
+
+
 def test_a_search_that_found_nothing_at_all_is_no_zero_either(pair):
     (pair / "corpus.tsv").write_text("id\ttext\ttitle\n1\tzebra\tt\n")
     call("index", "--type", "bm25", "--passages", "corpus.tsv", "--output-dir", "index")

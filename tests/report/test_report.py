@@ -323,6 +323,9 @@ def test_qrels_count_for_all_systems(two, tmp_path):
     assert page.column("gold_rank.0") == [4, 4, 1]
     assert page.column("gold_rank.1") == [1, 1, 2]
     assert [question[3] for question in page.questions] == [["2"], ["1"], ["6"]]
+    shown = page.summary["systems"][0]
+    assert shown["notes"][0] == "judged by the report, from its rankings"
+    assert shown["provenance"][0][0] == "results" and shown["command"]
 
 
 def test_audits_tag_questions(two, tmp_path):
