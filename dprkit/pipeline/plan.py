@@ -29,7 +29,7 @@ from dprkit.pipeline.costs import NOTHING, Cost, Range, exactly
 from dprkit.pipeline.fits import NO_LIMITS, Limits, StagePlan, misfits
 from dprkit.pipeline.stage_order import StagesToRun
 from dprkit.pipeline.status import REFUSED, THERE, statuses
-from dprkit.pipeline.trial import Trial
+from dprkit.pipeline.trial import NotKnown, Trial
 from dprkit.progress import SILENT, Progress
 from dprkit.recipes import Recipe
 from dprkit.store.begin_or_resume import HALF_DONE, UP_TO_DATE
@@ -117,7 +117,7 @@ def _tried(
     try:
         settings = trial.models_here(recipe.stage(stage, {})[0])
         cost = COSTS[kind](settings, trial)
-    except DprkitError as error:
+    except (DprkitError, NotKnown) as error:
         return StagePlan(kind, NOT_KNOWN, str(error))
     seconds = None if cost.seconds is None else cost.seconds.times(unrest)
     amounts = (seconds, cost.disk, cost.scratch, cost.memory)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from dprkit.errors import DprkitError
 from dprkit.pipeline.costs import Range
 from dprkit.progress import Note, silent
 from dprkit.settings import fields_of
@@ -26,7 +25,7 @@ from dprkit.settings import fields_of
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class NotKnown(DprkitError):
+class NotKnown(Exception):
     """What a stage costs cannot be known before an earlier one has run."""
 
 

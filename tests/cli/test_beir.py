@@ -109,8 +109,8 @@ def test_an_index_and_a_run_are_judged_by_the_folder(folder: Path) -> None:
     for run in ("out/run.trec", "out"):
         of_run = measured("--results", run)
         assert of_run["metrics"]["nDCG"] == of_index["metrics"]["nDCG"]
-    deep = measured("--index", "words", "--metrics", "AP P@4", "--topk", "3")
-    assert "of the 4 passages that were searched for: AP" in deep["notes"]
+    deep = measured("--index", "words", "--metrics", "AP P@14", "--topk", "3")
+    assert "of the 14 passages that were searched for: AP" in deep["notes"]
 
 
 @pytest.mark.parametrize(
