@@ -308,10 +308,11 @@ def test_a_stopped_stage_run_again_ends_with_the_same_bytes(name, forked, work):
         (3, signal.SIGKILL, -9, None),
         (4, signal.SIGHUP, 129, "Hung up; run the same command again to go on."),
     ]
-    for least, number, code, line in sends:
-        said = work / f"said-{least}"
+    for turn, number, code, line in sends:
+        said = work / f"said-{turn}"
+        more = done("out") + 1
         process = forked(*words, "--output-dir", "out", said=said)
-        until(lambda least=least: done("out") >= least)
+        until(lambda more=more: done("out") >= more)
         os.kill(process.pid, number)
         process.join(60)
         assert process.exitcode == code

@@ -76,7 +76,9 @@ def lines_of(folder):
     return [{k: v for k, v in row.items() if k != "questions_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("step", [1, 12, 33])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), 12, pytest.param(33, marks=pytest.mark.slow)]
+)
 def test_a_killed_training_ends_with_the_same_bytes(place, step):
     name = f"killed-{step}"
     assert stop_at(place, name, step, signal.SIGKILL)[0] == -signal.SIGKILL
@@ -110,7 +112,10 @@ def near(one, other):
             np.testing.assert_allclose(weights[0][name], weights[1][name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_stopped_training_saves_and_repeats_no_step(place, number, code):
     name = f"stopped-{code}"
     assert stop_at(place, name, 12, number, "--checkpoint-every", "never")[0] == code

@@ -36,6 +36,8 @@ HAS = {
     **{f"configs/{path.name}": () for path in sorted((ROOT / "configs").glob("*.yaml"))},
 }
 """Page -> the artifacts that its reader has already."""
+LONG = {f"docs/{name}.md" for name in ("corpora", "evaluation", "late-interaction", "training")}
+"""Pages whose commands take longer than ten seconds; the guide's are tried each time all the same."""
 ELSEWHERE = {"docs/cli.md"}
 """Its examples do not follow from each other: each is tried alone."""
 
@@ -82,7 +84,9 @@ def test_a_command_that_names_a_file_which_is_not_there_fails(world, tmp_path):
             try_all(Shell(tmp_path, world.env), [part])
 
 
-@pytest.mark.parametrize("page", HAS)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in HAS]
+)
 def test_the_commands_of_a_page_run_one_after_the_other(page, world, tmp_path):
     place.copied(world.template, tmp_path / "at", HAS[page])
     try_all(Shell(tmp_path / "at", world.env), [*before(page), *parts(text_of(page))])
