@@ -37,7 +37,7 @@ HAS = {
 }
 """Page -> the artifacts that its reader has already."""
 LONG = {f"docs/{name}.md" for name in ("corpora", "evaluation", "late-interaction", "training")}
-"""Pages whose commands take longer than ten seconds; the guide's are tried each time all the same."""
+"""Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
 """Its examples do not follow from each other: each is tried alone."""
 
