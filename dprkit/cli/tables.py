@@ -141,6 +141,8 @@ def _drawn(
     for number, row in enumerate(rows):
         grid.add_row(*row, *bars[number : number + 1])
     console = Console(width=PIPE, markup=False, emoji=False, highlight=False)
+    if console.no_color:  # which rich takes for colours alone
+        console = Console(width=PIPE, markup=False, emoji=False, highlight=False, color_system=None)
     with console.capture() as drawn:
         console.print(grid)
     return [line.rstrip() for line in drawn.get().splitlines()]

@@ -295,6 +295,8 @@ def _take_part(
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if rank else _leave_at_once)
     leave_signals_to_parent()  # it sends SIGTERM
+    # The parent tells of processes that are gone; torch would warn of each broken connection.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch.distributed  # noqa: F401  (its C++ aborts the process on an exception of a handler)
 
     if rank == 0:
