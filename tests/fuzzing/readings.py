@@ -178,6 +178,9 @@ def results(data: bytes) -> list[list[Row]]:
         found.append([_ranking(row["question"], row["ctxs"], "id") for row in json_rows(data)])
     except (ValueError, KeyError, TypeError):
         by_id = json.loads(text, parse_constant=_refuse)
+        scores = [score for run in by_id.values() for score in run.values()]
+        if all(isinstance(score, int | float) for score in scores):
+            return [[("", _by_score(list(run.items()))) for run in by_id.values()]]
         found.append([_ranking(r["question"], r["contexts"], "docid") for r in by_id.values()])
     return found
 
@@ -191,12 +194,14 @@ def _ranking(question: str, hits: list[dict[str, Any]], key: str) -> Row:
 
 def _run(text: str) -> list[Row]:
     """A TREC run as trec_eval reads it: by score as float32, then by passage, both falling."""
-    import numpy as np
-
     found: dict[str, list[tuple[str, float]]] = {}
     for line in filter(str.strip, text.split("\n")):
         question, _, passage, _, score, _ = line.split()
         found.setdefault(question, []).append((passage, float(score)))
-    for hits in found.values():
-        hits.sort(key=lambda hit: (np.float32(hit[1]), hit[0]), reverse=True)
-    return [(question, tuple(hits)) for question, hits in found.items()]
+    return [(question, _by_score(hits)) for question, hits in found.items()]
+
+
+def _by_score(hits: list[tuple[str, float]]) -> Row:
+    import numpy as np
+
+    return tuple(sorted(hits, key=lambda hit: (np.float32(hit[1]), hit[0]), reverse=True))
