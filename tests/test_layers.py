@@ -14,7 +14,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from the rows above its own, and from its own group.
 LAYERS = [
-    {"errors", "records", "rank_metrics", "progress", "interrupts", "version", "cpu_cores"},
+    {
+        "errors",
+        "records",
+        "rank_metrics",
+        "answer_scores",
+        "progress",
+        "interrupts",
+        "version",
+        "cpu_cores",
+    },
     {"ahead", "settings", "memory", "svg", "yaml_file"},
     {"store"},
     {"recipes"},
@@ -37,6 +46,7 @@ SINGLE = {
     "errors",
     "records",
     "rank_metrics",
+    "answer_scores",
     "progress",
     "interrupts",
     "cpu_cores",
