@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dprkit.data.examples import example_keys, parse_example
+from dprkit.data.folds import Fold
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.row_index import FIELDS, IndexedFile, RowKind
 from dprkit.data.streams import Place, Stream
@@ -26,10 +27,13 @@ NAMED = 5
 class ExampleFile(Sequence[Example]):
     """The rows of a training file that have a positive, numbered from 0.
 
-    A positive without text is none. Memory is 36 bytes a row: see data/row_index.py.
+    A positive without text is none. Rows of a fold that is left out are as if not there.
+    Memory is 36 bytes a row: see data/row_index.py.
     """
 
-    def __init__(self, path: Path | str, note: Note = silent) -> None:
+    def __init__(
+        self, path: Path | str, note: Note = silent, leave_out: Fold | None = None
+    ) -> None:
         """Raises what IndexedFile raises, and InputError where no row has a positive."""
         import numpy as np
 
@@ -38,11 +42,21 @@ class ExampleFile(Sequence[Example]):
         self._file.table = self._table = self._file.table[:]
         self.sha256 = self._file.sha256
         has_positive = self._table["key"] != 0
-        self._rows = np.flatnonzero(has_positive).astype(np.uint32)
-        dropped = np.flatnonzero(~has_positive)
+        kept = np.ones(len(self._table), bool)
+        if leave_out:
+            kept = ~leave_out.holds(self._table["question"])
+        self.leave_out, self.left_out = leave_out, int(np.count_nonzero(has_positive & ~kept))
+        """The fold that is left out, and how many rows with a positive are of it."""
+        self._rows = np.flatnonzero(has_positive & kept).astype(np.uint32)
+        dropped = np.flatnonzero(~has_positive & kept)
         self.dropped = len(dropped)
         """How many rows have no positive and are left out."""
         self.dropped_where = [self._place(row) for row in dropped[:NAMED].tolist()]
+        if not len(self) and self.left_out:
+            raise InputError(
+                f"{path}: all {self.left_out} rows with a positive are of fold {leave_out}, which "
+                "is left out; name a file with more questions, or leave --leave-out out"
+            )
         if not len(self):
             raise InputError(
                 f"{path}: no row has a question with a positive; name a file with positive passages"

@@ -78,16 +78,19 @@ def cost_of_training(settings: TrainSettings, trial: Trial) -> Cost:
 def _on_stand_ins(settings: TrainSettings, trial: Trial) -> tuple[TrainSettings, float]:
     """The settings with paths that are there, and how many times their rows there will be."""
     from dprkit.data.examples_by_row import ExampleFile
+    from dprkit.data.folds import parse_fold
     from dprkit.training.resolved_settings import weighted_files
 
     files, there, expected = [], 0.0, 0.0
+    fold = parse_fold(settings.leave_out)
+    kept = 1 - 1 / fold.folds if fold else 1.0
     for path, weight in weighted_files(settings):
         found = trial.find(path)
         files.append(found.path if weight == 1 else f"{found.path}:{weight:g}")
         if settings.max_epochs != 0:
-            count = len(ExampleFile(found.path, trial.note))
+            count = len(ExampleFile(found.path, trial.note, fold))
             there += weight * count
-            expected += weight * (found.rows.likely if found.rows else count)
+            expected += weight * (kept * found.rows.likely if found.rows else count)
     moved: dict[str, Any] = {"train_file": tuple(files), "num_processes": 1}
     for name in ("valid_file", "valid_corpus", "init"):
         if path := getattr(settings, name):

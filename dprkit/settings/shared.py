@@ -22,6 +22,16 @@ MovedCorpus = Annotated[
     str | None, about("File of the corpus of the index, if it was moved.", path=True)
 ]
 NumberType = Annotated[Literal["float32", "float16"], about("Number type of the vectors on disk.")]
+FoldName = Annotated[str, Meta(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")]
+"""One of several folds, such as 1/4: see data/folds.py."""
+LeftOut = Annotated[
+    FoldName | None,
+    about(
+        "Train without the questions of one of several folds, such as 1/4, the first of four, as "
+        "if the files had no such rows; score-teacher --folds scores them by this model (default: "
+        "train on all)."
+    ),
+]
 Candidates = Annotated[
     Positive | None,
     about(

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import Above0, AtLeast0, Count, Length, Positive, Share, about
+from dprkit.settings.shared import LeftOut
 
 Every = Annotated[str, Meta(pattern=r"^([1-9][0-9]*[smh]?|never)$")]
 OnSteps = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|epoch|never)$")]
@@ -205,6 +206,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], about(follows=("select-data.output", "select-data.output_dir/train.jsonl"))
     ] = ()
     valid_file: Annotated[str | None, about(path=True)] = None
+    leave_out: LeftOut = None
     output_dir: Annotated[str | None, about(workspace="model")] = None
     init: Annotated[str | None, about(path=True, hub=True)] = None
 

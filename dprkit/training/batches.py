@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dprkit.data.examples_by_row import ExampleFile
+from dprkit.data.folds import Fold
 from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Tokens
@@ -339,21 +340,21 @@ class Preparation:
     def describe(self) -> Callable[[], Preparation]:
         """What makes the same of the files in another process."""
         mixture = self.plan.mixture
-        files = [(str(file.path), file.sha256) for file in mixture.files]
+        files = [(str(file.path), file.sha256, file.leave_out) for file in mixture.files]
         rest = self.draw, self.tokens, self.by_answers, self.loss_weights, self.teacher
         return partial(_opened_again, files, mixture.weights, self.plan.options, rest)
 
 
 def _opened_again(
-    files: list[tuple[str, str]], weights: list[float], options: Any, rest: Any
+    files: list[tuple[str, str, Fold | None]], weights: list[float], options: Any, rest: Any
 ) -> Preparation:
     """Raises InputError where a file is no longer what it was."""
-    mixture = Mixture([_unchanged(path, sha256) for path, sha256 in files], weights)
+    mixture = Mixture([_unchanged(*file) for file in files], weights)
     return Preparation(BatchPlan(mixture, *options), *rest)
 
 
-def _unchanged(path: str, sha256: str) -> ExampleFile:
-    file = ExampleFile(path)
+def _unchanged(path: str, sha256: str, leave_out: Fold | None) -> ExampleFile:
+    file = ExampleFile(path, leave_out=leave_out)
     if file.sha256 != sha256:
         raise changed(path)
     return file

@@ -25,12 +25,18 @@ def tell_about(task: RetrieverTask, progress: Progress) -> list[str]:
             progress.warn(
                 f"{file.path}: {file.dropped} rows without a positive are left out ({places})"
             )
+    notes = []
+    if settings.left_out:
+        left_out = sum(file.left_out for file in examples.files)
+        of_all = f"{left_out} of {left_out + rows} examples"
+        notes.append(f"fold {settings.left_out} is left out: {of_all} are not trained on")
+        progress.note(notes[0])
     if rows < plan.batch_size:
         progress.warn(
             f"fewer rows than a batch has ({rows} of {plan.batch_size}): each batch is smaller"
         )
-    notes = _without_negatives(task) + tell_of_teacher(task)
-    for line in notes:
+    warnings = _without_negatives(task) + tell_of_teacher(task)
+    for line in warnings:
         progress.warn(line)
     if plan.batches_per_epoch > -(-len(examples) // plan.batch_size):
         progress.note(
@@ -45,7 +51,7 @@ def tell_about(task: RetrieverTask, progress: Progress) -> list[str]:
     else:
         why = "--valid-every never" if settings.valid_file else "no --valid-file"
         progress.note(f"training on {rows} examples without validation ({why})")
-    return notes
+    return notes + warnings
 
 
 def _without_negatives(task: RetrieverTask) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from dprkit.data.folds import Fold, parse_fold
 from dprkit.errors import SettingsError, nearest
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
@@ -45,6 +46,8 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
     patience: int
     files: tuple[tuple[str, float], ...]
     """The training files with their weights."""
+    left_out: Fold | None
+    """The fold of the questions that are not trained on."""
     teacher: float
     """What a teacher's scores are divided by; 0: nothing is learned from one."""
     recorded: TrainSettings
@@ -62,7 +65,13 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     concrete = {name: value for name, value in absent.items() if values[name] is None}
     files = tuple(weighted_files(recorded))
     teacher = recorded.teacher_temperature if recorded.distill_weight else 0.0
-    return ResolvedSettings(**values | concrete, files=files, teacher=teacher, recorded=recorded)
+    return ResolvedSettings(
+        **values | concrete,
+        files=files,
+        left_out=parse_fold(recorded.leave_out),
+        teacher=teacher,
+        recorded=recorded,
+    )
 
 
 def more_to_record(settings: TrainSettings) -> dict[str, Any]:
@@ -88,6 +97,7 @@ def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
 def with_defaults(settings: TrainSettings) -> TrainSettings:
     """Fill in what depends on other settings and on the files that are there."""
     settings = of_its_kind(settings)
+    parse_fold(settings.leave_out)
     scratch = settings.init is None
     if scratch and settings.scratch_hidden_size % settings.scratch_heads:
         raise SettingsError(

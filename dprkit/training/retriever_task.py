@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from dprkit.data.examples_by_row import ExampleFile
+from dprkit.data.folds import Fold
 from dprkit.models.bi_encoder import BiEncoder, device
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.maxsim_scoring import MAXSIM
@@ -32,7 +33,7 @@ class RetrieverTask:
     def __init__(self, settings: ResolvedSettings, group: Group, run: Run) -> None:
         self.settings = settings
         paths, weights = zip(*settings.files, strict=True)
-        self.examples = Mixture(opened(paths, group, run), weights)
+        self.examples = Mixture(opened(paths, group, run, settings.left_out), weights)
         self.valid = validation_rows(settings)
         self.plan = BatchPlan(
             self.examples,
@@ -97,11 +98,13 @@ def terms_of(settings: ResolvedSettings) -> Sequence[Term]:
     return distilled(terms, weight, settings.distill_temperature) if weight else terms
 
 
-def opened(paths: tuple[str, ...], group: Group, run: Run) -> list[ExampleFile]:
+def opened(
+    paths: tuple[str, ...], group: Group, run: Run, leave_out: Fold | None = None
+) -> list[ExampleFile]:
     """The training files; the first process makes their indexes, the others wait for them."""
     if not group.first:
         group.agree(None)
-    files = [ExampleFile(path, run.progress.note) for path in paths]
+    files = [ExampleFile(path, run.progress.note, leave_out) for path in paths]
     if group.first:
         group.agree(None)
     return files

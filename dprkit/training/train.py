@@ -182,7 +182,7 @@ def _start_only(work: Draft, settings: ResolvedSettings) -> Manifest:
 
     torch.manual_seed(settings.seed)
     read = sampled_files(settings) if settings.init else [path for path, _ in settings.files]
-    files = [ExampleFile(path) for path in read]
+    files = [ExampleFile(path, leave_out=settings.left_out) for path in read]
     model, tokens = starting_model(settings, files, work.run)
     model = finished(model, settings.temperature or model.config.temperature)
     counts = {"examples": sum(map(len, files)), "steps": 0, "epochs": 0, "losses": []}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dprkit.data.answer_matching import has_answer
 from dprkit.data.examples_by_row import ExampleFile
+from dprkit.data.folds import Fold
 from dprkit.errors import SettingsError
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.from_scratch import learn_tokenizer
@@ -478,6 +479,17 @@ def test_a_prepared_batch_is_that_of_its_step_as_tokens(four: Mixture) -> None:
         assert np.array_equal(targets["false_negatives"], batch.false_negatives)
         assert targets["weights"].tolist() == [1.0, 1.0]
         assert prepared.places == batch.places
+
+
+def test_another_process_leaves_out_the_same_fold(save: Save) -> None:
+    path = save(*map(row, "abcdefgh")).path
+    file = ExampleFile(path, leave_out=Fold(1, 3))
+    tokenizer = learn_tokenizer(["question"] * 3, 300)
+    tokens = Tokens((tokenizer, {}), RetrieverConfig())
+    here = Preparation(BatchPlan(Mixture([file], [1]), 2, 3), Draw(1, 1, 3), tokens)
+    there = here.describe()()
+    assert there.plan.rows(0) == here.plan.rows(0)
+    assert there(1).places == here(1).places
 
 
 def test_each_training_file_has_its_weight_in_the_loss(save: Save) -> None:

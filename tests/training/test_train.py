@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from dprkit.data.folds import fold_of
 from dprkit.data.selection import select_data
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.errors import DivergedError, InputError, MemoryShortage, MismatchError, SettingsError
@@ -74,6 +75,24 @@ def test_a_stopped_training_ends_with_the_same_bytes(sets, tmp_path, stop):
         return [{k: v for k, v in row.items() if k != "questions_per_second"} for row in rows]
 
     assert figures("whole") == figures("broken")
+
+
+def test_a_fold_that_is_left_out_is_as_if_it_were_not_in_the_file(sets, tmp_path):
+    rows = (sets / "train.jsonl").read_text().splitlines(keepends=True)
+    kept = [row for row in rows if fold_of(json.loads(row)["question"], 3) != 2]
+    assert 0 < len(kept) < len(rows)
+    (tmp_path / "train.jsonl").write_text("".join(kept))
+    train(small(tmp_path, tmp_path / "by hand", max_epochs=1))
+    report = train(
+        small(sets, tmp_path / "fold", max_epochs=1, leave_out="2/3", valid_every="never")
+    )
+    assert content(tmp_path / "fold") == content(tmp_path / "by hand")
+    assert report.examples == len(kept)
+    [note] = report.notes
+    assert note == f"fold 2/3 is left out: {32 - len(kept)} of 32 examples are not trained on"
+    assert read_manifest(tmp_path / "fold").settings["leave_out"] == "2/3"
+    with pytest.raises(SettingsError, match="there are 3; give 1/3 to 3/3"):
+        train(small(sets, tmp_path / "other", leave_out="4/3"))
 
 
 def test_the_seed_decides_everything(sets, tmp_path):
