@@ -92,7 +92,7 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     hints = get_type_hints(stage, include_extras=True)
     sentences = _sentences(stage)
     fields = {}
-    for field in msgspec.structs.fields(stage):
+    for field in _in_order(stage, list(sentences)):
         hint, name = hints[field.name], field.name
         described = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Setting))
         setting = next(described, Setting())
@@ -112,25 +112,55 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
     return fields
 
 
+def _in_order(stage: type[msgspec.Struct], told: list[str]) -> list[Any]:
+    """The fields as the class has them, or as docstrings tell them, where it extends another."""
+    fields: Any = msgspec.structs.fields(stage)
+    if stage.__base__ is msgspec.Struct:
+        return list(fields)
+    places = {name: place for place, name in enumerate(told)}
+    return sorted(fields, key=lambda field: places.get(field.name, len(places)))
+
+
 def help_of(stage: type[msgspec.Struct]) -> str:
     """What the command of a stage does, with an example."""
     return re.split(HEADING, inspect.cleandoc(stage.__doc__ or ""), maxsplit=1)[0].strip()
 
 
 def _sentences(stage: type[msgspec.Struct]) -> dict[str, tuple[str, str]]:
-    """The heading and the sentence of each setting, by name, in the docstring of their class.
+    """The heading and the sentence of each setting, by name, as `_sections` orders them."""
+    return {
+        name: ("" if heading == "Settings" else heading, sentence)
+        for heading, told in _sections(stage).items()
+        for name, sentence in told.items()
+    }
+
+
+def _sections(stage: type[msgspec.Struct]) -> dict[str, dict[str, str]]:
+    """heading -> setting -> sentence, of a class and of the one that it extends.
+
+    What is inherited comes first under its heading; a sentence of the class's own takes its place.
+    """
+    if stage is msgspec.Struct:
+        return {}
+    base: Any = stage.__base__
+    inherited, own = _sections(base), _own_sections(stage)
+    headings = [*(heading for heading in own if heading not in inherited), *inherited]
+    return {heading: inherited.get(heading, {}) | own.get(heading, {}) for heading in headings}
+
+
+def _own_sections(stage: type[msgspec.Struct]) -> dict[str, dict[str, str]]:
+    """heading -> setting -> sentence, in the docstring of a class.
 
     `{NAME}` in a sentence is a value of the class's module: a default stands in one place.
     """
     _, *parts = re.split(HEADING, inspect.cleandoc(stage.__doc__ or ""))
     known = vars(sys.modules[stage.__module__])
     return {
-        name: (
-            "" if heading == "Settings" else heading,
-            " ".join(sentence.split()).format_map(known),
-        )
-        for heading, entries in zip(parts[::2], parts[1::2], strict=True)
-        for name, sentence in re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", entries, re.MULTILINE)
+        heading: {
+            name: " ".join(sentence.split()).format_map(known)
+            for name, sentence in re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", told, re.MULTILINE)
+        }
+        for heading, told in zip(parts[::2], parts[1::2], strict=True)
     }
 
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import Above0, AtLeast0, Count, Length, Positive, Share, about
 from dprkit.settings.shared import LeftOut
-
-Every = Annotated[str, Meta(pattern=r"^([1-9][0-9]*[smh]?|never)$")]
-OnSteps = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|epoch|never)$")]
-Texts = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|auto)$")]
-Fraction = Annotated[float, Meta(gt=0, le=1)]
+from dprkit.settings.trainer import TrainerSettings
 
 QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
 LATE_QUESTION_MAX_LENGTH, LATE_PASSAGE_MAX_LENGTH = 32, 350
@@ -38,7 +33,7 @@ PRETRAINED = Defaults(lr=2e-5, batch_size=32, pooling="cls", projection=0, outpu
 SCRATCH = Defaults(lr=1e-3, batch_size=8, pooling="mean", projection=20, output_dropout=0.2)
 
 
-class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
+class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     """Train a bi-encoder or a ColBERT model and write it as a retriever.
 
     A stopped run goes on where it was last saved, and ends with the same bytes as a run that was
@@ -127,9 +122,6 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     Batches:
         batch_size: Questions in an optimizer step, over all processes (default:
             {PRETRAINED.batch_size}, or {SCRATCH.batch_size} from scratch).
-        chunk_size: Passages in a forward pass. The gradient is cached, so a batch of any size
-            fits in the memory that a chunk takes; auto chooses the chunk by the free memory
-            (default: the whole batch in one pass, without the cache).
         gradient_accumulation_steps: Refused above 1, because each question would keep the
             negatives of a small batch; use --chunk-size for large batches.
         mix: With several training files: draw each batch from all files, or from one file.
@@ -153,15 +145,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_epochs: Times that training sees the training files; 0 writes the model that
             training starts from as a retriever (default: {MAX_EPOCHS}, or as many epochs as
             --max-steps takes).
-        max_steps: Stop after this many optimizer steps (default: no limit).
         lr: Highest learning rate (default: {PRETRAINED.lr:g}, or {SCRATCH.lr:g} from scratch).
-        schedule: How the learning rate changes after the warm-up.
-        warmup: Optimizer steps in which the learning rate rises to --lr; a value below 1 is a
-            share of all steps.
-        layer_decay: Learning rate of each layer as a share of the rate of the layer above it; 1
-            gives all layers the same rate.
-        weight_decay: Weight decay of AdamW; biases and norms never decay.
-        max_grad_norm: Clip the gradient to this norm; 0 does not clip.
         symmetric: Also train each positive to find its question among the questions of the
             batch.
         distill_weight: Share of the loss that is the divergence from a teacher's scores of the
@@ -171,20 +155,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             teacher's (default: --temperature).
         teacher_temperature: Temperature by which the teacher's scores are divided.
 
-    Machine:
-        num_workers: Processes that tokenise the next batches; with 0 a thread of the trainer
-            does it.
-        num_processes: Processes on this host that share the work; torchrun and accelerate
-            launch start their own processes.
-        precision: Number type of the encoder's matrix products; the weights stay fp32. None of
-            the types was ever tested on a GPU.
-        compile: Compile the encoder with torch.compile.
-        activation_checkpointing: Keep only the input of each layer in memory and compute its
-            inner values a second time, which saves memory and takes longer.
-
     Validation:
-        valid_every: When to validate: after every epoch, after this many optimizer steps, or
-            never.
         valid_hard_negatives: Hard negatives that each question adds to the pool of passages of
             average_rank.
         valid_negatives: Random negatives that each question adds to the pool of passages of
@@ -193,13 +164,6 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
             (default: the average_rank pool).
         best_by: Figure of the validation that chooses the weights to keep.
         patience: Stop after this many validations without an improvement (default: no limit).
-
-    Checkpoints:
-        checkpoint_every: When to save the state of training: after this many optimizer steps,
-            or after a time such as 30s, 10m or 1h; never saves it only after validations and
-            when training is stopped.
-        keep_checkpoints: Saved states to keep while training runs.
-        tensorboard: Also write TensorBoard events (extra: tensorboard).
     """
 
     train_file: Annotated[
@@ -243,8 +207,6 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     scratch_heads: Positive = 1
     scratch_dropout: Share = 0.1
 
-    batch_size: Positive | None = None
-    chunk_size: Annotated[Texts | None, about(resumable=True)] = None
     gradient_accumulation_steps: Positive = 1
     mix: Literal["mixed", "one-file"] = "mixed"
     same_title: Positive = 1
@@ -255,28 +217,12 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     hard_negatives_by: Literal["uniform", "score", "first"] = "uniform"
     fresh_negatives: bool = True
     mask_answers: bool = False
-    seed: Count = 0
 
-    max_epochs: Annotated[Count | None, about(resumable=True)] = None
-    max_steps: Annotated[Positive | None, about(resumable=True)] = None
-    lr: Above0 | None = None
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: AtLeast0 = 0.1
-    layer_decay: Fraction = 1.0
-    weight_decay: AtLeast0 = 0.0
-    max_grad_norm: AtLeast0 = 2.0
     symmetric: bool = False
     distill_weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
     distill_temperature: Above0 | None = None
     teacher_temperature: Above0 = 1.0
 
-    num_workers: Annotated[Count, about(harmless=True)] = 0
-    num_processes: Annotated[Positive, about(harmless=True)] = 1
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    compile: bool = False
-    activation_checkpointing: bool = False
-
-    valid_every: OnSteps = "epoch"
     valid_hard_negatives: Count = 30
     valid_negatives: Count = 30
     valid_corpus: Annotated[str | None, about(path=True)] = None
@@ -290,8 +236,3 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
         "accuracy@20",
         "accuracy@100",
     ] = "average_rank"
-    patience: Positive | None = None
-
-    checkpoint_every: Annotated[Every, about(harmless=True)] = "10m"
-    keep_checkpoints: Annotated[Positive, about(harmless=True)] = 1
-    tensorboard: Annotated[bool, about(harmless=True)] = False
