@@ -71,10 +71,12 @@ def training(report: Any) -> None:
     if report.valid:
         before = report.valid_before or {}
         kept = f"step {report.best_step}" + ", the untrained weights" * report.untrained
-        say(f"kept {kept}; validation before -> after:")
+        averaged = report.valid_averaged or {}
+        say(f"kept {kept}; validation before -> after{' -> averaged' * bool(averaged)}:")
         for name, value in report.valid.items():
             if name not in ("questions", "pool"):
-                say(f"  {name:<13}{before.get(name, value):9.4f} -> {value:.4f}")
+                mean = f" -> {averaged[name]:.4f}" if averaged else ""
+                say(f"  {name:<13}{before.get(name, value):9.4f} -> {value:.4f}{mean}")
 
 
 def conversion(report: Any) -> None:

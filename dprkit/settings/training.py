@@ -146,6 +146,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             training starts from as a retriever (default: {MAX_EPOCHS}, or as many epochs as
             --max-steps takes).
         lr: Highest learning rate (default: {PRETRAINED.lr:g}, or {SCRATCH.lr:g} from scratch).
+        average_with_init: Share of the trained weights in the weights that are written; the
+            rest is those that training began with. 1 writes the trained weights.
         symmetric: Also train each positive to find its question among the questions of the
             batch.
         distill_weight: Share of the loss that is the divergence from a teacher's scores of the
@@ -218,6 +220,7 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     fresh_negatives: bool = True
     mask_answers: bool = False
 
+    average_with_init: Annotated[float, Meta(gt=0, le=1)] = 1.0
     symmetric: bool = False
     distill_weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
     distill_temperature: Above0 | None = None

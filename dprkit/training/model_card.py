@@ -20,7 +20,7 @@ def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) 
 
 ## Training
 
-{_course(counts)}
+{_course(counts)}{_averaged(settings)}
 
 {_figures(counts)}
 ## Use
@@ -112,13 +112,27 @@ def _course(counts: dict[str, Any]) -> str:
     )
 
 
+def _averaged(settings: TrainSettings) -> str:
+    share = settings.average_with_init
+    if share == 1:
+        return ""
+    return (
+        f" What is here is {share:g} times those weights and {1 - share:g} times the weights that "
+        "training began with."
+    )
+
+
 def _figures(counts: dict[str, Any]) -> str:
     """The validation's figures, before training and of the weights that were kept."""
     valid, before = counts.get("valid"), counts.get("valid_before") or {}
     if not valid:
         return "It was not validated.\n"
-    rows = [f"| {name} | {before[name]:.4g} | {value:.4g} |" for name, value in valid.items()]
-    return "\n".join(["| validation | before | after |", "|---|---:|---:|", *rows, ""])
+    columns = {"before": before, "after": valid}
+    if averaged := counts.get("valid_averaged"):
+        columns["averaged"] = averaged
+    rows = [[name, *(f"{of[name]:.4g}" for of in columns.values())] for name in valid]
+    head, *lines = (f"| {' | '.join(row)} |" for row in [["validation", *columns], *rows])
+    return "\n".join([head, "|---" + "|---:" * len(columns) + "|", *lines, ""])
 
 
 def _recipe(settings: TrainSettings) -> str:

@@ -115,6 +115,11 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             "--gradient-accumulation-steps: negatives would stay those of a small batch; "
             "give the whole --batch-size, and --chunk-size fits it into memory at the same result"
         )
+    if settings.average_with_init < 1 and scratch:
+        raise SettingsError(
+            "--average-with-init: without --init training begins with random weights; name a model "
+            "with --init"
+        )
     if settings.patience and settings.valid_every == "never":
         raise SettingsError("--patience counts validations; leave --valid-every never out")
     if len(settings.loss_weights) not in (0, len(settings.train_file)):

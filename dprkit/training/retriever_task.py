@@ -17,10 +17,12 @@ from dprkit.models.scoring import DOT
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.store.drafts import Draft
+from dprkit.training.averaging import average, weights_of
 from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
 from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective, Term, distilled
+from dprkit.training.optimisation import autocasting
 from dprkit.training.processes import Group
 from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.task import Figures
@@ -51,6 +53,8 @@ class RetrieverTask:
             terms_of(settings),
             MAXSIM if isinstance(self.model, Colbert) else DOT,
         ).to(device())
+        self.start = weights_of(self.finished()[0]) if settings.average_with_init < 1 else {}
+        """The weights that training begins with, where the trained ones are averaged with them."""
         # The tokenizer is set to a length at each use, and the feed works beside validation.
         tokens = copy.deepcopy(self.tokens)
         draw = Draw(
@@ -70,6 +74,12 @@ class RetrieverTask:
         if self.valid is None:
             return None
         return Validator(engine, self.objective, self.tokens, self.valid, self.settings)()
+
+    def average(self, model: BiEncoder | Colbert) -> Figures | None:
+        """Average the weights of a finished model with those before training; its figures."""
+        average(model, self.start, self.settings.average_with_init)
+        precision = autocasting(self.settings.precision, device())
+        return self.validate(GradientEngine(model, autocast=precision))
 
     def better(self, figures: Figures, best: Figures) -> bool:
         """Whether a validation is better than the best one, by `best_by`."""

@@ -50,8 +50,10 @@ class TrainReport(msgspec.Struct):
     losses: list[float] = []
     """Mean training loss of each epoch, in nats a question."""
     valid: dict[str, Any] | None = None
-    """The validation of the weights that were kept."""
+    """The validation of the weights that were kept, before any averaging."""
     valid_before: dict[str, Any] | None = None
+    valid_averaged: dict[str, Any] | None = None
+    """The validation of the weights that are written, averaged with those before training."""
     best_epoch: int = 0
     best_step: int = 0
     untrained: bool = False
@@ -136,12 +138,15 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     if at.best is not None and at.best_step != at.step:
         task.save(work, below="last/")
         model, tokens = load_model(work.directory / f"{BEST}{at.best_step}")
+    averaged = task.average(model) if task.start else None
     trainer.journal.adopt()
     counts: dict[str, Any] = {
         "examples": sum(map(len, task.examples.files)),
         "valid_examples": len(task.valid or ()),
         "notes": notes,
     } | _counts(at, task.batches_per_epoch)
+    if averaged:
+        counts["valid_averaged"] = averaged
     if counts["untrained"]:
         note = (
             f"no validation had a better {settings.best_by} than the one before training: the "
