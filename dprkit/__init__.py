@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dprkit.data.questions import read_questions as read_questions
     from dprkit.errors import DprkitError as DprkitError
     from dprkit.evaluation.evaluate import evaluate as evaluate
+    from dprkit.models.reading import load_reader as load_reader
     from dprkit.models.retriever import load_retriever as load_retriever
     from dprkit.search.open_index import open_index as open_index
 
@@ -23,6 +24,7 @@ _HOMES = {
     "DprkitError": "dprkit.errors",
     "evaluate": "dprkit.evaluation.evaluate",
     "has_answer": "dprkit.data.answer_matching",
+    "load_reader": "dprkit.models.reading",
     "load_retriever": "dprkit.models.retriever",
     "open_index": "dprkit.search.open_index",
     "read_examples": "dprkit.data.examples",

@@ -20,6 +20,8 @@ from dprkit.settings.training import (
 from dprkit.yaml_file import read_yaml
 
 CONFIG = "retriever.yaml"
+READER = "reader.yaml"
+"""What a reader has in its place (dprkit.models.reader_config)."""
 Side = Literal["question", "passage"]
 SIDES: tuple[Side, Side] = ("question", "passage")
 QUESTION, PASSAGE = "question_encoder", "passage_encoder"
@@ -139,6 +141,11 @@ def load_config(directory: Path | str) -> Config:
     """The retriever.yaml of a retriever folder."""
     path = Path(directory) / CONFIG
     if not path.is_file():
+        if (Path(directory) / READER).is_file():
+            raise MismatchError(
+                f"{directory}: is a reader, which reads passages that were found; a retriever "
+                "is needed here: name a folder that dprkit train or convert made"
+            )
         raise InputError(
             f"{directory}: has no {CONFIG}; name a folder that dprkit train or convert made"
         )

@@ -46,6 +46,7 @@ class Pack:
         self.input_ids = torch.tensor([list(tokens)], device=device)
         self.position_ids = torch.tensor([list(chain.from_iterable(places))], device=device)
         self.bounds = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32, device=device)
+        self._order = order
         self._back = torch.tensor(order, device=device).argsort()
 
     def groups(self, rows: Tensor) -> list[Tensor]:
@@ -54,10 +55,19 @@ class Pack:
         rest = rows.shape[1:]
         return [part.view(*shape, *rest) for part, shape in zip(parts, self.shapes, strict=True)]
 
+    def laid(self, numbers: Ids) -> Tensor:
+        """Numbers of the N texts' tokens as the tokens lie: (1, T)."""
+        numbers_in_order = chain.from_iterable(numbers[i] for i in self._order)
+        return torch.tensor([list(numbers_in_order)], device=self.input_ids.device)
+
+    def places(self) -> Tensor:
+        """(N,) int64, on the CPU: the place of each given text among those that lie here."""
+        return self._back.cpu()
+
     def begins(self) -> list[int]:
         """Where each of the N texts begins, in the order the texts were given in."""
         laid = accumulate(self.lengths, initial=0)
-        begins: list[int] = torch.tensor(list(laid))[:-1][self._back.cpu()].tolist()
+        begins: list[int] = torch.tensor(list(laid))[:-1][self.places()].tolist()
         return begins
 
     def as_given(self, parts: list[Tensor]) -> Tensor:
@@ -70,9 +80,12 @@ def states(backbone: nn.Module, pack: Pack) -> list[Tensor]:
     return pack.groups(flat_states(backbone, pack))
 
 
-def flat_states(backbone: nn.Module, pack: Pack) -> Tensor:
-    """The last hidden states (T, H) of a pack, as its texts lie."""
-    out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack)
+def flat_states(backbone: nn.Module, pack: Pack, **more: Tensor) -> Tensor:
+    """The last hidden states (T, H) of a pack, as its texts lie.
+
+    `more`: what else the transformer is given, as `Pack.laid` lays it.
+    """
+    out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack, **more)
     return cast(Tensor, out.last_hidden_state[0])
 
 

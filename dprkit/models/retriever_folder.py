@@ -34,7 +34,7 @@ from dprkit.models.config import (
 )
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens, late_tokens
-from dprkit.models.tokens import Tokens, load_tokenizer, load_tokens
+from dprkit.models.tokens import Files, Tokens, load_tokenizer, load_tokens
 from dprkit.store.atomic_files import check_readable
 from dprkit.store.drafts import Draft
 
@@ -216,15 +216,20 @@ def _save_encoder(folder: Path, encoder: Encoder | Colbert, head_alone: bool = F
 
 def save_tokenizer(folder: Path, tokens: Tokens, side: Side) -> None:
     """Write a side's tokenizer so that AutoTokenizer reads the folder: its own files, if any."""
-    tokenizer, files = tokens.of[side]
+    write_tokenizer(folder, tokens.of[side], tokens.config.longest)
+
+
+def write_tokenizer(folder: Path, loaded: tuple[Any, Files], longest: int) -> None:
+    """As `save_tokenizer`, of a tokenizer with its files. `longest`: tokens of the longest text."""
+    tokenizer, files = loaded
     folder.mkdir(exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
     if not files:
-        _hf_tokenizer(tokens, tokenizer).save_pretrained(folder)
+        _hf_tokenizer(tokenizer, longest).save_pretrained(folder)
 
 
-def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
+def _hf_tokenizer(tokenizer: Any, longest: int) -> Any:
     """A tokenizer that was learned here, as transformers has it."""
     from transformers import PreTrainedTokenizerFast
 
@@ -244,7 +249,7 @@ def _hf_tokenizer(tokens: Tokens, tokenizer: Any) -> Any:
     }
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
-        model_max_length=min(tokens.config.longest, 1 << 20),
+        model_max_length=min(longest, 1 << 20),
         model_input_names=["input_ids", "attention_mask"],
         **special,
     )

@@ -15,7 +15,7 @@ from dprkit.models.late_interaction import Colbert
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchEncoder:
@@ -23,13 +23,13 @@ class TorchEncoder:
 
     def __init__(self, encoder: Encoder, precision: str = "fp32") -> None:
         """`precision`: fp32, bf16 or fp16, the numbers of the encoder's products."""
-        self.encoder, self.half = encoder, _PRECISIONS.get(precision)
+        self.encoder, self.half = encoder, PRECISIONS.get(precision)
         self.dim = encoder.dim
         self.device = next(encoder.parameters()).device.type
 
     def encode(self, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
         """The vectors (N, D), float32, of N texts, in their order."""
-        with _inference(self.device, self.half):
+        with inference(self.device, self.half):
             vectors = self.encoder.encode(ids, batch_tokens or PASS_TOKENS[self.device])
         return vectors.float().cpu().numpy()
 
@@ -45,12 +45,13 @@ def token_vectors(
 ) -> TokenVectors:
     """The token vectors (T, D), float32, of N texts, in their order, by a ColBERT model."""
     device = next(model.parameters()).device.type
-    with _inference(device, _PRECISIONS.get(precision)):
+    with inference(device, PRECISIONS.get(precision)):
         rows = model.encode(side, ids, batch_tokens or PASS_TOKENS[device])
     return TokenVectors(rows.values.float().cpu().numpy(), rows.bounds.numpy())
 
 
 @contextmanager
-def _inference(device: str, half: torch.dtype | None) -> Iterator[None]:
+def inference(device: str, half: torch.dtype | None) -> Iterator[None]:
+    """Without gradient, products in numbers of 16 bits where `half` names them."""
     with torch.inference_mode(), torch.autocast(device, half, half is not None):
         yield
