@@ -148,7 +148,7 @@ class Recipe:
         if setting.follows:
             path, origin = self._followed(stage, setting)
             return (path,) if setting.shape == "tuple" and path else path, origin
-        if setting.workspace:
+        if setting.workspace and (stage in self.written or not setting.by_recipe):
             folder = stage if stage in self.kinds else setting.workspace
             return str(self.workspace / folder), "workspace"
         return setting.default, "default"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -178,8 +178,9 @@ class _Encoding:
         claims = (name for n in range(self.total) for name in self.contents.files(n))
         progress = self.run.progress
         with Parts(work, self.total, claims) as parts:
-            self._check_room(work.directory, set(mine) - parts.whole())
-            progress.start("encoding", sum(len(self._rows(n)) for n in mine), "passages")
+            before = set(mine) & parts.whole()
+            self._check_room(work.directory, set(mine) - before)
+            progress.start("encoding", self._count(mine), "passages", self._count(before))
             size = self.settings.num_processes
             if self.settings.engine == "ray":
                 from dprkit.embeddings.ray_tasks import on_ray
@@ -191,7 +192,7 @@ class _Encoding:
                     if to_make:
                         self._make(work, number)
                         parts.done(number, self.contents.files(number))
-                    else:
+                    elif number not in before:  # another process has made it
                         progress.advance(len(self._rows(number)))
             progress.finish()
             whole = sorted(parts.whole())
@@ -213,8 +214,7 @@ class _Encoding:
 
         if not numbers or not self.contents.large:
             return
-        passages = sum(len(self._rows(number)) for number in numbers)
-        needed = passages * self.contents.bytes_a_passage(sample_of(self.corpus))
+        needed = self._count(numbers) * self.contents.bytes_a_passage(sample_of(self.corpus))
         begun = 0
         for path in directory.glob(f"{TEMPORARY}*"):
             with suppress(FileNotFoundError):  # another process has just moved it into place
@@ -246,6 +246,10 @@ class _Encoding:
         """The rows of the corpus that are in shard `number`."""
         begin = number * self.settings.shard_size
         return range(begin, min(begin + self.settings.shard_size, len(self.corpus)))
+
+    def _count(self, numbers: Iterable[int]) -> int:
+        """The passages of these shards."""
+        return sum(len(self._rows(number)) for number in numbers)
 
     def _make(self, work: Draft, number: int) -> None:
         rows, contents = self._rows(number), self.contents

@@ -47,9 +47,7 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     Raises SettingsError for fewer than two, InputError for one that did not run, MismatchError for
     other questions.
     """
-    paths = [_paths(text) for text in settings.systems]
-    if len(paths) < 2:
-        raise SettingsError("compare needs two systems or more, as in dprkit compare A B")
+    paths = paths_of(settings)
     every = list(chain(*paths))
     _refuse_repeated(every)
     names = names_of(every)
@@ -63,6 +61,13 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     trainings = [[next(same) for _ in of_arm] for of_arm in paths]
     called = names_of_arms([[one.name for one in of_arm] for of_arm in trainings])
     return [Arm(name, of_arm) for name, of_arm in zip(called, trainings, strict=True)]
+
+
+def paths_of(settings: CompareSettings) -> list[list[str]]:
+    """The trainings of each system. Raises SettingsError for fewer than two systems."""
+    if len(settings.systems) < 2:
+        raise SettingsError("compare needs two systems or more, as in dprkit compare A B")
+    return [_paths(text) for text in settings.systems]
 
 
 def questions_of(arms: Sequence[Arm]) -> Sequence[Figures]:

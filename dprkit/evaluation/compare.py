@@ -3,19 +3,21 @@
 results, rankings            -> systems with values of each question     arms.py, systems.py
 values of all systems        -> means, intervals, tests of each pair      comparison.py
 differences to the first     -> what fails                                `_failures`
+all of these, if it is kept  -> an artifact                               `_keep`
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from dprkit.data.json_decoding import json_lines
 from dprkit.errors import InputError, SettingsError, nearest
-from dprkit.evaluation.arms import Arm, measures_of, questions_of, read_arms
+from dprkit.evaluation.arms import Arm, measures_of, paths_of, questions_of, read_arms
 from dprkit.evaluation.comparison import Comparison, Comparisons, Table, compared, correct
 from dprkit.evaluation.notes import repeated_texts
 from dprkit.evaluation.paired_tests import EQUAL, pairs_of
@@ -23,7 +25,12 @@ from dprkit.evaluation.slices import slices_of
 from dprkit.progress import Run
 from dprkit.settings import CompareSettings
 from dprkit.store.atomic_files import write_file
+from dprkit.store.begin_or_resume import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest
+from dprkit.store.stage_files import StageFiles
 
+COMPARISON = "comparison.json"
 MODELS = (
     "each system is one training: the tests tell whether these two models differ on such "
     "questions, and not whether their methods do; for that, give several trainings of each, as "
@@ -76,19 +83,77 @@ class Gate(NamedTuple):
 def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
     """Compare systems by all measures that they have, each pair of them tested.
 
-    Raises SettingsError, InputError for a system that is missing or did not run, FormatError,
-    MismatchError for systems of other questions.
+    Writes comparison.json where there is an output folder. Raises SettingsError, InputError for a
+    system that is missing or did not run, FormatError, MismatchError for systems of other
+    questions.
     """
     gates = [_gate(text) for text in settings.fail_if_worse]
+    if settings.output_dir is None:
+        return _compare(settings, gates, run)
+    directory = Path(settings.output_dir)
+    with draft(directory, "comparison", settings, _inputs(settings), run) as work:
+        manifest = work.done or _keep(work, settings, gates, run)
+    report = msgspec.convert(manifest.counts, CompareReport)
+    report.format = settings.format
+    for note in report.notes if work.done else ():
+        run.progress.note(note)
+    if settings.flips is not None and work.done:
+        arms, table, _ = _read(settings, run)
+        _write_flips(settings.flips, arms, table)
+    report.outputs = [str(directory / COMPARISON), *filter(None, [settings.flips])]
+    return report
+
+
+def files_of(settings: CompareSettings) -> StageFiles:
+    """What is read and written. Raises SettingsError."""
+    for text in settings.fail_if_worse:
+        _gate(text)
+    reads: dict[str, list[str]] = {}
+    for name, path in _inputs(settings).items():
+        reads.setdefault(name.partition(" ")[0], []).append(path)
+    return StageFiles(reads, settings.output_dir, tuple(filter(None, [settings.flips])))
+
+
+def _inputs(settings: CompareSettings) -> dict[str, str]:
+    arms = paths_of(settings)
+    files = {
+        f"systems {number}.{training}": path
+        for number, of_arm in enumerate(arms)
+        for training, path in enumerate(of_arm)
+    }
+    judged_by = {"questions": settings.questions, "qrels": settings.qrels}
+    given = files | {name: path for name, path in judged_by.items() if path is not None}
+    if "-" in given.values():
+        problem = "stdin cannot be found again to see whether it changed; name a file"
+        raise SettingsError(f"-: {problem}, or leave --output-dir out")
+    return given
+
+
+def _keep(work: Draft, settings: CompareSettings, gates: Sequence[Gate], run: Run) -> Manifest:
+    report = _compare(settings, gates, run)
+    told = msgspec.to_builtins(report)
+    del told["outputs"], told["format"]
+    with work.file(COMPARISON) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+    return work.finish(told)
+
+
+def _read(settings: CompareSettings, run: Run) -> tuple[list[Arm], Table, list[str]]:
+    """The systems, their values by the measures to compare, and measures that some lack."""
     arms = read_arms(settings, run)
     measures, left_out = measures_of(arms, settings)
+    table = {measure: [arm.values(measure) for arm in arms] for measure in measures}
+    return arms, table, left_out
+
+
+def _compare(settings: CompareSettings, gates: Sequence[Gate], run: Run) -> CompareReport:
+    arms, table, left_out = _read(settings, run)
     for gate in gates:
-        if gate.measure not in measures:
-            hint = nearest(gate.measure, measures) or f"; there are {', '.join(measures)}"
+        if gate.measure not in table:
+            hint = nearest(gate.measure, table) or f"; there are {', '.join(table)}"
             raise SettingsError(f"--fail-if-worse: {gate.measure} is not compared{hint}")
         _refuse_half_runs(arms, gate)
-    table = {measure: [arm.values(measure) for arm in arms] for measure in measures}
-    tests = len(pairs_of(len(arms))) * len(measures)
+    tests = len(pairs_of(len(arms))) * len(table)
     run.progress.note(f"testing {tests:,} difference{'s' * (tests != 1)}")
     whole = compared(table, settings.permutations, settings.seed)
     report = CompareReport(

@@ -20,6 +20,7 @@ from dprkit.cpu_cores import thread_count
 from dprkit.errors import DprkitError
 from dprkit.memory import available_bytes
 from dprkit.pipeline.cost_of_audit import cost_of_audit
+from dprkit.pipeline.cost_of_comparison import cost_of_comparison
 from dprkit.pipeline.cost_of_data import cost_of_download, cost_of_select
 from dprkit.pipeline.cost_of_encoding import cost_of_encoding
 from dprkit.pipeline.cost_of_evaluation import cost_of_evaluation
@@ -34,6 +35,11 @@ from dprkit.progress import SILENT, Progress
 from dprkit.recipes import Recipe
 from dprkit.store.begin_or_resume import HALF_DONE, UP_TO_DATE
 
+
+def _not_tried(settings: Any, trial: Trial) -> Cost:
+    raise NotKnown("this stage is not tried yet")
+
+
 COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "download": cost_of_download,
     "select-data": cost_of_select,
@@ -41,7 +47,12 @@ COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "encode-corpus": cost_of_encoding,
     "index": cost_of_index,
     "evaluate": cost_of_evaluation,
+    "compare": cost_of_comparison,
     "audit": cost_of_audit,
+    "mine-negatives": _not_tried,
+    "train-reader": _not_tried,
+    "read": _not_tried,
+    "score-teacher": _not_tried,
 }
 """The stages that `dprkit run` runs, and what tries each."""
 OTHER_WORK = 1.6

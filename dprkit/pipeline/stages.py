@@ -73,7 +73,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
-    "compare": Stage("dprkit.evaluation.compare:compare", in_run=False),
+    "compare": Stage("dprkit.evaluation.compare:compare"),
     "report": Stage("dprkit.report.report:report", in_run=False),
     "convert-results": Stage("dprkit.data.results_conversion:convert_results", in_run=False),
     "audit": Stage("dprkit.audit.audit:audit"),

@@ -15,7 +15,7 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
     A system is a folder of results, or a file of rankings that is judged first. A difference is
     that of the later system to the earlier. Several trainings of one system, with commas between,
     show whether methods differ and not two models alone. The exit code is 3 where --fail-if-worse
-    says so.
+    says so. In a recipe it compares what `evaluate` stages wrote.
 
     Example: dprkit compare results-bm25 results-dense
     Example: dprkit compare base-1,base-2,base-3 new-1,new-2,new-3
@@ -24,6 +24,7 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
     Settings:
         systems: Folders that evaluate wrote, results.jsonl, DPR's JSON or TREC runs; trainings of
             one system with commas between.
+        output_dir: Folder to keep the comparison in; without it, it is only shown.
         questions: File of questions with answers or gold passages, for files of rankings that
             lack them.
         qrels: File of judged passages, TREC's or BEIR's; all systems are judged by them.
@@ -44,14 +45,13 @@ class CompareSettings(msgspec.Struct, frozen=True, kw_only=True):
     systems: Annotated[
         tuple[str, ...], about(flag="argument", path=True, commas=True, metavar="A B [C]...")
     ] = ()
+    output_dir: Annotated[str | None, about(workspace="comparison", by_recipe=True)] = None
     questions: Annotated[str | None, about(path=True)] = None
     qrels: Annotated[str | None, about(path=True)] = None
     match: Literal["string", "regex", "kilt"] = "string"
     metrics: str | None = None
     by: tuple[Literal["dataset", "tag", "length"], ...] = ()
-    fail_if_worse: Annotated[
-        tuple[str, ...], about(repeated=True, metavar="MEASURE:SHARE", harmless=True)
-    ] = ()
+    fail_if_worse: Annotated[tuple[str, ...], about(repeated=True, metavar="MEASURE:SHARE")] = ()
     flips: Annotated[str | None, about(output=True)] = None
     format: Annotated[Literal["table", "markdown", "latex"], about(harmless=True)] = "table"
     permutations: Positive = 100_000

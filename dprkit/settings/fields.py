@@ -38,20 +38,19 @@ HEADING = re.compile(r"^(\w[\w ]*):\n(?= {4}\w)", re.MULTILINE)
 class Setting:
     """One field of a stage's settings, as the flags, the docs and `config show` need it.
 
-    `path`: it names a file and so is recorded by what the file holds, not by its name.
-    `output`: the stage writes it. `workspace`: an output's default, below the recipe's folder
-    runs/NAME. `follows`: an input's default, which is the value of another stage's setting, or a
-    file below it: "train.output_dir", "select-data.output_dir/train.jsonl". The first that is
-    given counts, else the first that has a default. `hub`: it may be a hub's name as well.
-    `commas`: a value may be several paths, parted by commas. `repeated`: the flag is given again
-    for each value, which may have commas. `flag`: a short flag, or "argument". `replaces`: settings
-    that count as not given when this one is given closer to the user (a flag is closer than a
-    recipe). `harmless`: it does not change what comes out, so an artifact made with another value
-    is no other artifact. `resumable`: a half-done artifact may go on with another value. `renamed`:
-    words that were choices before, and what they are called now.
-
-    A field's annotation has what is special about it; `fields_of` adds the rest: an output and
-    what follows another setting are paths.
+    `path`: it names a file and so is recorded by what the file holds, not by its name. `output`:
+    the stage writes it. `workspace`: an output's default, below the recipe's folder runs/NAME; if
+    `by_recipe`, only where the recipe has the stage. `follows`: an input's default, which is the
+    value of another stage's setting, or a file below it: "train.output_dir", "select-
+    data.output_dir/train.jsonl". The first that is given counts, else the first that has a default.
+    `hub`: it may be a hub's name as well. `commas`: a value may be several paths, parted by commas.
+    `repeated`: the flag is given again for each value, which may have commas. `flag`: a short flag,
+    or "argument". `replaces`: settings that count as not given when this one is given closer to the
+    user (a flag is closer than a recipe). `harmless`: it does not change what comes out, so an
+    artifact made with another value is no other artifact. `resumable`: a half-done artifact may go
+    on with another value. `renamed`: words that were choices before, and what they are called now.
+    A field's annotation has what is special about it; `fields_of` adds the rest: an output and what
+    follows another setting are paths.
     """
 
     sentence: str = ""
@@ -59,6 +58,7 @@ class Setting:
     path: bool = False
     output: bool = False
     workspace: str = ""
+    by_recipe: bool = False
     follows: tuple[str, ...] = ()
     hub: bool = False
     commas: bool = False

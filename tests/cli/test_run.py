@@ -128,6 +128,64 @@ def test_run_works_in_the_folder_of_its_recipe_from_anywhere(work, monkeypatch):
     assert times("runs") == before
 
 
+# --- compare in a run -----------------------------------------------------------------------------
+
+
+COMPARED = """\
+short: {stage: evaluate, topk: [1], questions: runs/dprkit/data/test.jsonl}
+compare: {systems: [evaluate.output_dir, short.output_dir], metrics: answer_recall@1}
+"""
+
+
+def test_a_comparison_in_a_run_is_kept_and_shown_again(work):
+    Path("dprkit.yaml").write_text(Path("dprkit.yaml").read_text() + COMPARED)
+    first = call("run")
+    assert first.exit_code == 0, first.stderr
+    table = first.stdout[first.stdout.index("8 questions; difference: short less results") :]
+    assert "answer_recall@1" in table
+    kept = json.loads(Path("runs/dprkit/comparison/comparison.json").read_text())
+    alone = call("compare", "runs/dprkit/results", "runs/dprkit/short", "--json")
+    metrics = json.loads(alone.stdout)["metrics"]
+    assert kept["metrics"]["answer_recall@1"]["values"] == metrics["answer_recall@1"]["values"]
+    before = times("runs")
+    again = call("run")
+    assert "runs/dprkit/comparison: up to date" in again.stderr
+    assert again.stdout[again.stdout.index("8 questions; difference") :] == table
+    assert times("runs") == before
+    status = json.loads(call("run", "--status", "--json").stdout)["stages"]["compare"]
+    assert (status["state"], status["output"]) == ("up to date", "runs/dprkit/comparison")
+
+
+def test_a_gate_on_a_kept_comparison_fails_each_time(work):
+    lines = Path("runs/dprkit/results/results.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        row["ctxs"] = [{"id": "it", "text": row["answers"][0], "score": 1}]
+    Path("best.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = Path("dprkit.yaml").read_text()
+    systems = "systems: [best.jsonl, evaluate.output_dir], metrics: answer_recall@1"
+    Path("dprkit.yaml").write_text(f"{recipe}compare: {{{systems}}}\n")
+    assert call("run", "--quiet").exit_code == 0
+    gated = ("run", "--set", "compare.fail_if_worse=[answer_recall@1:0]")
+    gated += ("--set", "compare.flips=flips.jsonl")
+    failed = call(*gated)
+    assert failed.exit_code == 3
+    assert "Error: compare: answer_recall@1 of runs/dprkit/results is " in failed.stderr
+    flips = Path("flips.jsonl").read_bytes()
+    Path("flips.jsonl").unlink()
+    again = call(*gated)
+    assert (again.exit_code, again.stderr.count("comparison: up to date")) == (3, 1)
+    assert Path("flips.jsonl").read_bytes() == flips != b""
+
+
+def test_compare_by_hand_keeps_nothing(work):
+    before = times("runs")
+    assert call("compare", "runs/dprkit/results", "runs/dprkit/results/run.trec").exit_code == 1
+    copy = shutil.copytree("runs/dprkit/results", "copy")
+    assert call("compare", "runs/dprkit/results", copy).exit_code == 0
+    assert times("runs") == before
+
+
 # --- run finds what is wrong before it begins -----------------------------------------------------
 
 

@@ -109,6 +109,27 @@ def test_a_stopped_encode_ends_with_the_same_bytes(small_retriever, tiny_passage
     assert one.identity == other.identity
 
 
+class Counts(Progress):
+    """What a display is told of the count."""
+
+    def start(self, what, total, unit, done=0):
+        self.total, self.before, self.now = total, done, 0
+
+    def advance(self, count, facts=None):
+        self.now += count
+
+
+def test_what_an_earlier_run_encoded_is_no_work_of_this_one(
+    small_retriever, tiny_passages, tmp_path
+):
+    """Else rate and time left are those of two runs in the time of one."""
+    made = settings(small_retriever, tiny_passages, tmp_path / "e", shard_size=50)
+    encode_corpus(made, shard="1/3")
+    counts = Counts()
+    encode_corpus(made, Run(counts))
+    assert (counts.total, counts.before, counts.now) == (282, 100, 182)
+
+
 def test_a_cut_shard_is_named(small_retriever, tiny_passages, tmp_path):
     encode_corpus(settings(small_retriever, tiny_passages, tmp_path / "e"))
     shard = tmp_path / "e" / "vectors-00000.npy"
