@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dprkit.cli import render
+from dprkit.cli.answers_table import answers_table
 from dprkit.cli.audit_table import audit_sheet, audit_table
 from dprkit.cli.comparison_tables import comparison_sheet, comparison_tables
 from dprkit.cli.download import list_catalog
@@ -59,6 +60,7 @@ COMMANDS = {
     "update-index": Command(render.updating),
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
+    "read": Command(answers_table),
     "audit": Command(audit_table, audit_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
     "compare": Command(comparison_tables, comparison_sheet),

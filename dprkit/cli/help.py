@@ -28,7 +28,7 @@ COMMANDS_OF = {
     "Recipes": "init plan run config",
     "Data and models": "download select-data train convert",
     "Indexes": "encode-corpus import-embeddings export-embeddings index tune-index update-index",
-    "Search": "search explain",
+    "Search": "search explain read",
     "Evaluation": "audit evaluate compare report convert-results",
     "Artifacts": "info",
 }

@@ -97,12 +97,17 @@ def read_results(path: Path | str, warn: Note = silent) -> Iterator[Ranking]:
     in a ranking, a passage that occurs twice, and for a file without rankings. `warn` is told of
     the first passage that has another text in another ranking.
     """
+    return (ranking for ranking, _ in placed_results(path, warn))
+
+
+def placed_results(path: Path | str, warn: Note = silent) -> Iterator[PlacedRanking]:
+    """As `read_results`, each ranking with its place; raises what that raises."""
     path = results_file(path)
     seen = Seen(path, warn)
     for ranking, where in read_records(open_stream(path), FORMATS):
         seen.add(ranking.question.id, passages_of(ranking), where)
         check(ranking, path, where)
-        yield ranking
+        yield ranking, where
     seen.finish()
 
 

@@ -91,7 +91,7 @@ def asked_for(ranking: Ranking, asked: Asked, settings: EvaluateSettings) -> Ran
         refuse_empty_answer(ranking.question, str(settings.results))
         return ranking
     if known := asked.questions.get(ranking.question.id):
-        _check_text(ranking.question, known, settings)
+        check_text(ranking.question, known, str(settings.questions), str(settings.results))
         return Ranking(known, ranking.hits)
     return None
 
@@ -105,12 +105,12 @@ def tell_left_out(count: int, settings: EvaluateSettings, run: Run) -> None:
         )
 
 
-def _check_text(found: Question, known: Question, settings: EvaluateSettings) -> None:
-    """Refuse a ranking of another question. TREC runs have no texts of questions."""
+def check_text(found: Question, known: Question, questions: str, results: str) -> None:
+    """Refuse what `results` has of another question. TREC runs have no texts of questions."""
     if found.question and same_question(found.question) != same_question(known.question):
         raise MismatchError(
-            f"question {known.id!r} is {known.question!r} in {settings.questions} and "
-            f"{found.question!r} in {settings.results}; give rankings of the same questions"
+            f"question {known.id!r} is {known.question!r} in {questions} and "
+            f"{found.question!r} in {results}; give both the same questions"
         )
 
 

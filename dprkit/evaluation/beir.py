@@ -25,7 +25,7 @@ EMBEDDINGS, INDEX = "embeddings", "index"
 
 def is_to_index(settings: EvaluateSettings) -> bool:
     """Whether the corpus of --beir is to be encoded and indexed."""
-    named = settings.index is not None or settings.results is not None
+    named = any(given is not None for given in (settings.index, settings.results, settings.answers))
     return settings.beir is not None and not named
 
 

@@ -2,6 +2,7 @@
 
 a folder of BEIR                    -> questions, qrels, index      beir.py
 questions and an index, or a file   -> rankings         asked.py
+answers of a reader                 -> their figures    answers.py
 rankings                            -> their figures    shares.py, judging.py, measures.py
 the figures of all questions        -> metrics          metrics.py, slices.py, statistics.py
 what changes their meaning          -> notes            notes.py
@@ -11,7 +12,7 @@ all of these                        -> an artifact      _evaluate, per_question.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import msgspec
 from dprkit.data.beir import beir_folder
 from dprkit.data.rankings import RESULTS
 from dprkit.errors import InputError, SettingsError, need_extra
+from dprkit.evaluation.answers import measured_answers, refuse_settings_of_rankings
 from dprkit.evaluation.asked import (
     Asked,
     no_common_question,
@@ -38,7 +40,7 @@ from dprkit.evaluation.judging import (
 from dprkit.evaluation.kilt_pages import measures_of_pages
 from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, parse
 from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
-from dprkit.evaluation.notes import notes_of
+from dprkit.evaluation.notes import Note, notes_of
 from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures, write_parquet
 from dprkit.evaluation.shares import Judge, Share, shares_of_file
 from dprkit.evaluation.slices import metrics_of_rows, slices_of
@@ -137,6 +139,10 @@ def files_of(settings: EvaluateSettings) -> StageFiles:
 
 
 def _inputs(settings: EvaluateSettings) -> dict[str, str]:
+    if settings.answers is not None:
+        refuse_settings_of_rankings(settings)
+        more = {} if settings.questions is None else {"questions": settings.questions}
+        return {"answers": settings.answers} | more
     if settings.results is not None:
         if settings.index is not None:
             raise SettingsError("--index and --results both name rankings; give one of them")
@@ -195,12 +201,7 @@ def _evaluate(
     work: Draft, settings: EvaluateSettings, folder: IndexFolder | None, run: Run
 ) -> Manifest:
     with ExitStack() as stack:
-        results, trec = (stack.enter_context(work.file(name)) for name in (RESULTS, TREC_RUN))
-
-        def write(share: Share) -> None:
-            results.write(share.results)
-            trec.write(share.trec)
-
+        write = None if settings.answers else _writer(work, stack)
         report, figures = measured(settings, folder, run, write)
     report.inputs = {name: known.identity for name, known in work.record.inputs.items()}
     with work.file(PER_QUESTION) as file:
@@ -215,6 +216,17 @@ def _evaluate(
     return work.finish(msgspec.to_builtins(report))
 
 
+def _writer(work: Draft, stack: ExitStack) -> Callable[[Share], None]:
+    """What writes rankings into an artifact, until the stack ends."""
+    results, trec = (stack.enter_context(work.file(name)) for name in (RESULTS, TREC_RUN))
+
+    def write(share: Share) -> None:
+        results.write(share.results)
+        trec.write(share.trec)
+
+    return write
+
+
 # --- measured -------------------------------------------------------------------------------------
 
 
@@ -224,7 +236,12 @@ def measured(
     run: Run,
     write: Callable[[Share], None] | None = None,
 ) -> tuple[EvaluateReport, list[Figures]]:
-    """Judge rankings as they come and `write` them. Memory: some, and some numbers a question."""
+    """Judge rankings as they come and `write` them, or judge answers.
+
+    Memory: some rankings, and some numbers a question.
+    """
+    if settings.answers is not None:
+        return _measured_answers(settings, run)
     asked, measures, depth = read_asked(settings), _measures(settings), search_depth(settings)
     cuts = sorted({*settings.topk, *FIRST_RANK_DEPTHS, *(m.cut for m in measures if m.cut)})
     grades = None if asked.qrels is None else asked.qrels.grades
@@ -245,10 +262,21 @@ def measured(
     values = _values(settings, tally, figures, columns, reach)
     report = _report(figures, values, settings)
     defined = {one: bool(report.counts[one.name]) for one in values}
-    for note, is_warning in notes_of(figures, tally, asked, settings, defined, measures):
+    _tell(notes_of(figures, tally, asked, settings, defined, measures), report, run)
+    return report, _with_values(figures, values)
+
+
+def _measured_answers(settings: EvaluateSettings, run: Run) -> tuple[EvaluateReport, list[Figures]]:
+    figures, values, notes = measured_answers(settings, run)
+    report = _report(figures, values, settings)
+    _tell(notes, report, run)
+    return report, _with_values(figures, values)
+
+
+def _tell(notes: Iterable[Note], report: EvaluateReport, run: Run) -> None:
+    for note, is_warning in notes:
         report.notes.append(note)
         (run.progress.warn if is_warning else run.progress.note)(note)
-    return report, _with_values(figures, values)
 
 
 def _measures(settings: EvaluateSettings) -> tuple[Measure, ...]:

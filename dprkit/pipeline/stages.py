@@ -72,6 +72,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "update-index": Stage("dprkit.indexes.update:update_index", in_run=False),
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
+    "read": Stage("dprkit.search.read:read"),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
     "compare": Stage("dprkit.evaluation.compare:compare"),
     "report": Stage("dprkit.report.report:report", in_run=False),
@@ -163,7 +164,7 @@ def refuse_stdin_twice(settings: msgspec.Struct) -> None:
 
 def refuse_unwritten(name: str, settings: msgspec.Struct, flags: Mapping[str, Any]) -> None:
     """Raise SettingsError for flags of files that `evaluate` of stdin does not write."""
-    inputs = {getattr(settings, key, None) for key in ("results", "questions", "qrels")}
+    inputs = {getattr(settings, key, None) for key in ("results", "questions", "qrels", "answers")}
     if name != "evaluate" or "-" not in inputs:
         return
     for key in ("output_dir", "parquet"):

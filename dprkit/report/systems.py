@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from dprkit.data.rankings import read_results
+from dprkit.data.rankings import RESULTS, read_results
 from dprkit.evaluation.asked import Asked, rankings_of_file, read_asked
 from dprkit.evaluation.judging import with_flags
 from dprkit.evaluation.systems import (
@@ -43,6 +43,9 @@ class ShownSystem(NamedTuple):
 
     def rankings(self) -> Iterator[Ranking]:
         """The rankings, with has_answer where somebody looked or the texts tell."""
+        made = self.system.manifest
+        if made and RESULTS not in made.files:  # of answers: they have figures alone
+            return iter(())
         if not self.system.judged:
             return read_results(self.system.path)
         settings = replace(self.judge, results=self.system.path)

@@ -18,6 +18,7 @@ from dprkit.settings.embeddings import (
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.reading import ReadSettings
 from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
@@ -39,6 +40,7 @@ __all__ = [
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
     "IndexSettings",
+    "ReadSettings",
     "ReportSettings",
     "SearchSettings",
     "SelectSettings",
@@ -67,6 +69,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "update-index": UpdateSettings,
     "search": SearchSettings,
     "explain": ExplainSettings,
+    "read": ReadSettings,
     "evaluate": EvaluateSettings,
     "compare": CompareSettings,
     "report": ReportSettings,

@@ -25,12 +25,20 @@ _RANKED = about(
 )
 
 
+_ANSWERED = about(
+    path=True,
+    replaces="index results questions qrels beir output_dir rerank rerank_depth rerank_weight "
+    "rerank_embeddings",
+)
+
+
 class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Measure how often an answer is among the best k passages.
 
     It searches an index, or reads rankings from a file. Where the questions name their gold
     passages, it measures how many of these are found, and at which rank. With judgements of
-    passages (qrels) it measures nDCG@10, AP, MRR, recall, success and precision by them.
+    passages (qrels) it measures nDCG@10, AP, MRR, recall, success and precision by them. Of a
+    reader's answers it measures exact match and F1.
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
@@ -38,8 +46,10 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     Settings:
         results: File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON,
             Pyserini's JSON or a TREC run; - is stdin.
-        questions: File of questions with answers or gold passages; with --results they are found
-            there by their ids.
+        answers: File or folder of answers that read wrote; exact match and F1 are measured at each
+            of its depths.
+        questions: File of questions with answers or gold passages; with --results or --answers
+            they are found there by their ids.
         qrels: File of judged passages: TREC's qrels or BEIR's tsv. They count instead of the gold
             passages of the questions.
         beir: Folder of a data set of BEIR: corpus.jsonl, queries.jsonl and qrels. Its queries and
@@ -64,6 +74,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     index: SearchedIndex = None
     results: Annotated[str | None, _RANKED] = None
+    answers: Annotated[str | None, _ANSWERED] = None
     questions: Annotated[
         str | None, about(follows=("select-data.output_dir/test.jsonl",), replaces="beir")
     ] = None
