@@ -11,6 +11,7 @@ from typing import Any
 
 from dprkit.errors import OutputError
 from dprkit.recipes import RECIPE, Recipe, recipe_names
+from dprkit.rounds import Repeat
 from dprkit.settings import Setting
 from dprkit.store.atomic_files import write_file
 from dprkit.yaml_file import as_yaml
@@ -48,7 +49,9 @@ def commented(recipe: Recipe, name: str) -> str:
         "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
         f"name: {as_yaml(name)}",
     ]
-    for stage in recipe.names:
+    if recipe.repeat:
+        lines += ["", *_of_rounds(recipe.repeat)]
+    for stage in (name for name in recipe.names if name not in recipe.again):
         lines += ["", f"{stage}:"]
         if stage in recipe.kinds:
             lines.append(f"  stage: {recipe.kinds[stage]}")
@@ -57,6 +60,15 @@ def commented(recipe: Recipe, name: str) -> str:
             change = f"{stage}.{key}" in to_change(recipe)
             lines += _commented_setting(recipe.written[stage], key, setting, default, change)
     return "\n".join(lines) + "\n"
+
+
+def _of_rounds(repeat: Repeat) -> list[str]:
+    ends = {"first": repeat.stages[0], "last": repeat.stages[-1]}
+    return [
+        "# How often the stages of a round run, each time on what the round before made.",
+        "rounds: 1",
+        f"repeat: {as_yaml({**ends, 'carry': dict(repeat.carry)})}",
+    ]
 
 
 def _commented_setting(

@@ -4,9 +4,9 @@ A setting's value is the flag's, else --set's, else the recipe's, else the defau
 itself is --config's file, else --recipe's, else ./dprkit.yaml, else the shipped tiny one.
 
 A key of a recipe is a stage, or a name of its own for one: `train-2: {stage: train, ...}`. Where
-one stage reads what another writes, the default follows the other's setting, wherever that is
-set. Paths in a user's recipe, and runs/, are relative to the recipe's folder; paths of a shipped
-recipe, of flags and of --set are relative to the current one.
+one stage reads what another writes, the default follows the other's setting, wherever that is set.
+Stages may be repeated (dprkit.rounds). Paths in a user's recipe, and runs/, are relative to the
+recipe's folder; paths of a shipped recipe, of flags and of --set are relative to the current one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ from typing import Any
 import msgspec
 
 from dprkit.errors import SettingsError, nearest
+from dprkit.rounds import (
+    OUTPUTS,
+    REFERENCE,
+    REPEAT,
+    ROUNDS,
+    Repeat,
+    in_round,
+    read_repeat,
+    unrolled,
+)
 from dprkit.settings import STAGES, Setting, bundled, convert, fields_of
 from dprkit.yaml_file import Document, read_yaml
 
@@ -32,11 +42,6 @@ SHIPPED = bundled("tiny.yaml").parent
 STREAM = "-"
 STAGE = "stage"
 """The key that says which stage a name of its own stands for."""
-REFERENCE = re.compile(r"(\w[\w-]*)\.(\w+)((?:[/:].*)?)")
-OUTPUTS = {
-    name for stage in STAGES.values() for name, field in fields_of(stage).items() if field.output
-}
-"""The settings of all stages that name what a stage writes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Recipe:
     """Whether it is the shipped tiny one because no other was named or found."""
     kinds: Mapping[str, str] = field(default_factory=dict)
     """stage -> the stage that it is, for stages under names of their own: train-2 -> train."""
+    rounds: int = 1
+    repeat: Repeat | None = None
+    """The stages of a round."""
+    again: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """stage of a later round -> the stage that it repeats, and the round."""
 
     @property
     def shipped(self) -> bool:
@@ -73,9 +83,11 @@ class Recipe:
     def names(self) -> list[str]:
         """Its stages in the order in which they run.
 
-        That is the order of the commands, or of the file where one has a name of its own.
+        That is the order of the commands, or of the file where one has a name of its own or is
+        repeated.
         """
-        return list(self.written) if self.kinds else [s for s in STAGES if s in self.written]
+        as_written = self.kinds or self.repeat
+        return list(self.written) if as_written else [s for s in STAGES if s in self.written]
 
     def kind_of(self, stage: str) -> str:
         """The stage that a name stands for: train for train-2."""
@@ -231,7 +243,15 @@ def load_recipe(
     path = Path(config) if config else _find_recipe(recipe)
     fallback = config is None and recipe is None and path != Path(RECIPE)
     loaded = replace(_read_recipe(path), fallback=fallback)
-    return replace(loaded, sets=_read_sets(sets, loaded))
+    of_stages = []
+    for text in sets:
+        key, _, value = text.partition("=")
+        if key == ROUNDS:
+            loaded = replace(loaded, rounds=_rounds(value, loaded.repeat))
+        else:
+            of_stages.append(text)
+    loaded = _with_all_rounds(loaded)
+    return replace(loaded, sets=_read_sets(of_stages, loaded))
 
 
 def looked_for() -> str:
@@ -268,6 +288,7 @@ def _read_recipe(path: Path) -> Recipe:
     if not isinstance(title, str) or "/" in title or title in (".", ".."):
         problem = f"name: {title!r} is not valid: it becomes a folder below runs/"
         raise document.fault(problem, "name")
+    rounds, repeat = stages.pop(ROUNDS, 1), stages.pop(REPEAT, None)
     written: dict[str, dict[str, Any]] = {}
     kinds: dict[str, str] = {}
     for key, value in stages.items():
@@ -281,7 +302,36 @@ def _read_recipe(path: Path) -> Recipe:
             if problem := _unknown(name, kind, setting_name):
                 raise document.fault(problem, key, setting_name)
             written[name][_underscored(setting_name)] = setting
-    return Recipe(title, str(path), written, {}, kinds=kinds)
+    repeated = read_repeat(document, repeat, list(written))
+    if problem := _no_rounds(rounds, repeated):
+        raise document.fault(problem, ROUNDS)
+    return Recipe(title, str(path), written, {}, kinds=kinds, rounds=rounds, repeat=repeated)
+
+
+def _no_rounds(rounds: Any, repeat: Repeat | None) -> str:
+    """What to say of a number of rounds that will not do, or ""."""
+    if type(rounds) is not int or rounds < 1:
+        return f"rounds: {rounds!r} is not valid: expected a number of 1 or more"
+    if rounds > 1 and repeat is None:
+        example = "repeat: {first: mine, last: distilled}"
+        return f"rounds: {rounds} needs the stages of a round beside it, as in {example}"
+    return ""
+
+
+def _rounds(value: str, repeat: Repeat | None) -> int:
+    """The number of --set rounds=N."""
+    rounds = int(value) if value.isdecimal() else value
+    if problem := _no_rounds(rounds, repeat):
+        raise SettingsError(f"--set {problem}")
+    return int(rounds)
+
+
+def _with_all_rounds(recipe: Recipe) -> Recipe:
+    if recipe.repeat is None:
+        return recipe
+    written, again = unrolled(recipe.written, recipe.repeat, recipe.rounds, recipe.kind_of)
+    kinds = {name: recipe.kind_of(first) for name, (first, _) in again.items()}
+    return replace(recipe, written=written, kinds={**recipe.kinds, **kinds}, again=again)
 
 
 def _name_and_kind(document: Document, key: str, value: Any) -> tuple[str, str]:
@@ -351,4 +401,8 @@ def _read_sets(sets: Iterable[str], recipe: Recipe) -> dict[str, dict[str, Any]]
                 f"--set {text}: {value!r} is not YAML; close its brackets"
             ) from None
         values.setdefault(stage, {})[_underscored(name)] = parsed
+    for later, (first, round_) in recipe.again.items():
+        if recipe.repeat and first in values:
+            of_all = in_round(values[first], recipe.kind_of(first), recipe.repeat, round_)
+            values[later] = {**of_all, **values.get(later, {})}
     return values
