@@ -17,6 +17,8 @@ READER_MAX_LENGTH = 350
 EMBEDDING_SIZE = 128
 TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 0.25}
 MAX_EPOCHS = 10
+CONTRASTIVE_WEIGHT, TEACHER_ENTROPY, CANDIDATES = 0.2, 0.5, 8
+"""Of a training that learns from a teacher."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         fresh_negatives: Draw other negatives in each epoch, instead of the same in all epochs.
         mask_answers: Do not use a passage as a negative of a question if it holds an answer of
             the question.
+        mask_margin: Do not use a passage as a negative of a question while its score is above the
+            positive's by more than this, in the model's own similarity (default: use all).
         seed: Seed of the first weights, the order of the rows, the drawn negatives and the
             dropout.
 
@@ -151,12 +155,32 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             rest is those that training began with. 1 writes the trained weights.
         symmetric: Also train each positive to find its question among the questions of the
             batch.
-        distill_weight: Share of the loss that is the divergence from a teacher's scores of the
-            passages of each question, which the training files have as teacher_score; 1 learns
-            from the teacher alone.
-        distill_temperature: Temperature by which the scores are divided to be compared with the
-            teacher's (default: --temperature).
-        teacher_temperature: Temperature by which the teacher's scores are divided.
+
+    Teacher:
+        objective: What is learned: contrastive learns which passages are positives; distill also
+            learns the scores that a teacher gave the passages of each question, which the training
+            files have as teacher_score (default: contrastive; distill with --distill-weight).
+        distill_loss: How the model is compared with the teacher: kl and kl-reverse compare
+            distributions over the passages of a question, margin-mse compares how far each
+            passage stands from the positive, listwise learns the teacher's order alone (default:
+            kl).
+        contrastive_weight: Share of the contrastive loss in the loss of --objective distill; the
+            rest is the teacher's (default: {CONTRASTIVE_WEIGHT:g}, or 1 less --distill-weight).
+        distill_weight: The teacher's share of the loss, which is 1 less --contrastive-weight; above
+            0 it stands for --objective distill.
+        distill_temperature: Temperature by which the model's scores are divided to be compared with
+            the teacher's (default: --temperature).
+        teacher_temperature: Temperature by which the teacher's scores are divided; auto chooses it
+            before training, so that the teacher's lists have the entropy --teacher-entropy.
+        teacher_entropy: Mean entropy of the teacher's lists, as a share of the greatest that lists
+            of their lengths can have (default: {TEACHER_ENTROPY:g}).
+        candidates: Passages in the list of each question, its first positive among them, drawn
+            from all passages of its row; they stand in for --hard-negatives and --negatives
+            (default: {CANDIDATES} with --objective distill; as --hard-negatives and --negatives
+            say with --distill-weight alone).
+        candidates_by: How the candidates beside the first positive are drawn from those with a
+            teacher's score: the first of the row, each with the same chance, or half of them those
+            that the teacher likes most and the others by chance (default: teacher).
 
     Validation:
         valid_hard_negatives: Hard negatives that each question adds to the pool of passages of
@@ -220,12 +244,20 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     hard_negatives_by: Literal["uniform", "score", "first"] = "uniform"
     fresh_negatives: bool = True
     mask_answers: bool = False
+    mask_margin: AtLeast0 | None = None
 
     average_with_init: Annotated[float, Meta(gt=0, le=1)] = 1.0
     symmetric: bool = False
+
+    objective: Literal["contrastive", "distill"] | None = None
+    distill_loss: Literal["kl", "kl-reverse", "margin-mse", "listwise"] | None = None
+    contrastive_weight: Share | None = None
     distill_weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
     distill_temperature: Above0 | None = None
-    teacher_temperature: Above0 = 1.0
+    teacher_temperature: Annotated[Above0 | Literal["auto"], about(metavar="X|auto")] = 1.0
+    teacher_entropy: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    candidates: Annotated[int, Meta(ge=2)] | None = None
+    candidates_by: Literal["first", "uniform", "teacher"] | None = None
 
     valid_hard_negatives: Count = 30
     valid_negatives: Count = 30

@@ -12,6 +12,7 @@ processes nor that of workers changes what is drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +26,10 @@ from dprkit.data.folds import Fold
 from dprkit.data.row_index import changed
 from dprkit.errors import SettingsError
 from dprkit.models.tokens import Tokens
-from dprkit.records import Candidate, Example, Passage
+from dprkit.records import Candidate, Example
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
+from dprkit.training.candidate_lists import drawn_candidates
+from dprkit.training.distill_settings import DrawnBy
 from dprkit.training.false_negatives import Positives, answering, holding_answers
 from dprkit.training.feed import Batch
 
@@ -194,18 +197,32 @@ class Draw(NamedTuple):
     """Hard negatives: all alike, in proportion to their scores, or the first ones."""
     fresh: bool = True
     """Drawn anew each epoch, or the same in all."""
+    taught: bool = False
+    """A teacher's scores are told, and a passage stands in the batch once, for all questions."""
+    candidates: int = 0
+    """Passages in the list of a question (candidate_lists.py), in the place of the others; or 0."""
+    candidates_by: DrawnBy = "teacher"
 
 
-def drawn_negatives(example: Example, at: At, epoch: int, draw: Draw) -> list[Passage]:
-    """Hard negatives and negatives for the row `at`, a function of that, the epoch and the seed."""
+def drawn_passages(example: Example, at: At, epoch: int, draw: Draw) -> Sequence[Candidate]:
+    """What stands beside the positive of the row `at`: of that, the epoch and the seed."""
     rng = None
     if draw.seed is not None:
         rng = np.random.default_rng([draw.seed, *at, epoch if draw.fresh else 0])
+    if draw.candidates:
+        return drawn_candidates(example, draw.candidates - 1, draw.candidates_by, rng)
+    return _drawn_negatives(example, draw, rng)
+
+
+def _drawn_negatives(
+    example: Example, draw: Draw, rng: np.random.Generator | None
+) -> list[Candidate]:
+    """Hard negatives, then negatives."""
     hard = example.hard_negatives[: draw.top]
     order = range(len(hard)) if rng is None else _hard_order(example, len(hard), draw.by, rng)
     chosen = [hard[i] for i in order[: draw.hard_negatives]]
     more = draw.hard_negatives - len(chosen) + draw.negatives
-    others: Sequence[Passage] = example.negatives
+    others: Sequence[Candidate] = example.negatives
     if rng is not None and more:
         others = [others[i] for i in rng.permutation(len(others))]
     return [*chosen, *others[:more]]
@@ -240,9 +257,12 @@ class BatchTexts(NamedTuple):
     """Q questions with their P passages, as text."""
 
     questions: list[str]
-    passages: list[Passage]
+    passages: list[Candidate]
     positives: list[int]
     """(Q,): the column of the passage that answers question i."""
+    lists: list[dict[int, float]]
+    """(Q,): the columns of a question's own passages, the positive first, with the teacher's
+    scores; not a number where there is none."""
     files: list[int]
     """(Q,): the file that a question is of."""
     places: list[str]
@@ -250,11 +270,10 @@ class BatchTexts(NamedTuple):
     false_negatives: np.ndarray
     """(Q, P) bool: passage j answers question i but is not in its column: see `make_batch`."""
 
-    def targets(self, loss_weights: Sequence[float], teacher: float = 0.0) -> dict[str, np.ndarray]:
+    def targets(self, loss_weights: Sequence[float], taught: bool = False) -> dict[str, np.ndarray]:
         """What objectives.ScoreObjective is told.
 
-        `loss_weights`: of each file, or of none. `teacher`: what the scores of a teacher are
-        divided by; 0: they are not told.
+        `loss_weights`: of each file, or of none. `taught`: the teacher's scores too.
         """
         weights = [loss_weights[file] for file in self.files] if loss_weights else 1.0
         known = {
@@ -262,23 +281,20 @@ class BatchTexts(NamedTuple):
             "false_negatives": self.false_negatives,
             "weights": np.full(len(self.files), weights, np.float32),
         }
-        return known | ({"teacher": self.teacher_scores() / np.float32(teacher)} if teacher else {})
+        return known | ({"teacher": self.teacher_scores()} if taught else {})
 
     def teacher_scores(self) -> np.ndarray:
         """(Q, P) float32: of a question's own passages; not a number where there is none."""
         scores = np.full((len(self.questions), len(self.passages)), np.nan, np.float32)
-        for row, own in enumerate(pairwise([*self.positives, len(self.passages)])):
-            for column in range(*own):
-                passage = self.passages[column]
-                if isinstance(passage, Candidate) and passage.teacher_score is not None:
-                    scores[row, column] = passage.teacher_score
+        for row, own in enumerate(self.lists):
+            scores[row, list(own)] = list(own.values())
         return scores
 
 
 def make_batch(
     mixture: Mixture, rows: Sequence[At], epoch: int, draw: Draw, by_answers: bool = False
 ) -> BatchTexts:
-    """The batch of `rows`: each question's positive, then its hard negatives, then negatives.
+    """The batch of `rows`: each question's positive, then what is drawn for it.
 
     A false negative of a question is a passage with the text of a positive of that question, in
     whatever row of the mixture's files, or with the id of one in the same file. `by_answers`: also
@@ -286,13 +302,13 @@ def make_batch(
     (data/answer_matching.py). Answers without any token hold nowhere.
     """
     examples = [mixture[at] for at in rows]
-    passages: list[Passage] = []
-    positives: list[int] = []
-    sources: list[int] = []
-    for at, example in zip(rows, examples, strict=True):
-        positives.append(len(passages))
-        passages += [example.positives[0], *drawn_negatives(example, at, epoch, draw)]
-        sources += [at[0]] * (len(passages) - len(sources))
+    columns = _Columns(once=draw.taught)
+    lists = [
+        columns.of([example.positives[0], *drawn_passages(example, at, epoch, draw)], at[0])
+        for at, example in zip(rows, examples, strict=True)
+    ]
+    positives = [next(iter(own)) for own in lists]
+    passages, sources = columns.passages, columns.sources
     files = [file for file, _ in rows]
     names = [
         mixture.positives.names(example, file)
@@ -306,10 +322,40 @@ def make_batch(
         [example.question for example in examples],
         passages,
         positives,
+        lists,
         files,
         [mixture.where(at) for at in rows],
         false,
     )
+
+
+class _Columns:
+    """The passages of a batch, as they come; `once`: each text of a file has one column."""
+
+    def __init__(self, once: bool) -> None:
+        self.once = once
+        self.passages: list[Candidate] = []
+        self.sources: list[int] = []
+        """The file that each of them is of."""
+        self._known: dict[tuple[int, str, str], int] = {}
+
+    def of(self, passages: Sequence[Candidate], file: int) -> dict[int, float]:
+        """The columns of passages of a file, in their order, with the teacher's scores."""
+        own: dict[int, float] = {}
+        for passage in passages:
+            score, column = passage.teacher_score, self._column(passage, file)
+            if column not in own or score is not None:
+                own[column] = math.nan if score is None else score
+        return own
+
+    def _column(self, passage: Candidate, file: int) -> int:
+        new = len(self.passages)
+        key = file, passage.title, passage.text
+        column = self._known.setdefault(key, new) if self.once else new
+        if column == new:
+            self.passages.append(passage)
+            self.sources.append(file)
+        return column
 
 
 @dataclass(frozen=True)
@@ -323,8 +369,6 @@ class Preparation:
     """Whether a passage that holds an answer is no negative: see `make_batch`."""
     loss_weights: Sequence[float] = ()
     """How much a question of each file counts in the loss; empty: all alike."""
-    teacher: float = 0.0
-    """What the scores of a teacher are divided by; 0: there is none."""
 
     def __call__(self, step: int) -> Batch:
         batch = make_batch(
@@ -335,13 +379,13 @@ class Preparation:
             self.by_answers,
         )
         sides = self.tokens.questions(batch.questions), self.tokens.passages(batch.passages)
-        return Batch(step, sides, batch.targets(self.loss_weights, self.teacher), batch.places)
+        return Batch(step, sides, batch.targets(self.loss_weights, self.draw.taught), batch.places)
 
     def describe(self) -> Callable[[], Preparation]:
         """What makes the same of the files in another process."""
         mixture = self.plan.mixture
         files = [(str(file.path), file.sha256, file.leave_out) for file in mixture.files]
-        rest = self.draw, self.tokens, self.by_answers, self.loss_weights, self.teacher
+        rest = self.draw, self.tokens, self.by_answers, self.loss_weights
         return partial(_opened_again, files, mixture.weights, self.plan.options, rest)
 
 

@@ -35,7 +35,11 @@ def tell_about(task: RetrieverTask, progress: Progress) -> list[str]:
         progress.warn(
             f"fewer rows than a batch has ({rows} of {plan.batch_size}): each batch is smaller"
         )
-    warnings = _without_negatives(task) + tell_of_teacher(task)
+    facts, warnings = tell_of_teacher(task)
+    notes += facts
+    for line in facts:
+        progress.note(line)
+    warnings = _without_negatives(task) + warnings
     for line in warnings:
         progress.warn(line)
     if plan.batches_per_epoch > -(-len(examples) // plan.batch_size):

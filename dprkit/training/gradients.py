@@ -156,7 +156,7 @@ class GradientEngine:
             here = gradient[places(rows.bounds, torch.tensor(chunk.texts))]
             torch.autograd.backward(part.values, here)
         self.group.sum_gradients([p for p in self.model.parameters() if p.requires_grad])
-        return Outcome(outcome.loss.detach(), outcome.losses, outcome.hits)
+        return outcome._replace(loss=outcome.loss.detach())
 
 
 def split(rows: Rows, sides: Sequence[Ids]) -> list[Rows]:

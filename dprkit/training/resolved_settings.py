@@ -14,6 +14,7 @@ from dprkit.errors import SettingsError, nearest
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
+from dprkit.training.distill_settings import Distilling, distilling
 from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind
 
 FOREVER = sys.maxsize
@@ -48,8 +49,8 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
     """The training files with their weights."""
     left_out: Fold | None
     """The fold of the questions that are not trained on."""
-    teacher: float
-    """What a teacher's scores are divided by; 0: nothing is learned from one."""
+    teacher: Distilling | None
+    """None: nothing is learned from a teacher."""
     recorded: TrainSettings
     """As the manifest records them, with None for what is not given."""
 
@@ -64,12 +65,11 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     absent |= dict.fromkeys(paths, "") | dict.fromkeys(limits, FOREVER)
     concrete = {name: value for name, value in absent.items() if values[name] is None}
     files = tuple(weighted_files(recorded))
-    teacher = recorded.teacher_temperature if recorded.distill_weight else 0.0
     return ResolvedSettings(
         **values | concrete,
         files=files,
         left_out=parse_fold(recorded.leave_out),
-        teacher=teacher,
+        teacher=distilling(recorded),
         recorded=recorded,
     )
 
@@ -127,6 +127,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             f"--loss-weights: {len(settings.loss_weights)} weights for "
             f"{len(settings.train_file)} training files; give one each"
         )
+    distilling(settings)  # raises for what contradicts itself
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
         "batch_size": usual.batch_size,

@@ -21,11 +21,19 @@ from dprkit.training.averaging import average, weights_of
 from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
-from dprkit.training.objectives import CONTRASTIVE, SYMMETRIC, ScoreObjective, Term, distilled
+from dprkit.training.objectives import (
+    CONTRASTIVE,
+    DISTILL_LOSSES,
+    SYMMETRIC,
+    ScoreObjective,
+    Term,
+    distilled,
+)
 from dprkit.training.optimisation import autocasting
 from dprkit.training.processes import Group
 from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.task import Figures
+from dprkit.training.teacher_lists import TeacherLists, teacher_lists
 from dprkit.training.validation import Validator, better
 
 
@@ -47,26 +55,23 @@ class RetrieverTask:
         self.batches_per_epoch = self.plan.batches_per_epoch
         torch.manual_seed(settings.seed)
         self.model, self.tokens = starting_model(settings, self.examples.files, run, group.first)
+        draw = draw_of(settings)
+        self.teacher_lists = teacher_lists(self.plan, draw) if draw.taught and group.first else None
+        """The lists of the first questions, on the first process."""
         self.objective = ScoreObjective(
             settings.temperature or self.model.config.temperature,
             settings.learn_temperature,
             terms_of(settings),
             MAXSIM if isinstance(self.model, Colbert) else DOT,
+            group.agree(teacher_temperature(settings, self.teacher_lists)),
+            settings.mask_margin,
         ).to(device())
         self.start = weights_of(self.finished()[0]) if settings.average_with_init < 1 else {}
         """The weights that training begins with, where the trained ones are averaged with them."""
         # The tokenizer is set to a length at each use, and the feed works beside validation.
         tokens = copy.deepcopy(self.tokens)
-        draw = Draw(
-            settings.hard_negatives,
-            settings.negatives,
-            settings.seed,
-            settings.hard_negatives_top,
-            settings.hard_negatives_by,
-            settings.fresh_negatives,
-        )
         self.prepare = Preparation(
-            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights, settings.teacher
+            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights
         )
 
     def validate(self, engine: GradientEngine) -> Figures | None:
@@ -104,8 +109,34 @@ class RetrieverTask:
 def terms_of(settings: ResolvedSettings) -> Sequence[Term]:
     """The parts of the loss."""
     terms = SYMMETRIC if settings.symmetric else CONTRASTIVE
-    weight = settings.distill_weight
-    return distilled(terms, weight, settings.distill_temperature) if weight else terms
+    if settings.teacher is None:
+        return terms
+    share, loss, temperature, *_ = settings.teacher
+    return distilled(terms, share, temperature, DISTILL_LOSSES[loss])
+
+
+def draw_of(settings: ResolvedSettings) -> Draw:
+    """How the passages of a question are drawn."""
+    draw = Draw(
+        settings.hard_negatives,
+        settings.negatives,
+        settings.seed,
+        settings.hard_negatives_top,
+        settings.hard_negatives_by,
+        settings.fresh_negatives,
+    )
+    if settings.teacher is None:
+        return draw
+    candidates, by = settings.teacher.candidates, settings.teacher.by
+    return draw._replace(taught=True, candidates=candidates, candidates_by=by)
+
+
+def teacher_temperature(settings: ResolvedSettings, lists: TeacherLists | None) -> float | None:
+    """What the teacher's scores are divided by; None without a teacher, or without its lists."""
+    if settings.teacher is None or lists is None:
+        return None
+    given = settings.teacher.teacher_temperature
+    return lists.temperature_of(settings.teacher.entropy) if given == "auto" else given
 
 
 def opened(

@@ -54,6 +54,8 @@ class TrainReport(msgspec.Struct):
     valid_before: dict[str, Any] | None = None
     valid_averaged: dict[str, Any] | None = None
     """The validation of the weights that are written, averaged with those before training."""
+    teacher: dict[str, float] | None = None
+    """The teacher's lists at the temperature that was taken (teacher_lists.py)."""
     best_epoch: int = 0
     best_step: int = 0
     untrained: bool = False
@@ -117,6 +119,7 @@ def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainR
 def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
     from dprkit.models.probe_texts import PROBES
     from dprkit.models.retriever_folder import load_model
+    from dprkit.training.check_teacher import figures_of
     from dprkit.training.checkpoints import BEST, EPOCHS, METRICS
     from dprkit.training.curves import draw_curves
 
@@ -145,6 +148,8 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
         "valid_examples": len(task.valid or ()),
         "notes": notes,
     } | _counts(at, task.batches_per_epoch)
+    if task.teacher_lists:
+        counts["teacher"] = figures_of(task)
     if averaged:
         counts["valid_averaged"] = averaged
     if counts["untrained"]:

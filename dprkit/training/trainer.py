@@ -132,6 +132,7 @@ class Trainer:
                 self._close()
             while not self._ended():
                 self.engine.model.train()
+                self.task.objective.train()
                 self.begin = time.perf_counter()
                 self._step(next(feed))
                 self._close()
@@ -168,6 +169,7 @@ class Trainer:
                 figures = {
                     "loss": float(outcome.loss),
                     "accuracy": float(outcome.hits.double().mean()),
+                    **{name: float(figure) for name, figure in outcome.more.items()},
                 }
                 self._write(figures, lr, len(batch.places) / seconds)
         except (RuntimeError, MemoryError) as error:

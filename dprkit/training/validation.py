@@ -57,6 +57,7 @@ class Validator:
     def __call__(self) -> dict[str, float]:
         """The figures of the model as it is now; leaves it in evaluation mode."""
         self.engine.model.eval()
+        self.objective.eval()
         pool = Pool(self.examples, self.settings)
         (questions,) = self.engine.encode(self.tokens.questions(pool.questions))
         passages = PassageRows(self.engine, self.tokens.passages(pool.passages), questions)
@@ -87,7 +88,7 @@ class Validator:
             numbers = [(0, row) for row in range(begin, end)]
             batch = make_batch(self.examples, numbers, 0, pool.draw, self.settings.mask_answers)
             columns = [pool.column(passage) for passage in batch.passages]
-            targets = tensors(batch.targets((), self.settings.teacher), self.engine.device)
+            targets = tensors(batch.targets((), pool.draw.taught), self.engine.device)
             outcome = self.objective(questions[begin:end], passages.take(columns), **targets)
             loss += float(outcome.loss) * len(numbers)
             hits += float(outcome.hits.sum())
@@ -166,6 +167,8 @@ class Pool:
 
     def __init__(self, examples: Mixture, settings: ResolvedSettings) -> None:
         self.draw = Draw(settings.hard_negatives, settings.negatives, None)
+        if settings.teacher:
+            self.draw = self.draw._replace(taught=True, candidates=settings.teacher.candidates)
         self._columns: dict[tuple[str, str], int] = {}
         self.questions: list[str] = []
         self.positives: list[int] = []

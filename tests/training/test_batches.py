@@ -28,7 +28,7 @@ from dprkit.training.batches import (
     Mixture,
     Preparation,
     by_score,
-    drawn_negatives,
+    drawn_passages,
     make_batch,
 )
 from dprkit.training.check_examples import lonely_questions
@@ -253,7 +253,7 @@ EXAMPLE = Example(
 
 
 def names(draw: Draw, epoch: int, example: Example = EXAMPLE) -> list[str]:
-    return [passage.id for passage in drawn_negatives(example, (0, 0), epoch, draw)]
+    return [passage.id for passage in drawn_passages(example, (0, 0), epoch, draw)]
 
 
 def test_a_draw_that_is_not_fresh_is_the_same_in_every_epoch() -> None:
