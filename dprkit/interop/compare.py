@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from dprkit.errors import DprkitError, GateError, InputError
-from dprkit.interop import compare_colbert
+from dprkit.interop import compare_colbert, hf_dpr_reader
 from dprkit.interop.hub import local
 from dprkit.interop.sentence_transformer_files import opened
 from dprkit.interop.sources import Sources, kind_of
@@ -26,6 +26,9 @@ from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.config import SIDES, Config, RetrieverConfig, Side
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
+from dprkit.models.reader import ReaderModel
+from dprkit.models.reader_tokens import ReaderTokens
+from dprkit.models.reading import load_reader_model
 from dprkit.models.retriever_folder import hush, load_model
 from dprkit.models.tokens import Ids, Tokens, transformers_tokenizer
 from dprkit.models.torch_encoder import encoders_of
@@ -49,19 +52,21 @@ class Compared(NamedTuple):
 
     library: str
     difference: float | None = None
+    of: str = "vectors"
+    """Whose numbers were compared."""
 
     @property
     def told(self) -> str:
         """The sentence for a report."""
         if self.difference is None:
             return f"not compared: {self.library}"
-        return f"{self.library} gives vectors that differ by at most {self.difference:.2g}"
+        return f"{self.library} gives {self.of} that differ by at most {self.difference:.2g}"
 
     def check(self, problem: str) -> None:
         """Raises GateError, which begins with the problem, above the tolerance."""
         if self.difference is not None and not self.difference <= TOLERANCE:
             raise GateError(
-                f"{problem}: {self.library} gives vectors that differ by {self.difference:.3g} "
+                f"{problem}: {self.library} gives {self.of} that differ by {self.difference:.3g} "
                 f"({TOLERANCE:g} is allowed)"
             )
 
@@ -81,32 +86,58 @@ def compare(
     if not find_spec(library.replace("-", "_")):
         return Compared(f"{library} is not installed")
     folders = [folder for folder in sources if folder]
+    return _by_library(
+        library,
+        folders,
+        lambda: max(
+            _difference(READERS[kind], side, sources, model, tokens, given) for side in SIDES
+        ),
+    )
+
+
+def compare_reader(kind: str, source: Path, model: ReaderModel, tokens: ReaderTokens) -> Compared:
+    """As `compare`, of a reader's logits."""
+    if kind != "hf-dpr-reader":
+        return Compared(f"no library reads a source of the kind {kind}")
+    if model.config.token_types != "zeros":
+        return Compared("transformers reads it with token types of zeros")
+    found = _by_library(
+        "transformers", [source], lambda: hf_dpr_reader.difference(source, model, tokens)
+    )
+    return found._replace(of="logits")
+
+
+def _by_library(library: str, folders: list[Path], difference: Callable[[], float]) -> Compared:
+    """What a library finds; whatever it fails with is told."""
     if not all(any(folder.rglob("*.safetensors")) for folder in folders):
         return Compared("weights in a pickle are given to no library")
     hush()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            difference = max(
-                _difference(READERS[kind], side, sources, model, tokens, given) for side in SIDES
-            )
+            return Compared(library, difference())
     except DprkitError:
         raise
     except Exception as error:  # a library that reads the source fails in any way there is
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return Compared(f"{library} does not load it: {why[:200]}")
-    return Compared(library, difference)
 
 
 def against_source(directory: Path, folders: Sequence[Path]) -> float:
     """The largest difference of a retriever's vectors from those of the folders it came from.
 
+    Or of a reader's logits.
+
     Raises GateError above the tolerance, InputError where they cannot be compared.
     """
-    given = read_manifest(directory, "retriever").settings
+    manifest = read_manifest(directory)
+    given = manifest.settings
     sources = Sources(local(str(folders[0])), local(str(folders[1])) if folders[1:] else None)
-    model, tokens = load_model(directory)
-    compared = compare(given.get("kind") or kind_of(sources), sources, model, tokens, given)
+    kind = given.get("kind") or kind_of(sources)
+    if manifest.kind == "reader":
+        compared = compare_reader(kind, sources.question, *load_reader_model(directory))
+    else:
+        compared = compare(kind, sources, *load_model(directory), given)
     if compared.difference is None:
         raise InputError(f"{sources.question}: {compared.told}")
     compared.check(f"{directory}: is not, or no longer, what {sources.question} holds")

@@ -1,28 +1,41 @@
-"""convert: a foreign retriever -> a retriever artifact, and back."""
+"""convert: a foreign retriever or reader -> an artifact of dprkit's, and back."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dprkit.errors import InputError, SettingsError
-from dprkit.models.config import CONFIG, PASSAGE, QUESTION
+from dprkit.errors import InputError, OutputError, SettingsError
+from dprkit.models.config import CONFIG, PASSAGE, QUESTION, READER
+from dprkit.models.reader_config import is_reader
 from dprkit.progress import Run
 from dprkit.settings import ConvertSettings, record_of, required
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import Manifest, read_manifest
+from dprkit.store.manifests import Manifest, read_manifest, read_progress
 
 CARD = "README.md"
 COPY = "onnx-copy"
+KINDS = ("retriever", "reader")
+"""The artifacts that are made of a foreign source."""
+USES = {
+    "retriever": """These commands encode a corpus with it and check its files and vectors:
+
+    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings""",
+    "reader": """These commands rank passages with it and check its files and logits:
+
+    dprkit search --index INDEX --rerank THIS_FOLDER --questions questions.txt""",
+}
+"""What the card says of each."""
 EXPORTS = ("source", "output_dir", "to")
 """The settings of an export; the others say how a foreign source is read."""
 
 
 class ConvertReport(msgspec.Struct, kw_only=True):
-    """What was converted from what to what, and the width of its vectors."""
+    """What was converted from what to what, and the width of its vectors (of a reader, 3)."""
 
     kind: str
     """What the source is."""
@@ -41,7 +54,7 @@ class ConvertReport(msgspec.Struct, kw_only=True):
 
 
 def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
-    """Convert a foreign retriever to a retriever artifact, or one to what `settings.to` names.
+    """Convert a foreign model to a retriever or reader, or one of these to what `to` names.
 
     Left alone when it is up to date. Raises SettingsError for flags that do not go together,
     InputError and MismatchError for a source that is not what it should be, MissingExtra.
@@ -50,12 +63,26 @@ def convert(settings: ConvertSettings, run: Run = Run()) -> ConvertReport:
     if settings.to == COPY:
         return _keep_copy(settings, run)
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
-    kind = "export" if settings.to else "retriever"
-    if settings.to:
-        read_manifest(str(settings.source), "retriever")
+    kind = _kind_made(directory, settings)
     with draft(directory, kind, _record(settings), _inputs(settings), run) as work:
         manifest = work.done or (_export if settings.to else _import)(work, settings)
     return _report(directory, manifest)
+
+
+def _kind_made(directory: Path, settings: ConvertSettings) -> str:
+    """The kind of the artifact: that of what is there, or of the source, looked into."""
+    if settings.to:
+        source = str(settings.source)
+        read_manifest(source, "reader" if is_reader(source) else "retriever")
+        return "export"
+    with suppress(InputError):
+        before = read_progress(directory) or read_manifest(directory)
+        if before.kind in KINDS:
+            return before.kind
+    from dprkit.interop.sources import READERS, kind_of, sources_of
+
+    kind = settings.kind or kind_of(sources_of(settings))
+    return "reader" if kind in READERS else "retriever"
 
 
 def _check(settings: ConvertSettings) -> None:
@@ -104,44 +131,84 @@ def _record(settings: ConvertSettings) -> dict[str, Any]:
 
 
 def _import(work: Draft, settings: ConvertSettings) -> Manifest:
-    from dprkit.interop.compare import compare
-    from dprkit.interop.sources import assembled_foreign, read_foreign, sources_of
-    from dprkit.models.probe_texts import PROBES, save_probes
-    from dprkit.models.retriever_folder import save_retriever
+    from dprkit.interop.foreign_reader import ForeignReader
+    from dprkit.interop.sources import read_foreign
+    from dprkit.models.probe_texts import PROBES
+    from dprkit.models.reading import ENCODER, HEADS
 
-    for name in (QUESTION, PASSAGE, CONFIG, PROBES, CARD):
+    folders = {"reader": (ENCODER, HEADS, READER), "retriever": (QUESTION, PASSAGE, CONFIG)}
+    for name in (*folders[work.record.kind], PROBES, CARD):
         work.claim(name)  # what stands in the way is better found before reading than after
     kind, foreign = read_foreign(settings, work.run.progress.note)
-    model, tokens = assembled_foreign(foreign, settings)
-    compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
-    source = next(iter(_named(settings).values()))
-    compared.check(f"{source}: dprkit does not read this model as it is meant")
-    mapped = [*foreign.mapped, compared.told]
+    made = "reader" if isinstance(foreign, ForeignReader) else "retriever"
+    if made != work.record.kind:
+        raise OutputError(
+            f"{work.directory}: holds {work.record.kind}; choose another output for {made}"
+        )
+    keep = _keep_reader if made == "reader" else _keep_retriever
+    dim, mapped, difference = keep(work, kind, foreign, settings)
     for name in foreign.idle:
         work.run.progress.detail(f"passed over: {name}")
+    with work.file(CARD, content=False) as card:
+        card.write(_card(made, kind, settings, mapped).encode())
+    counts = {"kind": kind, "to": made, "dim": dim, "mapped": mapped}
+    return work.finish(counts | {"passed_over": foreign.idle, "largest_difference": difference})
+
+
+def _keep_retriever(
+    work: Draft, kind: str, foreign: Any, settings: ConvertSettings
+) -> tuple[int, list[str], float | None]:
+    """The width of its vectors, what became what, and how far the source's library differs."""
+    from dprkit.interop.compare import compare
+    from dprkit.interop.sources import assembled_foreign, sources_of
+    from dprkit.models.probe_texts import save_probes
+    from dprkit.models.retriever_folder import save_retriever
+
+    model, tokens = assembled_foreign(foreign, settings)
+    compared = compare(kind, sources_of(settings), model, tokens, msgspec.to_builtins(settings))
+    compared.check(_UNLIKE.format(_source(settings)))
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
-    with work.file(CARD, content=False) as card:
-        card.write(_card(kind, settings, mapped).encode())
-    counts = {"kind": kind, "to": "retriever", "dim": model.dim, "mapped": mapped}
-    return work.finish(
-        counts | {"passed_over": foreign.idle, "largest_difference": compared.difference}
-    )
+    return model.dim, [*foreign.mapped, compared.told], compared.difference
 
 
-def _card(kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
-    """README.md of a retriever that was converted."""
+def _keep_reader(
+    work: Draft, kind: str, foreign: Any, settings: ConvertSettings
+) -> tuple[int, list[str], float | None]:
+    """As `_keep_retriever`, of a reader."""
+    from dprkit.interop.compare import compare_reader
+    from dprkit.interop.foreign_reader import assembled_reader
+    from dprkit.interop.sources import sources_of
+    from dprkit.models.reader_probes import save_reader_probes
+    from dprkit.models.reading import save_reader
+
+    model, tokens = assembled_reader(foreign, settings)
+    compared = compare_reader(kind, sources_of(settings).question, model, tokens)
+    compared.check(_UNLIKE.format(_source(settings)))
+    save_reader(work, model, tokens)
+    save_reader_probes(work, model, tokens)
+    return model.dim, [*foreign.mapped, compared.told], compared.difference
+
+
+_UNLIKE = "{}: dprkit does not read this model as it is meant"
+
+
+def _source(settings: ConvertSettings) -> str:
+    return next(iter(_named(settings).values()))
+
+
+def _card(made: str, kind: str, settings: ConvertSettings, mapped: list[str]) -> str:
+    """README.md of a retriever or reader that was converted."""
     names = [Path(path).name for path in _named(settings).values()]
     lines = "\n".join(f"- {line}" for line in mapped)
-    return f"""# A dprkit retriever
+    use = USES[made]
+    return f"""# A dprkit {made}
 
-This retriever was converted from {" and ".join(names)} ({kind}):
+This {made} was converted from {" and ".join(names)} ({kind}):
 
 {lines}
 
-These commands encode a corpus with it and check its files and vectors:
-
-    dprkit encode-corpus --retriever THIS_FOLDER --passages passages.tsv --output-dir embeddings
+{use}
     dprkit info --check THIS_FOLDER
 """
 
@@ -149,8 +216,9 @@ These commands encode a corpus with it and check its files and vectors:
 def _export(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.interop.export import export
 
+    made = "reader" if is_reader(str(settings.source)) else "retriever"
     dim, mapped = export(work, str(settings.source), str(settings.to))
-    return work.finish({"kind": "retriever", "to": settings.to, "dim": dim, "mapped": mapped})
+    return work.finish({"kind": made, "to": settings.to, "dim": dim, "mapped": mapped})
 
 
 def _keep_copy(settings: ConvertSettings, run: Run) -> ConvertReport:

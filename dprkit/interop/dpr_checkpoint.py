@@ -1,10 +1,10 @@
 """DPR's own checkpoints (`dpr_biencoder.N`, `hf_bert_base.cp`): torch.save of a dict.
 
 `model_dict` holds `question_model.*` and `ctx_model.*`, each a BertModel with an optional
-`encode_proj`. `encoder_params` tells the lengths and the pretrained model, today below an
-omegaconf `encoder`, in the published checkpoints as flat keys. Neither the transformer's config
-nor the tokenizer is in the file: they come from the pretrained model that it names, or from the
-folder that --backbone names.
+`encode_proj`; of a reader it holds `encoder.*`, a BertModel, and two heads. `encoder_params` tells
+the lengths and the pretrained model, today below an omegaconf `encoder`, in the published
+checkpoints as flat keys. Neither the transformer's config nor the tokenizer is in the file: they
+come from the pretrained model that it names, or from the folder that --backbone names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ from torch import Tensor
 
 from dprkit.errors import InputError
 from dprkit.interop.folder import built, config_in
+from dprkit.interop.foreign_reader import (
+    ForeignReader,
+    configured_reader,
+    heads_in,
+    mapped_heads,
+)
 from dprkit.interop.hf_dpr import FIXED, below
 from dprkit.interop.hub import local
 from dprkit.interop.tokenizer import changed, tokenizer_in
@@ -29,19 +35,11 @@ LENGTH = 256
 
 
 def read(path: Path, settings: ConvertSettings) -> Foreign:
-    """Both encoders of a bi-encoder checkpoint. Raises InputError for a reader's."""
+    """Both encoders of a bi-encoder's checkpoint. Raises InputError for a reader's."""
     state = read_torch_file(path)
     weights = _weights(state, path)
     params = _params(state)
-    source = settings.backbone or params.get("pretrained_model_cfg")
-    if not source:
-        raise InputError(
-            f"{path}: does not name its pretrained model; give a folder or hub name with its "
-            "config and tokenizer by --backbone"
-        )
-    backbone = _bert(path, str(source), said=settings.backbone is not None)
-    tokenizer = tokenizer_in(backbone)
-    tokenizer = lowering(*tokenizer, bool(params.get("do_lower_case", True)))
+    source, backbone, tokenizer = _pretrained(path, params, settings)
     length = int(params.get("sequence_length") or LENGTH)
     usual = {"question_max_length": length, "passage_max_length": length}
     question, passage = (
@@ -53,11 +51,57 @@ def read(path: Path, settings: ConvertSettings) -> Foreign:
     return Foreign(question, passage, configured(settings, FIXED, usual), mapped)
 
 
+def is_reader_state(state: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds a reader: it has the head of spans."""
+    weights = state.get("model_dict")
+    return isinstance(weights, dict) and "qa_outputs.weight" in weights
+
+
+def read_reader(path: Path, settings: ConvertSettings) -> ForeignReader:
+    """The reader of a checkpoint. Raises InputError for a bi-encoder's."""
+    state = read_torch_file(path)
+    if not is_reader_state(state):
+        raise InputError(f"{path}: holds no DPR reader (qa_outputs); name the checkpoint of one")
+    params = _params(state)
+    usual: dict[str, Any] = {"straight_apostrophe": True}
+    if params.get("sequence_length"):
+        usual["passage_max_length"] = int(params["sequence_length"])
+    config = configured_reader(settings, usual)
+    weights: dict[str, Tensor] = state["model_dict"]
+    source, backbone, tokenizer = _pretrained(path, params, settings)
+    bert, idle = built(config_in(backbone), below(weights, "encoder."), path)
+    mapped = [
+        "encoder.* is the encoder",
+        *mapped_heads(config),
+        f"config and tokenizer are those of {source}",
+    ]
+    tower = Tower(bert, tokenizer, path, idle=idle)
+    return ForeignReader(tower, heads_in(weights, path), config, mapped)
+
+
+def _pretrained(
+    path: Path, params: dict[str, Any], settings: ConvertSettings
+) -> tuple[str, Path, tuple[Any, Files]]:
+    """The pretrained model of a checkpoint: its name, its folder, its tokenizer."""
+    source = settings.backbone or params.get("pretrained_model_cfg")
+    if not source:
+        raise InputError(
+            f"{path}: does not name its pretrained model; give a folder or hub name with its "
+            "config and tokenizer by --backbone"
+        )
+    backbone = _bert(path, str(source), said=settings.backbone is not None)
+    tokenizer = tokenizer_in(backbone)
+    return str(source), backbone, lowering(*tokenizer, bool(params.get("do_lower_case", True)))
+
+
 def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = state["model_dict"]
     sides = {name.partition(".")[0] for name in weights}
     if "qa_outputs" in sides:
-        raise InputError(f"{path}: holds a DPR reader; name the checkpoint of a retriever")
+        raise InputError(
+            f"{path}: holds a DPR reader; name the checkpoint of a retriever, or read it with "
+            "--kind dpr-reader-cp"
+        )
     if not {"question_model", "ctx_model"} <= sides:
         raise InputError(
             f"{path}: holds {', '.join(sorted(sides)[:3])}; name a checkpoint of DPR's bi-encoder, "

@@ -1,4 +1,4 @@
-"""convert --to: a retriever in a form that another library loads.
+"""convert --to: a retriever or a reader in a form that another library loads.
 
 The form is written into a folder of its own, compared with the retriever on its probe texts where
 dprkit can run it, and only then moved into the artifact. manifest.json is the one file of the
@@ -16,16 +16,19 @@ from typing import cast
 from dprkit.errors import MismatchError
 from dprkit.interop import (
     hf_dpr,
+    hf_dpr_reader,
     multi_vector_export,
     neural_cherche,
     sentence_transformers,
     stanford_colbert,
 )
-from dprkit.interop.compare import compare
+from dprkit.interop.compare import compare, compare_reader
 from dprkit.interop.sources import Sources
 from dprkit.models import onnx_export
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
+from dprkit.models.reader_config import is_reader
+from dprkit.models.reading import load_reader_model
 from dprkit.models.retriever_folder import load_model
 from dprkit.store.atomic_files import TEMPORARY
 from dprkit.store.drafts import Draft
@@ -42,10 +45,12 @@ COLBERT: dict[str, Callable[[Colbert, LateTokens, Path, str], list[str]]] = {
     "multi-vector": multi_vector_export.write,
 }
 """The forms of ColBERT models."""
+READERS = {"hf-dpr-reader": hf_dpr_reader.write}
+"""The forms of readers."""
 
 
 def export(work: Draft, source: str, to: str) -> tuple[int, list[str]]:
-    """Write the retriever at `source` in the form `to`; its width and what became what.
+    """Write the model at `source` in the form `to`; numbers of a row of it, and what became what.
 
     Raises MismatchError for a form of another kind of model, InputError where the form cannot hold
     the retriever, MissingExtra, GateError.
@@ -58,7 +63,9 @@ def export(work: Draft, source: str, to: str) -> tuple[int, list[str]]:
 
 
 def _write(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
-    """Of a ColBERT model, what is written is compared with the model by the library it is for."""
+    """Of a ColBERT model or reader, what is written is compared by the library it is for."""
+    if is_reader(source):
+        return _write_reader(folder, source, to)
     model, tokens = load_model(source)
     model.cpu()
     if isinstance(model, Colbert):
@@ -71,6 +78,16 @@ def _write(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
     if to not in WRITERS:
         raise MismatchError(_other(source, "is a bi-encoder", to, WRITERS))
     return model.dim, WRITERS[to](model, tokens, folder, source)
+
+
+def _write_reader(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
+    if to not in READERS:
+        raise MismatchError(_other(source, "is a reader", to, READERS))
+    model, tokens = load_reader_model(source)
+    mapped = READERS[to](model.cpu(), tokens, folder, source)
+    compared = compare_reader(to, folder, model, tokens)
+    compared.check(f"{source}: what --to {to} writes is not what it holds")
+    return model.dim, [*mapped, compared.told]
 
 
 def _other(source: str, what: str, to: str, forms: Iterable[str]) -> str:

@@ -138,12 +138,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     raise InputError(f"{folder}: holds no weights ({SAFETENSORS} or {TORCH}){other_form(folder)}")
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """What a safetensors file holds, or a file of torch.save."""
+def read_state(path: Path, names_only: bool = False) -> dict[str, Any]:
+    """What a safetensors file holds, or a file of torch.save.
+
+    `names_only`: the numbers of a file of torch.save are not read.
+    """
     from safetensors.torch import load_file
 
     if path.suffix != ".safetensors":
-        return read_torch_file(path)
+        return read_torch_file(path, names_only)
     with reading(path), loading(path, "damaged"):
         return load_file(path)
 

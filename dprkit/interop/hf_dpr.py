@@ -98,7 +98,7 @@ def _tower(folder: Path, role: str) -> Tower:
         raise InputError(
             f"{folder}: its weights have {strange[0]}, which no DPR encoder has; name another"
         )
-    backbone, idle = built(_bert_config(folder), bert, folder)
+    backbone, idle = built(bert_config(folder), bert, folder)
     return Tower(backbone, tokenizer_in(folder), folder, head or None, idle)
 
 
@@ -107,7 +107,10 @@ def _prefix(weights: dict[str, Tensor], folder: Path) -> str:
     if len(prefixes) == 1:
         return prefixes.pop()
     if any(name.startswith("span_predictor.") for name in weights):
-        raise InputError(f"{folder}: holds a DPR reader; name the folder of an encoder")
+        raise InputError(
+            f"{folder}: holds a DPR reader; name the folder of an encoder, or read it alone with "
+            "--kind hf-dpr-reader"
+        )
     raise InputError(f"{folder}: its weights are those of no DPR encoder; name the folder of one")
 
 
@@ -116,7 +119,8 @@ def below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def _bert_config(folder: Path) -> Any:
+def bert_config(folder: Path) -> Any:
+    """The config of the BERT in a DPR folder."""
     from transformers import BertConfig
 
     settings = config_in(folder).to_dict()

@@ -10,6 +10,7 @@ from dprkit.errors import InputError, SettingsError, reading
 from dprkit.interop import (
     dpr_checkpoint,
     hf_dpr,
+    hf_dpr_reader,
     multi_vector,
     neural_cherche,
     qa_retriever,
@@ -19,6 +20,7 @@ from dprkit.interop import (
 )
 from dprkit.interop.colbert import ForeignColbert, assembled_colbert, refuse_late_flags
 from dprkit.interop.folder import ADAPTER, CONFIG, other_form, read_config, read_state
+from dprkit.interop.foreign_reader import ForeignReader
 from dprkit.interop.hub import local
 from dprkit.interop.multi_vector_files import model_type
 from dprkit.interop.sentence_transformer_files import MODULES
@@ -26,6 +28,7 @@ from dprkit.interop.tower import Foreign, assembled
 from dprkit.models.bi_encoder import BiEncoder
 from dprkit.models.config import Side, is_retriever
 from dprkit.models.late_interaction import Colbert
+from dprkit.models.reader_config import is_reader
 from dprkit.models.tokens import Tokens
 from dprkit.progress import Note, silent
 from dprkit.settings import ConvertSettings
@@ -37,6 +40,11 @@ COLBERT: dict[str, Callable[[Path, ConvertSettings], ForeignColbert]] = {
     "multi-vector": multi_vector.read,
 }
 """Kinds of ColBERT models, and who reads them."""
+READERS: dict[str, Callable[[Path, ConvertSettings], ForeignReader]] = {
+    "hf-dpr-reader": hf_dpr_reader.read,
+    "dpr-reader-cp": dpr_checkpoint.read_reader,
+}
+"""Kinds of readers, and who reads them."""
 FORMS = {b"GGUF": "GGUF file", b"\x89HDF": "TensorFlow file (HDF5)", b"\x08": "ONNX file"}
 """How files of weights that are not read begin."""
 
@@ -62,7 +70,7 @@ class Sources(NamedTuple):
 
 def read_foreign(
     settings: ConvertSettings, note: Note = silent
-) -> tuple[str, Foreign | ForeignColbert]:
+) -> tuple[str, Foreign | ForeignColbert | ForeignReader]:
     """The kind of the source and what it holds. Raises InputError, MismatchError."""
     sources = sources_of(settings, note)
     kind = settings.kind or kind_of(sources)
@@ -86,12 +94,16 @@ def sources_of(settings: ConvertSettings, note: Note = silent) -> Sources:
     )
 
 
-def _read(kind: str, sources: Sources, settings: ConvertSettings) -> Foreign | ForeignColbert:
+def _read(
+    kind: str, sources: Sources, settings: ConvertSettings
+) -> Foreign | ForeignColbert | ForeignReader:
     question, passage = sources
-    if kind in COLBERT:
+    if kind in COLBERT or kind in READERS:
         if passage:
             raise SettingsError(f"--kind {kind}: one model reads both sides; name it alone")
-        return COLBERT[kind](question, settings)
+        return (COLBERT | READERS)[kind](question, settings)
+    if settings.token_types is not None:
+        raise SettingsError("--token-types is for readers; the source is none")
     refuse_late_flags(settings)
     if kind == "hf-dpr":
         pair = sources.dpr_pair()
@@ -122,10 +134,14 @@ def _kind_of(path: Path) -> str:
         return _kind_of_file(path)
     if is_retriever(path):
         raise InputError(f"{path}: is a dprkit retriever already; say what to make of it by --to")
+    if is_reader(path):
+        raise InputError(f"{path}: is a dprkit reader already; say what to make of it by --to")
     if kind := _kind_of_colbert(path):
         return kind
     if (path / MODULES).is_file():
         return "sentence-transformers"
+    if hf_dpr_reader.is_dpr_reader(path):
+        return "hf-dpr-reader"
     if hf_dpr.is_dpr(path) or hf_dpr.pair_in(path):
         return "hf-dpr"
     if (path / CONFIG).is_file():
@@ -157,7 +173,9 @@ def _kind_of_file(path: Path) -> str:
                 f"{path}: is a {form}, which is not read; name the folder that transformers' "
                 "save_pretrained made of the model"
             )
-    state = read_state(path)
+    state = read_state(path, names_only=True)
+    if dpr_checkpoint.is_reader_state(state):
+        return "dpr-reader-cp"
     if "model_dict" in state:
         return "dpr-cp"
     weights = qa_retriever.tensors_in(state)

@@ -93,15 +93,18 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def read_torch_file(path: Path) -> dict[str, Any]:
+def read_torch_file(path: Path, names_only: bool = False) -> dict[str, Any]:
     """The dict that torch.save wrote to `path`; tensors are on the CPU.
+
+    `names_only`: the tensors' numbers are not read, only what there is.
 
     Raises InputError where the file is no such file, is damaged, or names anything that would
     have to be run to be read.
     """
     with reading(path), path.open("rb") as file:
         try:
-            value = _read_zip(path) if zipfile.is_zipfile(file) else _read_row(path, file)
+            read = _read_zip if zipfile.is_zipfile(file) else _read_row
+            value = read(path, file, names_only)
         except HarmfulName as name:
             raise InputError(
                 f"{path}: reading it would run {name}, which is refused; "
@@ -119,12 +122,14 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_zip(path: Path) -> Any:
+def _read_zip(path: Path, _: BinaryIO, names_only: bool) -> Any:
     with zipfile.ZipFile(path) as archive:
         (top,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         root = top.removesuffix("data.pkl")
 
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+            if names_only:
+                return torch.empty(numel, dtype=dtype, device="meta")
             data = bytearray(archive.read(f"{root}data/{key}"))
             return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
@@ -133,7 +138,7 @@ def _read_zip(path: Path) -> Any:
             return next(_TorchUnpickler(file, size, storage, {}).values())
 
 
-def _read_row(path: Path, file: BinaryIO) -> Any:
+def _read_row(path: Path, file: BinaryIO, names_only: bool) -> Any:
     """The pickles of a file before torch 1.6, and then each storage's numbers."""
     file.seek(0)
     size = path.stat().st_size
@@ -141,11 +146,11 @@ def _read_row(path: Path, file: BinaryIO) -> Any:
     def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
         if not 0 <= numel * dtype.itemsize <= size:
             raise ValueError(f"a storage of {numel} numbers in a file of {size} bytes")
-        return torch.empty(numel, dtype=dtype)
+        return torch.empty(numel, dtype=dtype, device="meta" if names_only else "cpu")
 
     storages: dict[str, Tensor] = {}
     value, keys = old_torch_file(lambda: _TorchUnpickler(file, size, storage, storages))
-    for key in keys:
+    for key in () if names_only else keys:
         _fill(storages[key], file)
     return value
 

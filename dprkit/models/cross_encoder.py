@@ -103,6 +103,11 @@ def load_cross_encoder(folder: Path | str) -> CrossEncoder:
 def _check_config(config: Any, folder: Path | str) -> None:
     """Raises InputError for a model that gives no single score of a pair."""
     named = (config.architectures or [""])[0]
+    if named == "DPRReader":
+        raise InputError(
+            f"{folder}: is a reader as transformers keeps it; read it with dprkit convert {folder} "
+            "--output-dir READER, and name READER"
+        )
     if named and not named.endswith(_FOR_PAIRS):
         raise InputError(
             f"{folder}: is no cross-encoder: its {HF_CONFIG} names {named}, which scores no pairs; "

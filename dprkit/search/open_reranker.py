@@ -1,6 +1,7 @@
 """The model that --rerank names, put over an engine: which kind it is, and whether it fits.
 
 retriever.yaml     a bi-encoder or a late-interaction retriever, by its vectors
+reader.yaml        a reader, by the relevance of a passage
 config.json        a cross-encoder
 """
 
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.models.config import CONFIG, is_retriever
+from dprkit.models.config import CONFIG, READER, is_retriever
+from dprkit.models.reader_config import is_reader
 from dprkit.progress import Note
 from dprkit.settings import EvaluateSettings, SearchSettings
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from dprkit.embeddings.shards import Embeddings
     from dprkit.indexes.indexed_passages import IndexedPassages
     from dprkit.search.engine import Engine
-    from dprkit.search.rerank import Reranker
+    from dprkit.search.rerank import PairModel, Reranker
 
+HF_CONFIG = "config.json"
 Settings = SearchSettings | EvaluateSettings
 
 
@@ -58,20 +61,32 @@ def _opened(
 ) -> Reranker:
     if is_retriever(path):
         return _retriever(path, embeddings, index, passages)
-    if not (path / "config.json").is_file():
+    kind = "reader" if is_reader(path) else "cross-encoder"
+    if kind == "cross-encoder" and not (path / HF_CONFIG).is_file():
         raise InputError(
-            f"{path}: holds neither {CONFIG} nor config.json; name a retriever or a cross-encoder "
-            "with --rerank"
+            f"{path}: holds neither {CONFIG} nor {READER} nor {HF_CONFIG}; name a retriever, a "
+            "reader or a cross-encoder with --rerank"
         )
     if embeddings is not None:
         raise SettingsError(
-            f"--rerank-embeddings: {path} is a cross-encoder, which reads the texts of passages; "
+            f"--rerank-embeddings: {path} is a {kind}, which reads the texts of passages; "
             "leave it out"
         )
-    from dprkit.models.cross_encoder import load_cross_encoder
     from dprkit.search.rerank import PairReranker
 
-    return PairReranker(load_cross_encoder(path), passages)
+    return PairReranker(_of_pairs(path, kind, index), passages)
+
+
+def _of_pairs(path: Path, kind: str, index: IndexFolder) -> PairModel:
+    """A model that reads a question and a passage together."""
+    if kind == "reader":
+        from dprkit.models.reading import load_reader
+
+        index.check.artifact(path, "reader")
+        return load_reader(path)
+    from dprkit.models.cross_encoder import load_cross_encoder
+
+    return load_cross_encoder(path)
 
 
 def _retriever(

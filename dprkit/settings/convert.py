@@ -22,6 +22,8 @@ Kind = Literal[
     "stanford-colbert",
     "pylate",
     "multi-vector",
+    "hf-dpr-reader",
+    "dpr-reader-cp",
 ]
 Form = Literal[
     "hf-dpr",
@@ -32,21 +34,23 @@ Form = Literal[
     "stanford-colbert",
     "pylate",
     "multi-vector",
+    "hf-dpr-reader",
 ]
 
 
 class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Convert a foreign retriever to dprkit's form, or a retriever to a foreign form.
+    """Convert a foreign retriever or reader to dprkit's form, or one of dprkit's to a foreign form.
 
     It reads Hugging Face DPR pairs, DPR's checkpoints, sentence-transformers folders, plain
     transformers and fz-openqa's QaRetriever, and ColBERT models of neural-cherche, Stanford, PyLate
-    and sentence-transformers (multi-vector). Code in a source is not run.
+    and sentence-transformers (multi-vector); and readers: Hugging Face's DPRReader and DPR's
+    checkpoints. Code in a source is not run.
 
     Example: dprkit convert bert-base-uncased --output-dir model
 
     Settings:
         source: Model to convert: a folder, a hub name or a checkpoint file; with --to, the
-            folder of a retriever.
+            folder of a retriever or reader.
         output_dir: Folder to write to; an ONNX copy (--to onnx-copy) is kept with its retriever
             instead.
         to: Form to convert a retriever to; onnx-copy keeps an ONNX copy of its question encoder
@@ -88,6 +92,11 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
         attend_to_expansion: Let the words of a question attend to the [MASK] tokens behind it
             (default: as the source says).
         skip: Tokens of passages whose vectors do not count (default: as the source says).
+
+    Readers:
+        token_types: Token types that a reader is given: 0 for the question and 1 for title and text
+            (segments), or 0 everywhere (zeros) (default: zeros for hf-dpr-reader, as transformers
+            reads it; segments for dpr-reader-cp, as DPR trains).
     """
 
     source: Annotated[str | None, about(flag="argument", path=True, hub=True)] = None
@@ -116,3 +125,5 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     expansion_length: Length | None = None
     attend_to_expansion: bool | None = None
     skip: Literal["punctuation", "none"] | None = None
+
+    token_types: Literal["segments", "zeros"] | None = None

@@ -42,8 +42,8 @@ Candidates = Annotated[
 Reranker = Annotated[
     str | None,
     about(
-        "Model that scores the best passages again and orders them by its scores: a retriever, or "
-        "a cross-encoder, which is a Hugging Face folder or hub name.",
+        "Model that scores the best passages again and orders them by its scores: a retriever, a "
+        "reader (by relevance), or a cross-encoder, which is a Hugging Face folder or hub name.",
         path=True,
         hub=True,
     ),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dprkit.errors import SettingsError
 from dprkit.interop.colbert import ForeignColbert
+from dprkit.interop.foreign_reader import ForeignReader
 from dprkit.models.bi_encoder import device
 from dprkit.models.config import is_retriever
 from dprkit.models.late_interaction import Colbert
@@ -22,7 +23,7 @@ from dprkit.models.reading import load_reader_model
 from dprkit.models.retriever_folder import load_model
 from dprkit.models.tokens import Files
 from dprkit.progress import Run
-from dprkit.training.starting_transformer import foreign_start
+from dprkit.training.starting_transformer import foreign_model
 
 DEVIATION = 0.02
 """Of the numbers that the heads' weights begin with, as in DPR."""
@@ -81,7 +82,12 @@ def _start(init: str, run: Run) -> Start:
         backbone = model.backbone if isinstance(model, Colbert) else model.passage_encoder.backbone
         said = {"straight_apostrophe": model.config.straight_apostrophe}
         return Start(backbone, tokens.of["passage"], init, said)
-    _, foreign = foreign_start(init, run)
+    _, foreign = foreign_model(init, run)
+    if isinstance(foreign, ForeignReader):
+        said = msgspec.structs.asdict(foreign.config)
+        tower = foreign.tower
+        said["passage_max_length"] = min(said["passage_max_length"], tower.room)
+        return Start(tower.backbone, tower.tokenizer, init, said, foreign.heads)
     if isinstance(foreign, ForeignColbert):
         tower = foreign.tower
     else:
@@ -103,9 +109,8 @@ def _config(start: Start, given: dict[str, Any]) -> ReaderConfig:
     usual = {
         "passage_max_length": min(ReaderConfig().passage_max_length, room),
         "token_types": "segments" if kinds > 1 else "zeros",
-        "positions": room,
     }
-    return ReaderConfig(**(usual | start.said | given))
+    return ReaderConfig(**(usual | start.said | given | {"positions": room}))
 
 
 def _new_heads(model: ReaderModel, seed: int) -> dict[str, Tensor]:

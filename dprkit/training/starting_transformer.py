@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from dprkit.errors import InputError
+from dprkit.errors import InputError, MismatchError
 from dprkit.interop.colbert import ForeignColbert
+from dprkit.interop.foreign_reader import ForeignReader
 from dprkit.interop.hub import local
 from dprkit.interop.sources import read_foreign
 from dprkit.interop.tower import Foreign
 from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
+from dprkit.models.reader_config import is_reader
 from dprkit.progress import Run
 from dprkit.records import Example
 from dprkit.settings import ConvertSettings, TrainSettings
@@ -38,6 +40,22 @@ def _texts(examples: Iterable[Example]) -> Iterator[str]:
 
 def foreign_start(source: str, run: Run) -> tuple[str, Foreign | ForeignColbert]:
     """The kind of a foreign model, and what it holds. Raises InputError, MismatchError."""
+    if is_reader(source):
+        raise MismatchError(
+            f"{source}: is a reader, which no retriever can start from; name a retriever or a "
+            "transformer, or train a reader from it with dprkit train-reader --init"
+        )
+    kind, foreign = foreign_model(source, run)
+    if isinstance(foreign, ForeignReader):
+        raise MismatchError(
+            f"{source}: is a reader ({kind}), which no retriever can start from; name a retriever "
+            "or a transformer"
+        )
+    return kind, foreign
+
+
+def foreign_model(source: str, run: Run) -> tuple[str, Foreign | ForeignColbert | ForeignReader]:
+    """As `foreign_start`, also of a reader."""
     _check_form(source, local(source, run.progress.note))
     return read_foreign(ConvertSettings(source=source))
 

@@ -17,6 +17,7 @@ from transformers import (
     DPRConfig,
     DPRContextEncoder,
     DPRQuestionEncoder,
+    DPRReader,
     ElectraConfig,
     ElectraModel,
     MPNetConfig,
@@ -91,6 +92,26 @@ def save_dpr_pair(folder: Path, projection: int = 0) -> dict[str, torch.nn.Modul
         made[name].save_pretrained(folder / name)
         save_tokenizer(folder / name)
     return made
+
+
+def dpr_reader(seed: int = 0) -> DPRReader:
+    """With random numbers in the heads' biases too, which are zero at first."""
+    torch.manual_seed(seed)
+    model = DPRReader(DPRConfig(**SMALL)).eval()
+    for head in (model.span_predictor.qa_outputs, model.span_predictor.qa_classifier):
+        torch.nn.init.normal_(head.weight)
+        torch.nn.init.normal_(head.bias)
+    return model
+
+
+def save_dpr_reader(folder: Path, pickled: bool = False) -> DPRReader:
+    model = dpr_reader()
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    if pickled:
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    return model
 
 
 def family(name: str) -> torch.nn.Module:

@@ -180,11 +180,11 @@ def test_a_backbone_of_another_size_is_refused(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_the_checkpoint_of_a_reader_is_refused_as_one(tmp_path):
+def test_the_checkpoint_of_a_reader_is_no_retrievers(tmp_path):
     weights = {"encoder.x": torch.ones(1), "qa_outputs.weight": torch.ones(2, 16)}
     torch.save({"model_dict": weights, "encoder_params": {}}, tmp_path / "reader.cp")
     with pytest.raises(InputError, match="holds a DPR reader; name the checkpoint of a retriever"):
-        convert(source=tmp_path / "reader.cp", output_dir=tmp_path / "out")
+        convert(source=tmp_path / "reader.cp", kind="dpr-cp", output_dir=tmp_path / "out")
 
 
 # --- harmful and damaged files --------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dprkit.embeddings.encode import encode_corpus
 from dprkit.indexes.build import index
 from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.models.cross_encoder import load_cross_encoder
+from dprkit.models.reading import load_reader
 from dprkit.models.retriever import load_retriever
 from dprkit.records import Passage
 from dprkit.search import rerank
@@ -24,7 +25,14 @@ from dprkit.search.rerank import Kept, PairReranker, RerankedEngine
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import call
-from tests.interop.foreign import CROSS_ENCODERS, save_bert, save_cross_encoder, write_json
+from tests.interop.foreign import (
+    CROSS_ENCODERS,
+    convert,
+    save_bert,
+    save_cross_encoder,
+    save_dpr_reader,
+    write_json,
+)
 
 QUESTIONS = ["how tall is mount kilimanjaro", "who painted the mona lisa", "a river in africa"]
 
@@ -34,6 +42,14 @@ def cross(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cross") / "encoder"
     save_cross_encoder(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader")
+    save_dpr_reader(folder / "hf")
+    convert(source=folder / "hf", output_dir=folder / "reader")
+    return folder / "reader"
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +385,40 @@ def test_a_recipe_evaluates_with_the_model_that_it_trains(work):
     assert call("run", "--quiet").exit_code == 0
 
 
+# --- readers --------------------------------------------------------------------------------------
+
+
+def test_a_reader_reranks_by_relevance(words, reader, asked, tmp_path):
+    model = load_reader(reader)
+    wanted = by_hand(words, lambda q, p: float(model.scores([q], [p])[0]), 20, 5)
+    flags = ("--rerank", reader, "--rerank-depth", 20)
+    compare(found("--index", words, "--questions", asked, *flags, "--topk", 5), wanted)
+    out = ("--output-dir", tmp_path / "out", "--topk", 20)
+    result = call(
+        "evaluate", "--index", words, "--questions", tiny_questions(tmp_path), *flags, *out
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
+    assert [hit["id"] for hit in rows[0]["ctxs"][:5]] == [id_ for id_, _ in wanted[0]]
+    inputs = read_manifest(tmp_path / "out").inputs
+    assert inputs["rerank"].identity == read_manifest(reader).identity
+
+
+def tiny_questions(folder):
+    path = folder / "qa.jsonl"
+    path.write_text(json.dumps({"id": "0", "question": QUESTIONS[0], "answers": ["5,895"]}) + "\n")
+    return path
+
+
+def test_a_changed_reader_is_refused(words, reader, asked, tmp_path):
+    copy = shutil.copytree(reader, tmp_path / "reader")
+    with (copy / "heads.safetensors").open("ab") as file:
+        file.write(b" ")
+    result = call("search", "--index", words, "--questions", asked, "--rerank", copy)
+    assert result.exit_code == 1
+    assert "heads.safetensors" in result.stderr
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -426,7 +476,7 @@ def test_a_folder_that_is_no_cross_encoder_is_refused_in_a_line(
     assert re.search(told, line), line
 
 
-def test_settings_without_a_model_are_refused(words, asked, cross, encoded, tmp_path):
+def test_settings_without_a_model_are_refused(words, asked, cross, reader, encoded, tmp_path):
     def error(*flags):
         result = call(*flags)
         assert result.exit_code == 1
@@ -441,7 +491,14 @@ def test_settings_without_a_model_are_refused(words, asked, cross, encoded, tmp_
     told = error(*search, "--rerank", cross, "--rerank-embeddings", encoded)
     assert "is a cross-encoder, which reads the texts of passages; leave it out" in told
     told = error(*search, "--rerank", encoded)
-    assert "holds neither retriever.yaml nor config.json; name a retriever or a cross" in told
+    assert "holds neither retriever.yaml nor reader.yaml nor config.json; name a retr" in told
+    told = error(*search, "--rerank", reader, "--rerank-embeddings", encoded)
+    assert "is a reader, which reads the texts of passages; leave it out" in told
+    save_dpr_reader(tmp_path / "hf")
+    told = error(*search, "--rerank", tmp_path / "hf")
+    assert (
+        f"hf: is a reader as transformers keeps it; read it with dprkit convert {tmp_path}" in told
+    )
     told = error(*search, "--rerank", tmp_path / "gone")
     assert "no such file or folder; check the path" in told
     told = error("evaluate", *search[1:], "--rerank", cross, "--rerank-depth", 50)
