@@ -17,6 +17,9 @@ from dprkit.cli.options import AsJson
 from dprkit.errors import GateError, SettingsError
 from dprkit.yaml_file import as_yaml
 
+MODELS = {"retriever": "vectors", "reader": "logits"}
+"""Artifacts that are checked by their probes, and what they give for them."""
+
 
 def info(
     path: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
@@ -25,14 +28,15 @@ def info(
         typer.Option(
             "--check",
             help="Read all files of the artifact and compare them with its manifest; encode the "
-            "probe texts of a retriever and compare their vectors with the saved vectors.",
+            "probe texts of a retriever and compare their vectors with the saved vectors (of a "
+            "reader, its logits).",
         ),
     ] = False,
     source: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="With --check: compare a retriever with the folder that it was converted from, "
+            help="With --check: compare a model with the folder that it was converted from, "
             "which its own library reads. Of a pair give both folders, the question encoder first.",
         ),
     ] = None,
@@ -40,8 +44,8 @@ def info(
 ) -> None:
     """Show what an artifact is, which command made it, and from which inputs.
 
-    With --check, the exit code is 3 where a file was changed, or where a retriever gives other
-    vectors than when it was saved.
+    With --check, the exit code is 3 where a file was changed, or where a retriever or reader gives
+    other vectors or logits than when it was saved.
 
     Example: dprkit info runs/tiny/index
     """
@@ -116,7 +120,9 @@ def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str
     from dprkit.store.integrity import problems_of
     from dprkit.store.manifests import read_manifest
 
-    manifest = read_manifest(path, "retriever" if source else None)
+    manifest = read_manifest(path)
+    if source and manifest.kind not in MODELS:
+        read_manifest(path, "retriever")  # raises, and says what it is
     damaged = problems_of(path, manifest)
     size = sum(record.bytes for record in manifest.files.values())
     end.report = {"files": len(manifest.files), "bytes": size, "damaged": damaged, "outputs": []}
@@ -127,8 +133,8 @@ def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str
             f"{path}: {render.counted(len(damaged), 'damaged file')}: {damaged[0]}; "
             "make it again with --restart"
         )
-    if manifest.kind == "retriever":
-        yield from _check_probes(path, end)
+    if manifest.kind in MODELS:
+        yield from _check_probes(path, manifest.kind, end)
     if source:
         from dprkit.interop.compare import against_source
 
@@ -136,14 +142,18 @@ def _checked(path: Path, source: list[Path] | None, end: Ending) -> Iterator[str
         yield f"largest difference from the source: {difference:.3g}"
 
 
-def _check_probes(path: Path, end: Ending) -> Iterator[str]:
+def _check_probes(path: Path, kind: str, end: Ending) -> Iterator[str]:
     from dprkit.models.probe_texts import PROBE_TOLERANCE, probe_difference
+    from dprkit.models.reader_probes import reader_probe_difference
 
-    difference = probe_difference(path)
+    what, measure = MODELS[kind], probe_difference
+    if kind == "reader":
+        measure = reader_probe_difference
+    difference = measure(path)
     end.report |= {"largest_difference": difference, "allowed": PROBE_TOLERANCE}
-    yield f"largest difference of its probes' vectors: {difference:.3g}"
+    yield f"largest difference of its probes' {what}: {difference:.3g}"
     if not difference <= PROBE_TOLERANCE:
         raise GateError(
-            f"{path}: its probes' vectors differ by {difference:.3g} from those it was saved "
+            f"{path}: its probes' {what} differ by {difference:.3g} from those it was saved "
             f"with ({PROBE_TOLERANCE:g} is allowed); a library has changed"
         )

@@ -398,8 +398,8 @@ def test_a_reader_reranks_by_relevance(words, reader, asked, tmp_path):
         "evaluate", "--index", words, "--questions", tiny_questions(tmp_path), *flags, *out
     )
     assert result.exit_code == 0, result.stderr
-    rows = [json.loads(line) for line in (tmp_path / "out/results.jsonl").open()]
-    assert [hit["id"] for hit in rows[0]["ctxs"][:5]] == [id_ for id_, _ in wanted[0]]
+    (line,) = (tmp_path / "out/results.jsonl").read_text().splitlines()
+    assert [hit["id"] for hit in json.loads(line)["ctxs"][:5]] == [id_ for id_, _ in wanted[0]]
     inputs = read_manifest(tmp_path / "out").inputs
     assert inputs["rerank"].identity == read_manifest(reader).identity
 
