@@ -1,6 +1,7 @@
 """evaluate: how often an answer, and the relevant passages, are among the best k.
 
-a folder of BEIR                    -> questions, qrels, index      beir.py
+a folder of BEIR                    -> questions, qrels, corpus     beir.py
+a corpus and a model                -> an index         own_index.py
 questions and an index, or a file   -> rankings         asked.py
 answers of a reader                 -> their figures    answers.py
 rankings                            -> their figures    shares.py, judging.py, measures.py
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import msgspec
 
-from dprkit.data.beir import beir_folder
 from dprkit.data.rankings import RESULTS
 from dprkit.errors import InputError, SettingsError, need_extra
 from dprkit.evaluation.answers import measured_answers, refuse_settings_of_rankings
@@ -29,7 +29,7 @@ from dprkit.evaluation.asked import (
     read_asked,
     search_depth,
 )
-from dprkit.evaluation.beir import asked_by_folder, indexed_folder, is_to_index
+from dprkit.evaluation.beir import asked_by_folder
 from dprkit.evaluation.judging import (
     Figures,
     Judging,
@@ -41,6 +41,7 @@ from dprkit.evaluation.kilt_pages import measures_of_pages
 from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, parse
 from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
 from dprkit.evaluation.notes import Note, notes_of
+from dprkit.evaluation.own_index import make_index, paths_of, with_own_index
 from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures, write_parquet
 from dprkit.evaluation.shares import Judge, Share, shares_of_file
 from dprkit.evaluation.slices import metrics_of_rows, slices_of
@@ -100,12 +101,11 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     refuse_rerank_settings(settings)
     if settings.parquet:
         need_extra("parquet", "pyarrow")
-    makes_index = is_to_index(settings)
-    settings = asked_by_folder(settings)
+    settings = with_own_index(asked_by_folder(settings))
     inputs = _inputs(settings)
-    if makes_index:
+    if settings.corpus is not None:
         _measures(settings)  # a name that is unknown is refused before the corpus is encoded
-        indexed_folder(settings, run)
+        settings = make_index(settings, run)
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
     if output is None:
@@ -126,15 +126,17 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
 
 def files_of(settings: EvaluateSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
-    makes_index = is_to_index(settings)
-    settings = asked_by_folder(settings)
+    settings = with_own_index(asked_by_folder(settings))
     inputs = _inputs(settings)
-    moved = {"retriever": settings.retriever, "passages": settings.passages}
-    if makes_index:
-        moved["passages"] = str(beir_folder(str(settings.beir), settings.split).corpus)
-        del inputs["index"]
-    reads = {name: [path] for name, path in {**inputs, **moved}.items() if path}
     folder = None if "-" in inputs.values() else settings.output_dir
+    if settings.corpus is not None:
+        del inputs["index"]
+        reads = {name: [path] for name, path in inputs.items()}
+        for name, path in paths_of(settings):
+            reads.setdefault(name, []).append(path)
+        return StageFiles(reads, folder)
+    moved = {"retriever": settings.retriever, "passages": settings.passages}
+    reads = {name: [path] for name, path in {**inputs, **moved}.items() if path}
     return StageFiles(reads, folder, kinds={"index": "index", "retriever": "retriever"})
 
 

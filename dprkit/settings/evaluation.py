@@ -11,7 +11,6 @@ from dprkit.settings.fields import Count, Positive, about
 from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
-    MovedRetriever,
     RerankDepth,
     RerankEmbeddings,
     Reranker,
@@ -21,14 +20,15 @@ from dprkit.settings.shared import (
 
 _RANKED = about(
     path=True,
-    replaces="index questions qrels output_dir rerank rerank_depth rerank_weight rerank_embeddings",
+    replaces="index corpus questions qrels output_dir rerank rerank_depth rerank_weight "
+    "rerank_embeddings",
 )
 
 
 _ANSWERED = about(
     path=True,
-    replaces="index results questions qrels beir output_dir rerank rerank_depth rerank_weight "
-    "rerank_embeddings",
+    replaces="index results questions qrels beir corpus output_dir rerank rerank_depth "
+    "rerank_weight rerank_embeddings",
 )
 
 
@@ -42,6 +42,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
+    Example: dprkit evaluate --retriever question-encoder,passage-encoder --corpus psgs_w100.tsv.gz
+        --questions nq-test.qa.csv --output-dir dpr-results
 
     Settings:
         results: File of rankings to evaluate instead of an index: results.jsonl, DPR's JSON,
@@ -54,9 +56,15 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
             passages of the questions.
         beir: Folder of a data set of BEIR: corpus.jsonl, queries.jsonl and qrels. Its queries and
             qrels are used. With --retriever, and without --index and --results, its corpus is
-            encoded and indexed too, in folders below that of the results.
+            used too, as that of --corpus.
+        corpus: File of passages to encode with --retriever and to index, instead of --index, in
+            folders below that of the results.
         split: The qrels of --beir to use: the file qrels/SPLIT.tsv.
         output_dir: Folder to write the results to.
+        retriever: With --corpus or --beir, the model to measure: a retriever, a model that convert
+            reads, or the question's and the passage's encoder of a pair with a comma between; each
+            is a folder or a hub name. Else the folder of the retriever of the index, if it was
+            moved.
         topk: Depths k to report: each metric looks at the best k passages.
         metrics: Measures by their names in ir-measures, in quotes, such as "nDCG@10 RR@10 AP"; by
             the qrels, or by the gold passages.
@@ -79,10 +87,13 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about(follows=("select-data.output_dir/test.jsonl",), replaces="beir")
     ] = None
     qrels: Annotated[str | None, about(path=True, replaces="beir")] = None
-    beir: Annotated[str | None, about(path=True, replaces="index results questions qrels")] = None
+    beir: Annotated[
+        str | None, about(path=True, replaces="index results questions qrels corpus")
+    ] = None
+    corpus: Annotated[str | None, about(path=True, replaces="index results answers beir")] = None
     split: str = "test"
     output_dir: Annotated[str | None, about(workspace="results")] = None
-    retriever: MovedRetriever = None
+    retriever: Annotated[str | None, about(path=True, commas=True)] = None
     passages: MovedCorpus = None
     topk: Annotated[tuple[Positive, ...], Meta(min_length=1), about(metavar="1,5,20,100")] = (
         1,

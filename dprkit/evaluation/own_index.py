@@ -1,0 +1,115 @@
+"""evaluate --corpus, and --beir: a model is measured that has no index yet.
+
+a model of another system  -> a retriever               dprkit convert
+a retriever, the corpus    -> embeddings, and an index
+
+All of them are kept in folders below that of the results, and are used again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from dprkit.errors import SettingsError
+from dprkit.evaluation.asked import judged_questions, read_asked
+from dprkit.progress import Run
+from dprkit.settings import (
+    ConvertSettings,
+    EncodeSettings,
+    EvaluateSettings,
+    IndexSettings,
+    required,
+)
+from dprkit.store.begin_or_resume import UP_TO_DATE, Previewed
+from dprkit.store.manifests import is_artifact
+
+RETRIEVER, EMBEDDINGS, INDEX = "retriever", "embeddings", "index"
+"""Folders below that of the results."""
+
+
+def with_own_index(settings: EvaluateSettings) -> EvaluateSettings:
+    """The settings with the index that --corpus will get. Raises SettingsError."""
+    if settings.corpus is None:
+        return settings
+    for flag in ("index", "results", "answers"):
+        if getattr(settings, flag) is not None:
+            raise SettingsError(f"--corpus is encoded and indexed; leave it or --{flag} out")
+    if settings.passages is not None:
+        raise SettingsError("--passages and --corpus both name the corpus; leave --passages out")
+    if "-" in (settings.questions, settings.qrels):
+        raise SettingsError("-: is read twice where a corpus is encoded; name a file")
+    retriever = required(settings.retriever, "--retriever", "model to measure")
+    _source(retriever)
+    output = required(settings.output_dir, "--output-dir", "output")
+    return replace(settings, index=str(Path(output) / INDEX))
+
+
+def paths_of(settings: EvaluateSettings) -> Iterator[tuple[str, str]]:
+    """What is read to make the index, by setting; a hub's names are no paths."""
+    yield "passages", str(settings.corpus)
+    for path in str(settings.retriever).split(","):
+        if os.path.exists(path) or path.count("/") != 1:
+            yield "retriever", path
+
+
+def make_index(settings: EvaluateSettings, run: Run) -> EvaluateSettings:
+    """Encode and index --corpus with --retriever, where that is not there by now.
+
+    Returns the settings with the retriever of dprkit's form. Raises InputError before it begins
+    where there is nothing to look for.
+    """
+    from dprkit.embeddings.encode import encode_corpus
+    from dprkit.indexes.build import index
+
+    judged_questions(settings, read_asked(settings))
+    output = Path(str(settings.output_dir))
+    settings = _converted(settings, output / RETRIEVER, run)
+    encoding = EncodeSettings(
+        retriever=settings.retriever,
+        passages=settings.corpus,
+        output_dir=str(output / EMBEDDINGS),
+    )
+    _unless_previewed(encode_corpus, encoding, run)
+    indexing = IndexSettings(embeddings=encoding.output_dir, output_dir=settings.index)
+    _unless_previewed(index, indexing, run)
+    return settings
+
+
+def _converted(settings: EvaluateSettings, output: Path, run: Run) -> EvaluateSettings:
+    """The settings with a retriever of dprkit's form: a foreign one is converted."""
+    if is_artifact(str(settings.retriever)):
+        return settings
+    from dprkit.interop.convert import convert
+
+    source = _source(str(settings.retriever))
+    _unless_previewed(convert, replace(source, output_dir=str(output)), run)
+    return replace(settings, retriever=str(output))
+
+
+def _source(retriever: str) -> ConvertSettings:
+    """What is to be converted: a model, or the question's and the passage's encoder of a pair."""
+    if os.path.exists(retriever):
+        return ConvertSettings(source=retriever)
+    parts = retriever.split(",")
+    if len(parts) > 2 or not all(parts):
+        raise SettingsError(
+            f"--retriever {retriever}: name a model, or the question's and the passage's encoder "
+            "with a comma between"
+        )
+    if len(parts) == 1:
+        return ConvertSettings(source=retriever)
+    return ConvertSettings(question_encoder=parts[0], passage_encoder=parts[1])
+
+
+def _unless_previewed(stage: Callable[[Any, Run], Any], settings: Any, run: Run) -> None:
+    """Run a stage; of one that is up to date a preview goes on to the next."""
+    try:
+        stage(settings, run)
+    except Previewed as preview:
+        if preview.state != UP_TO_DATE:
+            raise
