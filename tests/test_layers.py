@@ -217,6 +217,7 @@ def test_top_level_imports_of_light_modules_are_light(name):
         "dprkit.indexes.index_folder",
         "dprkit.indexes.kinds",
         "dprkit.indexes.tune",
+        "dprkit.search.mine",
         "dprkit.search.search",
         "dprkit.evaluation.compare",
         "dprkit.evaluation.evaluate",

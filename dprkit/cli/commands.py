@@ -17,6 +17,7 @@ from dprkit.cli.comparison_tables import comparison_sheet, comparison_tables
 from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
 from dprkit.cli.metric_tables import metrics_sheet, metrics_table
+from dprkit.cli.mining_table import mining_sheet, mining_table
 from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
 from dprkit.cli.tables import Sheet
@@ -60,6 +61,7 @@ COMMANDS = {
     "update-index": Command(render.updating),
     "search": Command(render.searching, instead=prompt),
     "explain": Command(render.explanation, render.explanation_sheet),
+    "mine-negatives": Command(mining_table, mining_sheet),
     "read": Command(answers_table),
     "audit": Command(audit_table, audit_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from dprkit.data.ids import content_id, first_id, text_key
 from dprkit.data.json_decoding import decoder, finite_score
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import RawRow, open_stream
-from dprkit.records import Candidate, Example, same_question
+from dprkit.records import Candidate, Example, Passage, same_question
 
 TEXT_BITS = 40
 """Of the first of `example_keys`, those that stand for the text; the others are the title's."""
@@ -72,6 +73,28 @@ def _candidates(contexts: list[Context], row: RawRow, path: Path | str) -> tuple
             context.teacher_score,
         )
         for context in contexts
+    )
+
+
+class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A passage as it is written."""
+
+    title: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    score: float | UnsetType = UNSET
+    teacher_score: float | UnsetType = UNSET
+    passage_id: str | UnsetType = UNSET
+
+
+def context_of(passage: Passage) -> msgspec.Struct:
+    """A passage as DPR's files spell it, to be encoded; of a Candidate with the scores it has."""
+    score, teacher_score = (getattr(passage, name, None) for name in ("score", "teacher_score"))
+    return _Written(
+        passage.title,
+        passage.text,
+        UNSET if score is None else score,
+        UNSET if teacher_score is None else teacher_score,
+        passage.id,
     )
 
 

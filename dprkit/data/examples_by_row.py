@@ -70,6 +70,10 @@ class ExampleFile(Sequence[Example]):
         positives = tuple(filter(_has_text, example.positives))
         return msgspec.structs.replace(example, positives=positives)
 
+    def raw(self, index: int) -> bytes:
+        """An example's row as it lies in the file."""
+        return self._file.row(int(self._rows[index])).raw
+
     @property
     def keys(self) -> np.ndarray:
         """(N,) uint64: equal where the first positives are (data.examples.example_keys)."""

@@ -72,6 +72,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "update-index": Stage("dprkit.indexes.update:update_index", in_run=False),
     "search": Stage("dprkit.search.search:search", in_run=False),
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
+    "mine-negatives": Stage("dprkit.search.mine:mine_negatives"),
     "read": Stage("dprkit.search.read:read"),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
     "compare": Stage("dprkit.evaluation.compare:compare"),

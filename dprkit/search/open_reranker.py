@@ -37,12 +37,22 @@ def reranked(
     """
     if settings.rerank is None:
         return engine
-    from dprkit.interop.hub import local
     from dprkit.search.rerank import RerankedEngine
 
-    path = local(settings.rerank, note)
-    reranker = _opened(path, settings.rerank_embeddings, index, passages)
+    reranker = open_scorer(settings.rerank, settings.rerank_embeddings, index, passages, note)
     return RerankedEngine(engine, reranker, settings.rerank_depth, settings.rerank_weight)
+
+
+def open_scorer(
+    model: str, embeddings: str | None, index: IndexFolder, passages: IndexedPassages, note: Note
+) -> Reranker:
+    """The model of a folder or hub name, which scores passages of the index by their rows.
+
+    `embeddings`: the corpus as the model has encoded it. Raises what `reranked` raises.
+    """
+    from dprkit.interop.hub import local
+
+    return _opened(local(model, note), embeddings, index, passages)
 
 
 def refuse_rerank_settings(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from dprkit.settings.embeddings import (
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
+from dprkit.settings.mining import MineSettings
 from dprkit.settings.reading import ReadSettings
 from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
@@ -40,6 +41,7 @@ __all__ = [
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
     "IndexSettings",
+    "MineSettings",
     "ReadSettings",
     "ReportSettings",
     "SearchSettings",
@@ -69,6 +71,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "update-index": UpdateSettings,
     "search": SearchSettings,
     "explain": ExplainSettings,
+    "mine-negatives": MineSettings,
     "read": ReadSettings,
     "evaluate": EvaluateSettings,
     "compare": CompareSettings,

@@ -141,9 +141,9 @@ class Draft:
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
             file.truncate(size)
 
-    def include(self, name: str) -> None:
-        """Count a file that `append` grew as part of the artifact (not of its identity)."""
-        self.record.files[name] = record_file(self.directory / name, content=False)
+    def include(self, name: str, content: bool = False) -> None:
+        """Count a file that `append` grew as part of the artifact, and of its `content` or not."""
+        self.record.files[name] = record_file(self.directory / name, content)
 
     def remove(self, name: str) -> None:
         """Take the file or folder `name` out of the artifact again."""

@@ -6,7 +6,7 @@ the positives of every row, of any training file, that asks the same (records.sa
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from functools import lru_cache
 
 import numpy as np
@@ -25,14 +25,19 @@ def names_of(passage: Passage, file: int) -> tuple[Hashable, Hashable]:
     return passage.text.strip(), (file, passage.id)
 
 
+Names = Callable[[Passage, int], Iterable[Hashable]]
+"""A passage and the number of its file -> what names it."""
+
+
 class Positives:
     """The passages known to answer each question of the training files.
 
+    `names`: what makes two passages one, given a passage and the number of its file.
     Rows are read again only where several ask the same. Memory is 16 bytes for each of those.
     """
 
-    def __init__(self, files: Sequence[ExampleFile]) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[ExampleFile], names: Names = names_of) -> None:
+        self._files, self._names = files, names
         self._begins = np.cumsum([0, *map(len, files)])
         keys = np.concatenate([file.questions for file in files])
         order = np.argsort(keys, kind="stable")
@@ -43,11 +48,11 @@ class Positives:
         self._read_once = lru_cache(REMEMBERED)(self._read)
 
     def names(self, example: Example, file: int) -> Set[Hashable]:
-        """What `names_of` gives for the positives of all rows that ask what a file's row asks."""
+        """What names the positives of all rows that ask what a file's row asks."""
         question = same_question(example.question)
         if len(self._numbers(question)):
             return self._read_once(question)
-        return frozenset(_names(example, file))
+        return frozenset(self._of_row(example, file))
 
     def _numbers(self, question: str) -> np.ndarray:
         """The rows with a question's key, counted over all files, if there are several."""
@@ -62,13 +67,12 @@ class Positives:
             file = int(np.searchsorted(self._begins, number, side="right")) - 1
             example = self._files[file][number - int(self._begins[file])]
             if same_question(example.question) == question:  # another may have its key
-                names.update(_names(example, file))
+                names.update(self._of_row(example, file))
         return frozenset(names)
 
-
-def _names(example: Example, file: int) -> Iterator[Hashable]:
-    for positive in example.positives:
-        yield from names_of(positive, file)
+    def _of_row(self, example: Example, file: int) -> Iterator[Hashable]:
+        for positive in example.positives:
+            yield from self._names(positive, file)
 
 
 def answering(

@@ -81,7 +81,7 @@ def test_help_fits_any_terminal_with_the_names_of_options_whole(command, columns
     for name, setting in fields_of(STAGES[command]).items() if command in STAGES else ():
         argument = re.escape(setting.metavar or f"[{name.upper()}]")
         flag = argument if setting.flag == "argument" else f"--{name.replace('_', '-')}"
-        assert re.search(rf"^ +(-o, )?{flag}", result.stdout, re.MULTILINE), name
+        assert re.search(rf"^ +(-\S+, )?{flag}", result.stdout, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("env", [{"COLUMNS": "10"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
@@ -106,7 +106,7 @@ def test_every_option_that_has_a_default_shows_it(stage):
     for setting in fields_of(STAGES[stage]).values():
         flag = f"--{setting.name.replace('_', '-')}"
         if setting.default not in (None, ()) and setting.flag != "argument":
-            (own,) = [s for s in sections if re.match(rf"(-o, )?{flag}[ ,]", s)]
+            (own,) = [s for s in sections if re.match(rf"(-\S+, )?{flag}[ ,]", s)]
             default = re.search(r"\[default: ([^]]+)\]", " ".join(own.split()))
             assert default, flag
             if setting.kind is bool:

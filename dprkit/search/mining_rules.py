@@ -1,0 +1,230 @@
+"""The rules of mining: which of the passages found for a question are hard negatives.
+
+sift      every passage gets an outcome: it is left, or by which of RULES it is not
+in_order  those that are left, in the order in which they are taken
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dprkit.data.answer_matching import Texts, has_token
+from dprkit.data.ids import text_key
+from dprkit.records import Passage, same_question
+from dprkit.search.mining_rows import Asked
+from dprkit.search.same_texts import TextSet, opening
+from dprkit.search.united_hits import Found
+from dprkit.settings import MineSettings
+
+KEPT, LEFT, RELABELLED, NOT_ASKED = "kept", "left", "relabelled", ""
+RULES = (
+    "same_id",
+    "same_text",
+    "other_positive",
+    "no_text",
+    "already_there",
+    "answer",
+    "relative_margin",
+    "absolute_margin",
+    "repeated_text",
+    "teacher",
+)
+"""Why a passage is no negative, in the order in which it is asked."""
+
+
+class Beside(NamedTuple):
+    """The passages that are known beside a question."""
+
+    ids: frozenset[str]
+    texts: TextSet
+    """Of its positives."""
+    other_ids: frozenset[str]
+    other_texts: TextSet
+    """Of the positives of all rows that ask the same."""
+    there_ids: frozenset[str]
+    there_texts: TextSet
+    """Of the hard negatives that stay."""
+
+    @classmethod
+    def of(cls, asked: Asked, merge: bool) -> Beside:
+        """What is known beside a question; its hard negatives stay where they are merged."""
+        negatives = asked.negatives if merge else ()
+        return cls(
+            frozenset(p.id for p in asked.positives),
+            TextSet(p.text for p in asked.positives),
+            asked.other_ids,
+            TextSet(asked.other_texts),
+            frozenset(p.id for p in negatives),
+            TextSet(p.text for p in negatives),
+        )
+
+    def rule(self, passage: Passage, begins: str) -> str:
+        """By which rule a passage, whose text begins so, is no negative; or LEFT."""
+        if passage.id in self.ids:
+            return "same_id"
+        if self.texts.has(passage.text, begins):
+            return "same_text"
+        if passage.id in self.other_ids or self.other_texts.has(passage.text, begins):
+            return "other_positive"
+        if not begins:
+            return "no_text"
+        if passage.id in self.there_ids or self.there_texts.has(passage.text, begins):
+            return "already_there"
+        return LEFT
+
+
+def familiar(batch: Sequence[Beside], passages: Mapping[int, Passage]) -> dict[int, str]:
+    """row -> opening of the passages that `Beside.rule` may leave out for one of the questions."""
+    ids = {id_ for one in batch for own in (one.ids, one.other_ids, one.there_ids) for id_ in own}
+    openings = {""}
+    for one in batch:
+        for texts in (one.texts, one.other_texts, one.there_texts):
+            openings.update(texts.by_opening)
+    found = {}
+    for row, passage in passages.items():
+        begins = opening(passage.text)
+        if begins in openings or passage.id in ids:
+            found[row] = begins
+    return found
+
+
+class Gold(NamedTuple):
+    """The positive that passages are compared with: the first one that the corpus has."""
+
+    row: int = -1
+    """Of the corpus; -1: it is not known."""
+    place: int = -1
+    """Among what was found; -1: it was not."""
+    scores: np.ndarray = np.empty(0)
+    """(E,) by each index; NaN: none."""
+
+
+def gold_of(
+    by_id: Mapping[str, int],
+    asked: Asked,
+    rows: Sequence[int],
+    by_row: Mapping[int, Passage],
+    known: Mapping[int, str],
+) -> Gold:
+    """Where the question's positive is, by its id or else by its text among the rows found.
+
+    `by_id`: rows of the corpus by the ids of passages with the same text. `known`: `familiar`.
+    """
+    for positive in asked.positives:
+        row = by_id.get(positive.id, -1)
+        if row >= 0:
+            return Gold(row, rows.index(row) if row in rows else -1)
+        same = TextSet([positive.text])
+        for place, row in enumerate(rows):
+            if row in known and same.has(by_row[row].text, known[row]):
+                return Gold(row, place)
+    return Gold()
+
+
+# --- which are left -------------------------------------------------------------------------------
+
+
+def sift(
+    asked: Asked,
+    found: Found,
+    passages: Sequence[Passage],
+    gold: Gold,
+    known: Mapping[int, str],
+    settings: MineSettings,
+) -> list[str]:
+    """The outcome of each of C passages: LEFT, a rule, or NOT_ASKED beyond the ranks.
+
+    `known`: place -> the rule by which a passage is known beside the question.
+    """
+    asked_for = inside(found, settings)
+    outcomes = [LEFT if one else NOT_ASKED for one in asked_for.tolist()]
+    above = _above(gold, len(outcomes)) if settings.relabel else 0
+    for place, rule in known.items():
+        outcomes[place] = rule if asked_for[place] else NOT_ASKED
+    wanted = [i for i, one in enumerate(outcomes) if one == LEFT or (i < above and i not in known)]
+    holding = _holding(asked, [passages[i].text for i in wanted], settings.match)
+    for place, holds in zip(wanted, holding, strict=True):
+        if holds:
+            outcomes[place] = RELABELLED if place < above else "answer"
+    for name, near in _near(found, gold, settings):
+        for place in np.flatnonzero(near & asked_for).tolist():
+            outcomes[place] = name if outcomes[place] == LEFT else outcomes[place]
+    return outcomes
+
+
+def inside(found: Found, settings: MineSettings) -> np.ndarray:
+    """(C,) bool: the ranks that negatives are taken from."""
+    ranks: np.ndarray = found.ranks
+    return (ranks >= settings.from_rank) & (ranks <= settings.to_rank)
+
+
+def _above(gold: Gold, count: int) -> int:
+    """How many of the passages rank above the positive; all where it was not found."""
+    return 0 if gold.row < 0 else gold.place if gold.place >= 0 else count
+
+
+def _holding(asked: Asked, texts: Sequence[str], match: str) -> list[bool]:
+    answers = [answer for answer in asked.answers if has_token(answer)]
+    if match == "none" or not answers:
+        return [False] * len(texts)
+    return Texts(texts).flags(answers, match)
+
+
+def _near(found: Found, gold: Gold, settings: MineSettings) -> list[tuple[str, np.ndarray]]:
+    """By each margin the passages, (C,) bool, that an index which found them scores too high.
+
+    The margin below a score s is a share of |s|, so that it lies below s where s is negative too,
+    as in sentence-transformers' mine_hard_negatives. Without a score of the positive it counts for
+    nothing: comparing with NaN is False.
+    """
+    positive = gold.scores[:, None]
+    limits = []
+    if settings.relative_margin is not None:
+        limits.append(("relative_margin", positive - np.abs(positive) * settings.relative_margin))
+    if settings.absolute_margin is not None:
+        limits.append(("absolute_margin", positive - settings.absolute_margin))
+    return [(name, (found.all_scores > limit).any(axis=0)) for name, limit in limits]
+
+
+# --- in which order -------------------------------------------------------------------------------
+
+
+def in_order(
+    asked: Asked, places: np.ndarray, found: Found, gold: Gold, settings: MineSettings
+) -> np.ndarray:
+    """The places (M,) that are left in the order in which they are taken.
+
+    What is drawn depends on the seed and the question alone.
+    """
+    if settings.pick == "top" or not len(places):
+        return places
+    drawn = np.random.default_rng([settings.seed, text_key(same_question(asked.question))])
+    weights = np.zeros(len(places))
+    if settings.pick == "around":
+        weights = _log_weights(places, found, gold, settings)
+    # The largest of weights with Gumbel noise are a sample without replacement (Gumbel-top-k).
+    return places[np.argsort(-(weights + drawn.gumbel(size=len(places))), kind="stable")]
+
+
+def _log_weights(
+    places: np.ndarray, found: Found, gold: Gold, settings: MineSettings
+) -> np.ndarray:
+    """(M,) log of SimANS's weights, -a (s - s_positive - b)^2 (Zhou et al. 2022, arXiv 2210.11773).
+
+    Of an index that gives the positive no score, all passages weigh what the others do on average.
+    """
+    weights = np.full(len(places), np.nan)
+    scores, sources = found.scores[places].astype(np.float64), found.sources[places]
+    for source in np.unique(sources).tolist():
+        own = sources == source
+        spread = scores[own].var()
+        sharpness = settings.sharpness
+        if sharpness is None:
+            sharpness = 1 / spread if spread > 0 else 0.0
+        weights[own] = -sharpness * (scores[own] - gold.scores[source] - settings.shift) ** 2
+    known = np.isfinite(weights)
+    weights[~known] = weights[known].mean() if known.any() else 0.0
+    return weights

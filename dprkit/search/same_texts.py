@@ -1,0 +1,39 @@
+"""Texts that are the same to a reader, found quickly among many others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dprkit.records import same_question
+
+
+class TextSet:
+    """Texts that are the same where only letter case and white space differ.
+
+    Most are told apart by their first words; only where these are equal whole texts are compared.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.by_opening: dict[str, list[str]] = {}
+        for text in texts:
+            self.by_opening.setdefault(opening(text), []).append(text)
+
+    def add(self, text: str) -> bool:
+        """Whether `text` is new; it is not from now on."""
+        if text in self:
+            return False
+        self.by_opening.setdefault(opening(text), []).append(text)
+        return True
+
+    def __contains__(self, text: str) -> bool:
+        return self.has(text, opening(text))
+
+    def has(self, text: str, begins: str) -> bool:
+        """Whether it has `text`, whose opening is `begins`."""
+        others = self.by_opening.get(begins)
+        return others is not None and same_question(text) in map(same_question, others)
+
+
+def opening(text: str) -> str:
+    """The first words of a text, at half a microsecond; "" where it has none."""
+    return " ".join(text.split(None, 3)[:3]).casefold()
