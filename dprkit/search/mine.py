@@ -202,6 +202,12 @@ def _opened(settings: MineSettings, run: Run) -> tuple[Miner, Rows]:
     teacher = None
     if settings.teacher:
         teacher = open_scorer(settings.teacher, None, folders[0], passages, note)
+    reader = None
+    if settings.reader:
+        from dprkit.models.reading import load_reader
+
+        folders[0].check.artifact(settings.reader, "reader")
+        reader = load_reader(settings.reader)
     rows: Rows
     if settings.questions:
         rows = QuestionRows(settings.questions, passages)
@@ -213,7 +219,7 @@ def _opened(settings: MineSettings, run: Run) -> tuple[Miner, Rows]:
             f"{named}: no question has answers, so that passages with an answer cannot be told; "
             "add answers, or give --match none and a margin"
         )
-    return Miner(engines, passages, settings, teacher), rows
+    return Miner(engines, passages, settings, teacher, reader), rows
 
 
 def _grow(

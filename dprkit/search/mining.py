@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dprkit.answer_scores import exact_match
+from dprkit.data.answer_matching import has_answer
 from dprkit.indexes.indexed_passages import IndexedPassages
+from dprkit.models.best_spans import best_spans
 from dprkit.records import Candidate, Passage
 from dprkit.search.engine import Engine
 from dprkit.search.mining_rows import Asked, line_of
 from dprkit.search.mining_rules import (
     KEPT,
     LEFT,
+    NOT_ASKED,
     RELABELLED,
     RULES,
     Beside,
@@ -33,10 +37,13 @@ from dprkit.search.mining_rules import (
     sift,
 )
 from dprkit.search.mining_tally import SCORE, Tally, order_of
-from dprkit.search.rerank import Reranker
+from dprkit.search.rerank import PAIRS, Reranker
 from dprkit.search.same_texts import TextSet
 from dprkit.search.united_hits import Found, scores_of, united
-from dprkit.settings import MineSettings
+from dprkit.settings import MineSettings, ReadSettings
+
+if TYPE_CHECKING:
+    from dprkit.models.reading import Reader
 
 
 @dataclass
@@ -79,9 +86,11 @@ class Miner:
         passages: IndexedPassages,
         settings: MineSettings,
         teacher: Reranker | None = None,
+        reader: Reader | None = None,
     ) -> None:
+        """`reader`: for --relabel reader."""
         self.engines, self.passages, self.settings = engines, passages, settings
-        self.teacher = teacher
+        self.teacher, self.reader = teacher, reader
 
     def mine(self, batch: Sequence[Asked], tally: Tally) -> tuple[bytes, bytes]:
         """The lines of a batch of questions, and its scores as SCORE; what is counted is added."""
@@ -90,6 +99,7 @@ class Miner:
         if not there:
             return b"", b""
         questions = self._sifted(there)
+        self._confirm(questions)
         self._take(questions)
         lines, scores = [], []
         for one in questions:
@@ -126,6 +136,23 @@ class Miner:
         rows = self.passages.rows_of(positives)
         there = zip(rows.items(), self.passages.at(list(rows.values())), strict=True)
         return {id_: row for (id_, row), p in there if p.text in TextSet([positives[id_].text])}
+
+    def _confirm(self, questions: Sequence[_Question]) -> None:
+        """Leave a passage relabelled only if the reader's best answer in it is an answer."""
+        relabelled = [(one, place) for one in questions for place in one.at(RELABELLED)]
+        for begin in range(0, len(relabelled) if self.reader else 0, PAIRS):
+            part = relabelled[begin : begin + PAIRS]
+            passages = [one.passages[place] for one, place in part]
+            best = _best_answers(self.reader, [one.asked.question for one, _ in part], passages)
+            for (one, place), answer in zip(part, best, strict=True):
+                if not self._is_answer(answer, one.asked.answers):
+                    is_asked_for = inside(one.found, self.settings)[place]
+                    one.outcomes[place] = "answer" if is_asked_for else NOT_ASKED
+
+    def _is_answer(self, text: str, answers: Sequence[str]) -> bool:
+        if self.settings.match == "regex":
+            return has_answer(answers, text, "regex")
+        return exact_match(text, answers)
 
     def _take(self, questions: Sequence[_Question]) -> None:
         """Take as many as are asked for of what is left, and what the teacher does not refuse."""
@@ -215,6 +242,18 @@ class Miner:
                 places = one.at(outcome)
                 decision = _decision(one, places[order % len(places)], outcome)
                 tally.offer(outcome, order, decision, size)
+
+
+def _best_answers(
+    reader: Reader | None, questions: Sequence[str], passages: Sequence[Passage]
+) -> Iterator[str]:
+    """The reader's best answer in each passage for its question; "" where it has none."""
+    assert reader
+    logits = reader.logits(questions, passages)
+    for passage, read in zip(passages, logits, strict=True):
+        pair = read.start, read.end
+        spans = best_spans(pair, read.offsets, passage.text, ReadSettings().max_answer_length)
+        yield passage.text[spans[0].start : spans[0].end] if spans else ""
 
 
 def _candidate(one: _Question, place: int) -> Candidate:
