@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -113,12 +114,20 @@ def fields_of(stage: type[msgspec.Struct]) -> dict[str, Setting]:
 
 
 def _in_order(stage: type[msgspec.Struct], told: list[str]) -> list[Any]:
-    """The fields as the class has them, or as docstrings tell them, where it extends another."""
+    """The fields as the class has them, or as docstrings tell them, where it extends another.
+
+    A field with a sentence from elsewhere stays behind the one before it.
+    """
     fields: Any = msgspec.structs.fields(stage)
     if stage.__base__ is msgspec.Struct:
         return list(fields)
-    places = {name: place for place, name in enumerate(told)}
-    return sorted(fields, key=lambda field: places.get(field.name, len(places)))
+    number = {name: place for place, name in enumerate(told)}
+    places = list(accumulate((number.get(field.name) for field in fields), _or_the_last))
+    return [fields[i] for i in sorted(range(len(fields)), key=lambda i: places[i] or 0)]
+
+
+def _or_the_last(last: int | None, place: int | None) -> int | None:
+    return last if place is None else place
 
 
 def help_of(stage: type[msgspec.Struct]) -> str:
