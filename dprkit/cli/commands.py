@@ -48,6 +48,7 @@ COMMANDS = {
     "download": Command(render.downloading, options=DOWNLOAD_OPTIONS, instead=list_catalog),
     "select-data": Command(render.selection),
     "train": Command(render.training),
+    "train-reader": Command(render.training),
     "convert": Command(render.conversion),
     "encode-corpus": Command(
         render.encoding,

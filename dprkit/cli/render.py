@@ -70,13 +70,14 @@ def training(report: Any) -> None:
     say(f"trained {counted(report.epochs, 'epoch')}, {counted(report.steps, 'step')}{course}")
     if report.valid:
         before = report.valid_before or {}
+        width = max(13, *(len(name) + 1 for name in report.valid))
         kept = f"step {report.best_step}" + ", the untrained weights" * report.untrained
         averaged = report.valid_averaged or {}
         say(f"kept {kept}; validation before -> after{' -> averaged' * bool(averaged)}:")
         for name, value in report.valid.items():
-            if name not in ("questions", "pool"):
+            if name not in ("questions", "pool", "with_answer"):
                 mean = f" -> {averaged[name]:.4f}" if averaged else ""
-                say(f"  {name:<13}{before.get(name, value):9.4f} -> {value:.4f}{mean}")
+                say(f"  {name:<{width}}{before.get(name, value):9.4f} -> {value:.4f}{mean}")
 
 
 def conversion(report: Any) -> None:

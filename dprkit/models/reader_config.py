@@ -9,7 +9,7 @@ import msgspec
 
 from dprkit.errors import InputError, MismatchError, loading, reading
 from dprkit.models.config import READER, is_retriever
-from dprkit.settings.training import READER_MAX_LENGTH
+from dprkit.settings.train_reader import READER_MAX_LENGTH
 from dprkit.yaml_file import read_yaml
 
 TokenTypes = Literal["segments", "zeros"]

@@ -79,7 +79,7 @@ def _on_stand_ins(settings: TrainSettings, trial: Trial) -> tuple[TrainSettings,
     """The settings with paths that are there, and how many times their rows there will be."""
     from dprkit.data.examples_by_row import ExampleFile
     from dprkit.data.folds import parse_fold
-    from dprkit.training.resolved_settings import weighted_files
+    from dprkit.training.resolved_trainer import weighted_files
 
     files, there, expected = [], 0.0, 0.0
     fold = parse_fold(settings.leave_out)
@@ -106,8 +106,8 @@ def _steps_done(output: str) -> int:
 
 def _counts(tried_steps: StepTrial, more_rows: float, done: int) -> tuple[Range, int]:
     """Steps and validations that are left."""
+    from dprkit.training.resolved_trainer import total_steps
     from dprkit.training.step_trial import validations_between
-    from dprkit.training.trainer import total_steps
 
     s, epoch = tried_steps.settings, tried_steps.task.batches_per_epoch
     spread = exactly(epoch) if more_rows == 1 else about(epoch * more_rows)

@@ -63,6 +63,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "download": Stage("dprkit.download.download:download", resumes=partly_fetched),
     "select-data": Stage("dprkit.data.selection:select_data"),
     "train": Stage("dprkit.training.train:train"),
+    "train-reader": Stage("dprkit.training.train_reader:train_reader"),
     "convert": Stage("dprkit.interop.convert:convert", in_run=False),
     "encode-corpus": Stage("dprkit.embeddings.encode:encode_corpus"),
     "import-embeddings": Stage("dprkit.embeddings.importing:import_embeddings", in_run=False),

@@ -23,6 +23,7 @@ from dprkit.settings.reading import ReadSettings
 from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
+from dprkit.settings.train_reader import TrainReaderSettings
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
@@ -47,6 +48,7 @@ __all__ = [
     "SearchSettings",
     "SelectSettings",
     "Setting",
+    "TrainReaderSettings",
     "TrainSettings",
     "TuneSettings",
     "UpdateSettings",
@@ -62,6 +64,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,
     "select-data": SelectSettings,
     "train": TrainSettings,
+    "train-reader": TrainReaderSettings,
     "convert": ConvertSettings,
     "encode-corpus": EncodeSettings,
     "import-embeddings": ImportEmbeddingsSettings,

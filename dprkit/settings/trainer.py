@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from dprkit.settings.fields import Above0, AtLeast0, Count, Positive, about
+from dprkit.settings.fields import Above0, AtLeast0, Count, Positive, Share, about
+from dprkit.settings.shared import LeftOut
 
 Every = Annotated[str, Meta(pattern=r"^([1-9][0-9]*[smh]?|never)$")]
 OnSteps = Annotated[str, Meta(pattern=r"^([1-9][0-9]*|epoch|never)$")]
@@ -60,6 +61,14 @@ class TrainerSettings(msgspec.Struct, frozen=True, kw_only=True):
         keep_checkpoints: Saved states to keep while training runs.
         tensorboard: Also write TensorBoard events (extra: tensorboard).
     """
+
+    train_file: tuple[str, ...] = ()
+    valid_file: str | None = None
+    leave_out: LeftOut = None
+    output_dir: str | None = None
+    init: str | None = None
+
+    dropout: Share | None = None
 
     batch_size: Positive | None = None
     chunk_size: Annotated[Texts | None, about(resumable=True)] = None

@@ -8,12 +8,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from dprkit.settings.fields import Above0, AtLeast0, Count, Length, Positive, Share, about
-from dprkit.settings.shared import LeftOut
 from dprkit.settings.trainer import TrainerSettings
 
 QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
 LATE_QUESTION_MAX_LENGTH, LATE_PASSAGE_MAX_LENGTH = 32, 350
-READER_MAX_LENGTH = 350
 EMBEDDING_SIZE = 128
 TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 0.25}
 MAX_EPOCHS = 10
@@ -197,7 +195,6 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         tuple[str, ...], about(follows=("select-data.output", "select-data.output_dir/train.jsonl"))
     ] = ()
     valid_file: Annotated[str | None, about(path=True)] = None
-    leave_out: LeftOut = None
     output_dir: Annotated[str | None, about(workspace="model")] = None
     init: Annotated[str | None, about(path=True, hub=True)] = None
 
@@ -215,7 +212,6 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     question_prefix: str | None = None
     passage_prefix: str | None = None
     output_dropout: Share | None = None
-    dropout: Share | None = None
     lora_rank: Count = 0
     lora_alpha: Positive | None = None
 

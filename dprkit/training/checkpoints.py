@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dprkit.errors import need_extra
 from dprkit.progress import SILENT
 from dprkit.store.drafts import Draft
-from dprkit.training.resolved_settings import ResolvedSettings
+from dprkit.training.resolved_trainer import ResolvedTrainer
 from dprkit.training.task import Task
 
 METRICS, EPOCHS, EVENTS = "metrics.jsonl", "epochs.jsonl", "tensorboard"
@@ -62,7 +62,7 @@ class Progression(msgspec.Struct):
 class Journal:
     """The files of one run of training."""
 
-    def __init__(self, work: Draft | None, settings: ResolvedSettings) -> None:
+    def __init__(self, work: Draft | None, settings: ResolvedTrainer) -> None:
         self.work, self.settings = work, settings
         self.progress = work.run.progress if work else SILENT
         self.saved_at = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,28 @@ SMOOTHED = 0.9
 """Weight of the past in the moving average of the loss."""
 
 
-def draw_curves(metrics: Path) -> bytes:
+class View(NamedTuple):
+    """Which figures of the validations are drawn, beside the loss."""
+
+    shares: tuple[str, ...]
+    """Beside the accuracy of the training."""
+    last: str
+    """In the last picture, alone."""
+    title: str
+    """Of the last picture."""
+
+
+RETRIEVER_VIEW = View(
+    ("accuracy", "accuracy@1", "mrr@10"), "average_rank", "average rank (1 is best)"
+)
+READER_VIEW = View(
+    ("accuracy", "gold_exact_match"),
+    "exact_match",
+    "exact match",
+)
+
+
+def draw_curves(metrics: Path, view: View = RETRIEVER_VIEW) -> bytes:
     """An SVG of the loss, the learning rate and the validations in a metrics.jsonl.
 
     The same figures give the same bytes.
@@ -33,12 +54,12 @@ def draw_curves(metrics: Path) -> bytes:
     axes[2].plot(where, [line["lr"] for line in steps])
     axes[1].plot(where, _smooth([line["accuracy"] for line in steps]), label="train, in batch")
     checks = [line["step"] for line in valid]
-    for axis, names in ((0, ["loss"]), (1, ["accuracy", "accuracy@1", "mrr@10"])):
+    for axis, names in ((0, ("loss",)), (1, view.shares)):
         for name in names:
             values = [line["valid"][name] for line in valid]
             axes[axis].plot(checks, values, marker="o", label=f"valid {name}")
-    axes[3].plot(checks, [line["valid"]["average_rank"] for line in valid], marker="o")
-    titles = ("loss (nats a question)", "accuracy", "learning rate", "average rank (1 is best)")
+    axes[3].plot(checks, [line["valid"][view.last] for line in valid], marker="o")
+    titles = ("loss (nats a question)", "accuracy", "learning rate", view.title)
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title)
         axis.set_xlabel("optimizer steps")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ from dprkit.settings.training import TEMPERATURES
 from dprkit.training.initial_colbert import starting_colbert
 from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.retriever_kinds import PREFIXES, SHAPE
-from dprkit.training.starting_transformer import foreign_start, scratch_transformer
+from dprkit.training.starting_transformer import foreign_start, make_ready, scratch_transformer
 
 
 def starting_model(
@@ -52,36 +53,8 @@ def starting_model(
 def _prepared(model: BiEncoder | Colbert, settings: ResolvedSettings) -> BiEncoder | Colbert:
     """Adapters, activation checkpointing and compiling, where they are asked for."""
     for encoders in _by_backbone(model):
-        backbone: Any = encoders[0].backbone
-        if settings.dropout is not None:
-            _set_dropout(backbone, settings.dropout)
-        if settings.lora_rank:
-            backbone = _adapted(backbone, settings)
-        if settings.activation_checkpointing:
-            _checkpoint_activations(backbone)
-        if settings.compile:
-            backbone.compile(dynamic=True)
-        for encoder in encoders:
-            encoder.backbone = backbone
-            encoder.packed &= (
-                not settings.compile
-            )  # a compiled model would be compiled again for each pack
+        make_ready(encoders, settings, partial(_adapted, settings=settings))
     return model.to(device())
-
-
-def _checkpoint_activations(backbone: Any) -> None:
-    """Keep each layer's input and compute the rest again, with the same dropout."""
-    if hasattr(backbone, "activation_checkpointing_enable"):  # its name since transformers 5
-        backbone.activation_checkpointing_enable()
-    else:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def _set_dropout(backbone: nn.Module, dropout: float) -> None:
-    """Set every dropout inside a transformer; attention reads its share off these modules too."""
-    for module in backbone.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
 
 
 def finished(model: BiEncoder | Colbert, temperature: float) -> BiEncoder | Colbert:
@@ -113,8 +86,11 @@ def _by_backbone(model: BiEncoder | Colbert) -> list[list[Encoder] | list[Colber
 def _adapted(backbone: nn.Module, settings: ResolvedSettings) -> nn.Module:
     """`backbone` with low-rank adapters on its linear layers, the only weights that learn.
 
-    Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+    `backbone` itself without --lora-rank. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large
+    Language Models".
     """
+    if not settings.lora_rank:
+        return backbone
     need_extra("lora", "peft")
     from peft import LoraConfig, get_peft_model
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dprkit.models.config import ColbertConfig, Config, RetrieverConfig
 from dprkit.settings import TrainSettings, fields_of
+from dprkit.settings.trainer import TrainerSettings
 
 
 def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) -> str:
@@ -20,9 +21,9 @@ def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) 
 
 ## Training
 
-{_course(counts)}{_averaged(settings)}
+{course(counts)}{_averaged(settings)}
 
-{_figures(counts)}
+{figures(counts)}
 ## Use
 
 In the shell:
@@ -36,7 +37,7 @@ These settings differ from their defaults. Paths are relative to the folder in w
 command ran.
 
 ```yaml
-{_recipe(settings)}```
+{recipe("train", settings)}```
 """
 
 
@@ -98,13 +99,14 @@ the projection of its token states, and retriever.yaml says which tokens count.
     )
 
 
-def _course(counts: dict[str, Any]) -> str:
+def course(counts: dict[str, Any], what: str = "examples") -> str:
+    """How the training went, in sentences."""
     if not counts["steps"]:
         return "It was not trained: its weights are those of the model that it started from."
     losses = counts["losses"]
     notes = "".join(f"\n\nNote: {line}." for line in counts["notes"])
     return (
-        f"It was trained on {counts['examples']} examples: {counts['epochs']} epochs, "
+        f"It was trained on {counts[what]} {what}: {counts['epochs']} epochs, "
         f"{counts['steps']} steps of the optimizer. "
         f"The loss was {losses[0]:.4f} in the first epoch and {losses[-1]:.4f} in the last. "
         f"The weights are those of step {counts['best_step']}. "
@@ -122,7 +124,7 @@ def _averaged(settings: TrainSettings) -> str:
     )
 
 
-def _figures(counts: dict[str, Any]) -> str:
+def figures(counts: dict[str, Any]) -> str:
     """The validation's figures, before training and of the weights that were kept."""
     valid, before = counts.get("valid"), counts.get("valid_before") or {}
     if not valid:
@@ -135,16 +137,16 @@ def _figures(counts: dict[str, Any]) -> str:
     return "\n".join([head, "|---" + "|---:" * len(columns) + "|", *lines, ""])
 
 
-def _recipe(settings: TrainSettings) -> str:
+def recipe(stage: str, settings: TrainerSettings) -> str:
     """The settings that are not at their default, as a recipe: YAML that dprkit reads again."""
     import yaml
 
     given = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, field in fields_of(TrainSettings).items()
+        for name, field in fields_of(type(settings)).items()
         if (value := getattr(settings, name)) != field.default and name != "output_dir"
     }
     text: str = yaml.safe_dump(
-        {"train": given}, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True
+        {stage: given}, sort_keys=False, default_flow_style=None, width=10_000, allow_unicode=True
     )
     return text

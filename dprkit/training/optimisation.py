@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from dprkit.errors import SettingsError
-from dprkit.training.resolved_settings import ResolvedSettings
+from dprkit.training.resolved_trainer import ResolvedTrainer
 
 EPSILON = 1e-8
 
 
 def optimizer_of(
-    model: nn.Module, objective: nn.Module, settings: ResolvedSettings
+    model: nn.Module, objective: nn.Module, settings: ResolvedTrainer
 ) -> torch.optim.AdamW:
     """AdamW that does not decay vectors: biases, the weights of norms, the temperature.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,20 @@ from dprkit.data.folds import Fold, parse_fold
 from dprkit.errors import SettingsError, nearest
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
+from dprkit.settings.trainer import TrainerSettings
 from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
 from dprkit.training.distill_settings import Distilling, distilling
+from dprkit.training.resolved_trainer import (
+    FOREVER,
+    ResolvedTrainer,
+    refuse_patience_without_validations,
+    valid_beside,
+    weighted_files,
+)
 from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind
 
-FOREVER = sys.maxsize
-"""A count without a limit."""
 
-
-class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
+class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True):
     """Train's settings as training uses them: every default is filled in.
 
     A file that is not given is "", a limit that is not given FOREVER. None is left where the
@@ -37,14 +40,7 @@ class ResolvedSettings(TrainSettings, frozen=True, kw_only=True):
     valid_corpus: str
     output_dropout: float
     lora_alpha: int
-    batch_size: int
-    chunk_size: str
-    """A number, "auto", or "" for the whole batch in one graph."""
     hard_negatives_top: int
-    max_epochs: int
-    max_steps: int
-    lr: float
-    patience: int
     files: tuple[tuple[str, float], ...]
     """The training files with their weights."""
     left_out: Fold | None
@@ -74,7 +70,7 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
     )
 
 
-def more_to_record(settings: TrainSettings) -> dict[str, Any]:
+def more_to_record(settings: TrainerSettings) -> dict[str, Any]:
     """What a manifest keeps beside the settings: a hub's name, which is no file; the weights."""
     hub = settings.init is not None and not Path(settings.init).exists()
     weights = [weight for _, weight in weighted_files(settings)]
@@ -82,16 +78,6 @@ def more_to_record(settings: TrainSettings) -> dict[str, Any]:
         **({"init": settings.init} if hub else {}),
         **({"train_weights": weights} if set(weights) - {1.0} else {}),
     }
-
-
-def weighted_files(settings: TrainSettings) -> list[tuple[str, float]]:
-    """The training files with their weights: `b.jsonl:2` is b.jsonl, seen twice an epoch."""
-    files = []
-    for given in settings.train_file:
-        split = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)", given)
-        weighted = split is not None and not Path(given).exists()
-        files.append((split[1], float(split[2])) if split and weighted else (given, 1.0))
-    return files
 
 
 def with_defaults(settings: TrainSettings) -> TrainSettings:
@@ -120,8 +106,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             "--average-with-init: without --init training begins with random weights; name a model "
             "with --init"
         )
-    if settings.patience and settings.valid_every == "never":
-        raise SettingsError("--patience counts validations; leave --valid-every never out")
+    refuse_patience_without_validations(settings)
     if len(settings.loss_weights) not in (0, len(settings.train_file)):
         raise SettingsError(
             f"--loss-weights: {len(settings.loss_weights)} weights for "
@@ -131,7 +116,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
         "batch_size": usual.batch_size,
-        "valid_file": _valid_beside(settings),
+        "valid_file": valid_beside(settings),
         "lr": usual.lr,
         "output_dropout": usual.output_dropout,
         "max_epochs": MAX_EPOCHS if settings.max_steps is None else None,
@@ -164,17 +149,9 @@ def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     return shape | {"projection": usual.projection, "temperature": temperature}
 
 
-def _valid_beside(settings: TrainSettings) -> str | None:
-    """valid.jsonl in the folder of the first training file, if it is there."""
-    for first, _ in weighted_files(settings)[:1]:
-        beside = Path(first).with_name("valid.jsonl")
-        return str(beside) if beside.is_file() and beside != Path(first) else None
-    return None
-
-
 def inputs_of(settings: TrainSettings) -> dict[str, str]:
     """The files that the result depends on; a start from scratch or training needs examples."""
-    files = {}
+    files: dict[str, str | None] = {}
     if settings.max_epochs != 0 and settings.valid_every != "never":
         files = {"valid": settings.valid_file, "corpus": settings.valid_corpus}
     if settings.max_epochs != 0 or settings.init is None:
@@ -184,11 +161,17 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
             f"train {number}" if number else "train": path
             for number, (path, _) in enumerate(weighted_files(settings))
         }
-    if settings.init is not None and Path(settings.init).exists():
-        files["init"] = settings.init
-    elif settings.init is not None and settings.init.startswith((".", "/", "~")):
-        raise SettingsError(f"--init: {settings.init}: no such folder{_beside(settings.init)}")
+    files["init"] = start_input(settings.init)
     return {name: path for name, path in files.items() if path}
+
+
+def start_input(init: str | None) -> str | None:
+    """The folder that --init names; None for a name on a hub. Raises SettingsError."""
+    if init is None or Path(init).exists():
+        return init
+    if init.startswith((".", "/", "~")):
+        raise SettingsError(f"--init: {init}: no such folder{_beside(init)}")
+    return None
 
 
 def sampled_files(settings: TrainSettings) -> list[str]:

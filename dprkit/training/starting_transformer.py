@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from dprkit.models.reader_config import is_reader
 from dprkit.progress import Run
 from dprkit.records import Example
 from dprkit.settings import ConvertSettings, TrainSettings
+from dprkit.training.resolved_trainer import ResolvedTrainer
 
 
 def scratch_transformer(
@@ -67,3 +68,41 @@ def _check_form(source: str, path: Path) -> None:
         raise InputError(f"{source}: is a file, not the folder of a model; {first}")
     if any(path.rglob("*.bin")) and not any(path.rglob("*.safetensors")):
         raise InputError(f"{source}: its weights are a pickle (.bin); {first}")
+
+
+def make_ready(
+    owners: Sequence[Any],
+    settings: ResolvedTrainer,
+    adapted: Callable[[nn.Module], nn.Module] = lambda backbone: backbone,
+) -> None:
+    """Dropout, adapters, activation checkpointing and compiling of a transformer, as asked for.
+
+    `owners`: what has it as its `backbone`. `adapted`: puts adapters on it.
+    """
+    backbone: Any = owners[0].backbone
+    if settings.dropout is not None:
+        _set_dropout(backbone, settings.dropout)
+    backbone = adapted(backbone)
+    if settings.activation_checkpointing:
+        _checkpoint_activations(backbone)
+    if settings.compile:
+        backbone.compile(dynamic=True)
+    for owner in owners:
+        owner.backbone = backbone
+        # A compiled model would be compiled again for each pack.
+        owner.packed &= not settings.compile
+
+
+def _checkpoint_activations(backbone: Any) -> None:
+    """Keep each layer's input and compute the rest again, with the same dropout."""
+    if hasattr(backbone, "activation_checkpointing_enable"):  # its name since transformers 5
+        backbone.activation_checkpointing_enable()
+    else:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _set_dropout(backbone: nn.Module, dropout: float) -> None:
+    """Set every dropout inside a transformer; attention reads its share off these modules too."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dprkit.errors import MemoryShortage, need_extra
-from dprkit.memory import ran_out
+from dprkit.errors import need_extra
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
@@ -16,6 +15,7 @@ from dprkit.store.begin_or_resume import draft, preview, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
+from dprkit.training.course import CARD, CURVES, counts_of, memory_told, tell_if_untrained
 from dprkit.training.model_card import model_card
 from dprkit.training.processes import Group, join, joined, launch
 from dprkit.training.resolved_settings import (
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
     from dprkit.models.bi_encoder import BiEncoder
     from dprkit.models.late_interaction import Colbert
     from dprkit.models.tokens import Tokens
-    from dprkit.training.checkpoints import Progression
     from dprkit.training.retriever_task import RetrieverTask
     from dprkit.training.trainer import Trainer
-
-CARD, CURVES = "README.md", "curves.svg"
 
 
 class TrainReport(msgspec.Struct):
@@ -127,15 +124,8 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
         work.claim(name)  # what stands in the way is better found before training than after
     if settings.max_epochs == 0:
         return _start_only(work, settings)
-    try:
+    with memory_told():
         trainer, task, notes = _fit(work, work.directory, settings, group)
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        raise MemoryShortage(
-            "out of memory beside the steps themselves: a smaller model or --valid-every never "
-            "takes less; what was saved is kept"
-        ) from None
     at = trainer.at
     model, tokens = task.finished()
     if at.best is not None and at.best_step != at.step:
@@ -147,18 +137,12 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
         "examples": sum(map(len, task.examples.files)),
         "valid_examples": len(task.valid or ()),
         "notes": notes,
-    } | _counts(at, task.batches_per_epoch)
+    } | counts_of(at, task.batches_per_epoch)
     if task.teacher_lists:
         counts["teacher"] = figures_of(task)
     if averaged:
         counts["valid_averaged"] = averaged
-    if counts["untrained"]:
-        note = (
-            f"no validation had a better {settings.best_by} than the one before training: the "
-            "weights that are kept are the untrained ones"
-        )
-        work.run.progress.warn(note)
-        counts["notes"].append(note)
+    tell_if_untrained(counts, settings.best_by, work.run.progress)
     if at.step:
         with work.file(CURVES, content=False) as file:
             file.write(draw_curves(work.directory / METRICS))
@@ -219,22 +203,6 @@ def _finish(
 
 
 # --- telling --------------------------------------------------------------------------------------
-
-
-def _counts(at: Progression, size: int) -> dict[str, Any]:
-    """The figures of a training whose epochs have `size` batches."""
-    epochs = -(-at.step // size)
-    return {
-        "epochs": epochs,
-        "steps": at.step,
-        "losses": at.losses,
-        "best_step": at.best_step if at.best else at.step,
-        "untrained": not (at.best_step if at.best else at.step),
-        "best_epoch": -(-at.best_step // size) if at.best else epochs,
-        "valid": at.best,
-        "valid_before": at.history[0] if at.history else None,
-        "chunk_texts": at.chunk_texts,
-    }
 
 
 def _report(directory: Path, manifest: Manifest) -> TrainReport:

@@ -27,7 +27,7 @@ from dprkit.training.gradients import GradientEngine
 from dprkit.training.objectives import Outcome, tensors
 from dprkit.training.optimisation import autocasting, optimizer_of, schedule, set_lr
 from dprkit.training.processes import ALONE, Group
-from dprkit.training.resolved_settings import FOREVER, ResolvedSettings
+from dprkit.training.resolved_trainer import FOREVER, ResolvedTrainer, total_steps
 from dprkit.training.step_memory import chunk_that_fits, free_bytes, peak_gb
 from dprkit.training.task import Figures, Task
 
@@ -38,7 +38,7 @@ class Trainer:
     def __init__(
         self,
         task: Task,
-        settings: ResolvedSettings,
+        settings: ResolvedTrainer,
         directory: Path,
         group: Group = ALONE,
         work: Draft | None = None,
@@ -320,8 +320,3 @@ class Trainer:
         line = {"epoch": len(at.losses), "step": at.step, **figures}
         at.loss_sum, at.hit_sum, at.seen = 0.0, 0, 0
         self.journal.write(EPOCHS, at, line)
-
-
-def total_steps(settings: ResolvedSettings, batches_per_epoch: int) -> int:
-    """Optimizer steps of the whole run."""
-    return min(settings.max_epochs * batches_per_epoch, settings.max_steps)
