@@ -110,7 +110,7 @@ def _holds_rankings(stream: Stream) -> bool:
             stream.path,
             1,
             "neither a training example (positive_ctxs) nor a ranking (ctxs); convert-results "
-            "writes other forms of rankings anew",
+            "rewrites other forms of rankings",
         )
     return first[1] == b"ctxs"
 
@@ -201,7 +201,7 @@ def _ranking_rows(stream: Stream) -> Iterator[tuple[Place, int]]:
                     stream.path,
                     where,
                     f"the passage {hit.id!r} at rank {rank} has no text, and a reader reads texts; "
-                    "write the results anew with them: search writes texts unless --no-texts",
+                    "write the results with them: search leaves them out with --no-texts alone",
                 )
         yield row.place, text_key(same_question(ranking.question.question))
 

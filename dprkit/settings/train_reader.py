@@ -45,7 +45,7 @@ class TrainReaderSettings(TrainerSettings, frozen=True, kw_only=True):
         batch_size: Questions in an optimizer step, over all processes (default: {BATCH_SIZE}).
         passages: Passages of a question: one that holds an answer, and others that hold none.
         positives: Which passage with an answer is used: the gold one if the file names it and it
-            has an answer, or any. It is drawn anew in each epoch.
+            has an answer, or any. Of several, each epoch draws one.
         negatives_top: Number of a row's first passages without an answer to draw from (default:
             all).
         seed: Seed of the first weights, the order of the rows, the drawn passages and the dropout.
