@@ -182,6 +182,8 @@ def _hub_name(settings: EvaluateSettings) -> dict[str, str]:
 
 def _check_depths(settings: EvaluateSettings) -> None:
     depth = settings.rerank_depth
+    if settings.rerank_by == "answers":
+        return  # passages that are not read are found all the same
     if depth is not None and depth < (deepest := search_depth(settings)):
         raise SettingsError(
             f"--topk {deepest} and --rerank-depth {depth}: only passages that are scored again are "

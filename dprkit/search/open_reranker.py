@@ -1,7 +1,7 @@
 """The model that --rerank names, put over an engine: which kind it is, and whether it fits.
 
 retriever.yaml     a bi-encoder or a late-interaction retriever, by its vectors
-reader.yaml        a reader, by the relevance of a passage
+reader.yaml        a reader, by the relevance that it gives, or by its answers
 config.json        a cross-encoder
 """
 
@@ -20,6 +20,7 @@ from dprkit.settings import EvaluateSettings, SearchSettings
 if TYPE_CHECKING:
     from dprkit.embeddings.shards import Embeddings
     from dprkit.indexes.indexed_passages import IndexedPassages
+    from dprkit.models.reading import Reader
     from dprkit.search.engine import Engine
     from dprkit.search.rerank import PairModel, Reranker
 
@@ -39,6 +40,8 @@ def reranked(
         return engine
     from dprkit.search.rerank import RerankedEngine
 
+    if settings.rerank_by == "answers":
+        return _by_answers(engine, settings, index, passages, note)
     reranker = open_scorer(settings.rerank, settings.rerank_embeddings, index, passages, note)
     return RerankedEngine(engine, reranker, settings.rerank_depth, settings.rerank_weight)
 
@@ -57,13 +60,22 @@ def open_scorer(
 
 def refuse_rerank_settings(settings: Settings) -> None:
     """Raises SettingsError where there is no model that they would be for."""
+    default = SearchSettings().rerank_answers
     for flag, given in (
         ("--rerank-depth", settings.rerank_depth is not None),
         ("--rerank-weight", settings.rerank_weight != 1),
         ("--rerank-embeddings", settings.rerank_embeddings is not None),
+        ("--rerank-by", settings.rerank_by != "relevance"),
+        ("--rerank-answers", settings.rerank_answers != default),
     ):
         if given and settings.rerank is None:
             raise SettingsError(f"{flag}: nothing is reranked; name a model with --rerank")
+    if settings.rerank_by != "answers" and settings.rerank_answers != default:
+        raise SettingsError("--rerank-answers: is for --rerank-by answers; give both, or leave it")
+    if settings.rerank_by == "answers" and settings.rerank_weight != 1:
+        raise SettingsError(
+            "--rerank-weight: --rerank-by answers gives no scores to weigh; leave it out"
+        )
 
 
 def _opened(
@@ -90,13 +102,39 @@ def _opened(
 def _of_pairs(path: Path, kind: str, index: IndexFolder) -> PairModel:
     """A model that reads a question and a passage together."""
     if kind == "reader":
-        from dprkit.models.reading import load_reader
-
-        index.check.artifact(path, "reader")
-        return load_reader(path)
+        return _reader(path, index)
     from dprkit.models.cross_encoder import load_cross_encoder
 
     return load_cross_encoder(path)
+
+
+def _reader(path: Path, index: IndexFolder) -> Reader:
+    from dprkit.models.reading import load_reader
+
+    index.check.artifact(path, "reader")
+    return load_reader(path)
+
+
+def _by_answers(
+    engine: Engine, settings: Settings, index: IndexFolder, passages: IndexedPassages, note: Note
+) -> Engine:
+    """`engine` with the passages first that hold an answer of a reader."""
+    from dprkit.interop.hub import local
+    from dprkit.search.rerank_by_answers import AnswersFirst
+
+    path = local(str(settings.rerank), note)
+    if not is_reader(path):
+        raise InputError(
+            f"{path}: is no reader, and only a reader has answers; name a reader with --rerank, or "
+            "leave --rerank-by answers out"
+        )
+    if settings.rerank_embeddings is not None:
+        raise SettingsError(
+            f"--rerank-embeddings: {path} is a reader, which reads the texts of passages; "
+            "leave it out"
+        )
+    reader = _reader(path, index)
+    return AnswersFirst(engine, reader, passages, settings.rerank_depth, settings.rerank_answers)
 
 
 def _retriever(

@@ -114,7 +114,8 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
         engine = HybridEngine(engines, report.fusion)
     engine = reranked(engine, settings, folders[0], passages, note)
     searcher = Searcher(engine, passages)
-    if (settings.rerank_depth or settings.topk) < settings.topk:
+    reads_few = settings.rerank_by == "answers"  # and orders all
+    if not reads_few and (settings.rerank_depth or settings.topk) < settings.topk:
         report.notes.append(
             f"--rerank-depth {settings.rerank_depth} is less than --topk {settings.topk}: only "
             "passages that are scored again are returned"

@@ -11,6 +11,8 @@ from dprkit.settings.fields import Count, Positive, about
 from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
+    RerankAnswers,
+    RerankBy,
     RerankDepth,
     RerankEmbeddings,
     Reranker,
@@ -21,14 +23,14 @@ from dprkit.settings.shared import (
 _RANKED = about(
     path=True,
     replaces="index corpus questions qrels output_dir rerank rerank_depth rerank_weight "
-    "rerank_embeddings",
+    "rerank_embeddings rerank_by rerank_answers",
 )
 
 
 _ANSWERED = about(
     path=True,
     replaces="index results questions qrels beir corpus output_dir rerank rerank_depth "
-    "rerank_weight rerank_embeddings",
+    "rerank_weight rerank_embeddings rerank_by rerank_answers",
 )
 
 
@@ -106,6 +108,8 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
     rerank_weight: RerankWeight = 1.0
+    rerank_by: RerankBy = "relevance"
+    rerank_answers: RerankAnswers = 5
     rerank_embeddings: RerankEmbeddings = None
     match: Literal["string", "regex", "kilt"] = "string"
     pages: bool = False

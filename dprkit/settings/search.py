@@ -11,6 +11,8 @@ from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
     MovedRetriever,
+    RerankAnswers,
+    RerankBy,
     RerankDepth,
     RerankEmbeddings,
     Reranker,
@@ -62,6 +64,8 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank: Reranker = None
     rerank_depth: RerankDepth = None
     rerank_weight: RerankWeight = 1.0
+    rerank_by: RerankBy = "relevance"
+    rerank_answers: RerankAnswers = 5
     rerank_embeddings: RerankEmbeddings = None
     only_ids: Annotated[str | None, about(path=True)] = None
     nprobe: Positive | None = None

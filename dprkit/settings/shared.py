@@ -43,7 +43,7 @@ Reranker = Annotated[
     str | None,
     about(
         "Model that scores the best passages again and orders them by its scores: a retriever, a "
-        "reader (by relevance), or a cross-encoder, which is a Hugging Face folder or hub name.",
+        "reader, or a cross-encoder, which is a Hugging Face folder or hub name.",
         path=True,
         hub=True,
     ),
@@ -52,8 +52,20 @@ RerankDepth = Annotated[
     Positive | None,
     about(
         "Passages that --rerank scores for each question; no others are returned (default: 200, "
-        "or --topk where that is more).",
+        "or --topk where that is more). With --rerank-by answers: passages that the reader reads "
+        "for its answers (default: 20).",
     ),
+]
+RerankBy = Annotated[
+    Literal["relevance", "answers"],
+    about(
+        "What a reader that --rerank names orders passages by: the relevance that it gives each of "
+        "them, or its answers: passages that hold one of its best answers come first, and "
+        "otherwise the order of the search stays.",
+    ),
+]
+RerankAnswers = Annotated[
+    Positive, about("For --rerank-by answers: how many of the reader's answers count.")
 ]
 RerankWeight = Annotated[
     float,
