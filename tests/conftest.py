@@ -120,6 +120,32 @@ def write_colbert(folder: Path, examples: Path, **config: Any) -> Path:
     return folder
 
 
+def write_reader(folder: Path, examples: Path, **config: Any) -> Path:
+    """A small reader with random weights, large ones in its heads; `config`: of ReaderConfig."""
+    import torch
+
+    from dprkit.data.examples import read_examples
+    from dprkit.models.from_scratch import learn_tokenizer, tiny_roberta
+    from dprkit.models.reader_probes import save_reader_probes
+    from dprkit.models.reading import save_reader
+    from dprkit.training.initial_reader import Start, reader_from
+
+    texts = (p.text for example in read_examples(examples) for p in example.positives)
+    tokenizer = learn_tokenizer(texts, 600)
+    torch.manual_seed(0)
+    size = TrainSettings(scratch_hidden_size=16, scratch_dropout=0.0)
+    backbone = tiny_roberta(size, tokenizer.get_vocab_size())
+    start = Start(backbone, (tokenizer, {}), folder, {})
+    model, tokens = reader_from(start, {"passage_max_length": 120, **config})
+    for head in model.heads.values():
+        torch.nn.init.normal_(head.weight)
+    with draft(folder, "reader", {}, {}, Run()) as work:
+        save_reader(work, model, tokens)
+        save_reader_probes(work, model, tokens)
+        work.finish({})
+    return folder
+
+
 def remade(directory: Path) -> Path:
     """Write a manifest for the files of an artifact as they are now: one that was made so."""
     from dprkit.store.integrity import record_file

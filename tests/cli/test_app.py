@@ -15,7 +15,7 @@ from dprkit import __version__
 from dprkit.cli.display import display
 from dprkit.cli.help import COMMANDS_OF
 from dprkit.settings import STAGES, bundled, fields_of
-from tests.conftest import STAGES_RUN, call, environment, shell, write_colbert
+from tests.conftest import STAGES_RUN, call, environment, shell, write_colbert, write_reader
 
 HEAVY = {"torch", "transformers", "faiss", "numpy", "tokenizers", "safetensors", "scipy"}
 COMMANDS = [*STAGES, "run", "plan", "init", "info", "config", "config show"]
@@ -309,6 +309,7 @@ LINES = {
     "index": ["index", "--output-dir", "new"],
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
+    "read": ["read", "--reader", "reader", *RESULTS, "-o", "new.jsonl", "--depths", "2"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
     "compare": ["compare", "runs/dprkit/results", "other.jsonl", *AT_1, "--flips", "new.jsonl"],
     "audit": ["audit", *NEW],
@@ -332,9 +333,11 @@ DATA_ONLY = {"info", "info --check", "config show", "download --list"}
 
 
 def give_inputs(name):
-    """Write what import-embeddings, explain and compare read."""
+    """Write what import-embeddings, explain, compare and read need."""
     if name == "compare":
         shutil.copy("runs/dprkit/results/results.jsonl", "other.jsonl")
+    if name == "read":
+        write_reader(Path("reader"), bundled("bundled:tiny/examples.json"))
     if name == "explain":
         write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":
