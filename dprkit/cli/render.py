@@ -82,7 +82,8 @@ def training(report: Any) -> None:
 
 def conversion(report: Any) -> None:
     files = counted(len(report.files), "file")
-    say(f"{report.kind} -> {report.to}, {report.dim} dimensions, {files}")
+    width = "" if "reader" in (report.kind, report.to) else f" {report.dim} dimensions,"
+    say(f"{report.kind} -> {report.to},{width} {files}")
     for line in report.mapped:
         say(f"  {line}")
 

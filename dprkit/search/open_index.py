@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dprkit.errors import MismatchError
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.models.config import ColbertConfig, is_retriever, load_config
+from dprkit.models.reader_config import is_reader
 from dprkit.progress import Note, silent
 from dprkit.search.engine import DenseEngine, Engine, HybridEngine
 from dprkit.search.fusion import Fusion
@@ -102,9 +103,9 @@ def _engine(folder: IndexFolder, depths: Mapping[str, int | None], note: Note) -
 
 
 def _refuse_other_kind(folder: IndexFolder) -> None:
-    """Raise MismatchError where the user names a retriever of another kind than the index's."""
+    """Raise MismatchError where the user names a retriever of another kind, or a reader."""
     given = folder.moved.get("retriever")
-    if given is None or not is_retriever(given):
+    if given is None or not (is_retriever(given) or is_reader(given)):
         return
     late = isinstance(load_config(given), ColbertConfig)
     if late != (folder.reads == "tokens"):

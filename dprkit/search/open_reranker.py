@@ -83,6 +83,11 @@ def _opened(
 ) -> Reranker:
     if is_retriever(path):
         return _retriever(path, embeddings, index, passages)
+    if path.is_file():
+        raise InputError(
+            f"{path}: is a file, not the folder of a model; read it with dprkit convert {path} "
+            "--output-dir MODEL, and name MODEL"
+        )
     kind = "reader" if is_reader(path) else "cross-encoder"
     if kind == "cross-encoder" and not (path / HF_CONFIG).is_file():
         raise InputError(
