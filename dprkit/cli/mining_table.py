@@ -28,10 +28,10 @@ def mining_table(report: Any) -> None:
             for name, label in FIGURES.items()
         ]
         lines += [f"scores by {scores['index']}", *table(("", *COLUMNS), rows, words=1), ""]
-    counts = [("passages of these ranks", report.candidates), ("mined", report.mined)]
+    counts = [("passages looked at", report.looked_at), ("mined", report.mined)]
     counts += [(RULES[rule], report.dropped[rule]) for rule in RULES if rule in report.dropped]
     counts += [("made a positive", report.relabelled)] if report.relabelled else []
-    shares = [count / report.candidates if report.candidates else 0.0 for _, count in counts]
+    shares = [count / report.looked_at if report.looked_at else 0.0 for _, count in counts]
     rows = [(what, f"{n:,}", f"{s:.2%}") for (what, n), s in zip(counts, shares, strict=True)]
     lines += [*table(("", "count", "share"), rows, words=1), ""]
     lines += [f"questions: {report.questions:,}"]

@@ -40,7 +40,8 @@ SAVED_EVERY = 5.0
 class MineReport(msgspec.Struct):
     """What was mined, and what was left out by which rule.
 
-    `candidates`: passages of the ranks that were asked for; `dropped`: rule -> those it left out.
+    `candidates`: passages of the ranks that were asked for; `looked_at`: those of them that were
+    looked at, until there were enough; `dropped`: rule -> those it left out.
     """
 
     questions: int
@@ -49,6 +50,7 @@ class MineReport(msgspec.Struct):
     """Hard negatives that were there and are kept."""
     relabelled: int
     candidates: int
+    looked_at: int
     dropped: dict[str, int]
     short: int
     none: int
@@ -284,6 +286,7 @@ def _report(
         merged=tally.merged,
         relabelled=tally.relabelled,
         candidates=tally.candidates,
+        looked_at=tally.looked_at,
         dropped=tally.dropped,
         short=tally.short,
         none=tally.none,

@@ -8,9 +8,11 @@ hits -> what was found, united         united_hits.py
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +21,20 @@ from dprkit.answer_scores import exact_match
 from dprkit.data.answer_matching import has_answer
 from dprkit.indexes.indexed_passages import IndexedPassages
 from dprkit.models.best_spans import best_spans
-from dprkit.records import Candidate, Passage
+from dprkit.records import Candidate, Passage, same_question
 from dprkit.search.engine import Engine
 from dprkit.search.mining_rows import Asked, line_of
 from dprkit.search.mining_rules import (
     KEPT,
     LEFT,
-    NOT_ASKED,
     RELABELLED,
     RULES,
     Beside,
     Gold,
-    familiar,
-    gold_of,
+    holding,
     in_order,
     inside,
-    sift,
+    near,
 )
 from dprkit.search.mining_tally import SCORE, Tally, order_of
 from dprkit.search.rerank import PAIRS, Reranker
@@ -46,35 +46,38 @@ if TYPE_CHECKING:
     from dprkit.models.reading import Reader
 
 
-@dataclass
+NO_GOLD = Gold()
+
+
+@dataclass(eq=False)
 class _Question:
     """One question on its way."""
 
     asked: Asked
     found: Found
-    passages: list[Passage]
-    """Of what was found."""
-    gold: Gold
-    outcomes: list[str]
-    """Of each passage."""
-    queue: Iterator[int] = field(default_factory=lambda: iter(()))
-    """Places of what is left, in the order in which they are taken."""
+    beside: Beside
+    gold: Gold = NO_GOLD
+    passages: dict[int, Passage] = field(default_factory=dict)
+    """place -> what was read of what was found."""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """place -> what became of what was looked at."""
+    queue: list[int] = field(default_factory=list)
+    """Places that were not looked at, the next one last."""
+    near: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    """What each margin leaves out."""
     seen: TextSet = field(default_factory=TextSet)
-    taken: list[int] = field(default_factory=list)
+    """Of what is taken."""
+    bar: float = math.inf
+    """What the teacher may give at most."""
 
-    def next(self, count: int) -> list[int]:
-        """The next places, up to `count`, whose texts were not there before."""
-        places: list[int] = []
-        while len(places) < count and (place := next(self.queue, None)) is not None:
-            if self.seen.add(self.passages[place].text):
-                places.append(place)
-            else:
-                self.outcomes[place] = "repeated_text"
-        return places
+    @property
+    def taken(self) -> list[int]:
+        """The places of the negatives, ascending."""
+        return self.at(KEPT)
 
     def at(self, outcome: str) -> list[int]:
-        """The places of an outcome."""
-        return [i for i, one in enumerate(self.outcomes) if one == outcome]
+        """The places of an outcome, ascending."""
+        return sorted(place for place, one in self.outcomes.items() if one == outcome)
 
 
 class Miner:
@@ -98,8 +101,10 @@ class Miner:
         tally.gold_missing += len(batch) - len(there)
         if not there:
             return b"", b""
-        questions = self._sifted(there)
-        self._confirm(questions)
+        questions = self._searched(there)
+        self._find_golds(questions)
+        if self.settings.relabel:
+            self._relabel(questions)
         self._take(questions)
         lines, scores = [], []
         for one in questions:
@@ -107,124 +112,179 @@ class Miner:
             scores.append(_scores(one))
         return b"".join(lines), np.concatenate(scores).tobytes()
 
-    def _sifted(self, batch: Sequence[Asked]) -> list[_Question]:
-        """The questions with what was found for them and its outcomes."""
+    def _searched(self, batch: Sequence[Asked]) -> list[_Question]:
         texts = [asked.question for asked in batch]
         found = united([engine.search(texts, self.settings.to_rank) for engine in self.engines])
-        rows = np.unique(np.concatenate([one.rows for one in found])).tolist()
-        by_row = dict(zip(rows, self.passages.at(rows), strict=True))
-        beside = [Beside.of(asked, self.settings.merge) for asked in batch]
-        known, by_id = familiar(beside, by_row), self._rows_of(batch)
-        golds = [
-            gold_of(by_id, asked, one.rows.tolist(), by_row, known)
+        return [
+            _Question(asked, one, Beside.of(asked, self.settings.merge))
             for asked, one in zip(batch, found, strict=True)
         ]
-        scores = scores_of(self.engines, texts, np.array([gold.row for gold in golds]), found)
-        questions = []
-        for asked, one, names, gold, own in zip(batch, found, beside, golds, scores, strict=True):
-            rows = one.rows.tolist()
-            passages, gold = [by_row[row] for row in rows], gold._replace(scores=own)
-            rules = {i: names.rule(by_row[r], known[r]) for i, r in enumerate(rows) if r in known}
-            rules = {place: rule for place, rule in rules.items() if rule != LEFT}
-            outcomes = sift(asked, one, passages, gold, rules, self.settings)
-            questions.append(_Question(asked, one, passages, gold, outcomes))
-        return questions
 
-    def _rows_of(self, batch: Sequence[Asked]) -> dict[str, int]:
+    def _read(self, wanted: Iterable[tuple[_Question, Iterable[int]]]) -> None:
+        """Read the passages at some places of questions."""
+        left = [(one, [p for p in places if p not in one.passages]) for one, places in wanted]
+        rows = [one.found.rows[places] for one, places in left]
+        different = np.unique(np.concatenate(rows)).tolist() if rows else []
+        by_row = dict(zip(different, self.passages.at(different), strict=True))
+        for (one, places), own in zip(left, rows, strict=True):
+            one.passages.update(
+                (p, by_row[row]) for p, row in zip(places, own.tolist(), strict=True)
+            )
+
+    # --- the positive -----------------------------------------------------------------------------
+
+    def _find_golds(self, questions: Sequence[_Question]) -> None:
+        """Find the positive of each question: by its id, or else by its text among what was found;
+        and its scores."""
+        by_id = self._rows_of(questions)
+        for one in questions:
+            rows = (by_id.get(positive.id, -1) for positive in one.asked.positives)
+            if (row := next((row for row in rows if row >= 0), -1)) >= 0:
+                places = np.flatnonzero(one.found.rows == row).tolist()
+                one.gold = Gold(row, places[0] if places else -1)
+        for begin, end in pairwise((0, 10, 50, self.settings.to_rank * len(self.engines))):
+            lost = [one for one in questions if one.gold.row < 0]
+            self._read((one, range(begin, min(end, len(one.found.rows)))) for one in lost)
+            for one in lost:
+                for place in range(begin, min(end, len(one.found.rows))):
+                    if one.passages[place].text in one.beside.texts:
+                        one.gold = Gold(int(one.found.rows[place]), place)
+                        break
+        gold_rows = np.array([one.gold.row for one in questions])
+        texts = [one.asked.question for one in questions]
+        scores = scores_of(self.engines, texts, gold_rows, [one.found for one in questions])
+        for one, own in zip(questions, scores, strict=True):
+            one.gold = one.gold._replace(scores=own)
+
+    def _rows_of(self, questions: Sequence[_Question]) -> dict[str, int]:
         """id -> row of the positives that the corpus has with the same text."""
-        positives = {p.id: p for asked in reversed(batch) for p in reversed(asked.positives)}
-        rows = self.passages.rows_of(positives)
+        texts = {p.id: p.text for one in questions[::-1] for p in one.asked.positives[::-1]}
+        rows = self.passages.rows_of(texts)
         there = zip(rows.items(), self.passages.at(list(rows.values())), strict=True)
-        return {id_: row for (id_, row), p in there if p.text in TextSet([positives[id_].text])}
+        return {
+            id_: row
+            for (id_, row), p in there
+            if same_question(p.text) == same_question(texts[id_])
+        }
 
-    def _confirm(self, questions: Sequence[_Question]) -> None:
-        """Leave a passage relabelled only if the reader's best answer in it is an answer."""
-        relabelled = [(one, place) for one in questions for place in one.at(RELABELLED)]
-        for begin in range(0, len(relabelled) if self.reader else 0, PAIRS):
-            part = relabelled[begin : begin + PAIRS]
+    # --- relabelled -------------------------------------------------------------------------------
+
+    def _relabel(self, questions: Sequence[_Question]) -> None:
+        """Make positives of what ranks above the positive and holds an answer."""
+        above = [(one, range(one.gold.above(one.found))) for one in questions]
+        self._read(above)
+        holders = []
+        for one, places in above:
+            left = [place for place in places if one.beside.rule(one.passages[place]) == LEFT]
+            flags = holding(
+                one.asked, [one.passages[place].text for place in left], self.settings.match
+            )
+            holders += [(one, place) for place, flag in zip(left, flags, strict=True) if flag]
+        for one, place in self._confirmed(holders):
+            if one.seen.add(one.passages[place].text):
+                one.outcomes[place] = RELABELLED
+
+    def _confirmed(
+        self, holders: Sequence[tuple[_Question, int]]
+    ) -> Iterator[tuple[_Question, int]]:
+        """Those in which the reader finds an answer, if there is a reader."""
+        if self.reader is None:
+            yield from holders
+            return
+        for begin in range(0, len(holders), PAIRS):
+            part = holders[begin : begin + PAIRS]
             passages = [one.passages[place] for one, place in part]
             best = _best_answers(self.reader, [one.asked.question for one, _ in part], passages)
             for (one, place), answer in zip(part, best, strict=True):
-                if not self._is_answer(answer, one.asked.answers):
-                    is_asked_for = inside(one.found, self.settings)[place]
-                    one.outcomes[place] = "answer" if is_asked_for else NOT_ASKED
+                if self._is_answer(answer, one.asked.answers):
+                    yield one, place
 
     def _is_answer(self, text: str, answers: Sequence[str]) -> bool:
         if self.settings.match == "regex":
             return has_answer(answers, text, "regex")
         return exact_match(text, answers)
 
+    # --- taken ------------------------------------------------------------------------------------
+
     def _take(self, questions: Sequence[_Question]) -> None:
-        """Take as many as are asked for of what is left, and what the teacher does not refuse."""
+        """Look at passages in their order until as many are taken as are asked for."""
         for one in questions:
-            left = np.array(one.at(LEFT), np.int64)
-            order = in_order(one.asked, left, one.found, one.gold, self.settings)
-            one.queue = iter(order.tolist())
-        bars = self._bars(questions)
-        open_ = list(range(len(questions)))
-        while open_:
-            next_ = {
-                q: questions[q].next(self.settings.num - len(questions[q].taken)) for q in open_
-            }
-            open_ = [q for q in open_ if next_[q]]
-            refused = self._refused(questions, {q: next_[q] for q in open_}, bars)
-            for q in open_:
-                for place in next_[q]:
-                    if (q, place) in refused:
-                        questions[q].outcomes[place] = "teacher"
-                    else:
-                        questions[q].taken.append(place)
-                        questions[q].outcomes[place] = KEPT
-            open_ = [q for q in open_ if len(questions[q].taken) < self.settings.num]
+            rows = inside(one.found, self.settings)
+            order = in_order(one.asked, rows, one.found, one.gold, self.settings).tolist()
+            one.queue = [place for place in order[::-1] if place not in one.outcomes]
+            one.near = near(one.found, one.gold, self.settings)
+        self._ask_teacher_of_golds(questions)
+        left = list(questions)
+        while left:
+            looks = [(one, one.queue[-self._lacking(one) :][::-1]) for one in left]
+            self._read(looks)
+            for one, places in looks:
+                del one.queue[len(one.queue) - len(places) :]
+                self._judge(one, places)
+            self._ask_teacher(looks)
+            left = [one for one in left if one.queue and self._lacking(one) > 0]
 
-    def _bars(self, questions: Sequence[_Question]) -> np.ndarray:
-        """(Q,) what the teacher may give at most; infinite where it does not know the positive."""
-        bars = np.full(len(questions), np.inf)
+    def _lacking(self, one: _Question) -> int:
+        return self.settings.num - len(one.taken)
+
+    def _judge(self, one: _Question, places: Sequence[int]) -> None:
+        """What becomes of passages, by all rules but the teacher's."""
+        outcomes = {place: one.beside.rule(one.passages[place]) for place in places}
+        left = [place for place in places if outcomes[place] == LEFT]
+        texts = [one.passages[place].text for place in left]
+        for place, holds in zip(left, holding(one.asked, texts, self.settings.match), strict=True):
+            rules = ["answer"] if holds else [name for name, flags in one.near if flags[place]]
+            if rules:
+                outcomes[place] = rules[0]
+            else:
+                is_new = one.seen.add(one.passages[place].text)
+                outcomes[place] = KEPT if is_new else "repeated_text"
+        one.outcomes |= outcomes
+
+    def _ask_teacher_of_golds(self, questions: Sequence[_Question]) -> None:
         if self.teacher:
-            rows = np.array([one.gold.row for one in questions])
-            scores = self.teacher.scores([one.asked.question for one in questions], rows[:, None])
-            bars[rows >= 0] = scores[rows >= 0, 0] + self.settings.teacher_margin
-        return bars
+            rows = np.array([[one.gold.row] for one in questions])
+            scores = self.teacher.scores([one.asked.question for one in questions], rows)
+            for one, score in zip(questions, scores[:, 0].tolist(), strict=True):
+                if one.gold.row >= 0:
+                    one.bar = score + self.settings.teacher_margin
 
-    def _refused(
-        self, questions: Sequence[_Question], next_: Mapping[int, list[int]], bars: np.ndarray
-    ) -> set[tuple[int, int]]:
-        """Those of the next places of each question that the teacher gives too much."""
-        asked = [q for q in next_ if np.isfinite(bars[q])]
-        if not self.teacher or not asked:
-            return set()
-        rows = np.full((len(asked), max(len(next_[q]) for q in asked)), -1, np.int64)
-        for line, q in zip(rows, asked, strict=True):
-            line[: len(next_[q])] = questions[q].found.rows[next_[q]]
-        scores = self.teacher.scores([questions[q].asked.question for q in asked], rows)
-        return {
-            (q, place)
-            for q, line in zip(asked, scores, strict=True)
-            for place, score in zip(next_[q], line.tolist(), strict=False)
-            if score > bars[q]
-        }
+    def _ask_teacher(self, looks: Sequence[tuple[_Question, Sequence[int]]]) -> None:
+        """Leave out those that were just taken and that the teacher gives too much."""
+        if not self.teacher:
+            return
+        new = [(one, [p for p in places if one.outcomes[p] == KEPT]) for one, places in looks]
+        new = [(one, places) for one, places in new if places and one.bar < math.inf]
+        rows = np.full((len(new), max((len(p) for _, p in new), default=0)), -1, np.int64)
+        for line, (one, places) in zip(rows, new, strict=True):
+            line[: len(places)] = one.found.rows[places]
+        scores = self.teacher.scores([one.asked.question for one, _ in new], rows)
+        for line, (one, places) in zip(scores.tolist(), new, strict=True):
+            for place, score in zip(places, line, strict=False):
+                if score > one.bar:
+                    one.outcomes[place] = "teacher"
 
     # --- what comes of it -------------------------------------------------------------------------
 
     def _finish(self, one: _Question, tally: Tally) -> bytes:
         """Count what became of a question's passages, and its line."""
-        one.taken.sort()
-        relabelled = one.at(RELABELLED)
+        taken, relabelled = one.taken, one.at(RELABELLED)
         line, merged = line_of(
             one.asked,
-            [_candidate(one, place) for place in one.taken],
+            [_candidate(one, place) for place in taken],
             [_candidate(one, place) for place in relabelled],
             self.settings.merge,
         )
-        for outcome, count in Counter(one.outcomes).items():
+        for outcome, count in Counter(one.outcomes.values()).items():
             if outcome in RULES:
                 tally.dropped[outcome] = tally.dropped.get(outcome, 0) + count
-        tally.candidates += int(inside(one.found, self.settings).sum())
-        tally.mined += len(one.taken)
+        tally.candidates += len(inside(one.found, self.settings))
+        tally.looked_at += len(one.outcomes)
+        tally.mined += len(taken)
         tally.relabelled += len(relabelled)
         tally.merged += merged
-        tally.short += len(one.taken) < self.settings.num
-        tally.none += not one.taken
+        tally.short += len(taken) < self.settings.num
+        tally.none += not taken
         tally.without_answers += not one.asked.answers
         tally.unscored += bool(np.isnan(one.gold.scores).all())
         self._sample(one, tally)
@@ -234,9 +294,7 @@ class Miner:
     def _sample(self, one: _Question, tally: Tally) -> None:
         """Offer one decision of each outcome to the sample."""
         size = self.settings.audit
-        for outcome in dict.fromkeys(one.outcomes):
-            if outcome in ("", LEFT) or not size:
-                continue
+        for outcome in dict.fromkeys(one.outcomes.values()) if size else ():
             order = order_of(self.settings.seed, one.asked.question, outcome)
             if tally.wants(outcome, order, size):
                 places = one.at(outcome)
@@ -264,13 +322,13 @@ def _candidate(one: _Question, place: int) -> Candidate:
 
 def _scores(one: _Question) -> np.ndarray:
     """SCORE of a question: its positive by each index, and each of its negatives."""
-    known = np.flatnonzero(~np.isnan(one.gold.scores))
-    lines = np.zeros(len(known) + len(one.taken), SCORE)
+    known, taken = np.flatnonzero(~np.isnan(one.gold.scores)), one.taken
+    lines = np.zeros(len(known) + len(taken), SCORE)
     own, pairs = np.split(lines, [len(known)])
     own["index"], own["positive"], own["negative"] = known, one.gold.scores[known], np.nan
-    pairs["index"] = one.found.sources[one.taken]
+    pairs["index"] = one.found.sources[taken]
     pairs["positive"] = one.gold.scores[pairs["index"]]
-    pairs["negative"] = one.found.scores[one.taken]
+    pairs["negative"] = one.found.scores[taken]
     return lines
 
 

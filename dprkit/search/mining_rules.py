@@ -1,12 +1,15 @@
 """The rules of mining: which of the passages found for a question are hard negatives.
 
+What is looked at is what it takes to find as many as were asked for.
+
+
 sift      every passage gets an outcome: it is left, or by which of RULES it is not
 in_order  those that are left, in the order in which they are taken
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +22,7 @@ from dprkit.search.same_texts import TextSet, opening
 from dprkit.search.united_hits import Found
 from dprkit.settings import MineSettings
 
-KEPT, LEFT, RELABELLED, NOT_ASKED = "kept", "left", "relabelled", ""
+KEPT, RELABELLED, LEFT = "kept", "relabelled", ""
 RULES = (
     "same_id",
     "same_text",
@@ -61,8 +64,9 @@ class Beside(NamedTuple):
             TextSet(p.text for p in negatives),
         )
 
-    def rule(self, passage: Passage, begins: str) -> str:
-        """By which rule a passage, whose text begins so, is no negative; or LEFT."""
+    def rule(self, passage: Passage) -> str:
+        """By which rule a passage is no negative; or LEFT."""
+        begins = opening(passage.text)
         if passage.id in self.ids:
             return "same_id"
         if self.texts.has(passage.text, begins):
@@ -76,21 +80,6 @@ class Beside(NamedTuple):
         return LEFT
 
 
-def familiar(batch: Sequence[Beside], passages: Mapping[int, Passage]) -> dict[int, str]:
-    """row -> opening of the passages that `Beside.rule` may leave out for one of the questions."""
-    ids = {id_ for one in batch for own in (one.ids, one.other_ids, one.there_ids) for id_ in own}
-    openings = {""}
-    for one in batch:
-        for texts in (one.texts, one.other_texts, one.there_texts):
-            openings.update(texts.by_opening)
-    found = {}
-    for row, passage in passages.items():
-        begins = opening(passage.text)
-        if begins in openings or passage.id in ids:
-            found[row] = begins
-    return found
-
-
 class Gold(NamedTuple):
     """The positive that passages are compared with: the first one that the corpus has."""
 
@@ -101,79 +90,29 @@ class Gold(NamedTuple):
     scores: np.ndarray = np.empty(0)
     """(E,) by each index; NaN: none."""
 
-
-def gold_of(
-    by_id: Mapping[str, int],
-    asked: Asked,
-    rows: Sequence[int],
-    by_row: Mapping[int, Passage],
-    known: Mapping[int, str],
-) -> Gold:
-    """Where the question's positive is, by its id or else by its text among the rows found.
-
-    `by_id`: rows of the corpus by the ids of passages with the same text. `known`: `familiar`.
-    """
-    for positive in asked.positives:
-        row = by_id.get(positive.id, -1)
-        if row >= 0:
-            return Gold(row, rows.index(row) if row in rows else -1)
-        same = TextSet([positive.text])
-        for place, row in enumerate(rows):
-            if row in known and same.has(by_row[row].text, known[row]):
-                return Gold(row, place)
-    return Gold()
+    def above(self, found: Found) -> int:
+        """How many of the passages found rank above it: all of them where it was not found."""
+        return 0 if self.row < 0 else self.place if self.place >= 0 else len(found.rows)
 
 
 # --- which are left -------------------------------------------------------------------------------
 
 
-def sift(
-    asked: Asked,
-    found: Found,
-    passages: Sequence[Passage],
-    gold: Gold,
-    known: Mapping[int, str],
-    settings: MineSettings,
-) -> list[str]:
-    """The outcome of each of C passages: LEFT, a rule, or NOT_ASKED beyond the ranks.
-
-    `known`: place -> the rule by which a passage is known beside the question.
-    """
-    asked_for = inside(found, settings)
-    outcomes = [LEFT if one else NOT_ASKED for one in asked_for.tolist()]
-    above = _above(gold, len(outcomes)) if settings.relabel else 0
-    for place, rule in known.items():
-        outcomes[place] = rule if asked_for[place] else NOT_ASKED
-    wanted = [i for i, one in enumerate(outcomes) if one == LEFT or (i < above and i not in known)]
-    holding = _holding(asked, [passages[i].text for i in wanted], settings.match)
-    for place, holds in zip(wanted, holding, strict=True):
-        if holds:
-            outcomes[place] = RELABELLED if place < above else "answer"
-    for name, near in _near(found, gold, settings):
-        for place in np.flatnonzero(near & asked_for).tolist():
-            outcomes[place] = name if outcomes[place] == LEFT else outcomes[place]
-    return outcomes
-
-
 def inside(found: Found, settings: MineSettings) -> np.ndarray:
-    """(C,) bool: the ranks that negatives are taken from."""
+    """(M,) the places of the ranks that negatives are taken from."""
     ranks: np.ndarray = found.ranks
-    return (ranks >= settings.from_rank) & (ranks <= settings.to_rank)
+    return np.flatnonzero((ranks >= settings.from_rank) & (ranks <= settings.to_rank))
 
 
-def _above(gold: Gold, count: int) -> int:
-    """How many of the passages rank above the positive; all where it was not found."""
-    return 0 if gold.row < 0 else gold.place if gold.place >= 0 else count
-
-
-def _holding(asked: Asked, texts: Sequence[str], match: str) -> list[bool]:
+def holding(asked: Asked, texts: Sequence[str], match: str) -> list[bool]:
+    """Whether each of the texts holds an answer."""
     answers = [answer for answer in asked.answers if has_token(answer)]
     if match == "none" or not answers:
         return [False] * len(texts)
     return Texts(texts).flags(answers, match)
 
 
-def _near(found: Found, gold: Gold, settings: MineSettings) -> list[tuple[str, np.ndarray]]:
+def near(found: Found, gold: Gold, settings: MineSettings) -> list[tuple[str, np.ndarray]]:
     """By each margin the passages, (C,) bool, that an index which found them scores too high.
 
     The margin below a score s is a share of |s|, so that it lies below s where s is negative too,
@@ -195,9 +134,10 @@ def _near(found: Found, gold: Gold, settings: MineSettings) -> list[tuple[str, n
 def in_order(
     asked: Asked, places: np.ndarray, found: Found, gold: Gold, settings: MineSettings
 ) -> np.ndarray:
-    """The places (M,) that are left in the order in which they are taken.
+    """The places (M,) in the order in which they are looked at, until enough are taken.
 
-    What is drawn depends on the seed and the question alone.
+    A sample without replacement stays one when some are passed over. What is drawn depends on the
+    seed and the question alone.
     """
     if settings.pick == "top" or not len(places):
         return places

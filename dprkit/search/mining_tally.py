@@ -58,6 +58,8 @@ class Tally(msgspec.Struct):
     """Questions without a gold passage in the corpus, which are left out."""
     candidates: int = 0
     """Passages of the ranks that were asked for."""
+    looked_at: int = 0
+    """Of those, what it took to find enough; and what was relabelled above them."""
     dropped: dict[str, int] = {}
     mined: int = 0
     relabelled: int = 0
