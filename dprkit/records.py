@@ -86,13 +86,18 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
-    """A retrieved passage. `has_answer` is None where nobody has looked yet."""
+    """A retrieved passage.
+
+    `has_answer` is None where nobody has looked yet, `teacher_score` (see Candidate) where no
+    teacher has.
+    """
 
     id: str
     score: float
     title: str = ""
     text: str = ""
     has_answer: bool | None = None
+    teacher_score: float | None = None
 
 
 class Ranking(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from dprkit.cli.mining_table import mining_sheet, mining_table
 from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
 from dprkit.cli.prompt import prompt
 from dprkit.cli.tables import Sheet
+from dprkit.cli.teacher_table import teacher_sheet, teacher_table
 from dprkit.pipeline.stages import Stage
 
 Render = Callable[[Any], None]
@@ -64,6 +65,7 @@ COMMANDS = {
     "explain": Command(render.explanation, render.explanation_sheet),
     "mine-negatives": Command(mining_table, mining_sheet),
     "read": Command(answers_table),
+    "score-teacher": Command(teacher_table, teacher_sheet),
     "audit": Command(audit_table, audit_sheet),
     "evaluate": Command(metrics_table, metrics_sheet),
     "compare": Command(comparison_tables, comparison_sheet),

@@ -26,7 +26,9 @@ TIED = "\0"
 SHARED = "Common options"
 COMMANDS_OF = {
     "Recipes": "init plan run config",
-    "Data and models": "download select-data mine-negatives train train-reader convert",
+    "Data and models": (
+        "download select-data mine-negatives train train-reader score-teacher convert"
+    ),
     "Indexes": "encode-corpus import-embeddings export-embeddings index tune-index update-index",
     "Search": "search explain read",
     "Evaluation": "audit evaluate compare report convert-results",

@@ -25,10 +25,11 @@ PARTS: dict[str, Callable[[Ranking], object]] = {
     "texts": lambda ranking: any(hit.text for hit in ranking.hits),
     "titles": lambda ranking: any(hit.title for hit in ranking.hits),
     "has_answer": lambda ranking: any(hit.has_answer is not None for hit in ranking.hits),
+    "teacher's scores": lambda ranking: any(hit.teacher_score is not None for hit in ranking.hits),
     "empty rankings": lambda ranking: not ranking.hits,
 }
 """What a ranking may have that not every form holds, and whether one has it."""
-_DPR = frozenset(PARTS) - {"gold passages", "data sets", "tags"}
+_DPR = frozenset(PARTS) - {"gold passages", "data sets", "tags", "teacher's scores"}
 
 
 class Form(NamedTuple):

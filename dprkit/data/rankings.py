@@ -43,6 +43,7 @@ class _ForeignHit(msgspec.Struct, frozen=True, gc=False):
     title: str | None = None
     text: str | None = None
     has_answer: bool | None = None
+    teacher_score: float | None = None
 
     def title_and_text(self) -> tuple[str, str]:
         return self.title or "", self.text or ""
@@ -185,10 +186,16 @@ def _rankings(stream: Stream) -> Iterator[PlacedRanking]:
 
 def _of_rows(rows: Iterable[tuple[int, RawRow]], path: Path | str) -> Iterator[PlacedRanking]:
     """The rankings of rows of results.jsonl or DPR's array, numbered from 0."""
-    decode_ranking = decoder(_ForeignRanking)
-    for number, row in rows:
-        foreign = decode_ranking(row, path)
-        yield _ranking(first_id(foreign.id) or str(number), foreign, row, path), row.where
+    return ((parse_ranking(row, number, path), row.where) for number, row in rows)
+
+
+_decode_ranking = decoder(_ForeignRanking)
+
+
+def parse_ranking(row: RawRow, number: int, path: Path | str) -> Ranking:
+    """The ranking of a row of results.jsonl or DPR's array, numbered from 0."""
+    foreign = _decode_ranking(row, path)
+    return _ranking(first_id(foreign.id) or str(number), foreign, row, path)
 
 
 def _pyserini_rankings(stream: Stream) -> Iterator[PlacedRanking]:
@@ -214,7 +221,8 @@ def _ranking(id_: str, foreign: _ForeignRanking, row: RawRow, path: Path | str) 
             problem = f"the passage at rank {rank} has no score; give each passage one"
             raise FormatError(path, row.where, problem)
         score = finite_score(hit.score, row, path, f" at rank {rank}")
-        hits.append(Hit(_passage_id(hit.id), score, *hit.title_and_text(), hit.has_answer))
+        own = hit.has_answer, hit.teacher_score
+        hits.append(Hit(_passage_id(hit.id), score, *hit.title_and_text(), *own))
     return Ranking(question, tuple(hits))
 
 
@@ -240,6 +248,11 @@ FORMATS = (
     Format("results.jsonl, DPR's JSON array", is_json, _rankings),
     Format("a TREC run", is_any, read_trec),
 )
+
+
+def is_results(stream: Stream) -> bool:
+    """Whether a stream has rows, each a ranking: results.jsonl or DPR's array."""
+    return next(format_ for format_ in FORMATS if format_.fits(stream)).read is _rankings
 
 
 # --- many rows at once ----------------------------------------------------------------------------
@@ -271,8 +284,7 @@ def read_rows(path: Path | str, size: int) -> Iterator[Rows] | None:
     the rows that it concerns.
     """
     stream = open_stream(path)
-    chosen = next(format_ for format_ in FORMATS if format_.fits(stream))
-    return _cut(stream, size) if chosen.read is _rankings else None
+    return _cut(stream, size) if is_results(stream) else None
 
 
 def _cut(stream: Stream, size: int) -> Iterator[Rows]:
@@ -304,6 +316,7 @@ class _Written(msgspec.Struct, frozen=True, gc=False):
     text: str | UnsetType
     score: float
     has_answer: bool | UnsetType
+    teacher_score: float | UnsetType
 
 
 def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:
@@ -315,6 +328,7 @@ def write_ranking(ranking: Ranking, file: BinaryIO, texts: bool = True) -> None:
             hit.text if texts else UNSET,
             hit.score,
             UNSET if hit.has_answer is None else hit.has_answer,
+            UNSET if hit.teacher_score is None else hit.teacher_score,
         )
         for hit in ranking.hits
     ]

@@ -24,6 +24,7 @@ from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
 from dprkit.settings.train_reader import TrainReaderSettings
+from dprkit.settings.teaching import ScoreTeacherSettings
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 
@@ -45,6 +46,7 @@ __all__ = [
     "MineSettings",
     "ReadSettings",
     "ReportSettings",
+    "ScoreTeacherSettings",
     "SearchSettings",
     "SelectSettings",
     "Setting",
@@ -76,6 +78,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "explain": ExplainSettings,
     "mine-negatives": MineSettings,
     "read": ReadSettings,
+    "score-teacher": ScoreTeacherSettings,
     "evaluate": EvaluateSettings,
     "compare": CompareSettings,
     "report": ReportSettings,

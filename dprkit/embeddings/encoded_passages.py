@@ -1,0 +1,63 @@
+"""Vectors of passages that were encoded before, found by what the passages are.
+
+A passage is found where its id, title and text are those that were encoded, so that a file whose
+ids are of another corpus gets no wrong vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dprkit.data.npy import mapped
+from dprkit.embeddings.append_and_repair import digests
+from dprkit.embeddings.shards import Embeddings, shard_names
+from dprkit.embeddings.token_shards import TokenShards
+from dprkit.errors import InputError
+from dprkit.models.token_vectors import TokenVectors
+from dprkit.records import Passage
+from dprkit.store.manifests import Manifest
+
+
+class EncodedPassages:
+    """The encoded corpus in a folder, by passages. Memory is 16 bytes a passage of it."""
+
+    def __init__(self, directory: Path | str, manifest: Manifest | None = None) -> None:
+        """Raises InputError for embeddings that were not made from passages."""
+        self.embeddings = Embeddings(directory, manifest)
+        names = [shard_names(number)[2] for number in range(self.embeddings.shards)]
+        if lacking := [name for name in names if not (Path(directory) / name).is_file()]:
+            raise InputError(
+                f"{directory}: has no {lacking[0]}, so its passages cannot be found; encode the "
+                "corpus with dprkit encode-corpus"
+            )
+        known = np.concatenate([np.empty(0, "<u8"), *(mapped(Path(directory) / n) for n in names)])
+        self._order = np.argsort(known, kind="stable")
+        self._digests = known[self._order]
+
+    @cached_property
+    def _tokens(self) -> TokenShards:
+        return TokenShards(self.embeddings)
+
+    def rows_of(self, passages: Sequence[Passage]) -> np.ndarray:
+        """(N,) int64: the row of each of N passages; -1 where it is not there."""
+        wanted = digests(passages)
+        if not len(self._digests):
+            return np.full(len(passages), -1)
+        at = np.minimum(np.searchsorted(self._digests, wanted), len(self._digests) - 1)
+        rows: np.ndarray = np.where(self._digests[at] == wanted, self._order[at], -1)
+        return rows
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors (N, D), float32, of rows (N,) in any order."""
+        order = np.argsort(rows, kind="stable")
+        vectors = np.empty((len(rows), self.embeddings.dim), np.float32)
+        vectors[order] = self.embeddings.take(rows[order])
+        return vectors
+
+    def tokens(self, rows: np.ndarray) -> TokenVectors:
+        """The token vectors of rows (N,) in any order, as float32. Raises as TokenShards does."""
+        return self._tokens.take_float(rows)
