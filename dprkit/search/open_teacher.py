@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dprkit.errors import InputError, MismatchError, SettingsError
-from dprkit.models.config import CONFIG, is_retriever
+from dprkit.models.config import CONFIG, READER, is_retriever
+from dprkit.models.reader_config import is_reader
 from dprkit.progress import Note
 from dprkit.records import Passage
 from dprkit.search.teachers import (
     FoldTeachers,
     PairTeacher,
     RankingTeacher,
+    SpanScores,
     Teacher,
     VectorTeacher,
 )
@@ -31,6 +33,7 @@ from dprkit.store.integrity import Verifier
 if TYPE_CHECKING:
     from dprkit.embeddings.encoded_passages import EncodedPassages
     from dprkit.models.late_retriever import LateRetriever
+    from dprkit.models.reading import Reader
     from dprkit.models.retriever import Retriever
     from dprkit.models.token_vectors import TokenVectors
     from dprkit.search.rerank import Reranker
@@ -50,6 +53,8 @@ def open_teacher(settings: ScoreTeacherSettings, note: Note) -> Teacher:
 
 
 def _opened(path: Path, settings: ScoreTeacherSettings, note: Note) -> Teacher:
+    if settings.reader_score != "relevance" and not is_reader(path):
+        raise SettingsError(f"--reader-score: {path} is no reader; leave it out")
     if is_retriever(path):
         Verifier(note).artifact(path, "retriever")
         return VectorTeacher(_by_vectors(path, settings.embeddings, note))
@@ -57,14 +62,27 @@ def _opened(path: Path, settings: ScoreTeacherSettings, note: Note) -> Teacher:
         raise SettingsError(
             f"--embeddings: {path} is no retriever, so it reads the texts of passages; leave it out"
         )
+    if is_reader(path):
+        Verifier(note).artifact(path, "reader")
+        return PairTeacher(_reader(path, settings))
     if not (path / "config.json").is_file():
         raise InputError(
-            f"{path}: holds neither {CONFIG} nor config.json; name a retriever or a cross-encoder "
-            "with --teacher"
+            f"{path}: holds neither {CONFIG}, {READER} nor config.json; name a retriever, a "
+            "reader or a cross-encoder with --teacher"
         )
     from dprkit.models.cross_encoder import load_cross_encoder
 
     return PairTeacher(load_cross_encoder(path))
+
+
+def _reader(path: Path, settings: ScoreTeacherSettings) -> Reader | SpanScores:
+    from dprkit.models.reading import load_reader
+
+    reader = load_reader(path)
+    if settings.reader_score == "relevance":
+        return reader
+    both = settings.reader_score == "relevance+span"
+    return SpanScores(reader, settings.max_answer_length, both)
 
 
 # --- retrievers -----------------------------------------------------------------------------------

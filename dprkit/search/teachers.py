@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from dprkit.data.folds import fold_of
+from dprkit.models.best_spans import best_spans
 from dprkit.records import Passage
 from dprkit.search.rerank import PairModel, Reranker
 
 if TYPE_CHECKING:
-    pass
+    from dprkit.models.reading import PassageLogits, Reader
 
 
 class Asked(NamedTuple):
@@ -56,6 +57,36 @@ class PairTeacher:
         questions = [asked.question for asked in window for _ in asked.passages]
         passages = [passage for asked in window for passage in asked.passages]
         return _split(self.model.scores(questions, passages), window)
+
+
+class SpanScores:
+    """A reader as a PairModel whose score has the best answer span of the passage.
+
+    log P(span | passage) = log softmax(start)[first token] + log softmax(end)[last token], both
+    over the tokens of the passage's text. With the logit of the relevance, which is
+    log P(passage) but for a constant of the question, the sum is that of passage and span.
+    """
+
+    def __init__(self, reader: Reader, max_tokens: int, relevance: bool) -> None:
+        self.reader, self.max_tokens, self.relevance = reader, max_tokens, relevance
+
+    def scores(self, questions: Sequence[str], passages: Sequence[Passage]) -> np.ndarray:
+        """The scores (N,), float32, pair by pair; -inf where no token of the text is read."""
+        logits = self.reader.logits(questions, passages)
+        return np.array(list(map(self._score, logits, passages)), np.float32)
+
+    def _score(self, logits: PassageLogits, passage: Passage) -> float:
+        sides = logits.start, logits.end
+        spans = best_spans(sides, logits.offsets, passage.text, self.max_tokens)
+        if not spans:
+            return -np.inf
+        best = spans[0].score - sum(map(_log_of_sum, sides))
+        return best + logits.relevance if self.relevance else best
+
+
+def _log_of_sum(logits: np.ndarray) -> float:
+    largest = float(logits.max())
+    return largest + float(np.log(np.exp(logits.astype(float) - largest).sum()))
 
 
 # --- retrievers -----------------------------------------------------------------------------------
