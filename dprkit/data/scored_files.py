@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from dprkit.data.streams import STDIN
 from dprkit.errors import MismatchError
@@ -33,8 +33,9 @@ class Teachers(NamedTuple):
 
     def __str__(self) -> str:
         paths = ", ".join(one.path for one in self.inputs.values())
-        how = "".join(f", {name} {value}" for name, value in self.how.items() if value)
-        return f"{paths or self.how.get('hub')}{how if self.inputs else ''}"
+        hub = ", ".join(cast(list[str], self.how["hub"] or []))
+        score = self.how["reader_score"]
+        return (paths or hub) + (f" ({score})" if score != "relevance" else "")
 
     @property
     def identity(self) -> tuple[object, ...]:

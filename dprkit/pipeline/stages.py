@@ -75,7 +75,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "explain": Stage("dprkit.search.explain:explain", in_run=False),
     "mine-negatives": Stage("dprkit.search.mine:mine_negatives"),
     "read": Stage("dprkit.search.read:read"),
-    "score-teacher": Stage("dprkit.search.teach:score_teacher", in_run=False),
+    "score-teacher": Stage("dprkit.search.teach:score_teacher"),
     "evaluate": Stage("dprkit.evaluation.evaluate:evaluate"),
     "compare": Stage("dprkit.evaluation.compare:compare"),
     "report": Stage("dprkit.report.report:report", in_run=False),

@@ -23,8 +23,8 @@ from dprkit.settings.reading import ReadSettings
 from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
 from dprkit.settings.search import ExplainSettings, SearchSettings
-from dprkit.settings.train_reader import TrainReaderSettings
 from dprkit.settings.teaching import ScoreTeacherSettings
+from dprkit.settings.train_reader import TrainReaderSettings
 from dprkit.settings.training import TrainSettings
 from dprkit.settings.values import BUNDLED, bundled, convert, real_path
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.errors import need_extra
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
@@ -73,6 +74,8 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     """
     directory = Path(required(settings.output_dir, "--output-dir", "output"))
     resolved = resolve(settings)
+    if resolved.teacher is not None:
+        refuse_two_teachers(path for path, _ in resolved.files)
     settings = resolved.recorded
     inputs, more = inputs_of(settings), more_to_record(settings)
     if settings.num_processes > 1 and not joined():
