@@ -25,6 +25,7 @@ import msgspec
 from dprkit.errors import SettingsError, nearest
 from dprkit.rounds import (
     OUTPUTS,
+    PATHS,
     REFERENCE,
     REPEAT,
     ROUNDS,
@@ -167,7 +168,7 @@ class Recipe:
 
     def _followed(self, reader: str, setting: Setting) -> tuple[Any, str]:
         """The path that another stage's setting has, and which stage's that is."""
-        before = self.names[: self.names.index(reader)] if reader in self.names else self.names
+        before = self._before(reader)
         candidates = []
         for link in setting.follows:
             of, _, below = link.partition("/")
@@ -190,36 +191,46 @@ class Recipe:
     def _paths(self, stage: str, setting: Setting, value: Any, written: bool) -> Any:
         """A value with its paths as they are seen from the current folder.
 
-        STAGE.SETTING stands for what that stage writes. Other paths that are `written` in the
-        recipe's file are relative to its folder.
+        STAGE.SETTING stands for what that stage writes, or for what a stage before reads. Other
+        paths that are `written` in the recipe's file are relative to its folder.
         """
         if not setting.path or not value:
             return value
 
         def seen(path: str) -> str:
-            output = None if setting.output else self._output(f"{stage}.{setting.name}", path)
-            return output or (self._from_here(path, setting.hub) if written else path)
+            other = None if setting.output else self._path_of_other(stage, setting.name, path)
+            return other or (self._from_here(path, setting.hub) if written else path)
 
         def seen_each(paths: str) -> str:
             return ",".join(map(seen, paths.split(","))) if setting.commas else seen(paths)
 
         return tuple(map(seen_each, value)) if setting.shape == "tuple" else seen_each(value)
 
-    def _output(self, reader: str, text: str) -> str | None:
+    def _path_of_other(self, reader: str, setting: str, text: str) -> str | None:
         """The path for which STAGE.SETTING, or STAGE.SETTING/BELOW, stands; None for a path."""
         reference = REFERENCE.fullmatch(text)
-        if not reference or reference[2] not in OUTPUTS:
+        if not reference or reference[2] not in PATHS:
             return None
         stage, name, below = reference.groups()
-        if stage not in self.written and stage not in STAGES:
-            if os.path.lexists(text):
-                return None
+        is_output, is_known = name in OUTPUTS, stage in self.written or stage in STAGES
+        if not is_known and (not is_output or os.path.lexists(text)):
+            return None
+        if not is_known:
             hint = nearest(stage, self.names)
-            raise SettingsError(f"{reader}: {text}: no stage is called {stage!r}{hint}")
-        output = self._find(stage, name, {})[0] if name in self.fields(stage) else None
-        if output in (None, STREAM):
-            raise SettingsError(f"{reader}: {text}: {stage} writes no {name}; name an output of it")
-        return f"{output}{below}"
+            raise SettingsError(f"{reader}.{setting}: {text}: no stage is called {stage!r}{hint}")
+        if not is_output and stage not in self._before(reader):
+            problem = f"no stage before {reader} is called {stage!r}; write ./{text} for a file"
+            raise SettingsError(f"{reader}.{setting}: {text}: {problem}")
+        path = self._find(stage, name, {})[0] if name in self.fields(stage) else None
+        if path in (None, STREAM) or not isinstance(path, str):
+            problem = f"{stage} writes no {name}; name an output of it"
+            problem = problem if is_output else f"{name} of {stage} is not one path"
+            raise SettingsError(f"{reader}.{setting}: {text}: {problem}")
+        return f"{path}{below}"
+
+    def _before(self, stage: str) -> list[str]:
+        """The stages of the recipe that run before one; all of them where it is not of them."""
+        return self.names[: self.names.index(stage)] if stage in self.names else self.names
 
     def _from_here(self, path: str, hub: bool) -> str:
         if self.folder == Path():

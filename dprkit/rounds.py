@@ -4,7 +4,7 @@
     repeat: {first: mine, last: distilled, carry: {start: distilled}}
 
 The stages from `mine` to `distilled` run once, and then again as mine-2 to distilled-2. Where a
-stage names the output of another one, as in mine.output_dir:
+stage names a path of another one, as in mine.output_dir:
 
     in round 2, of a stage that is repeated   that of round 2
     in round 2, of one that `carry` names     that of the stage beside it, of round 1
@@ -25,11 +25,12 @@ from dprkit.settings import STAGES, Setting, fields_of
 from dprkit.yaml_file import Document
 
 REFERENCE = re.compile(r"(\w[\w-]*)\.(\w+)((?:[/:].*)?)")
-"""What a stage writes, and what lies below it: STAGE.SETTING/BELOW."""
-OUTPUTS = {
-    name for stage in STAGES.values() for name, field in fields_of(stage).items() if field.output
-}
+"""A path of another stage, and what lies below it: STAGE.SETTING/BELOW."""
+_SETTINGS = [setting for stage in STAGES.values() for setting in fields_of(stage).values()]
+OUTPUTS = {setting.name for setting in _SETTINGS if setting.output}
 """The settings of all stages that name what a stage writes."""
+PATHS = {setting.name for setting in _SETTINGS if setting.path}
+"""The settings of all stages that are paths."""
 ROUNDS, REPEAT = "rounds", "repeat"
 KEYS = ("first", "last", "carry")
 """What `repeat` holds."""
@@ -129,7 +130,7 @@ def in_round(settings: Mapping[str, Any], kind: str, repeat: Repeat, round_: int
 
     def renamed(path: str) -> str:
         reference = REFERENCE.fullmatch(path)
-        if not reference or reference[2] not in OUTPUTS:
+        if not reference or reference[2] not in PATHS:
             return path
         stage, name, below = reference.groups()
         return f"{repeat.seen(stage, round_)}.{name}{below}"

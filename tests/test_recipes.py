@@ -419,6 +419,32 @@ def test_a_file_that_only_looks_like_a_reference_is_a_file(folder):
     assert found["train_file"][0] == ("t.jsonl", "x.output_dir")
 
 
+def test_a_reference_stands_for_what_a_stage_before_reads_too(folder):
+    text = (
+        "a: {stage: encode-corpus, passages: p.tsv}\n"
+        "b: {stage: encode-corpus, passages: a.passages}\n"
+        "c: {stage: train, train_file: [rows.jsonl]}\n"
+    )
+    assert recipe(text).explain("b", {})["passages"] == ("p.tsv", "my.yaml")
+    assert recipe(text, ["a.passages=new.tsv"]).explain("b", {})["passages"][0] == "new.tsv"
+    (folder / "ws").mkdir()
+    (folder / "ws/r.yaml").write_text(text)
+    assert load_recipe("ws/r.yaml").explain("b", {})["passages"][0] == "ws/p.tsv"
+    for old, new, problem in (
+        ("a.passages", "c.passages", "no stage before b is called 'c'; write ./c.passages for a f"),
+        ("a.passages", "b.passages", "no stage before b is called 'b'"),
+        ("[rows.jsonl]", "[b.train_file]", "train_file of b is not one path"),
+    ):
+        with pytest.raises(SettingsError, match=problem):
+            found = recipe(text.replace(old, new))
+            for stage in "bc":
+                found.explain(stage, {})
+    with pytest.raises(SettingsError, match="train_file of c is not one path"):
+        recipe(f"{text}d: {{stage: train, valid_file: c.train_file}}").explain("d", {})
+    files = recipe(text.replace("[rows.jsonl]", "[dev.questions, ./a.passages]"))
+    assert files.explain("c", {})["train_file"][0] == ("dev.questions", "./a.passages")
+
+
 def test_references_lie_in_the_workspace_wherever_the_recipe_is(folder):
     (folder / "ws").mkdir()
     (folder / "ws/r.yaml").write_text("a: {stage: train}\nb: {stage: train, init: a.output_dir}")

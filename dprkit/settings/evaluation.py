@@ -44,7 +44,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Example: dprkit evaluate --index index --questions nq-test.qa.csv --topk 1,5,20,100
         --output-dir results
-    Example: dprkit evaluate --retriever question-encoder,passage-encoder --corpus psgs_w100.tsv.gz
+    Example: dprkit evaluate --retriever Q,P --corpus psgs_w100.tsv.gz
         --questions nq-test.qa.csv --output-dir dpr-results
 
     Settings:

@@ -134,11 +134,18 @@ def write_hub(folder: Path) -> None:
     pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
     modules = [("Pooling", pooling), ("Normalize", {})]
     names = ("bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2")
-    for name in (*names, "colbert-ir/colbertv2.0"):
+    save_dpr_pair(folder / "pair")
+    pair = {f"soheeyang/rdr-{n}_encoder-single-nq-base": n for n in ("question", "ctx")}
+    for name in (*names, "colbert-ir/colbertv2.0", *pair):
         own = folder / f"models--{name.replace('/', '--')}"
         (own / "refs").mkdir(parents=True)
         (own / "refs/main").write_text("0" * 40)
         model = own / "snapshots" / ("0" * 40)
+        if name in pair:
+            half = "question" if pair[name] == "question" else "passage"
+            model.parent.mkdir()
+            (folder / "pair" / half).rename(model)
+            continue
         if "MiniLM" in name:
             save_sentence_transformer(model, modules=modules)
         elif "colbert" in name:
