@@ -6,7 +6,7 @@ ids are of another corpus gets no wrong vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from dprkit.data.npy import mapped
 from dprkit.embeddings.append_and_repair import digests
 from dprkit.embeddings.shards import Embeddings, shard_names
-from dprkit.embeddings.token_shards import TokenShards
+from dprkit.embeddings.token_shards import TokenShards, is_tokens
 from dprkit.errors import InputError
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.records import Passage
@@ -51,13 +51,26 @@ class EncodedPassages:
         rows: np.ndarray = np.where(self._digests[at] == wanted, self._order[at], -1)
         return rows
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors (N, D), float32, of rows (N,) in any order."""
+    def completed(
+        self, passages: Sequence[Passage], make: Callable[[Sequence[Passage]], TokenVectors]
+    ) -> TokenVectors:
+        """The vectors of N passages; `make` gives those of passages that are not there.
+
+        Of a bi-encoder each has one vector.
+        """
+        rows = self.rows_of(passages)
+        there, lacking = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        texts = list(self._taken(rows[there]))
+        if len(lacking):
+            texts += make([passages[place] for place in lacking.tolist()])
+        order = np.argsort(np.concatenate([there, lacking]))
+        return TokenVectors.of([texts[place] for place in order.tolist()], self.embeddings.dim)
+
+    def _taken(self, rows: np.ndarray) -> TokenVectors:
+        """The vectors of rows (N,) in any order, as float32."""
+        if is_tokens(self.embeddings.manifest):
+            return self._tokens.take_float(rows)
         order = np.argsort(rows, kind="stable")
         vectors = np.empty((len(rows), self.embeddings.dim), np.float32)
         vectors[order] = self.embeddings.take(rows[order])
-        return vectors
-
-    def tokens(self, rows: np.ndarray) -> TokenVectors:
-        """The token vectors of rows (N,) in any order, as float32. Raises as TokenShards does."""
-        return self._tokens.take_float(rows)
+        return TokenVectors.of_counts(vectors, np.ones(len(rows), np.int64))

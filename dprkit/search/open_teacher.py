@@ -17,7 +17,6 @@ import numpy as np
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.config import CONFIG, READER, is_retriever
 from dprkit.models.reader_config import is_reader
-from dprkit.progress import Note
 from dprkit.records import Passage
 from dprkit.search.teachers import (
     FoldTeachers,
@@ -28,19 +27,22 @@ from dprkit.search.teachers import (
     VectorTeacher,
 )
 from dprkit.settings import ScoreTeacherSettings
+from dprkit.store.drafts import Draft
 from dprkit.store.integrity import Verifier
 
 if TYPE_CHECKING:
     from dprkit.embeddings.encoded_passages import EncodedPassages
-    from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.reading import Reader
-    from dprkit.models.retriever import Retriever
     from dprkit.models.token_vectors import TokenVectors
     from dprkit.search.rerank import Reranker
 
 
-def open_teacher(settings: ScoreTeacherSettings, note: Note) -> Teacher:
-    """The teacher. Raises InputError, DamagedError, SettingsError, MismatchError."""
+def open_teacher(settings: ScoreTeacherSettings, work: Draft) -> Teacher:
+    """The teacher, which keeps what it made of passages in the draft `work`.
+
+    Raises InputError, DamagedError, SettingsError, MismatchError.
+    """
+    note = work.run.progress.note
     if settings.ranking is not None:
         from dprkit.data.rankings_by_question import RankingsByQuestion
 
@@ -48,16 +50,20 @@ def open_teacher(settings: ScoreTeacherSettings, note: Note) -> Teacher:
         return RankingTeacher(rankings.scores, settings.missing == "lowest")
     from dprkit.interop.hub import local
 
-    teachers = [_opened(local(path, note), settings, note) for path in settings.teacher]
+    teachers = [
+        _opened(local(path, note), settings, work, f"teacher-{number}")
+        for number, path in enumerate(settings.teacher, start=1)
+    ]
     return FoldTeachers(teachers) if settings.folds else teachers[0]
 
 
-def _opened(path: Path, settings: ScoreTeacherSettings, note: Note) -> Teacher:
+def _opened(path: Path, settings: ScoreTeacherSettings, work: Draft, name: str) -> Teacher:
+    note = work.run.progress.note
     if settings.reader_score != "relevance" and not is_reader(path):
         raise SettingsError(f"--reader-score: {path} is no reader; leave it out")
     if is_retriever(path):
         Verifier(note).artifact(path, "retriever")
-        return VectorTeacher(_by_vectors(path, settings.embeddings, note))
+        return VectorTeacher(_by_vectors(path, settings, work, name))
     if settings.embeddings is not None:
         raise SettingsError(
             f"--embeddings: {path} is no retriever, so it reads the texts of passages; leave it out"
@@ -70,6 +76,8 @@ def _opened(path: Path, settings: ScoreTeacherSettings, note: Note) -> Teacher:
             f"{path}: holds neither {CONFIG}, {READER} nor config.json; name a retriever, a "
             "reader or a cross-encoder with --teacher"
         )
+    if settings.precision != "fp32":
+        raise SettingsError(f"--precision: {path} is a cross-encoder, which has fp32; leave it out")
     from dprkit.models.cross_encoder import load_cross_encoder
 
     return PairTeacher(load_cross_encoder(path))
@@ -78,7 +86,7 @@ def _opened(path: Path, settings: ScoreTeacherSettings, note: Note) -> Teacher:
 def _reader(path: Path, settings: ScoreTeacherSettings) -> Reader | SpanScores:
     from dprkit.models.reading import load_reader
 
-    reader = load_reader(path)
+    reader = load_reader(path, settings.precision)
     if settings.reader_score == "relevance":
         return reader
     both = settings.reader_score == "relevance+span"
@@ -89,64 +97,43 @@ def _reader(path: Path, settings: ScoreTeacherSettings) -> Reader | SpanScores:
 
 
 def _by_vectors(
-    path: Path, embeddings: str | None, note: Note
+    path: Path, settings: ScoreTeacherSettings, work: Draft, name: str
 ) -> Callable[[Sequence[Passage]], Reranker]:
-    """What scores some passages by their vectors, those of `embeddings` where it has them."""
+    """What scores some passages by their vectors: kept ones, or those of the embeddings."""
     from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import load_retriever
-
-    encoded = _encoded(embeddings, path, note) if embeddings is not None else None
-    retriever = load_retriever(path)
-    if isinstance(retriever, LateRetriever):
-        return _late(retriever, encoded)
-    return _dense(retriever, encoded)
-
-
-def _late(
-    late: LateRetriever, encoded: EncodedPassages | None
-) -> Callable[[Sequence[Passage]], Reranker]:
     from dprkit.models.token_vectors import TokenVectors
-    from dprkit.search.rerank import LateReranker
+    from dprkit.search.kept_vectors import KeptVectors
+    from dprkit.search.rerank import DenseReranker, LateReranker
 
-    def vectors_of(passages: Sequence[Passage]) -> TokenVectors:
-        if encoded is None:
-            return late.passage_vectors(passages)
-        rows = encoded.rows_of(passages)
-        there, lacking = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
-        made = late.passage_vectors([passages[place] for place in lacking.tolist()])
-        texts = [*encoded.tokens(rows[there]), *made]
-        order = np.argsort(np.concatenate([there, lacking]))
-        return TokenVectors.of([texts[place] for place in order.tolist()], late.dim)
+    encoded = _encoded(settings.embeddings, path, work) if settings.embeddings else None
+    retriever = load_retriever(path, precision=settings.precision)
 
-    return lambda passages: LateReranker(
-        late, lambda rows: vectors_of([passages[row] for row in rows.tolist()])
-    )
+    def make(passages: Sequence[Passage]) -> TokenVectors:
+        if isinstance(retriever, LateRetriever):
+            return retriever.passage_vectors(passages)
+        return TokenVectors.of_counts(
+            retriever.encode_passages(passages), np.ones(len(passages), np.int64)
+        )
 
+    kept = KeptVectors(work, name, make, retriever.dim)
 
-def _dense(
-    dense: Retriever, encoded: EncodedPassages | None
-) -> Callable[[Sequence[Passage]], Reranker]:
-    from dprkit.search.rerank import DenseReranker
+    def reranker(passages: Sequence[Passage]) -> Reranker:
+        def vectors_of(rows: np.ndarray) -> TokenVectors:
+            some = [passages[row] for row in rows.tolist()]
+            return encoded.completed(some, kept) if encoded else kept(some)
 
-    def vectors_of(passages: Sequence[Passage]) -> np.ndarray:
-        if encoded is None:
-            return dense.encode_passages(passages)
-        rows = encoded.rows_of(passages)
-        there, lacking = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
-        vectors = np.empty((len(rows), dense.dim), np.float32)
-        vectors[there] = encoded.vectors(rows[there])
-        vectors[lacking] = dense.encode_passages([passages[place] for place in lacking.tolist()])
-        return vectors
+        if isinstance(retriever, LateRetriever):
+            return LateReranker(retriever, vectors_of)
+        return DenseReranker(retriever, lambda rows: vectors_of(rows).values)
 
-    return lambda passages: DenseReranker(
-        dense, lambda rows: vectors_of([passages[row] for row in rows.tolist()])
-    )
+    return reranker
 
 
-def _encoded(path: str, retriever: Path, note: Note) -> EncodedPassages:
+def _encoded(path: str, retriever: Path, work: Draft) -> EncodedPassages:
     from dprkit.embeddings.encoded_passages import EncodedPassages
 
-    check = Verifier(note)
+    check = Verifier(work.run.progress.note)
     manifest, own = check.artifact(path, "embeddings"), check.manifest(retriever).identity
     made_by = manifest.inputs.get("retriever")
     if made_by is None or made_by.identity != own:

@@ -165,7 +165,7 @@ def _score(work: Draft, settings: ScoreTeacherSettings, run: Run) -> int:
     done = {"rows": 0, "bytes": 0} | work.state
     work.claim(_output(settings))
     work.rewind(growing, done["bytes"])
-    teacher = open_teacher(settings, run.progress.note)
+    teacher = open_teacher(settings, work)
     run.progress.start("scoring", count_rows(source, results), "questions", done["rows"])
     began = time.perf_counter()
     rows = islice(candidate_rows(source, results), done["rows"], None)

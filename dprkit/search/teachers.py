@@ -1,7 +1,7 @@
 """Teachers: what gives each passage beside a question a raw score for a retriever to learn from.
 
 PairTeacher       a reader or a cross-encoder, which reads a question and a passage together
-VectorTeacher     a ColBERT model or a bi-encoder, which encodes each passage of a window once
+VectorTeacher     a ColBERT model or a bi-encoder, which encodes each passage once
 RankingTeacher    the scores of a search that was done before, by passage id
 FoldTeachers      several of one kind; each scores the questions that it was trained without
 """
@@ -93,9 +93,9 @@ def _log_of_sum(logits: np.ndarray) -> float:
 
 
 class VectorTeacher:
-    """A retriever: what it makes of a passage serves all questions of a window."""
+    """A retriever: what it makes of a passage serves all questions."""
 
-    window = 1 << 16
+    window = 1 << 14
 
     def __init__(self, reranker: Callable[[Sequence[Passage]], Reranker]) -> None:
         """`reranker`: scores some passages, by their places among those it is given."""
