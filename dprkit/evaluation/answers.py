@@ -31,6 +31,7 @@ UNUSED = {
     "--index": "index",
     "--qrels": "qrels",
     "--beir": "beir",
+    "--corpus": "corpus",
     "--metrics": "metrics",
     "--rerank": "rerank",
     "--pages": "pages",
