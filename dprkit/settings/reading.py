@@ -34,7 +34,7 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
             line is read.
     """
 
-    reader: Annotated[str | None, about(path=True)] = None
+    reader: Annotated[str | None, about(follows=("train-reader.output_dir",))] = None
     results: Annotated[str | None, about(follows=("evaluate.output_dir",))] = None
     output: Annotated[str | None, about(flag="-o", output=True, replaces="output_dir")] = None
     output_dir: Annotated[str | None, about(workspace="answers")] = None

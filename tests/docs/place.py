@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.settings import bundled
-from tests.conftest import write_colbert
+from tests.conftest import write_colbert, write_reader
 from tests.interop.foreign import (
     save_bert,
     save_cross_encoder,
@@ -124,7 +124,9 @@ def write_of_others(asked: list[dict[str, Any]]) -> None:
     (pair / "passage").rename("P")
     save_cp(Path("hf_bert_base.cp"), {"pretrained_model_cfg": "bert-base-uncased"})
     save_cross_encoder(Path("cross-encoder"))
-    write_colbert(Path("colbert"), bundled("bundled:tiny/examples.json"))
+    examples = bundled("bundled:tiny/examples.json")
+    write_colbert(Path("colbert"), examples)
+    write_reader(Path("reader"), examples)
 
 
 def write_hub(folder: Path) -> None:
