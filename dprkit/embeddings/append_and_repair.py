@@ -26,6 +26,7 @@ from dprkit.store.manifests import (
     PREVIOUS,
     Manifest,
     is_artifact,
+    passage_sides,
     read_manifest,
 )
 from dprkit.store.shared_work import reopen_damaged
@@ -119,9 +120,9 @@ def check(directory: Path, settings: EncodeSettings) -> None:
     if not is_artifact(before):
         return
     manifest = read_manifest(before, KIND)
-    now = input_of(str(settings.retriever)).identity
+    made_by = manifest.inputs["retriever"].identity
     for name, was, expected in (
-        ("retriever", manifest.inputs["retriever"].identity, now),
+        ("retriever", made_by, _same_vectors(made_by, str(settings.retriever))),
         ("dtype", manifest.settings.get("dtype"), settings.dtype),
         ("precision", manifest.settings.get("precision", "fp32"), settings.precision),
         ("backend", manifest.settings.get("backend", "torch"), settings.backend),
@@ -143,6 +144,13 @@ def check(directory: Path, settings: EncodeSettings) -> None:
             f"{directory}: has no {shard_names(missing[0])[2]}, so what changed cannot be told; "
             "encode it without --append"
         )
+
+
+def _same_vectors(made_by: str, retriever: str) -> str:
+    """The identity of a retriever; that of the one before, if their vectors of passages are one."""
+    now = input_of(retriever).identity
+    sides = passage_sides(read_manifest(retriever)) if is_artifact(retriever) else []
+    return made_by if made_by in sides else now
 
 
 def repair(work: Draft, names: Callable[[int], Collection[str]]) -> None:

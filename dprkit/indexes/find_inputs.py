@@ -14,7 +14,7 @@ import msgspec
 
 from dprkit.errors import DamagedError, InputError, MismatchError
 from dprkit.store.integrity import Verifier, input_of
-from dprkit.store.manifests import Input, is_artifact
+from dprkit.store.manifests import Input, is_artifact, passage_sides
 
 _AGAIN = "make the embeddings and the index again"
 _WAYS_OUT = {
@@ -48,15 +48,16 @@ def input_path(
 ) -> Path:
     """Where the input `name` of an artifact lies, which must hold what it held then.
 
-    `given`: where the user says that it lies. Raises InputError where it is gone, MismatchError
-    where it is another, DamagedError where it says that it is the same and is not.
+    `given`: where the user says that it lies; a retriever there may be another, if its vectors of
+    passages are the same (manifests.passage_sides). Raises InputError where it is gone,
+    MismatchError where it is another, DamagedError where it says that it is the same and is not.
     """
     possible = [Path(given)] if given else list(places(artifact, wanted))
     what, (if_gone, if_another) = name.removeprefix("added_"), _WAYS_OUT.get(name, _WAY_OUT)
     if not possible or not possible[0].exists():
         raise InputError(f"{artifact}: its {what} {given or wanted.path} is gone; {if_gone}")
     for place in possible:
-        if _identity_at(place, wanted, check) == wanted.identity:
+        if _fits(place, wanted, check, bool(given)):
             if is_artifact(place):
                 check.artifact(place)
             return place
@@ -64,6 +65,14 @@ def input_path(
         f"{artifact}: was made with the {what} {wanted.path} ({wanted.identity[:23]}), "
         f"but {possible[0]} holds {_identity_at(possible[0], wanted, check)[:23]}; {if_another}"
     )
+
+
+def _fits(place: Path, wanted: Input, check: Verifier, given: bool) -> bool:
+    """Whether what lies there is what was wanted, or was given and makes the same vectors."""
+    if _identity_at(place, wanted, check) == wanted.identity:
+        return True
+    another = given and wanted.identity.startswith("retriever:") and is_artifact(place)
+    return another and wanted.identity in passage_sides(check.manifest(place))
 
 
 def _identity_at(place: Path, wanted: Input, check: Verifier) -> str:

@@ -104,13 +104,32 @@ class Encoder(nn.Module):
 
 
 class BiEncoder(RowModel):
-    """The two encoders of a retriever; with `config.shared` they have one transformer."""
+    """The two encoders of a retriever; with `config.shared` they have one transformer.
 
-    def __init__(self, question: Encoder, passage: Encoder, config: RetrieverConfig) -> None:
+    `frozen`: the passages' encoder does not learn, and has no dropout in training either.
+    """
+
+    def __init__(
+        self, question: Encoder, passage: Encoder, config: RetrieverConfig, frozen: bool = False
+    ) -> None:
         super().__init__()
         self.question_encoder = question
         self.passage_encoder = passage
         self.config = config
+        self.frozen = frozen
+        if frozen:
+            passage.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> BiEncoder:
+        """As of every module."""
+        super().train(mode)
+        if self.frozen:
+            self.passage_encoder.eval()
+        return self
+
+    def learns(self, side: int) -> bool:
+        """Whether the rows of a side have a gradient."""
+        return not (side and self.frozen)
 
     @property
     def dim(self) -> int:

@@ -87,6 +87,10 @@ class RowModel(nn.Module):
         """Whether texts are padded to the longest of their pass, so that padding costs time."""
         return True
 
+    def learns(self, side: int) -> bool:
+        """Whether the rows of a side have a gradient; if not, they are the same at every step."""
+        return True
+
     @abstractmethod
     def rows(self, side: int, ids: Ids) -> Rows:
         """The rows of N texts in one forward pass, with gradient where it is enabled.

@@ -16,6 +16,7 @@ from dprkit.models.config import CONFIG, READER, is_retriever
 from dprkit.models.reader_config import is_reader
 from dprkit.progress import Note
 from dprkit.settings import EvaluateSettings, SearchSettings
+from dprkit.store.manifests import passage_sides
 
 if TYPE_CHECKING:
     from dprkit.embeddings.shards import Embeddings
@@ -174,12 +175,12 @@ def _encoded(path: str, retriever: Path, index: IndexFolder) -> Embeddings:
     from dprkit.embeddings.shards import Embeddings
 
     manifest = index.check.artifact(path, "embeddings")
-    own = index.check.manifest(retriever).identity
+    sides = passage_sides(index.check.manifest(retriever))
     made_by, read = manifest.inputs.get("retriever"), manifest.inputs["passages"]
-    if made_by is None or made_by.identity != own:
+    if made_by is None or made_by.identity not in sides:
         named = f"{made_by.path} ({made_by.identity[:23]})" if made_by else "no retriever"
         raise MismatchError(
-            f"{path}: was made with {named}, but --rerank names {retriever} ({own[:23]}); "
+            f"{path}: was made with {named}, but --rerank names {retriever} ({sides[0][:23]}); "
             "encode the corpus with that one, or leave --rerank-embeddings out"
         )
     if [read.identity] != [folder.inputs[name].identity for folder, name in index.corpora]:

@@ -91,6 +91,9 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         lora_rank: Train low-rank adapters of this rank instead of all weights; 0 trains all
             weights (extra: lora).
         lora_alpha: Scale of the low-rank adapters (default: twice --lora-rank).
+        freeze: Leave the encoder of passages as it is and train that of questions alone; an index
+            of the retriever of --init stays valid. One encoder for both becomes two (default:
+            train both).
 
     Late interaction:
         embedding_size: Numbers of the vector of a token, in a ColBERT model (default: as the model
@@ -214,6 +217,7 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     output_dropout: Share | None = None
     lora_rank: Count = 0
     lora_alpha: Positive | None = None
+    freeze: Literal["passage"] | None = None
 
     embedding_size: Positive | None = None
     expansion: Literal["fixed", "least", "none"] | None = None

@@ -216,6 +216,18 @@ def _with_article(kind: str) -> str:
     return article + kind
 
 
+PASSAGE_SIDE_OF = "passage_side_of"
+"""Of a retriever, in `counts`: the identities of retrievers that give passages the same vectors."""
+
+
+def passage_sides(retriever: Manifest) -> list[str]:
+    """The identities of the retrievers whose vectors of passages are those of this one.
+
+    Its own, and those that it took its encoder of passages from (train --freeze passage).
+    """
+    return [retriever.identity, *retriever.counts.get(PASSAGE_SIDE_OF, [])]
+
+
 def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
     """The identity of an artifact: a hash over its files' names and hashes."""
     lines = [

@@ -124,6 +124,13 @@ class GradientEngine:
         parts = {chunk.number: self.run(chunk) for chunk in self.mine(work)}
         return split(self.gather(work, parts), sides)
 
+    def _learning(self, sides: list[Rows]) -> list[Rows]:
+        """The rows of each side, without gradient where the model does not learn it."""
+        return [
+            rows if self.model.learns(side) else Rows(rows.values.detach(), rows.bounds)
+            for side, rows in enumerate(sides)
+        ]
+
     def backward(
         self,
         objective: nn.Module,
@@ -143,15 +150,18 @@ class GradientEngine:
         work = self.cut(sides, chunk_texts)
         own = self.mine(work)
         cached = chunk_texts is not None
-        with torch.set_grad_enabled(not cached):
-            parts = {chunk.number: self.run(chunk, seed) for chunk in own}
+        learning = [chunk for chunk in own if self.model.learns(chunk.side)]
+        parts = {}
+        for chunk in own:
+            with torch.set_grad_enabled(not cached and self.model.learns(chunk.side)):
+                parts[chunk.number] = self.run(chunk, seed)
         rows = self.gather(work, parts)
         rows.values.requires_grad_()
-        outcome: Outcome = objective(*split(rows, sides), **targets)
+        outcome: Outcome = objective(*self._learning(split(rows, sides)), **targets)
         torch.autograd.backward(scale(outcome.loss))
         gradient = rows.values.grad
         assert gradient is not None
-        for chunk in own:
+        for chunk in learning:
             part = self.run(chunk, seed) if cached else parts.pop(chunk.number)
             here = gradient[places(rows.bounds, torch.tensor(chunk.texts))]
             torch.autograd.backward(part.values, here)

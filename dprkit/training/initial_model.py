@@ -51,10 +51,24 @@ def starting_model(
 
 
 def _prepared(model: BiEncoder | Colbert, settings: ResolvedSettings) -> BiEncoder | Colbert:
-    """Adapters, activation checkpointing and compiling, where they are asked for."""
+    """What is frozen; adapters, activation checkpointing and compiling, as they are asked for."""
+    if settings.freeze and isinstance(model, BiEncoder):
+        model = frozen(model)
     for encoders in _by_backbone(model):
         make_ready(encoders, settings, partial(_adapted, settings=settings))
     return model.to(device())
+
+
+def frozen(model: BiEncoder) -> BiEncoder:
+    """Two encoders, of which that of passages does not learn; of a shared one questions get a copy.
+
+    Izacard et al. 2022, "Atlas", section 2.4: query-side fine-tuning.
+    """
+    question, config = model.question_encoder, model.config
+    if config.shared:
+        question = copy.deepcopy(question)
+        config = msgspec.structs.replace(config, shared=False, separate_heads=False)
+    return BiEncoder(question, model.passage_encoder, config, frozen=True)
 
 
 def finished(model: BiEncoder | Colbert, temperature: float) -> BiEncoder | Colbert:
@@ -70,15 +84,17 @@ def finished(model: BiEncoder | Colbert, temperature: float) -> BiEncoder | Colb
         if config.separate_heads:
             passage = copy.deepcopy(passage)  # its own head on the one transformer
             passage.backbone = question.backbone
-        else:
+        elif not model.frozen:
             passage = question if config.shared else _merged(passage)
     return BiEncoder(question, passage, config)
 
 
 def _by_backbone(model: BiEncoder | Colbert) -> list[list[Encoder] | list[Colbert]]:
-    """What has a transformer, those with one transformer together."""
+    """What has a transformer that learns, those with one transformer together."""
     if isinstance(model, Colbert):
         return [[model]]
+    if model.frozen:
+        return [[model.question_encoder]]
     both = [model.question_encoder, model.passage_encoder]
     return [both] if both[0].backbone is both[1].backbone else [[encoder] for encoder in both]
 

@@ -101,6 +101,11 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             "--gradient-accumulation-steps: negatives would stay those of a small batch; "
             "give the whole --batch-size, and --chunk-size fits it into memory at the same result"
         )
+    if settings.freeze and scratch:
+        raise SettingsError(
+            "--freeze: without --init the encoder of passages has random weights; name a model "
+            "with --init"
+        )
     if settings.average_with_init < 1 and scratch:
         raise SettingsError(
             "--average-with-init: without --init training begins with random weights; name a model "

@@ -35,10 +35,11 @@ COLBERT_ALONE = (
 )
 LATE_SHAPE = (*COLBERT_ALONE, "title_join", *LENGTHS, *PREFIXES)
 """What a ColBERT model is, beside the tokens that it skips."""
-BI_ENCODER_ALONE = ("shared", "separate_heads", "pooling", "projection", "similarity")
+BI_ENCODER_ALONE = ("shared", "separate_heads", "pooling", "projection", "similarity", "freeze")
 INSTEAD = {
     "projection": "; --embedding-size is the width of its vectors",
     "embedding_size": "; --projection is the width of its vectors",
+    "freeze": ", which has one transformer for both sides",
 }
 SKIP = {"punctuation": tuple(string.punctuation), "none": ()}
 """--skip -> the tokens of passages whose vectors do not count."""

@@ -14,7 +14,13 @@ from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
 from dprkit.store.begin_or_resume import draft, preview, wanted
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import Manifest
+from dprkit.store.manifests import (
+    PASSAGE_SIDE_OF,
+    Manifest,
+    is_artifact,
+    passage_sides,
+    read_manifest,
+)
 from dprkit.store.stage_files import StageFiles
 from dprkit.training.course import CARD, CURVES, counts_of, memory_told, tell_if_untrained
 from dprkit.training.model_card import model_card
@@ -58,6 +64,8 @@ class TrainReport(msgspec.Struct):
     best_step: int = 0
     untrained: bool = False
     """The weights are those that training began with: no validation was better, or no step done."""
+    passage_side_of: list[str] = []
+    """Of --freeze passage: the identities of retrievers whose indexes this one can be asked by."""
     outputs: list[str] = []
     notes: list[str] = []
 
@@ -198,11 +206,26 @@ def _finish(
     from dprkit.models.retriever_folder import save_retriever
     from dprkit.training.checkpoints import BEST, CHECKPOINT
 
+    if sides := _passage_side(work, settings):
+        counts |= {PASSAGE_SIDE_OF: sides}
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
         card.write(model_card(settings.recorded, model.config, counts).encode())
     return work.finish(counts, drop=(BEST, CHECKPOINT))
+
+
+def _passage_side(work: Draft, settings: ResolvedSettings) -> list[str]:
+    """The identities of the retrievers whose encoder of passages this one keeps."""
+    if not settings.freeze:
+        return []
+    if is_artifact(settings.init):
+        return passage_sides(read_manifest(settings.init))
+    work.run.progress.note(
+        f"{settings.init}: is no artifact of dprkit, so an index knows the trained retriever's "
+        "passages by that one alone; dprkit convert makes an artifact of it"
+    )
+    return []
 
 
 # --- telling --------------------------------------------------------------------------------------
