@@ -29,7 +29,9 @@ def weights(folder):
     }
 
 
-@pytest.mark.parametrize("kind", ["small_retriever", "small_colbert"])
+@pytest.mark.parametrize(
+    "kind", ["small_retriever", pytest.param("small_colbert", marks=pytest.mark.slow)]
+)
 def test_the_weights_are_the_share_of_the_way_from_the_start(
     request, kind, tiny_examples, tmp_path
 ):
@@ -59,6 +61,7 @@ def test_the_averaged_weights_are_validated_and_can_be_used(
     assert "| averaged |" in (model / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_before_the_weights_are_averaged(
     small_retriever, tiny_examples, tmp_path
 ):

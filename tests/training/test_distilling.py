@@ -17,6 +17,10 @@ FAST = ("--batch-size", 8, "--valid-every", "never", "--lr", "3e-3")
 DISTILL = ("--objective", "distill", "--candidates", 4)
 
 
+def slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory, tiny_examples):
     """24 rows whose teacher likes the second passage best; every fifth has one passage alone."""
@@ -54,14 +58,14 @@ def metrics(folder):
     ("kind", "flags"),
     [
         ("small_retriever", ("--distill-loss", "kl-reverse", "--candidates-by", "first")),
-        ("small_retriever", ("--distill-loss", "margin-mse", "--distill-temperature", 2)),
+        slow("small_retriever", ("--distill-loss", "margin-mse", "--distill-temperature", 2)),
         ("small_colbert", ("--distill-loss", "listwise", "--contrastive-weight", 0.5)),
-        ("small_colbert", ("--candidates-by", "uniform", "--contrastive-weight", 0)),
+        slow("small_colbert", ("--candidates-by", "uniform", "--contrastive-weight", 0)),
     ],
 )
 def test_each_loss_comes_down_for_both_kinds(request, scored, tmp_path, kind, flags):
     start = request.getfixturevalue(kind)
-    result = train(scored, start, tmp_path / "m", *DISTILL, *flags, "--max-epochs", 12)
+    result = train(scored, start, tmp_path / "m", *DISTILL, *flags, "--max-epochs", 8)
     assert result.exit_code == 0, result.stderr
     steps = metrics(tmp_path / "m")
     losses = [step["distill"] for step in steps]
@@ -105,15 +109,17 @@ def weights(folder):
     return load_file(folder / "question_encoder/model.safetensors")
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing(scored, small_retriever, tmp_path):
     for name, size in (("whole", None), ("chunks", "3")):
-        more = {"max_steps": 3, "chunk_size": size, "mask_margin": 0.0}
+        more = {"max_steps": 3, "chunk_size": size, "mask_margin": 0.0, "dropout": 0.0}
         train_stage(settings(scored, small_retriever, tmp_path / name, **more))
-    one, other = weights(tmp_path / "whole"), weights(tmp_path / "chunks")
-    for name, value in one.items():
-        np.testing.assert_allclose(value, other[name], atol=2e-5)
-    masked = [step["masked"] for step in metrics(tmp_path / "whole")]
-    assert masked == [step["masked"] for step in metrics(tmp_path / "chunks")] and sum(masked)
+    whole, chunks = metrics(tmp_path / "whole"), metrics(tmp_path / "chunks")
+    for one, other in zip(whole, chunks, strict=True):
+        assert one["masked"] == other["masked"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["distill"] == pytest.approx(other["distill"], rel=1e-4)
+    assert sum(step["masked"] for step in whole)
 
 
 @pytest.mark.slow

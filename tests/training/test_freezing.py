@@ -121,6 +121,7 @@ def test_an_evaluation_records_who_asked(asking, indexed, tmp_path):
     assert asked_by.identity == read_manifest(asking).identity
 
 
+@pytest.mark.slow
 def test_embeddings_are_appended_to_and_rerank_for_the_trained_one(
     asking, indexed, tmp_path, tiny_passages
 ):
@@ -133,12 +134,14 @@ def test_embeddings_are_appended_to_and_rerank_for_the_trained_one(
     done("encode-corpus", "--retriever", asking, *again)
 
 
+@pytest.mark.slow
 def test_what_is_frozen_twice_still_fits_the_first_index(asking, shared, tmp_path, tiny_examples):
     trained(tiny_examples, asking, tmp_path / "m")
     sides = read_manifest(tmp_path / "m").counts["passage_side_of"]
     assert sides == [read_manifest(asking).identity, read_manifest(shared).identity]
 
 
+@pytest.mark.slow
 def test_adapters_learn_questions_alone(shared, tiny_examples, tmp_path):
     pytest.importorskip("peft")
     trained(tiny_examples, shared, tmp_path / "m", "--lora-rank", 2)
