@@ -10,11 +10,17 @@ from dprkit.errors import InputError, SettingsError, reading
 from dprkit.store.manifests import is_artifact, read_manifest, read_progress
 from dprkit.store.stage_files import STREAM
 
-KINDS = {"results": "systems", "retriever": "trainings", "tuning": "tunings", "audit": "audits"}
+KINDS = {
+    "results": "systems",
+    "retriever": "trainings",
+    "reader": "trainings",
+    "tuning": "tunings",
+    "audit": "audits",
+}
 """Kind of artifact -> the field of Sources that has it."""
 _TAKEN = (
-    "a report shows results of evaluate, retrievers that were trained (or are), what tune-index "
-    "measured, audits, and files of rankings"
+    "a report shows results of evaluate, retrievers and readers that were trained (or are), what "
+    "tune-index measured, audits, and files of rankings"
 )
 
 
@@ -53,7 +59,7 @@ def _field(path: str) -> str:
     if not os.path.isdir(path):
         return "systems"
     begun = None if is_artifact(path) else read_progress(path)
-    if begun and begun.kind == "retriever":
+    if begun and KINDS.get(begun.kind) == "trainings":
         return "trainings"
     kind = read_manifest(path).kind
     if kind not in KINDS:

@@ -36,14 +36,16 @@ STEPS = {
 VALIDATIONS = {
     "loss": Shown("validation loss", "loss", "nats a question"),
     "average_rank": Shown("average rank", "rank", "1 is best"),
+    "gold_f1": Shown("validation gold_f1", "accuracy", "0 to 1"),
+    "f1": Shown("validation f1", "accuracy", "0 to 1"),
 }
 """Figures of a validation; those not named here are shares."""
 LOWER_IS_BETTER = ("loss", "average_rank")
-_NO_FIGURES = ("questions", "pool", "step")
+_NO_FIGURES = ("questions", "pool", "with_answer", "step")
 
 
 def training_of(path: str, name: str) -> dict[str, Any]:
-    """A training as the page reads it. Raises InputError where the retriever was not trained."""
+    """A training as the page reads it. Raises InputError where the model was not trained."""
     lines = read_metrics(Path(path) / METRICS)
     finished = is_artifact(path)
     steps = [line for line in lines if "loss" in line]
@@ -51,7 +53,7 @@ def training_of(path: str, name: str) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": name, "finished": finished, "last_step": last}
     notes = []
     if finished:
-        manifest = read_manifest(path, "retriever")
+        manifest = read_manifest(path)
         commands, provenance = lineage_of(path, manifest)
         shown |= {"best_step": manifest.counts.get("best_step", last)}
         settings = manifest.settings
@@ -59,7 +61,10 @@ def training_of(path: str, name: str) -> dict[str, Any]:
     else:
         begun = read_progress(path)
         settings = begun.settings if begun else {}
-        commands, provenance = [], [("retriever", path), ("state", "in training")]
+        commands, provenance = (
+            [],
+            [(begun.kind if begun else "retriever", path), ("state", "in training")],
+        )
         shown["best_step"] = best_step(lines, settings.get("best_by", ""))
         total = settings.get("max_steps")
         notes.append(f"in training: step {last:,}" + (f" of at most {total:,}" if total else ""))
