@@ -72,7 +72,7 @@ def training(report: Any) -> None:
         before = report.valid_before or {}
         width = max(13, *(len(name) + 1 for name in report.valid))
         kept = f"step {report.best_step}" + ", the untrained weights" * report.untrained
-        averaged = report.valid_averaged or {}
+        averaged = getattr(report, "valid_averaged", None) or {}  # a reader's are not averaged
         say(f"kept {kept}; validation before -> after{' -> averaged' * bool(averaged)}:")
         for name, value in report.valid.items():
             if name not in ("questions", "pool", "with_answer"):
