@@ -2,7 +2,8 @@
 
 folders and files       -> what they are       sources.py
 systems                 -> figures, rankings   systems.py
-rankings, side by side  -> blocks of a page    rankings.py, texts.py, words.py, spool.py
+rankings, side by side  -> blocks of a page    rankings.py, texts.py, spool.py
+texts                   -> codes of words      vocabulary.py, word_classes.py, word_codes.py
 all that is shown       -> the summary         summary.py, from columns.py, filters.py, lineage.py,
                                                trainings.py, tunings.py, audits.py
 the page                                       page.py, web/

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dprkit.errors import writing
-from dprkit.report.blocks import block, json_bytes
+from dprkit.report.blocks import block, json_bytes, plain_block
 
 THREADS = 2
 _WAITING = 16
@@ -33,9 +33,9 @@ class Spool:
         self._threads = ThreadPoolExecutor(THREADS)
         self._waiting: deque[Future[bytes]] = deque()
 
-    def add(self, id_: str, data: bytes) -> None:
-        """Take what a block will hold."""
-        self._waiting.append(self._threads.submit(block, id_, data))
+    def add(self, id_: str, data: bytes, compressed: bool = False) -> None:
+        """Take what a block will hold, and compress it if it is not yet."""
+        self._waiting.append(self._threads.submit(plain_block if compressed else block, id_, data))
         self._write(_WAITING)
 
     def add_json(self, id_: str, value: Any) -> None:

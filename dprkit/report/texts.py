@@ -1,24 +1,26 @@
 """The passages of a report: numbered as they come up, their texts packed a hundred in a block.
 
-Memory is some 250 bytes a passage, for its id and a hash of its text, and the first 60,000 texts
-until their words have numbers.
+Memory is some 250 bytes a passage, for its id and a hash of its text, and the first 50,000 texts
+as numbers until their words have codes.
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dprkit.records import Hit
 from dprkit.report.spool import Blocks, Spool
-from dprkit.report.words import Words
+from dprkit.report.vocabulary import Distinct, Passage, Vocabulary
+from dprkit.report.word_codes import WordCodes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PASSAGES = 100
 """In a block."""
-_LEARNED_FROM = 600
-"""Blocks from which words get their numbers."""
-Row = tuple[str, str, str]
-"""Id, title and text of a passage."""
+_LEARNED_FROM = 500
+"""Blocks from which words get their codes."""
 
 
 class Texts:
@@ -31,9 +33,10 @@ class Texts:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._blocks = Blocks("t", PASSAGES, self._add)
-        self._words: Words | None = None
-        self._waiting: list[tuple[str, list[Row]]] = []
-        """The first blocks, from which words get their numbers."""
+        self._coded: tuple[Vocabulary, WordCodes] | None = None
+        self._distinct = Distinct()
+        self._waiting: list[tuple[str, np.ndarray]] = []
+        """The first blocks, from which words get their numbers and codes."""
         self._numbers: dict[str, int] = {}
         """id -> number of the passage of that id that came last."""
         self._others: dict[tuple[str, int], int] = {}
@@ -58,26 +61,34 @@ class Texts:
         self._numbers[hit.id] = number = self._blocks.append((hit.id, hit.title, hit.text))
         return number
 
-    def _add(self, id_: str, passages: list[Row]) -> None:
-        if self._words:
-            self._spool.add(id_, self._words.encode(passages))
+    def _add(self, id_: str, passages: list[Passage]) -> None:
+        if self._coded:
+            vocabulary, codes = self._coded
+            self._spool.add(id_, codes.encode(vocabulary.read(passages)), compressed=True)
             return
-        self._waiting.append((id_, passages))
+        self._waiting.append((id_, self._distinct.numbers(passages)))
         if len(self._waiting) == _LEARNED_FROM:
             self._learn()
 
     def _learn(self) -> None:
-        texts = (text for _, passages in self._waiting for row in passages for text in row[1:])
-        self._words = Words(texts)
-        self._spool.add_json("words", self._words.words)
-        for id_, passages in self._waiting:
-            self._spool.add(id_, self._words.encode(passages))
-        self._waiting = []
+        words = self._distinct.words
+        ids, texts = [one for one, _ in self._waiting], [one for _, one in self._waiting]
+        self._waiting, self._distinct = [], Distinct()
+        vocabulary = Vocabulary(words, texts)
+        table = vocabulary.table(words)
+        for at, places in enumerate(texts):
+            texts[at] = vocabulary.numbers(places, words, table)
+        codes = WordCodes(vocabulary, texts)
+        self._spool.add_json("words", codes.classes)
+        self._spool.add("follow", codes.follow.tobytes())
+        for id_, text in zip(ids, texts, strict=True):
+            self._spool.add(id_, codes.encode(text), compressed=True)
+        self._coded = vocabulary, codes
 
     def finish(self) -> dict[str, Any]:
         """How many passages there are, how many with a text, and how many blocks of them."""
         blocks = self._blocks.finish()
-        if self._words is None:
+        if self._coded is None:
             self._learn()
         return {
             "count": self._blocks.count,

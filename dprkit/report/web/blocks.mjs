@@ -1,14 +1,9 @@
-// Blocks of data in the page: base64 of gzip, decoded when they are asked for.
+// Blocks of data in the page, decoded when they are asked for.
 
-import { rowsOfWords } from "./words.mjs";
+import { bytesOfLetters } from "./seven_bits.mjs";
+import { rowsOfWords, wordCodes } from "./words.mjs";
 
 const KEPT = 400; // decoded blocks; of texts some 70 kB each
-
-/** The bytes of base64 text; blanks in it count for nothing. */
-export function bytesOfBase64(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
 
 /** The ArrayBuffer that was compressed. */
 export function gunzip(bytes) {
@@ -26,7 +21,7 @@ export async function blockBytes(id) {
   for (;;) {
     const element = document.getElementById(id);
     const whole = document.readyState !== "loading";
-    if (element && (element.nextSibling || whole)) return bytesOfBase64(element.textContent);
+    if (element && (element.nextSibling || whole)) return bytesOfLetters(element.textContent);
     if (whole) throw new Error(`this file has no block ${id}: it was cut off, or changed`);
     await new Promise((done) => setTimeout(done, 30));
   }
@@ -47,8 +42,13 @@ export function remembered(load, kept = KEPT) {
 
 export const jsonBlock = remembered(async (id) => gunzipJson(await blockBytes(id)));
 
-/** A block of passages, [[id, title, text], …], whose texts are numbers of the words of the block `words`. */
+const codesOf = remembered(async (id) => {
+  const [classes, follow] = await Promise.all([jsonBlock(id), blockBytes("follow").then(gunzip)]);
+  return wordCodes(classes, new Uint8Array(follow));
+});
+
+/** A block of passages, [[id, title, text], …], as codes of words. */
 export const passageBlock = remembered(async (id) => {
-  const [bytes, words] = await Promise.all([blockBytes(id).then(gunzip), jsonBlock("words")]);
-  return rowsOfWords(new Uint8Array(bytes), words);
+  const [bytes, codes] = await Promise.all([blockBytes(id), codesOf("words")]);
+  return rowsOfWords(bytes, codes);
 });

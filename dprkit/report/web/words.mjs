@@ -1,28 +1,40 @@
-// Texts that are kept as numbers of words (dprkit/report/words.py tells how).
+// Texts that are kept as codes of words (dprkit/report/word_codes.py tells how).
 
-const ONE_BYTE = 200;
-const TWO_BYTES = ONE_BYTE + 40 * 256;
-const FIELD_END = 254;
+import { bitsOf, codeOf, numberOf } from "./huffman.mjs";
 
-/** [[field, …], …] of rows with `width` fields each, from their bytes and the words that have numbers. */
-export function rowsOfWords(bytes, words, width = 3) {
-  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+const [END, OTHER] = [1, 2];
+
+/**
+ * How words are read, from the words of each class with the lengths of their codes, and from the lengths of the codes
+ * of classes behind each class: {classAfter: (class) -> code, wordOf: (class) -> code}, each made when it is needed.
+ */
+export function wordCodes(classes, follow) {
+  const count = classes.length;
+  const made = (make) => {
+    const known = [];
+    return (at) => (known[at] ??= make(at));
+  };
+  const classAfter = made((before) => {
+    const row = [...follow.subarray(before * count, (before + 1) * count)];
+    const after = row.flatMap((length, own) => (length ? [own] : []));
+    return codeOf(after, after.map((own) => row[own]));
+  });
+  return { classAfter, wordOf: made((own) => codeOf(...classes[own])) };
+}
+
+/** [[field, …], …] of rows with `width` fields each. */
+export function rowsOfWords(bytes, { classAfter, wordOf }, width = 3) {
+  const bit = bitsOf(bytes);
   const fields = [];
-  let field = "";
-  let at = 0;
-  while (at < bytes.length) {
-    const first = bytes[at++];
-    if (first < ONE_BYTE) field += words[first];
-    else if (first < 240) field += words[ONE_BYTE + (first - 200) * 256 + bytes[at++]];
-    else if (first < FIELD_END) field += words[TWO_BYTES + (first - 240) * 65536 + bytes[at++] * 256 + bytes[at++]];
-    else if (first === FIELD_END) {
-      fields.push(field);
-      field = "";
-    } else {
-      const end = bytes.indexOf(255, at);
-      field += utf8.decode(bytes.subarray(at, end));
-      at = end + 1;
-    }
+  let [field, own] = ["", END];
+  for (let left = numberOf(bit, 16); left > 0; ) {
+    own = classAfter(own)(bit);
+    if (own === OTHER) field += String.fromCodePoint(numberOf(bit, 21));
+    else field += wordOf(own)(bit);
+    if (own !== END) continue;
+    fields.push(field);
+    field = "";
+    left--;
   }
   return Array.from({ length: fields.length / width }, (_, row) => fields.slice(row * width, (row + 1) * width));
 }

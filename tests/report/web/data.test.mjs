@@ -4,14 +4,28 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-import { bytesOfBase64, gunzipJson, remembered } from "../../../dprkit/report/web/blocks.mjs";
+import { gunzipJson, remembered } from "../../../dprkit/report/web/blocks.mjs";
 import { columnsOf, rankColumn } from "../../../dprkit/report/web/columns.mjs";
+import { bitsOf, codeOf } from "../../../dprkit/report/web/huffman.mjs";
 import { entriesOf, foldedEntries, ranksOf } from "../../../dprkit/report/web/ranking.mjs";
+import { bytesOfLetters } from "../../../dprkit/report/web/seven_bits.mjs";
 
-test("a block of gzip in base64 gives its JSON, with blanks around it and letters of any script", async () => {
+test("a block of gzip gives its JSON, with letters of any script", async () => {
   const value = [["q1", "Wer schrieb „Ünïcode“ 😀 </script>?"]];
-  const packed = gzipSync(JSON.stringify(value)).toString("base64");
-  assert.deepEqual(await gunzipJson(bytesOfBase64(`\n${packed}\n`)), value);
+  assert.deepEqual(await gunzipJson(gzipSync(JSON.stringify(value))), value);
+});
+
+test("letters of seven bits give their bytes, also where one stands for two or is the last", () => {
+  assert.deepEqual([...bytesOfLetters("!~")], [0b01000011]); // 0100001 1111110
+  assert.deepEqual([...bytesOfLetters("\u0401\u06fc")], [0, 0b101, 0b11100111]); // 0 and 1; 60, which is <, and 124
+  assert.deepEqual([...bytesOfLetters("!\u07bc")], [0b01000010]); // 0100001 0111100, by itself at the end
+});
+
+test("codes of one length are in the order of their symbols, and a single symbol takes no bit", () => {
+  const bit = bitsOf(Uint8Array.of(0b01011011, 0b10000000));
+  const code = codeOf(["a", "b", "c", "d"], [3, 1, 2, 3]);
+  assert.equal([1, 2, 3, 4].map(() => code(bit)).join(""), "bcad"); // 0 10 110 111
+  assert.equal(codeOf(["only"], [0])(bit), "only");
 });
 
 test("columns are views of the arrays behind the header", () => {
