@@ -1,34 +1,39 @@
 // Huffman's codes in their canonical form: a shorter code is smaller, and those of one length are in their order.
 
-const LONGEST = 64; // bits: no code is longer, unless the block is broken
-
-/** A function that gives the next bit of `bytes`. */
+/** Bits of `bytes` from the first one on. */
 export function bitsOf(bytes) {
-  let at = 0;
-  return () => (bytes[at >> 3] >> (7 - (at++ & 7))) & 1;
+  return { bytes, at: 0 };
 }
 
 /** The next `size` bits as a number. */
-export function numberOf(bit, size) {
+export function readNumber(bits, size) {
   let number = 0;
-  for (let done = 0; done < size; done++) number = number * 2 + bit();
+  for (let done = 0; done < size; done++, bits.at++) {
+    number = number * 2 + ((bits.bytes[bits.at >> 3] >> (7 - (bits.at & 7))) & 1);
+  }
   return number;
 }
 
-/** A function of `bit` that reads one of `symbols`, which have codes of `lengths`. */
+/** The codes of `symbols`, the shortest first, from their lengths. */
 export function codeOf(symbols, lengths) {
-  const ordered = symbols.map((symbol, at) => [lengths[at], symbol]).sort(([a], [b]) => a - b);
-  const counts = new Uint32Array(LONGEST);
-  for (const [length] of ordered) counts[length]++;
-  return (bit) => {
-    let [code, first, passed] = [0, 0, 0];
-    for (let length = 0; length < LONGEST; length++) {
-      const count = counts[length];
-      if (code - first < count) return ordered[passed + code - first][1];
-      passed += count;
-      first = (first + count) * 2;
-      code = code * 2 + bit();
+  const counts = new Array(lengths.at(-1) + 1).fill(0);
+  for (const length of lengths) counts[length]++;
+  return { symbols, counts };
+}
+
+/** The symbol whose code comes next. */
+export function readSymbol({ symbols, counts }, bits) {
+  const { bytes } = bits;
+  let [code, first, passed, at] = [0, 0, 0, bits.at];
+  for (const count of counts) {
+    if (code - first < count) {
+      bits.at = at;
+      return symbols[passed + code - first];
     }
-    throw new Error("its text is broken");
-  };
+    passed += count;
+    first = (first + count) * 2;
+    code = code * 2 + ((bytes[at >> 3] >> (7 - (at & 7))) & 1);
+    at++;
+  }
+  throw new Error("its text is broken");
 }

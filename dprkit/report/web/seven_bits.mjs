@@ -2,7 +2,7 @@
 
 const UNFIT = [0, 10, 13, 26, 27, 60, 127];
 
-/** The bytes of a text; line ends round it count for nothing. */
+/** The bytes of a text. */
 export function bytesOfLetters(text) {
   const bytes = new Uint8Array(Math.floor((text.length * 7) / 4)); // a character is two letters at the most
   let [at, held, bits] = [0, 0, 0];
@@ -13,9 +13,9 @@ export function bytesOfLetters(text) {
   };
   for (let place = 0; place < text.length; place++) {
     const code = text.charCodeAt(place);
-    const [which, letter] = [(code >> 7) & 7, code & 127];
+    const which = (code >> 7) & 7;
     if (code >= 128 && which < UNFIT.length) add(UNFIT[which]);
-    if (code >= 128 || !UNFIT.includes(letter)) add(letter);
+    add(code & 127);
   }
   return bytes.subarray(0, at);
 }

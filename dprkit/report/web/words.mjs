@@ -1,6 +1,6 @@
 // Texts that are kept as codes of words (dprkit/report/word_codes.py tells how).
 
-import { bitsOf, codeOf, numberOf } from "./huffman.mjs";
+import { bitsOf, codeOf, readNumber, readSymbol } from "./huffman.mjs";
 
 const [END, OTHER] = [1, 2];
 
@@ -9,28 +9,29 @@ const [END, OTHER] = [1, 2];
  * of classes behind each class: {classAfter: (class) -> code, wordOf: (class) -> code}, each made when it is needed.
  */
 export function wordCodes(classes, follow) {
-  const count = classes.length;
   const made = (make) => {
     const known = [];
     return (at) => (known[at] ??= make(at));
   };
   const classAfter = made((before) => {
-    const row = [...follow.subarray(before * count, (before + 1) * count)];
-    const after = row.flatMap((length, own) => (length ? [own] : []));
-    return codeOf(after, after.map((own) => row[own]));
+    const row = follow.subarray(before * classes.length, (before + 1) * classes.length);
+    const own = [];
+    for (let at = 0; at < row.length; at++) if (row[at]) own.push(at);
+    own.sort((a, b) => row[a] - row[b]);
+    return codeOf(own, own.map((at) => row[at]));
   });
   return { classAfter, wordOf: made((own) => codeOf(...classes[own])) };
 }
 
 /** [[field, …], …] of rows with `width` fields each. */
 export function rowsOfWords(bytes, { classAfter, wordOf }, width = 3) {
-  const bit = bitsOf(bytes);
+  const bits = bitsOf(bytes);
   const fields = [];
   let [field, own] = ["", END];
-  for (let left = numberOf(bit, 16); left > 0; ) {
-    own = classAfter(own)(bit);
-    if (own === OTHER) field += String.fromCodePoint(numberOf(bit, 21));
-    else field += wordOf(own)(bit);
+  for (let left = readNumber(bits, 16); left > 0; ) {
+    own = readSymbol(classAfter(own), bits);
+    if (own === OTHER) field += String.fromCodePoint(readNumber(bits, 21));
+    else field += readSymbol(wordOf(own), bits);
     if (own !== END) continue;
     fields.push(field);
     field = "";
