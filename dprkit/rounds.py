@@ -133,7 +133,9 @@ def in_round(settings: Mapping[str, Any], kind: str, repeat: Repeat, round_: int
         if not reference or reference[2] not in PATHS:
             return path
         stage, name, below = reference.groups()
-        return f"{repeat.seen(stage, round_)}.{name}{below}"
+        if name in OUTPUTS or stage in repeat.stages:  # what a stage reads is not carried over
+            stage = repeat.seen(stage, round_)
+        return f"{stage}.{name}{below}"
 
     return {name: _each_path(value, fields[name], renamed) for name, value in settings.items()}
 

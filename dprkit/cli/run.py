@@ -94,5 +94,6 @@ def _table(stages: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     width = max(map(len, stages))
     for number, (stage, told) in enumerate(stages.items(), start=1):
         why = f"  ({told['why']})" if told["why"] else ""
-        line = f"{number}/{len(stages)}  {stage:<{width}}  {told['state']:<11}  {told['output']}"
+        place = f"{number}/{len(stages)}".rjust(2 * len(f"{len(stages)}") + 1)
+        line = f"{place}  {stage:<{width}}  {told['state']:<11}  {told['output']}"
         yield f"{line}{why}\n"

@@ -1,20 +1,26 @@
-"""What evaluating an index will cost, by a few of the questions."""
+"""What evaluating an index will cost, by a few of the questions; first that of --corpus is made."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from dprkit.data.questions import read_questions, write_question
+from dprkit.evaluation.beir import asked_by_folder
 from dprkit.evaluation.evaluate import evaluate
+from dprkit.evaluation.own_index import EMBEDDINGS, with_own_index
 from dprkit.memory import peak_bytes, reset_peak
-from dprkit.pipeline.costs import Cost, Range, about, exactly
+from dprkit.pipeline.cost_of_encoding import cost_of_encoding
+from dprkit.pipeline.cost_of_index import cost_of_index
+from dprkit.pipeline.costs import NOTHING, Cost, Range, about, exactly
 from dprkit.pipeline.trial import NotKnown, StandIn, Trial, bytes_below, clock
 from dprkit.records import Question
-from dprkit.settings import EvaluateSettings
+from dprkit.settings import EncodeSettings, EvaluateSettings, IndexSettings
 
 WARM, FEW = 2, 48
 """Questions of the two searches: one to load what there is to load, one to measure."""
@@ -25,8 +31,11 @@ TIMES = 3
 
 def cost_of_evaluation(settings: EvaluateSettings, trial: Trial) -> Cost:
     """Loading, and a question as often as there are questions."""
+    settings = with_own_index(asked_by_folder(settings))
     if settings.index is None or settings.questions is None:
         raise NotKnown("only the search of an index with a file of questions is tried")
+    if settings.corpus is not None:
+        return _of_corpus(settings, trial)
     found, asked = trial.find(settings.index), trial.find(settings.questions)
     there = replace(settings, index=found.path)
     questions = list(read_questions(asked.path))
@@ -34,7 +43,10 @@ def cost_of_evaluation(settings: EvaluateSettings, trial: Trial) -> Cost:
     reset_peak()
     warm, _ = _evaluated(there, questions[:WARM], trial)
     few = questions[:: max(1, len(questions) // FEW)][:FEW]
-    seconds, bytes_ = _evaluated(there, few, trial)
+    seconds, made = _evaluated(there, few, trial)
+    bytes_ = bytes_below(made)
+    if settings.output_dir is not None:
+        trial.expect(settings.output_dir, StandIn(str(made), count))
     each = max(0.0, seconds - warm) / max(1, len(few) - WARM) if len(few) > WARM else seconds
     more = _larger(there, found)
     return Cost(
@@ -45,17 +57,39 @@ def cost_of_evaluation(settings: EvaluateSettings, trial: Trial) -> Cost:
     )
 
 
+def _of_corpus(settings: EvaluateSettings, trial: Trial) -> Cost:
+    """Encoding and indexing a corpus of its own, and searching it."""
+    embeddings = f"{settings.output_dir}/{EMBEDDINGS}"
+    encoding = EncodeSettings(
+        retriever=settings.retriever, passages=settings.corpus, output_dir=embeddings
+    )
+    indexing = IndexSettings(embeddings=embeddings, output_dir=settings.index)
+    costs = [cost_of_encoding(encoding, trial), cost_of_index(indexing, trial)]
+    costs.append(cost_of_evaluation(replace(settings, corpus=None, retriever=None), trial))
+    return Cost(
+        work=", ".join(cost.work for cost in costs),
+        seconds=_sum(cost.seconds for cost in costs),
+        disk=_sum(cost.disk for cost in costs),
+        scratch=_sum(cost.scratch for cost in costs),
+        memory=max((cost.memory or NOTHING for cost in costs), key=lambda one: one.likely),
+    )
+
+
+def _sum(amounts: Iterable[Range | None]) -> Range:
+    return reduce(Range.plus, (amount or NOTHING for amount in amounts))
+
+
 def _evaluated(
     settings: EvaluateSettings, questions: list[Question], trial: Trial
-) -> tuple[float, int]:
-    """Seconds that the questions take, and bytes that are written of them."""
+) -> tuple[float, Path]:
+    """Seconds that the questions take, and what is written of them."""
     path, folder = trial.folder("questions.jsonl"), trial.folder("results")
     with path.open("wb") as file:
         for question in questions:
             write_question(question, path, file)
     with clock() as seconds:
         evaluate(replace(settings, questions=str(path), output_dir=str(folder)))
-    return seconds(), bytes_below(Path(folder))
+    return seconds(), folder
 
 
 def _larger(settings: EvaluateSettings, found: StandIn) -> Range:

@@ -25,6 +25,12 @@ from dprkit.pipeline.cost_of_data import cost_of_download, cost_of_select
 from dprkit.pipeline.cost_of_encoding import cost_of_encoding
 from dprkit.pipeline.cost_of_evaluation import cost_of_evaluation
 from dprkit.pipeline.cost_of_index import cost_of_index
+from dprkit.pipeline.cost_of_rows import (
+    cost_of_mining,
+    cost_of_reading,
+    cost_of_teaching,
+    cost_of_training_a_reader,
+)
 from dprkit.pipeline.cost_of_training import cost_of_training
 from dprkit.pipeline.costs import NOTHING, Cost, Range, exactly
 from dprkit.pipeline.fits import NO_LIMITS, Limits, StagePlan, misfits
@@ -35,11 +41,6 @@ from dprkit.progress import SILENT, Progress
 from dprkit.recipes import Recipe
 from dprkit.store.begin_or_resume import HALF_DONE, UP_TO_DATE
 
-
-def _not_tried(settings: Any, trial: Trial) -> Cost:
-    raise NotKnown("this stage is not tried yet")
-
-
 COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "download": cost_of_download,
     "select-data": cost_of_select,
@@ -49,10 +50,10 @@ COSTS: Mapping[str, Callable[[Any, Trial], Cost]] = {
     "evaluate": cost_of_evaluation,
     "compare": cost_of_comparison,
     "audit": cost_of_audit,
-    "mine-negatives": _not_tried,
-    "train-reader": _not_tried,
-    "read": _not_tried,
-    "score-teacher": _not_tried,
+    "mine-negatives": cost_of_mining,
+    "train-reader": cost_of_training_a_reader,
+    "read": cost_of_reading,
+    "score-teacher": cost_of_teaching,
 }
 """The stages that `dprkit run` runs, and what tries each."""
 OTHER_WORK = 1.6

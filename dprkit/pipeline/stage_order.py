@@ -86,23 +86,26 @@ def _files(recipe: Recipe, stage: str) -> StageFiles:
     refuse_output_over_input(settings)
     awaited = _awaited(recipe, stage)
     module = FUNCTIONS[recipe.kind_of(stage)].module
-    files: StageFiles = module.files_of(msgspec.structs.replace(settings, **dict.fromkeys(awaited)))
-    return files._replace(reads={**files.reads, **awaited})
+    single = [name for name in awaited if isinstance(getattr(settings, name), str)]
+    files: StageFiles = module.files_of(msgspec.structs.replace(settings, **dict.fromkeys(single)))
+    reads = {name: [*files.reads.get(name, ()), *paths] for name, paths in awaited.items()}
+    return files._replace(reads={**files.reads, **reads})
 
 
 def _awaited(recipe: Recipe, stage: str) -> dict[str, list[str]]:
-    """setting -> the folder that it names, which a stage of the recipe has yet to make.
+    """setting -> the folders that it names, which a stage of the recipe has yet to make.
 
     Only of settings that take a hub's name too: a stage takes a folder that is not there for one.
     """
     explained = (recipe.explain(name, {}) for name in _runnable(recipe))
     made = {Path(of["output_dir"][0]).absolute() for of in explained if of["output_dir"][0]}
-    awaited = {}
-    for name, (path, _) in recipe.explain(stage, {}).items():
-        if recipe.fields(stage)[name].hub and path and not os.path.exists(path):
-            here = Path(os.path.abspath(path))
-            if made & {here, *here.parents}:
-                awaited[name] = [path]
+    awaited: dict[str, list[str]] = {}
+    for name, (given, _) in recipe.explain(stage, {}).items():
+        if recipe.fields(stage)[name].hub and given:
+            for path in (given,) if isinstance(given, str) else given:
+                here = Path(os.path.abspath(path))
+                if not os.path.exists(path) and made & {here, *here.parents}:
+                    awaited.setdefault(name, []).append(path)
     return awaited
 
 

@@ -27,8 +27,9 @@ def statuses(recipe: Recipe, stages: StagesToRun) -> dict[str, dict[str, Any]]:
     pending: dict[str, str] = {}
     """What stages write that are not up to date -> the stage."""
     for stage, files in stages.items():
-        reads = [os.path.abspath(path) for paths in files.reads.values() for path in paths]
-        waits_for = next((pending[path] for path in reads if path in pending), "")
+        reads = [Path(os.path.abspath(path)) for paths in files.reads.values() for path in paths]
+        above = (str(path) for read in reads for path in (read, *read.parents))
+        waits_for = next((pending[path] for path in above if path in pending), "")
         state, why = _state(recipe, stage, files, waits_for)
         if state not in (UP_TO_DATE, THERE):
             pending |= dict.fromkeys(map(os.path.abspath, files.writes), stage)
