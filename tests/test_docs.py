@@ -72,7 +72,7 @@ def test_every_recipe_loads_and_its_settings_convert(name):
         settings, origins = recipe.stage(stage, {})
         written = recipe.written[stage]
         assert {name for name, origin in origins.items() if origin == recipe.source} == set(written)
-        assert isinstance(settings, STAGES[stage])
+        assert isinstance(settings, STAGES[recipe.kind_of(stage)])
 
 
 def test_every_command_and_option_has_sentences_in_plain_words():

@@ -30,8 +30,8 @@ class ScoreTeacherSettings(msgspec.Struct, frozen=True, kw_only=True):
         embeddings: Folder of a corpus that the retriever of --teacher has encoded; passages
             whose id, title and text are those of its corpus are not encoded again.
         output_dir: Folder to write the scored file to: train.jsonl, or results.jsonl.
-        folds: Let each question be scored by the one of so many teachers that was trained without
-            it, with --leave-out.
+        folds: Number of teachers, each trained without one part of the questions (--leave-out); a
+            question is scored by the one that was trained without it.
         reader_score: What a reader's score is: the logit of its relevance, the logarithm of the
             probability of its best answer span in the passage, or the sum of both.
         max_answer_length: Tokens that the span of a reader's score has at most.

@@ -21,7 +21,7 @@ QUESTIONS = 24
 SMALL = {
     "train.init": "bert",
     "select-data.sources": "[examples.json]",
-    "select-data.split": "{train: 16}",
+    "select-data.num_items": "16",
     "train.batch_size": "8",
     "train-mined.batch_size": "8",
     "distill.batch_size": "8",

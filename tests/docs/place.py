@@ -25,6 +25,7 @@ REMOTE = {
     "data.retriever.nq-dev": "nq-dev.json.gz",
     "data.retriever.squad1-train": "nq-train.json.gz",
     "data.retriever.squad1-dev": "nq-dev.json.gz",
+    "data.retriever.qas.nq-dev": "nq-test.qa.csv",
     "data.retriever.qas.nq-test": "nq-test.qa.csv",
     "data.wikipedia_split.psgs_w100": "psgs_w100.tsv.gz",
 }

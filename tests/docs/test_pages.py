@@ -24,6 +24,7 @@ HAS = {
     "README.md": (),
     "Makefile": ("runs",),
     "docs/guide.md": (),
+    "docs/recipes.md": (),
     "docs/training.md": ("model",),
     "docs/late-interaction.md": (),
     "docs/corpora.md": ("model",),
