@@ -37,7 +37,10 @@ HAS = {
     **{f"configs/{path.name}": () for path in sorted((ROOT / "configs").glob("*.yaml"))},
 }
 """Page -> the artifacts that its reader has already."""
-LONG = {f"docs/{name}.md" for name in ("corpora", "evaluation", "late-interaction", "training")}
+LONG = {
+    f"docs/{name}.md"
+    for name in ("corpora", "evaluation", "late-interaction", "recipes", "training")
+}
 """Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
 """Its examples do not follow from each other: each is tried alone."""
