@@ -67,18 +67,24 @@ class Trial:
     def models_here(self, settings: T) -> T:
         """The settings with folders in place of names on the hub. Raises NotKnown for what the
         hub's cache does not hold: nothing is fetched for a plan."""
-        from dprkit.interop.hub import cached
-
         moved: dict[str, Any] = {}
         for name, setting in fields_of(type(settings)).items():
             given = getattr(settings, name)
-            if not (setting.hub and given) or os.path.exists(self.path(given)):
-                continue
-            folder = None if given.startswith((".", "/", "~")) else cached(given)
-            if folder is None:
-                raise NotKnown(f"{given}: is not here, so what it costs is not known before")
-            moved[name] = str(folder)
+            if setting.hub and given:
+                is_one = isinstance(given, str)
+                here = tuple(map(self._model_here, (given,) if is_one else given))
+                moved[name] = here[0] if is_one else here
         return replace(settings, **moved)
+
+    def _model_here(self, given: str) -> str:
+        from dprkit.interop.hub import cached
+
+        if os.path.exists(self.path(given)):
+            return given
+        folder = None if given.startswith((".", "/", "~")) else cached(given)
+        if folder is None:
+            raise NotKnown(f"{given}: is not here, so what it costs is not known before")
+        return str(folder)
 
     def expect(self, path: str, stand_in: StandIn | str) -> None:
         """Stages that read `path` read `stand_in`, or are not known for the reason that it is."""
