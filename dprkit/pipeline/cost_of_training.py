@@ -79,6 +79,7 @@ def _on_stand_ins(settings: TrainSettings, trial: Trial) -> tuple[TrainSettings,
     """The settings with paths that are there, and how many times their rows there will be."""
     from dprkit.data.examples_by_row import ExampleFile
     from dprkit.data.folds import parse_fold
+    from dprkit.training.distill_settings import without_teacher
     from dprkit.training.resolved_trainer import weighted_files
 
     files, there, expected = [], 0.0, 0.0
@@ -91,6 +92,8 @@ def _on_stand_ins(settings: TrainSettings, trial: Trial) -> tuple[TrainSettings,
             count = len(ExampleFile(found.path, trial.note, fold))
             there += weight * count
             expected += weight * (kept * found.rows.likely if found.rows else count)
+    if any(trial.path(path) != path for path, _ in weighted_files(settings)):
+        settings = without_teacher(settings)  # stand-ins have no scores
     moved: dict[str, Any] = {"train_file": tuple(files), "num_processes": 1}
     for name in ("valid_file", "valid_corpus", "init"):
         if path := getattr(settings, name):

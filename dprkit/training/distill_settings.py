@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from dprkit.errors import SettingsError
 from dprkit.settings import TrainSettings
 from dprkit.settings.training import CANDIDATES, CONTRASTIVE_WEIGHT, TEACHER_ENTROPY
@@ -53,6 +55,20 @@ def distilling(settings: TrainSettings) -> Distilling | None:
             f"--{flag} is a setting of --objective distill; add that, or leave --{flag} out"
         )
     return None
+
+
+def without_teacher(settings: TrainSettings) -> TrainSettings:
+    """Settings with as many passages a question, for rows that no teacher has scored yet."""
+    how = distilling(settings)
+    if how is None:
+        return settings
+    usual = TrainSettings()
+    names = ("objective", "distill_weight", "teacher_temperature", *OF_DISTILL)
+    plain = msgspec.structs.replace(settings, **{name: getattr(usual, name) for name in names})
+    if how.candidates:
+        drawn = {"hard_negatives": how.candidates - 1, "negatives": 0}
+        plain = msgspec.structs.replace(plain, **drawn)
+    return plain
 
 
 def _with_teacher(settings: TrainSettings) -> Distilling:

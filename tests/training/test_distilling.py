@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings
 from dprkit.store.manifests import read_manifest
+from dprkit.training.distill_settings import without_teacher
 from dprkit.training.train import train as train_stage
 from tests.conftest import call, shell
 from tests.training.test_train import StopAtStep, content
@@ -191,3 +192,20 @@ def test_lists_of_positives_alone_are_learned(small_retriever, tmp_path):
 def test_settings_that_contradict_are_refused(scored, small_retriever, tmp_path, flags, problem):
     result = train(scored, small_retriever, tmp_path / "m", *flags.split())
     assert result.exit_code == 1 and problem in result.stderr, result.stderr
+
+
+def test_a_plan_tries_rows_that_have_no_scores_yet(tmp_path, tiny_examples, small_retriever):
+    """With as many passages a question as there will be."""
+    how = {"objective": "distill", "candidates": 4, "teacher_temperature": "auto", "max_steps": 2}
+    plain = without_teacher(TrainSettings(**how))
+    assert plain == TrainSettings(hard_negatives=3, max_steps=2)
+    assert without_teacher(TrainSettings(max_steps=2)) == TrainSettings(max_steps=2)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"select-data: {{sources: [{tiny_examples}], split: {{train: 24}}, output_dir: d}}\n"
+        f"train: {{train_file: [d/train.jsonl], init: {small_retriever}, objective: distill, "
+        "candidates: 4, batch_size: 8, max_steps: 2, valid_every: never, output_dir: m}\n"
+    )
+    result = call("plan", "--config", recipe)
+    assert result.exit_code == 0, result.stderr
+    assert "2 steps of 8 questions" in result.stdout
