@@ -97,6 +97,10 @@ def reader_before(settings: ResolvedReader, run: Run) -> tuple[ReaderModel, Read
         seed=settings.seed,
     )
     make_ready([model], settings)
+    for head in model.heads.values():
+        # The same number on all tokens, or on all passages, changes no loss: its gradient is but
+        # rounding, which AdamW would make steps of.
+        head.bias.requires_grad_(False)
     return model.to(device()), tokens
 
 

@@ -236,24 +236,30 @@ def test_a_killed_training_ends_with_the_same_bytes(place):
 
 @pytest.mark.slow
 def test_two_processes_and_gradient_caching_learn_what_one_graph_learns(place):
-    train_reader(settings(place, "whole"))
-    train_reader(settings(place, "cached", chunk_size="4", dropout=0.0))
-    train_reader(settings(place, "plain", dropout=0.0))
+    few = {"max_epochs": 1, "max_steps": 4, "lr": 0.003, "valid_every": "never"}
+    train_reader(settings(place, "plain", dropout=0.0, **few))
+    train_reader(settings(place, "cached", chunk_size="4", dropout=0.0, **few))
     given = ("--train-file", "train.jsonl", "--init", "start", "--output-dir", "two", *FLAGS)
-    more = ("--max-epochs", "2", "--valid-every", "5", "--num-processes", "2")
-    words = [*DPRKIT, "train-reader", *given, *more]
+    more = [f"--{name.replace('_', '-')}={value}" for name, value in few.items()]
+    words = [*DPRKIT, "train-reader", *given, *more, "--dropout", "0", "--num-processes", "2"]
     subprocess.run(words, cwd=place, env=environment(), check=True, capture_output=True)
-    for one, other in (("two", "whole"), ("cached", "plain")):
-        near(place / one, place / other)
+    for name in ("two", "cached"):
+        losses = [read_manifest(place / other).counts["losses"] for other in (name, "plain")]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        np.testing.assert_allclose(said(place / name), said(place / "plain"), atol=1e-4)
 
 
-def near(one, other):
-    losses = [read_manifest(folder).counts["losses"] for folder in (one, other)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    for name in ("heads.safetensors", "encoder/model.safetensors"):
-        weights = [load_file(folder / name) for folder in (one, other)]
-        for key, value in weights[0].items():
-            np.testing.assert_allclose(value, weights[1][key], atol=2e-3, err_msg=key)
+def said(folder: Path) -> np.ndarray:
+    """What a reader says of some passages, but for what is the same of all tokens or passages.
+
+    Some weights, such as the last bias, change that alone: their gradients are but rounding.
+    """
+    row = example(random.Random(2), 0)
+    passages = [(p["title"], p["text"]) for p in row["hard_negative_ctxs"]]
+    found = load_reader(folder).logits([row["question"]] * len(passages), passages)
+    relevance = np.array([one.relevance for one in found])
+    sides = [side - side.mean() for one in found for side in (one.start, one.end)]
+    return np.concatenate([relevance - relevance.mean(), *sides])
 
 
 # --- bad input ------------------------------------------------------------------------------------
