@@ -43,7 +43,7 @@ def _check(settings: ScoreTeacherSettings, folds: int, manifests: dict[str, Mani
                 f"{path}: was trained on other files than {first}, so their scores cannot be "
                 f"compared; {_run(wanted)} with the same --train-file"
             )
-    return []
+    return _started_from_all(manifests)
 
 
 def _run(fold: str) -> str:
@@ -68,3 +68,20 @@ def _trained_on_these(settings: ScoreTeacherSettings, manifests: dict[str, Manif
         for path, manifest in manifests.items()
         if own in _trained_on(manifest) and not manifest.settings.get("leave_out")
     ]
+
+
+def _started_from_all(manifests: dict[str, Manifest]) -> list[str]:
+    """A warning where a teacher goes on with a model that was trained on the same files."""
+    notes = []
+    for path, manifest in manifests.items():
+        start = manifest.inputs.get("init")
+        if start is None or not is_artifact(start.path):
+            continue
+        before = read_manifest(start.path)
+        same = {*_trained_on(before)} & {*_trained_on(manifest)}
+        if same and before.settings.get("leave_out") != manifest.settings.get("leave_out"):
+            notes.append(
+                f"{path}: goes on with {start.path}, which was trained on the questions that "
+                f"{path} left out; begin with a model that was not"
+            )
+    return notes

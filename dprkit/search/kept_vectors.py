@@ -31,32 +31,40 @@ class KeptVectors:
 
     def __init__(self, work: Draft, name: str, make: Make, dim: int, limit: int = LIMIT) -> None:
         """`name`: of the files. `make`: encodes some passages, to vectors `dim` wide."""
-        self._work, self._make, self._dim, self._limit = work, make, dim, limit
+        self._work, self._name, self._dim, self._limit = work, name, dim, limit
+        self._make = make
         self._files = [f"{name}-{part}.kept" for part in ("keys", "counts", "vectors")]
-        self._state = work.state.setdefault(name, {"passages": 0, "rows": 0})
-        sizes = self._sizes()
-        for file, size in zip(self._files, sizes, strict=True):
+        for file, size in zip(self._files, self._sizes(), strict=True):
             work.rewind(file, size)
         keys = (work.directory / self._files[0]).read_bytes()
         self._places = {keys[at : at + KEY]: at // KEY for at in range(0, len(keys), KEY)}
         counts = np.fromfile(work.directory / self._files[1], "<i8")
         self._bounds = [0, *np.cumsum(counts).tolist()]
 
+    def _sizes(self) -> tuple[int, int, int]:
+        """Bytes of the files as an earlier run noted them; 0 where a power cut took some."""
+        was = {"passages": 0, "rows": 0} | self._work.state.get(self._name, {})
+        sizes = was["passages"] * KEY, was["passages"] * 8, was["rows"] * self._dim * 4
+        paths = [self._work.directory / file for file in self._files]
+        there = [path.stat().st_size if path.is_file() else 0 for path in paths]
+        whole = all(size <= found for size, found in zip(sizes, there, strict=True))
+        return sizes if whole else (0, 0, 0)
+
     def __call__(self, passages: Sequence[Passage]) -> TokenVectors:
-        """The vectors of N passages, in their order; those that are new are encoded together."""
+        """The vectors of N different passages, in their order; new ones are encoded together."""
         keys = list(map(_key, passages))
         new = [n for n, key in enumerate(keys) if key not in self._places]
         known = [n for n, key in enumerate(keys) if key in self._places]
         made = self._make([passages[n] for n in new])
         read = self._read([self._places[keys[n]] for n in known])
-        if self._state["rows"] * self._dim * 4 < self._limit:
+        if self._bounds[-1] * self._dim * 4 < self._limit:
             self._keep([keys[n] for n in new], made)
         order = np.argsort(np.array(known + new, np.int64))
         return TokenVectors.of([[*read, *made][n] for n in order.tolist()], self._dim)
 
     def _read(self, places: list[int]) -> list[np.ndarray]:
-        if not places:
-            return []
+        if not places or not self._bounds[-1]:
+            return [np.empty((0, self._dim), np.float32)] * len(places)
         path = self._work.directory / self._files[2]
         rows = np.memmap(path, np.float32, "r").reshape(-1, self._dim)
         return [rows[self._bounds[place] : self._bounds[place + 1]] for place in places]
@@ -70,11 +78,8 @@ class KeptVectors:
         for key, count in zip(keys, made.counts.tolist(), strict=True):
             self._places[key] = len(self._places)
             self._bounds.append(self._bounds[-1] + count)
-        self._state |= {"passages": len(self._places), "rows": self._bounds[-1]}
-
-    def _sizes(self) -> tuple[int, int, int]:
-        passages, rows = self._state["passages"], self._state["rows"]
-        return passages * KEY, passages * 8, rows * self._dim * 4
+        kept = {"passages": len(self._places), "rows": self._bounds[-1]}
+        self._work.state[self._name] = kept  # noted on disk when the window is
 
 
 def _key(passage: Passage) -> bytes:

@@ -29,7 +29,8 @@ LeftOut = Annotated[
     about(
         "Train without the questions of one of several folds, such as 1/4, the first of four, as "
         "if the files had no such rows; score-teacher --folds scores them by this model (default: "
-        "train on all)."
+        "train on all).",
+        metavar="I/N",
     ),
 ]
 Candidates = Annotated[

@@ -33,6 +33,7 @@ from tests.conftest import call, remade
 from tests.interop.foreign import bert, save_cross_encoder, word_pieces
 
 ROWS = 12
+SLOW = pytest.mark.slow
 POOLS = ("positive_ctxs", "hard_negative_ctxs", "negative_ctxs")
 
 
@@ -125,7 +126,10 @@ def span_of(reader, question, passage, both):
     return max(start[a] + end[b] for a, b in spans) + both * logits.relevance
 
 
-@pytest.mark.parametrize("how", ["relevance", "span", "relevance+span"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("relevance", marks=SLOW), pytest.param("span", marks=SLOW), "relevance+span"],
+)
 def test_a_reader_scores_relevance_or_its_best_span(how, reader, examples, tmp_path):
     _, path = scored(tmp_path / "out", reader, train_file=examples, reader_score=how)
     loaded = load_reader(reader)
@@ -151,6 +155,7 @@ def test_only_the_scores_of_a_row_change(small_colbert, examples, tmp_path):
     assert "1.5, null]" in path.read_text() or "1.5,null]" in path.read_text()
 
 
+@pytest.mark.slow
 def test_the_first_candidates_alone_are_scored(small_retriever, examples, tmp_path):
     report, path = scored(tmp_path / "out", small_retriever, train_file=examples, folds=None)
     again = ScoreTeacherSettings(
@@ -169,7 +174,7 @@ def test_the_first_candidates_alone_are_scored(small_retriever, examples, tmp_pa
 # --- embeddings -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["small_retriever", "small_colbert"])
+@pytest.mark.parametrize("kind", [pytest.param("small_retriever", marks=SLOW), "small_colbert"])
 def test_encoded_passages_are_not_encoded_again(kind, request, examples, tmp_path):
     folder = request.getfixturevalue(kind)
     corpus = tmp_path / "corpus.tsv"
@@ -284,8 +289,15 @@ class Stop(Progress):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-@pytest.mark.parametrize("kind", ["cross", "small_colbert"])
+@pytest.mark.parametrize(
+    ("kind", "stop"),
+    [
+        ("small_colbert", 1),
+        pytest.param("small_colbert", 3, marks=SLOW),
+        pytest.param("cross", 1, marks=SLOW),
+        pytest.param("small_retriever", 3, marks=SLOW),
+    ],
+)
 def test_a_stopped_run_ends_with_the_same_bytes(
     kind, stop, request, examples, tmp_path, monkeypatch
 ):
@@ -371,6 +383,7 @@ def test_each_question_is_scored_by_the_teacher_that_left_it_out(teachers, examp
     assert [inputs[name].path for name in ("teacher", "teacher 1")] == list(map(str, teachers))
 
 
+@pytest.mark.slow
 def test_teachers_of_other_folds_are_refused(teachers, small_retriever, examples, tmp_path):
     def refused(match, given, **more):
         with pytest.raises((MismatchError, SettingsError), match=match):
@@ -388,12 +401,16 @@ def test_teachers_of_other_folds_are_refused(teachers, small_retriever, examples
     refused("was trained on other files than .* with the same --train-file", teachers)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_has_learned_the_questions_is_told(teachers, examples, tmp_path):
     from dprkit.store.integrity import input_of
 
     own = left_out(teachers[0], None, train=trained("t", input_of(examples).identity[7:]))
     report, _ = scored(tmp_path / "out", own, train_file=examples)
     assert any("was trained on these questions" in note for note in report.notes)
+    left_out(teachers[0], "1/2", init={"path": str(teachers[1]), "identity": "x"})
+    report, _ = scored(tmp_path / "folds", teachers, train_file=examples, folds=2)
+    assert f"goes on with {teachers[1]}, which was trained on the questions that" in report.notes[0]
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -479,6 +496,7 @@ def test_training_refuses_to_mix_teachers_and_files_that_changed(
         refuse_two_teachers([str(one)])
 
 
+@pytest.mark.slow
 def test_candidates_are_read_as_they_are_written(small_colbert, examples, tmp_path):
     _, path = scored(tmp_path / "out", small_colbert, train_file=examples)
     rows = list(candidate_rows(path, results=False))
