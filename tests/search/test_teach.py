@@ -408,7 +408,7 @@ def test_a_teacher_that_has_learned_the_questions_is_told(teachers, examples, tm
     own = left_out(teachers[0], None, train=trained("t", input_of(examples).identity[7:]))
     report, _ = scored(tmp_path / "out", own, train_file=examples)
     assert any("was trained on these questions" in note for note in report.notes)
-    left_out(teachers[0], "1/2", init={"path": str(teachers[1]), "identity": "x"})
+    left_out(own, "1/2", train=trained("t"), init={"path": str(teachers[1]), "identity": "x"})
     report, _ = scored(tmp_path / "folds", teachers, train_file=examples, folds=2)
     assert f"goes on with {teachers[1]}, which was trained on the questions that" in report.notes[0]
 
