@@ -24,6 +24,7 @@ from dprkit.embeddings.shards import Embeddings
 from dprkit.embeddings.token_shards import TokenShards
 from dprkit.indexes.blas_threads import one_thread_each
 from dprkit.indexes.find_inputs import input_path
+from dprkit.indexes.fuse import fuse
 from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import first_kinds, kind_of
@@ -105,8 +106,8 @@ class LateIndex:
         candidates: int = CANDIDATES,
         threads: int | None = None,
     ) -> None:
-        """`words`: a BM25 index, which finds half of the `candidates`. `threads`: None is as many
-        as `cpu_cores.thread_count` says."""
+        """`words`: a BM25 index, whose scores count as much as those of `first` where the
+        `candidates` are chosen. `threads`: None is as many as `cpu_cores.thread_count` says."""
         self.shards, self.first, self.words = shards, first, words
         self.candidates, self.threads = candidates, threads or thread_count()
         self.count, self.dim = shards.count, shards.dim
@@ -141,11 +142,11 @@ class LateIndex:
         self, asked: LateQuestions, count: int, allowed: np.ndarray | None
     ) -> list[np.ndarray]:
         """For each of Q questions `count` rows, ascending, or as many as the first stage finds."""
-        near = self.first.search(asked.vectors.means(), count, allowed).rows
-        if self.words is None:
-            return [np.sort(rows[rows >= 0]) for rows in near]
-        worded = self.words.search(asked.texts, count // 2, allowed).rows
-        return [_both(rows, words, count) for rows, words in zip(near, worded, strict=True)]
+        found = self.first.search(asked.vectors.means(), count, allowed)
+        if self.words is not None:
+            worded = self.words.search(asked.texts, count, allowed)
+            found = fuse([found, worded], count, method="weighted")
+        return [np.sort(rows[rows >= 0]) for rows in found.rows]
 
     def _ranked(
         self, question: TokenVectors, rows: np.ndarray, depth: int, each: Callable[..., Any]
@@ -166,13 +167,6 @@ class LateIndex:
 def _pieces(rows: np.ndarray) -> list[np.ndarray]:
     """Rows (R,) in pieces of _PIECE: of no more are the token vectors in memory at a time."""
     return [rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
-
-
-def _both(near: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:
-    """`count` rows, ascending: those that words found, and the nearest besides."""
-    words = words[words >= 0]
-    near = near[(near >= 0) & ~np.isin(near, words)]
-    return np.sort(np.concatenate([words, near[: count - len(words)]]))
 
 
 def open_folder(folder: IndexFolder, depths: Mapping[str, int]) -> LateIndex:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from dprkit.errors import InputError
+from dprkit.indexes.fuse import fuse
 from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.models.maxsim import maxsim
 from dprkit.records import Passage
 from dprkit.search.engine import Engine
-from dprkit.search.fusion import fuse
 
 if TYPE_CHECKING:
     from dprkit.indexes.indexed_passages import IndexedPassages

@@ -44,8 +44,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         ef_search: For hnsw: candidates to keep while searching for a question; 0 chooses the
             number by --target-recall. Another value does not build the index again.
         first_stage: For late: type of the index of one vector a passage that finds the
-            candidates, which token vectors then rank; with +bm25 behind it, half of the
-            candidates are found by words.
+            candidates, which token vectors then rank; with +bm25 behind it, words
+            find candidates too, and the best of both by their scores are taken.
         candidates: For late: passages of the first stage whose token vectors are compared with a
             question; 0 takes {CANDIDATES}. Another value does not build the index again.
         k1: For bm25: how much more a repeated word counts; with 0 a repeated word counts once.

@@ -215,7 +215,7 @@ def test_milvus_finds_candidates(corpus, tmp_path):
     found.first.close()
 
 
-def test_half_of_the_candidates_are_found_by_words(tmp_path):
+def test_candidates_are_the_best_of_vectors_and_words(tmp_path):
     folder = write(tmp_path / "emb", texts(COUNT))
     made = built(folder, tmp_path / "i", type="late", first_stage="exact+bm25", candidates=4)
     vectors = questions(1).vectors

@@ -18,6 +18,7 @@ from dprkit.embeddings.token_pooling import pooled
 from dprkit.embeddings.token_shards import PassageTokens, TokenShards, shard_in
 from dprkit.evaluation import statistics
 from dprkit.indexes.build import index
+from dprkit.indexes.fuse import fuse
 from dprkit.indexes.hits_and_tie_order import DenseIndex, Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.kinds import KINDS, kind_names
@@ -28,7 +29,6 @@ from dprkit.models.retriever import Retriever, load_retriever
 from dprkit.models.rows import Rows, bounds_of, places
 from dprkit.models.scoring import DOT, Scoring
 from dprkit.models.token_vectors import TokenVectors
-from dprkit.search.fusion import fuse
 from dprkit.settings import IndexSettings
 from dprkit.training import objectives
 from dprkit.training.gradients import GradientEngine

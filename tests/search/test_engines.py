@@ -8,11 +8,12 @@ from safetensors.numpy import load_file, save_file
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.indexes.build import index
+from dprkit.indexes.fuse import fuse
 from dprkit.indexes.hits_and_tie_order import Hits
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.records import Question
 from dprkit.search.engine import DenseEngine
-from dprkit.search.fusion import Fusion, fuse
+from dprkit.search.fusion import Fusion
 from dprkit.search.open_index import open_index
 from dprkit.search.search import search
 from dprkit.settings import IndexSettings, SearchSettings

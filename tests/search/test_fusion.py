@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from dprkit.errors import SettingsError
+from dprkit.indexes.fuse import fuse
 from dprkit.indexes.hits_and_tie_order import Hits
-from dprkit.search.fusion import Fusion, fuse, tune
+from dprkit.search.fusion import Fusion, tune
 
 
 def found(*lines):
