@@ -66,13 +66,14 @@ class ExampleFile(Sequence[Example]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:  # type: ignore[override]
-        example = parse_example(self._file.row(int(self._rows[index])), self.path)
-        positives = tuple(filter(_has_text, example.positives))
-        return msgspec.structs.replace(example, positives=positives)
+        return self.with_raw(index)[0]
 
-    def raw(self, index: int) -> bytes:
-        """An example's row as it lies in the file."""
-        return self._file.row(int(self._rows[index])).raw
+    def with_raw(self, index: int) -> tuple[Example, bytes]:
+        """An example, and its row as it lies in the file."""
+        row = self._file.row(int(self._rows[index]))
+        example = parse_example(row, self.path)
+        positives = tuple(filter(_has_text, example.positives))
+        return msgspec.structs.replace(example, positives=positives), row.raw
 
     @property
     def keys(self) -> np.ndarray:

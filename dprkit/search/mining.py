@@ -69,11 +69,8 @@ class _Question:
     """Of what is taken."""
     bar: float = math.inf
     """What the teacher may give at most."""
-
-    @property
-    def taken(self) -> list[int]:
-        """The places of the negatives, ascending."""
-        return self.at(KEPT)
+    taken: int = 0
+    """Negatives so far."""
 
     def at(self, outcome: str) -> list[int]:
         """The places of an outcome, ascending."""
@@ -225,7 +222,7 @@ class Miner:
             left = [one for one in left if one.queue and self._lacking(one) > 0]
 
     def _lacking(self, one: _Question) -> int:
-        return self.settings.num - len(one.taken)
+        return self.settings.num - one.taken
 
     def _judge(self, one: _Question, places: Sequence[int]) -> None:
         """What becomes of passages, by all rules but the teacher's."""
@@ -239,6 +236,7 @@ class Miner:
             else:
                 is_new = one.seen.add(one.passages[place].text)
                 outcomes[place] = KEPT if is_new else "repeated_text"
+                one.taken += is_new
         one.outcomes |= outcomes
 
     def _ask_teacher_of_golds(self, questions: Sequence[_Question]) -> None:
@@ -263,12 +261,13 @@ class Miner:
             for place, score in zip(places, line, strict=False):
                 if score > one.bar:
                     one.outcomes[place] = "teacher"
+                    one.taken -= 1
 
     # --- what comes of it -------------------------------------------------------------------------
 
     def _finish(self, one: _Question, tally: Tally) -> bytes:
         """Count what became of a question's passages, and its line."""
-        taken, relabelled = one.taken, one.at(RELABELLED)
+        taken, relabelled = one.at(KEPT), one.at(RELABELLED)
         line, merged = line_of(
             one.asked,
             [_candidate(one, place) for place in taken],
@@ -322,7 +321,7 @@ def _candidate(one: _Question, place: int) -> Candidate:
 
 def _scores(one: _Question) -> np.ndarray:
     """SCORE of a question: its positive by each index, and each of its negatives."""
-    known, taken = np.flatnonzero(~np.isnan(one.gold.scores)), one.taken
+    known, taken = np.flatnonzero(~np.isnan(one.gold.scores)), one.at(KEPT)
     lines = np.zeros(len(known) + len(taken), SCORE)
     own, pairs = np.split(lines, [len(known)])
     own["index"], own["positive"], own["negative"] = known, one.gold.scores[known], np.nan

@@ -98,9 +98,9 @@ class ExampleRows:
         return ((n, row) for n, file in enumerate(self.files) for row in range(len(file)))
 
     def _asked(self, file: int, row: int) -> Asked:
-        example = self.files[file][row]
+        example, raw = self.files[file].with_raw(row)
         names = self._positives.names(example, file)
-        fields = msgspec.json.decode(self.files[file].raw(row), type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         return Asked(
             example.question,
             example.answers,
