@@ -43,6 +43,31 @@ class Progress:
         """The stage has ended, with or without an error."""
 
 
+class Named(Progress):
+    """Another display, whose notes and warnings begin with what they are about."""
+
+    def __init__(self, shown: Progress, name: str) -> None:
+        self._shown, self._name, self.verbose = shown, name, shown.verbose
+
+    def note(self, message: str) -> None:
+        self._shown.note(self._named(message))
+
+    def warn(self, message: str) -> None:
+        self._shown.warn(self._named(message))
+
+    def start(self, what: str, total: int | None, unit: str, done: int = 0) -> None:
+        self._shown.start(what, total, unit, done)
+
+    def advance(self, count: int, facts: Mapping[str, float] | None = None) -> None:
+        self._shown.advance(count, facts)
+
+    def finish(self) -> None:
+        self._shown.finish()
+
+    def _named(self, message: str) -> str:
+        return message if message.startswith(self._name) else f"{self._name}: {message}"
+
+
 SILENT = Progress()
 
 Note = Callable[[str], None]

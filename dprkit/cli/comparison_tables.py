@@ -242,17 +242,31 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _latex(report: Any) -> Iterator[str]:
-    """A table of systems by measures, the best in bold, for the package booktabs."""
+    """Systems by measures, the best in bold, and their pairs, for the package booktabs."""
     letters = _letters(report)
     yield f"% {report.questions:,} questions; a letter: better than that system, p < .05 by Holm"
     yield f"% for {counted(report.tests, 'test')}; {report.meaning}"
-    yield rf"\begin{{tabular}}{{ll{'r' * len(report.metrics)}}}"
+    rows = [
+        [f"${letters[place]}$", _tex(name)]
+        + [_latex_cell(found, place, letters) for found in report.metrics.values()]
+        for place, name in enumerate(report.systems)
+    ]
+    yield from _tabular(["", "system", *map(_tex, report.metrics)], rows)
+    if not _too_many(report):
+        header, pairs, words = _of_pairs(report)
+        yield ""
+        yield "% difference: the second less the first; * p < .05 by Holm"
+        shown = [[_tex(cell.strip()).replace("<", "$<$") for cell in row] for row in pairs]
+        yield from _tabular([*map(_tex, header)], shown, words)
+
+
+def _tabular(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> Iterator[str]:
+    yield rf"\begin{{tabular}}{{{'l' * words}{'r' * (len(header) - words)}}}"
     yield r"\toprule"
-    yield " & ".join(["", "system", *map(_tex, report.metrics)]) + r" \\"
+    yield " & ".join(header) + r" \\"
     yield r"\midrule"
-    for place, name in enumerate(report.systems):
-        cells = [_latex_cell(found, place, letters) for found in report.metrics.values()]
-        yield " & ".join([f"${letters[place]}$", _tex(name), *cells]) + r" \\"
+    for row in rows:
+        yield " & ".join(row) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
 

@@ -18,6 +18,7 @@ from dprkit.evaluation.systems import (
     names_of,
     read_system,
     refuse_idle_judging,
+    refuse_repeated,
     with_same_questions,
 )
 from dprkit.progress import Run
@@ -49,7 +50,7 @@ def read_arms(settings: CompareSettings, run: Run) -> list[Arm]:
     """
     paths = paths_of(settings)
     every = list(chain(*paths))
-    _refuse_repeated(every)
+    refuse_repeated(every)
     names = names_of(every)
     judge = _judge(settings)
     refuse_idle_judging(every, judge)
@@ -117,15 +118,6 @@ def _paths(text: str) -> list[str]:
     if not all(paths):
         raise SettingsError(f"{text!r}: a path is empty; name trainings as in a1,a2,a3")
     return paths
-
-
-def _refuse_repeated(paths: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for path in paths:
-        real = os.path.realpath(path)
-        if real in seen:
-            raise SettingsError(f"{path}: is compared with itself; name each system once")
-        seen[real] = path
 
 
 def names_of_arms(trainings: Sequence[Sequence[str]]) -> list[str]:

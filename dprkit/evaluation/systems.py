@@ -22,7 +22,7 @@ from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.evaluation.evaluate import EvaluateReport, measured
 from dprkit.evaluation.judging import Figures
 from dprkit.evaluation.per_question import PER_QUESTION
-from dprkit.progress import Run
+from dprkit.progress import Named, Run
 from dprkit.records import same_question
 from dprkit.settings import EvaluateSettings
 from dprkit.store.integrity import Verifier
@@ -79,8 +79,19 @@ def read_system(
     made = read_manifest(path) if is_artifact(path) else None
     if made:
         judge = replace(judge, match=made.settings.get("match", judge.match))
-    report, figures = measured(replace(judge, results=path), None, run)
+    named = changed(run, progress=Named(run.progress, path))
+    report, figures = measured(replace(judge, results=path), None, named)
     return System(name, path, figures, values_of(figures), made, report, judge.match, judged=True)
+
+
+def refuse_repeated(paths: Sequence[str]) -> None:
+    """Raise SettingsError for one file or folder that two of `paths` name."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise SettingsError(f"{seen[real]} and {path} are the same; name it once")
+        seen[real] = path
 
 
 def refuse_idle_judging(paths: Sequence[str], judge: EvaluateSettings) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dprkit.errors import InputError, SettingsError, reading
+from dprkit.evaluation.systems import refuse_repeated
 from dprkit.store.manifests import is_artifact, read_manifest, read_progress
 from dprkit.store.stage_files import STREAM
 
@@ -39,12 +40,8 @@ def sources_of(paths: Sequence[str]) -> Sources:
     if not paths:
         raise SettingsError(f"no folder given; {_TAKEN}")
     sources = Sources([], [], [], [])
-    seen: dict[str, str] = {}
+    refuse_repeated(paths)
     for path in paths:
-        here = os.path.realpath(path)
-        if here in seen:
-            raise SettingsError(f"{seen[here]} and {path} are the same; name it once")
-        seen[here] = path
         getattr(sources, _field(path)).append(path)
     return sources
 

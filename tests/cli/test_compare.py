@@ -272,6 +272,21 @@ def test_latex_is_a_table_of_systems_with_the_best_in_bold(pair):
     line = next(line for line in shown.splitlines() if line.startswith("$b$"))
     assert r"50\%\_new" in line and r"\textbf{" in line and "$^{a}$" in line
     assert shown.count("{") == shown.count("}")
+    pairs = shown.split(r"\end{tabular}")[1].splitlines()
+    assert [line.split(" & ")[:2] for line in pairs if line.startswith("answer")] == [
+        [rf"answer\_recall@{k}", "a b"] for k in (1, 5)
+    ]
+    assert len({line.count(" & ") for line in pairs if line.endswith(r"\\")}) == 1
+
+
+def test_warnings_tell_the_file_that_they_are_about(pair):
+    lines = (pair / "b" / "results.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    for hit in row["ctxs"]:
+        hit["score"] = 1.0
+    (pair / "tied.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]))
+    warned = call("compare", "a", "tied.jsonl").stderr
+    assert "Warning: tied.jsonl: " in warned
 
 
 def test_csv_has_a_row_for_each_pair_by_each_measure(pair):
@@ -407,7 +422,7 @@ def test_questions_with_one_text_are_counted_and_one_id_twice_is_refused(pair):
     [
         (["a"], "two systems or more"),
         ([], "two systems or more"),
-        (["a", "a"], "compared with itself"),
+        (["a", "a"], "a and a are the same; name it once"),
         (["a", "b,"], "a path is empty"),
         (["a", "b", "--metrics", "answer_recall@7"], "was not measured for a"),
         (["a", "b", "--metrics", "answer_recall@7"], "evaluate --topk adds depths"),
