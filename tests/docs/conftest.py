@@ -24,7 +24,7 @@ from tests.docs.pages import Part
 CANNOT = (
     (r"--num-processes 8|--nproc-per-node 8", lambda m: m[0][:-1] + "2", "a machine has 2 cores"),
     (r"train=5000,valid=500,test=500", "train=20,valid=8,test=8", "the file has 40 rows"),
-    (r"\bdprkit train\b", r"\g<0> --max-steps 2", "training ends soon"),
+    (r"\bdprkit train(-reader)?\b(?!-)", r"\g<0> --max-steps 2", "training ends soon"),
     (r"\bdprkit run\b(?! --set train-)", r"\g<0> --set train.max_steps=2", "training ends soon"),
     (
         r"\bdprkit run\b(?= --set train-2)",

@@ -27,6 +27,7 @@ HAS = {
     "docs/recipes.md": (),
     "docs/training.md": ("model",),
     "docs/late-interaction.md": (),
+    "docs/distillation.md": (),
     "docs/corpora.md": ("model",),
     "docs/contributing.md": (),
     "docs/evaluation.md": ("model", "emb", "index", "runs", *place.TRAININGS),
@@ -39,7 +40,7 @@ HAS = {
 """Page -> the artifacts that its reader has already."""
 LONG = {
     f"docs/{name}.md"
-    for name in ("corpora", "evaluation", "late-interaction", "recipes", "training")
+    for name in ("corpora", "distillation", "evaluation", "late-interaction", "recipes", "training")
 }
 """Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
