@@ -12,11 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dprkit.errors import InputError
-from dprkit.interop.folder import built, config_in
+from dprkit.interop.folder import CONFIG, built, config_in
 from dprkit.interop.foreign_reader import (
+    HEADS,
     ForeignReader,
     configured_reader,
     heads_in,
@@ -27,6 +29,9 @@ from dprkit.interop.hub import local
 from dprkit.interop.tokenizer import changed, tokenizer_in
 from dprkit.interop.torch_files import plain, read_torch_file
 from dprkit.interop.tower import Foreign, Tower, configured
+from dprkit.models.reader import ReaderModel
+from dprkit.models.reader_tokens import ReaderTokens
+from dprkit.models.retriever_folder import hush, write_tokenizer
 from dprkit.models.tokens import Files
 from dprkit.settings import ConvertSettings
 
@@ -84,6 +89,8 @@ def _pretrained(
 ) -> tuple[str, Path, tuple[Any, Files]]:
     """The pretrained model of a checkpoint: its name, its folder, its tokenizer."""
     source = settings.backbone or params.get("pretrained_model_cfg")
+    if source and not settings.backbone and (path.parent / source / CONFIG).is_file():
+        source = str(path.parent / source)  # as `write_reader` lays it beside the file
     if not source:
         raise InputError(
             f"{path}: does not name its pretrained model; give a folder or hub name with its "
@@ -151,3 +158,61 @@ def lowering(tokenizer: Any, files: Files, wanted: bool) -> tuple[Any, Files]:
     normalizer.lowercase = wanted
     tokenizer.normalizer = normalizer
     return changed(tokenizer, files)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+READER_FILE, PRETRAINED = "reader.cp", "bert"
+
+
+def write_reader(model: ReaderModel, tokens: ReaderTokens, folder: Path, source: str) -> list[str]:
+    """A checkpoint for DPR's train_extractive_reader.py, and the pretrained model that it names.
+
+    Raises InputError for a reader that DPR's code would read otherwise.
+    """
+    backbone: Any = model.backbone
+    if backbone.config.model_type != "bert":
+        raise InputError(f"{source}: its encoder is {backbone.config.model_type}; DPR's is a BERT")
+    if model.config.token_types != "segments":
+        raise InputError(
+            f"{source}: gives every token the type 0 (zeros), and DPR's code tells question and "
+            "passage apart; use --to hf-dpr-reader"
+        )
+    hush()
+    backbone.save_pretrained(folder / PRETRAINED)
+    write_tokenizer(folder / PRETRAINED, tokens.loaded, model.config.passage_max_length)
+    state = {
+        "model_dict": _reader_weights(model),
+        "optimizer_dict": None,
+        "scheduler_dict": None,
+        "offset": 0,
+        "epoch": 0,
+        "encoder_params": {
+            "do_lower_case": getattr(tokens.loaded[0].normalizer, "lowercase", True),
+            "pretrained_model_cfg": PRETRAINED,
+            "encoder_model_type": "hf_bert",
+            "pretrained_file": None,
+            "projection_dim": 0,
+            "sequence_length": model.config.passage_max_length,
+        },
+    }
+    torch.save(state, folder / READER_FILE)
+    return [
+        f"the encoder is encoder.* of {READER_FILE}, for DPR's train_extractive_reader.py",
+        "start and end are qa_outputs, the relevance is qa_classifier",
+        f"its pretrained_model_cfg is {PRETRAINED}/, beside it",
+    ]
+
+
+def _reader_weights(model: ReaderModel) -> dict[str, Tensor]:
+    """Under DPR's names, with the pooler that its BertModel has and nothing reads, as zeros."""
+    backbone: Any = model.backbone
+    width, positions = backbone.config.hidden_size, backbone.config.max_position_embeddings
+    weights = {f"encoder.{name}": value for name, value in backbone.state_dict().items()}
+    weights["encoder.embeddings.position_ids"] = torch.arange(positions)[None]
+    weights["encoder.pooler.dense.weight"] = torch.zeros(width, width)
+    weights["encoder.pooler.dense.bias"] = torch.zeros(width)
+    for theirs, ours in HEADS.items():
+        head = model.heads[ours].state_dict()
+        weights |= {f"{theirs}.{part}": value for part, value in head.items()}
+    return weights

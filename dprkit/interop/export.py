@@ -15,6 +15,7 @@ from typing import cast
 
 from dprkit.errors import MismatchError
 from dprkit.interop import (
+    dpr_checkpoint,
     hf_dpr,
     hf_dpr_reader,
     multi_vector_export,
@@ -45,7 +46,7 @@ COLBERT: dict[str, Callable[[Colbert, LateTokens, Path, str], list[str]]] = {
     "multi-vector": multi_vector_export.write,
 }
 """The forms of ColBERT models."""
-READERS = {"hf-dpr-reader": hf_dpr_reader.write}
+READERS = {"hf-dpr-reader": hf_dpr_reader.write, "dpr-reader-cp": dpr_checkpoint.write_reader}
 """The forms of readers."""
 
 

@@ -97,7 +97,7 @@ def _no_dpr(model: ReaderModel) -> str:
     if model.config.token_types != "zeros":
         return (
             "it tells question and passage apart by token types (segments), which DPRReader does "
-            "not read; train one with --token-types zeros to export it"
+            "not read; use --to dpr-reader-cp, or train one with --token-types zeros"
         )
     return ""
 

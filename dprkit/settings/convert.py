@@ -35,6 +35,7 @@ Form = Literal[
     "pylate",
     "multi-vector",
     "hf-dpr-reader",
+    "dpr-reader-cp",
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DPRReader, DPRReaderTokenizerFast
+from transformers import BertModel, DPRReader, DPRReaderTokenizerFast
 
 from dprkit.errors import InputError, MismatchError, OutputError, SettingsError
 from dprkit.interop.compare import against_source
@@ -134,6 +134,28 @@ def test_a_reader_goes_out_to_transformers_and_comes_back(tmp_path):
     check(tmp_path / "reader", theirs)
     convert(source=tmp_path / "hf", output_dir=tmp_path / "again")
     check(tmp_path / "again", model)
+
+
+def test_a_reader_goes_out_to_dpr_and_comes_back(tmp_path):
+    model = save_dpr_reader(tmp_path / "in")
+    convert(source=tmp_path / "in", token_types="segments", output_dir=tmp_path / "reader")
+    convert(source=tmp_path / "reader", to="dpr-reader-cp", output_dir=tmp_path / "dpr")
+    state = torch.load(tmp_path / "dpr/reader.cp", weights_only=True)
+    bert_of_dpr = BertModel.from_pretrained(tmp_path / "dpr" / "bert")  # as its HFBertEncoder does
+    weights = {k.removeprefix("encoder."): v for k, v in state["model_dict"].items()}
+    loaded = bert_of_dpr.load_state_dict(weights, strict=False)
+    assert loaded.missing_keys == []
+    assert set(loaded.unexpected_keys) == {
+        "embeddings.position_ids",
+        *(f"qa_{head}.{part}" for head in ("outputs", "classifier") for part in ("weight", "bias")),
+    }
+    assert torch.equal(weights["qa_outputs.weight"], model.span_predictor.qa_outputs.weight)
+    convert(source=tmp_path / "dpr/reader.cp", output_dir=tmp_path / "again")
+    check(tmp_path / "again", model, segments=True)
+    assert load_reader_config(tmp_path / "again") == load_reader_config(tmp_path / "reader")
+    with pytest.raises(InputError, match=r"\(zeros\), and DPR's code tells question and passage"):
+        convert(source=tmp_path / "in", output_dir=tmp_path / "zeros")
+        convert(source=tmp_path / "zeros", to="dpr-reader-cp", output_dir=tmp_path / "other")
 
 
 def test_a_reader_with_token_types_has_no_form_for_transformers(tmp_path):
