@@ -62,8 +62,16 @@ def load_reader_config(directory: Path | str) -> ReaderConfig:
             )
         raise InputError(
             f"{directory}: has no {READER}; name a folder that dprkit train-reader or convert made"
+            + _convert_first(Path(directory))
         )
     document = read_yaml(path)
     with loading(path, "not the settings of a reader"):
         config: ReaderConfig = msgspec.convert(document.value, ReaderConfig)
     return config
+
+
+def _convert_first(source: Path) -> str:
+    """What to do with a reader of another library, or `""`."""
+    config = source / "config.json"
+    foreign = source.is_file() or (config.is_file() and b'"DPRReader"' in config.read_bytes())
+    return f", such as dprkit convert {source} --output-dir READER" if foreign else ""

@@ -190,6 +190,12 @@ def test_what_is_no_reader_and_what_is_no_retriever_is_refused_by_name(tmp_path)
     convert(source=tmp_path / "bert", **out)  # it is as it was
 
 
+def test_a_reader_of_another_library_is_to_be_converted_first(tmp_path):
+    save_dpr_reader(tmp_path / "in")
+    with pytest.raises(InputError, match=r"has no reader.yaml.*such as dprkit convert .*in --out"):
+        load_reader(tmp_path / "in")
+
+
 def test_a_damaged_reader_is_refused(tmp_path):
     model = save_dpr_reader(tmp_path / "in")
     weights = {k: v for k, v in model.state_dict().items() if "qa_classifier" not in k}
