@@ -47,6 +47,7 @@ def test_the_weights_are_the_share_of_the_way_from_the_start(
     assert "0.25 times those weights" in (tmp_path / "part/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_are_validated_and_can_be_used(
     small_retriever, tiny_examples, tmp_path
 ):

@@ -58,7 +58,7 @@ def metrics(folder):
 @pytest.mark.parametrize(
     ("kind", "flags"),
     [
-        ("small_retriever", ("--distill-loss", "kl-reverse", "--candidates-by", "first")),
+        slow("small_retriever", ("--distill-loss", "kl-reverse", "--candidates-by", "first")),
         slow("small_retriever", ("--distill-loss", "margin-mse", "--distill-temperature", 2)),
         ("small_colbert", ("--distill-loss", "listwise", "--contrastive-weight", 0.5)),
         slow("small_colbert", ("--candidates-by", "uniform", "--contrastive-weight", 0)),
@@ -194,6 +194,7 @@ def test_settings_that_contradict_are_refused(scored, small_retriever, tmp_path,
     assert result.exit_code == 1 and problem in result.stderr, result.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_tries_rows_that_have_no_scores_yet(tmp_path, tiny_examples, small_retriever):
     """With as many passages a question as there will be."""
     how = {"objective": "distill", "candidates": 4, "teacher_temperature": "auto", "max_steps": 2}
