@@ -207,11 +207,11 @@ def test_help_version_completion_and_config_import_nothing_heavy(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("dprkit tra", ["train"]),
+        ("dprkit tra", ["train", "train-reader"]),
         ("dprkit train --pooling ", ["cls", "mean"]),
         ("dprkit index --type ivf", ["ivf", "ivfsq8", "ivfpq"]),
         ("dprkit run --recipe t", ["tiny"]),
-        ("dprkit run --set tr", ["train."]),
+        ("dprkit run --set tr", ["train.", "train-reader."]),
         ("dprkit run --set train.poo", ["train.pooling="]),
         ("dprkit run --set train.pooling=m", ["train.pooling=mean"]),
         ("dprkit run --set index.type=bm", ["index.type=bm25"]),
@@ -300,6 +300,7 @@ NEW = ("--output-dir", "new")
 CORPUS = ("--passages", "bundled:tiny/passages.tsv")
 PAIR = ("--question", QUESTION, "--passage", "by Shakespeare")
 RESULTS = ("--results", "runs/dprkit/results")
+STEP = ("--init", "reader", "--max-steps", "1", "--passages", "2")
 AT_1 = ["--metrics", "answer_recall@1"]
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
@@ -309,6 +310,9 @@ LINES = {
     "index": ["index", "--output-dir", "new"],
     "search": ["search", "--questions", "-", "-o", "new.jsonl", "--topk", "2"],
     "explain": ["explain", "--retriever", "late", *PAIR, "-o", "new.html"],
+    "train-reader": ["train-reader", "--train-file", "one.jsonl", *STEP, *NEW],
+    "mine-negatives": ["mine-negatives", *NEW],
+    "score-teacher": ["score-teacher", "--teacher", "reader", *NEW],
     "read": ["read", "--reader", "reader", *RESULTS, "-o", "new.jsonl", "--depths", "2"],
     "evaluate": ["evaluate", "--topk", "3", "--output-dir", "new"],
     "compare": ["compare", "runs/dprkit/results", "other.jsonl", *AT_1, "--flips", "new.jsonl"],
@@ -333,11 +337,17 @@ DATA_ONLY = {"info", "info --check", "config show", "download --list"}
 
 
 def give_inputs(name):
-    """Write what import-embeddings, explain, compare and read need."""
+    """Write what import-embeddings, explain and compare need, and who needs a reader."""
     if name == "compare":
         shutil.copy("runs/dprkit/results/results.jsonl", "other.jsonl")
-    if name == "read":
+    if name in ("read", "train-reader", "score-teacher"):
         write_reader(Path("reader"), bundled("bundled:tiny/examples.json"))
+        passages = {
+            "positive_ctxs": [{"text": "by Shakespeare"}],
+            "negative_ctxs": [{"text": "no"}],
+        }
+        row = {"question": QUESTION, "answers": ["Shakespeare"], **passages}
+        Path("one.jsonl").write_text(json.dumps(row))
     if name == "explain":
         write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":

@@ -12,7 +12,7 @@ def test_config_show_names_every_setting_its_value_and_its_origin(empty):
     Path("dprkit.yaml").write_text("name: mine\ntrain: {lr: 0.5}\nselect-data: {output: x}\n")
     text = call("config", "show", "--set", "train.seed=3").stdout
     assert text.startswith("name: mine  # dprkit.yaml\n")
-    train = text.partition("\ntrain:\n")[2].partition("\nconvert:")[0]
+    train = text.partition("\ntrain:\n")[2].partition("\ntrain-reader:")[0]
     lines = {line.split(":")[0].strip(): line.split("#")[-1].strip() for line in train.splitlines()}
     assert lines["lr"] == "dprkit.yaml"
     assert lines["seed"] == "--set"
