@@ -53,6 +53,13 @@ class Distinct:
         return np.array(found, np.int32)
 
 
+class _Letters(dict[str, int]):
+    """Letters by their numbers; the letter N of Unicode that has none is -1 - N."""
+
+    def __missing__(self, letter: str) -> int:
+        return -1 - ord(letter)
+
+
 class Vocabulary:
     """What has a code, by its number: ANY, END, OTHER, words, and letters of other words.
 
@@ -73,9 +80,11 @@ class Vocabulary:
                 self.entries.append(word)
             else:
                 letters.update(_whole(word))
-        self.entries += [(letter,) for letter in sorted(letters)]
-        self._numbers = {entry: number for number, entry in enumerate(self.entries)}
-        self._numbers[""] = END
+        first = len(self.entries)
+        self._letters = _Letters({one: first + at for at, one in enumerate(sorted(letters))})
+        self.entries += [(letter,) for letter in self._letters]
+        known = enumerate(self.entries[:first])
+        self._numbers = {entry: number for number, entry in known if number > OTHER} | {"": END}
 
     def read(self, passages: Iterable[Passage]) -> np.ndarray:
         """The numbers of all that is in `passages`."""
@@ -90,13 +99,14 @@ class Vocabulary:
         return np.array([self._numbers.get(word, NO_NUMBER) for word in words], np.int32)
 
     def spelled(self, text: str) -> list[int]:
-        """The words of a title, the letters of a word; the letter N without a number is -1 - N."""
+        """The letters of a word, or the words of a title and the letters of those without one."""
+        letter = self._letters.__getitem__
+        if " " not in text[1:]:
+            return [*map(letter, _whole(text))]
         found: list[int] = []
         for word in _WORD.findall(_whole(text)):
-            if (number := self._numbers.get(word)) is not None:
-                found.append(number)
-            else:
-                found += [self._numbers.get((letter,), -1 - ord(letter)) for letter in word]
+            number = self._numbers.get(word)
+            found += map(letter, word) if number is None else (number,)
         return found
 
     def numbers(self, places: np.ndarray, words: Sequence[str], table: np.ndarray) -> np.ndarray:
