@@ -56,7 +56,7 @@ class CandidateRow(NamedTuple):
 def candidate_rows(path: Path | str, results: bool) -> Iterator[CandidateRow]:
     """The rows of a file of examples, or of `results`, in the file's order.
 
-    Raises FormatError for what breaks the format, and for a passage of a ranking without a text.
+    Raises FormatError for what breaks the format, and for a ranking without texts.
     """
     return _of_results(path) if results else _of_examples(path)
 
@@ -124,10 +124,9 @@ def _ranking_row(ranking: Ranking, path: Path | str, where: int | str) -> Candid
     if not question.question.strip():
         problem = f"the ranking {question.id!r} has no text of its question; {_GIVE_TEXTS}"
         raise FormatError(path, where, problem)
-    bare = next((hit for hit in hits if not (hit.text.strip() or hit.title.strip())), None)
-    if bare:
-        problem = f"the passage {bare.id!r} has no text for a teacher to read; {_GIVE_TEXTS}"
-        raise FormatError(path, where, problem)
+    if hits and not any(hit.text.strip() for hit in hits):
+        problem = f"the passages of {question.id!r} have no texts for a teacher to read"
+        raise FormatError(path, where, f"{problem}; {_GIVE_TEXTS}")
     return CandidateRow(
         question.question,
         [Passage(hit.id, hit.text, hit.title) for hit in hits],
