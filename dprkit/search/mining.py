@@ -91,6 +91,8 @@ class Miner:
         """`reader`: for --relabel reader."""
         self.engines, self.passages, self.settings = engines, passages, settings
         self.teacher, self.reader = teacher, reader
+        self._by_row: dict[int, Passage] = {}
+        """What was read for the questions of a batch."""
 
     def mine(self, batch: Sequence[Asked], tally: Tally) -> tuple[bytes, bytes]:
         """The lines of a batch of questions, and its scores as SCORE; what is counted is added."""
@@ -98,6 +100,7 @@ class Miner:
         tally.gold_missing += len(batch) - len(there)
         if not there:
             return b"", b""
+        self._by_row.clear()
         questions = self._searched(there)
         self._find_golds(questions)
         if self.settings.relabel:
@@ -120,13 +123,11 @@ class Miner:
     def _read(self, wanted: Iterable[tuple[_Question, Iterable[int]]]) -> None:
         """Read the passages at some places of questions."""
         left = [(one, [p for p in places if p not in one.passages]) for one, places in wanted]
-        rows = [one.found.rows[places] for one, places in left]
-        different = np.unique(np.concatenate(rows)).tolist() if rows else []
-        by_row = dict(zip(different, self.passages.at(different), strict=True))
+        rows = [one.found.rows[places].tolist() for one, places in left]
+        missing = list({row for own in rows for row in own if row not in self._by_row})
+        self._by_row.update(zip(missing, self.passages.at(missing), strict=True))
         for (one, places), own in zip(left, rows, strict=True):
-            one.passages.update(
-                (p, by_row[row]) for p, row in zip(places, own.tolist(), strict=True)
-            )
+            one.passages.update(zip(places, map(self._by_row.__getitem__, own), strict=True))
 
     # --- the positive -----------------------------------------------------------------------------
 

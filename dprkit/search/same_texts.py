@@ -20,9 +20,10 @@ class TextSet:
 
     def add(self, text: str) -> bool:
         """Whether `text` is new; it is not from now on."""
-        if text in self:
+        begins = opening(text)
+        if self.has(text, begins):
             return False
-        self.by_opening.setdefault(opening(text), []).append(text)
+        self.by_opening.setdefault(begins, []).append(text)
         return True
 
     def __contains__(self, text: str) -> bool:
