@@ -76,7 +76,7 @@ def _candidates(contexts: list[Context], row: RawRow, path: Path | str) -> tuple
     )
 
 
-class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Written(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A passage as it is written."""
 
     title: str | UnsetType = UNSET
@@ -88,7 +88,10 @@ class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def context_of(passage: Passage) -> msgspec.Struct:
     """A passage as DPR's files spell it, to be encoded; of a Candidate with the scores it has."""
-    score, teacher_score = (getattr(passage, name, None) for name in ("score", "teacher_score"))
+    scores = (
+        (passage.score, passage.teacher_score) if isinstance(passage, Candidate) else (None, None)
+    )
+    score, teacher_score = scores
     return _Written(
         passage.title,
         passage.text,

@@ -14,16 +14,16 @@ class TextSet:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self.by_opening: dict[str, list[str]] = {}
+        self._by_opening: dict[str, tuple[str, ...]] = {}
         for text in texts:
-            self.by_opening.setdefault(opening(text), []).append(text)
+            self._put(text, opening(text))
 
     def add(self, text: str) -> bool:
         """Whether `text` is new; it is not from now on."""
         begins = opening(text)
         if self.has(text, begins):
             return False
-        self.by_opening.setdefault(begins, []).append(text)
+        self._put(text, begins)
         return True
 
     def __contains__(self, text: str) -> bool:
@@ -31,8 +31,12 @@ class TextSet:
 
     def has(self, text: str, begins: str) -> bool:
         """Whether it has `text`, whose opening is `begins`."""
-        others = self.by_opening.get(begins)
+        others = self._by_opening.get(begins)
         return others is not None and same_question(text) in map(same_question, others)
+
+    def _put(self, text: str, begins: str) -> None:
+        # Tuples of texts cost the garbage collector nothing; lists would.
+        self._by_opening[begins] = (*self._by_opening.get(begins, ()), text)
 
 
 def opening(text: str) -> str:
