@@ -38,10 +38,8 @@ HAS = {
     **{f"configs/{path.name}": () for path in sorted((ROOT / "configs").glob("*.yaml"))},
 }
 """Page -> the artifacts that its reader has already."""
-LONG = {
-    f"docs/{name}.md"
-    for name in ("corpora", "distillation", "evaluation", "late-interaction", "recipes", "training")
-}
+OF_DOCS = ("corpora", "distillation", "evaluation", "late-interaction", "recipes", "training")
+LONG = {*(f"docs/{n}.md" for n in OF_DOCS), "configs/rdr-nq.yaml", "configs/rdr-squad.yaml"}
 """Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
 """Its examples do not follow from each other: each is tried alone."""
