@@ -11,7 +11,7 @@ from typing import Any
 
 from dprkit.errors import OutputError
 from dprkit.recipes import RECIPE, Recipe, recipe_names
-from dprkit.rounds import Repeat
+from dprkit.rounds import PATHS, REFERENCE, Repeat
 from dprkit.settings import Setting
 from dprkit.store.atomic_files import write_file
 from dprkit.yaml_file import as_yaml
@@ -35,9 +35,17 @@ def to_change(recipe: Recipe) -> list[str]:
     return [
         f"{stage}.{key}"
         for stage, settings in recipe.written.items()
-        for key in settings
-        if ((setting := recipe.fields(stage)[key]).path and not setting.hub) or key == "split"
+        for key, value in settings.items()
+        if key == "split" or _is_own_path(recipe, recipe.fields(stage)[key], value)
     ]
+
+
+def _is_own_path(recipe: Recipe, setting: Setting, value: Any) -> bool:
+    """Whether a value names a file or folder, and not what another stage reads or writes."""
+    if not setting.path or setting.hub:
+        return False
+    found = map(REFERENCE.fullmatch, value if isinstance(value, list) else [str(value)])
+    return not all(one and one[1] in recipe.written and one[2] in PATHS for one in found)
 
 
 def commented(recipe: Recipe, name: str) -> str:

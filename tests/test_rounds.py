@@ -147,6 +147,12 @@ def test_a_copy_of_a_recipe_keeps_its_rounds_as_they_were_written() -> None:
     assert copied.names == recipe(LOOP, "rounds=1").names
 
 
+def test_a_copy_marks_the_files_to_change_and_not_what_stages_hand_on() -> None:
+    text = commented(recipe(LOOP), "copy")
+    marked = [line.strip() for line in text.splitlines() if line.endswith("# CHANGE")]
+    assert [line.partition(":")[0] for line in marked] == ["passages", "train_file", "systems"]
+
+
 SMALL = """\
 rounds: 2
 repeat: {first: encode, last: better, carry: {train: better}}

@@ -27,7 +27,6 @@ from dprkit.settings import CompareSettings
 from dprkit.store.atomic_files import write_file
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
 
 COMPARISON = "comparison.json"
@@ -92,12 +91,14 @@ def compare(settings: CompareSettings, run: Run = Run()) -> CompareReport:
         return _compare(settings, gates, run)
     directory = Path(settings.output_dir)
     with draft(directory, "comparison", settings, _inputs(settings), run) as work:
-        manifest = work.done or _keep(work, settings, gates, run)
-    report = msgspec.convert(manifest.counts, CompareReport)
+        was_there = work.done is not None
+        if not was_there:
+            _keep(work, settings, gates, run)
+    report = msgspec.json.decode((directory / COMPARISON).read_bytes(), type=CompareReport)
     report.format = settings.format
-    for note in report.notes if work.done else ():
+    for note in report.notes if was_there else ():
         run.progress.note(note)
-    if settings.flips is not None and work.done:
+    if settings.flips is not None and was_there:
         arms, table, _ = _read(settings, run)
         _write_flips(settings.flips, arms, table)
     report.outputs = [str(directory / COMPARISON), *filter(None, [settings.flips])]
@@ -129,13 +130,13 @@ def _inputs(settings: CompareSettings) -> dict[str, str]:
     return given
 
 
-def _keep(work: Draft, settings: CompareSettings, gates: Sequence[Gate], run: Run) -> Manifest:
+def _keep(work: Draft, settings: CompareSettings, gates: Sequence[Gate], run: Run) -> None:
     report = _compare(settings, gates, run)
     told = msgspec.to_builtins(report)
     del told["outputs"], told["format"]
     with work.file(COMPARISON) as file:
         file.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
-    return work.finish(told)
+    work.finish({name: told[name] for name in ("questions", "systems", "trainings", "tests")})
 
 
 def _read(settings: CompareSettings, run: Run) -> tuple[list[Arm], Table, list[str]]:

@@ -417,7 +417,7 @@ def test_the_recipe_of_the_guide_runs_on_a_file_of_ones_own(empty, tiny_examples
     from tests.interop.foreign import save_bert
 
     guide = Path(__file__).parents[2] / "docs/guide.md"
-    recipe, _ = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)
+    recipe, *_ = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.S)
     Path("dprkit.yaml").write_text(recipe)
     Path("my-train.json.gz").write_bytes(gzip.compress(tiny_examples.read_bytes()))
     save_bert(Path("sentence-transformers/all-MiniLM-L6-v2"))
