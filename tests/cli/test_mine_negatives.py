@@ -18,7 +18,7 @@ from dprkit.models.retriever import load_retriever
 from dprkit.search.open_index import open_index
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
-from tests.conftest import DPRKIT, call, environment
+from tests.conftest import DPRKIT, call, environment, write_reader
 
 ROWS = 24
 
@@ -206,3 +206,48 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_a_retriever_trains_on_them(p
     result = call(*train, "--output-dir", tmp_path / "model", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["steps"] == 2
+
+
+@pytest.mark.slow
+def test_a_reader_decides_which_passages_become_positives(tiny_examples, tmp_path):
+    """Of three that hold the answer and rank above the positive, those it finds the answer in."""
+    from dprkit.answer_scores import exact_match
+    from dprkit.models.best_spans import best_spans
+    from dprkit.models.reading import load_reader
+    from dprkit.records import Passage
+
+    reader = write_reader(tmp_path / "reader", tiny_examples)
+    texts = {
+        "only": "may",
+        "more": "may may may june and july",
+        "most": "may may june july august and then december",
+        "gold": "one long text of many other words with may in it, and no more of it than that",
+        "none": "june",
+    }
+    corpus = tmp_path / "corpus.tsv"
+    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
+    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(tmp_path / "words")))
+    row = {"question": "may june", "answers": ["May"], "passage_ids": ["gold"]}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n")
+    (ranking,) = open_index(tmp_path / "words").search([row["question"]])
+    found = [hit.id for hit in ranking.hits]
+    above = [id_ for id_ in found[: found.index("gold")] if id_ != "none"]
+    passages = [Passage(id_, texts[id_]) for id_ in above]
+    confirmed = []
+    for passage, read in zip(
+        passages,
+        load_reader(reader).logits([row["question"]] * len(above), passages),
+        strict=True,
+    ):
+        (best,) = best_spans((read.start, read.end), read.offsets, passage.text, 10)
+        if exact_match(passage.text[best.start : best.end], row["answers"]):
+            confirmed.append(passage.id)
+    words = ["--questions", tmp_path / "q.jsonl", "--index", tmp_path / "words", "--json"]
+    words += ["--relabel", "reader", "--reader", reader, "--output-dir", tmp_path / "mined"]
+    result = call("mine-negatives", *words)
+    assert result.exit_code == 0, result.stderr
+    (made,) = map(json.loads, (tmp_path / "mined/train.jsonl").read_text().splitlines())
+    assert "only" in confirmed
+    assert [p["passage_id"] for p in made["positive_ctxs"]] == ["gold", *confirmed]
+    assert ids(made) == ["none"]
+    assert json.loads(result.stdout)["dropped"].get("answer", 0) == len(above) - len(confirmed)
