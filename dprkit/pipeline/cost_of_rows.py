@@ -1,4 +1,4 @@
-"""What stages that go through the rows of a file will cost, by some of its first rows.
+"""What stages that go through the rows of a file will cost, by some of its rows.
 
     mine-negatives, read, score-teacher     a question after the other
     train-reader                            some steps, as many as there will be
@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +32,8 @@ from dprkit.settings import (
 
 WARM, FEW = 4, 32
 """Rows of the two runs."""
+MINED = 128
+"""The same of mining, which is fast: a batch of the training that reads what it makes."""
 WARM_STEPS, STEPS = 1, 4
 
 
@@ -59,7 +60,7 @@ def cost_of_mining(settings: MineSettings, trial: Trial) -> Cost:
     def run(path: str, output: str) -> object:
         return mine_negatives(replace(there, train_file=(path,), output_dir=output))
 
-    return _by_rows(rows, run, str(settings.output_dir), trial)
+    return _by_rows(rows, run, str(settings.output_dir), trial, MINED)
 
 
 def cost_of_reading(settings: ReadSettings, trial: Trial) -> Cost:
@@ -100,7 +101,7 @@ def cost_of_training_a_reader(settings: TrainReaderSettings, trial: Trial) -> Co
     there = _found(settings, trial, "init")
     rows = _rows(_one(settings.train_file), trial)
     size = settings.batch_size or BATCH_SIZE
-    few = _first(rows.path, size * STEPS, trial)
+    few = _some(rows, size * STEPS, trial)
 
     def run(steps: int) -> tuple[float, Path]:
         output = trial.folder("reader")
@@ -138,12 +139,14 @@ def _steps(settings: TrainReaderSettings, epoch: Range, epochs: int) -> Range:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _by_rows(rows: Rows, run: Callable[[str, str], object], output: str, trial: Trial) -> Cost:
+def _by_rows(
+    rows: Rows, run: Callable[[str, str], object], output: str, trial: Trial, most: int = FEW
+) -> Cost:
     """By a run on a few rows, and one on more."""
     reset_peak()
     warm, _ = _timed(rows, WARM, run, trial)
-    seconds, made = _timed(rows, FEW, run, trial)
-    few = min(FEW, rows.here)
+    seconds, made = _timed(rows, most, run, trial)
+    few = min(most, rows.here)
     more = few - min(WARM, rows.here)
     each = max(0.0, seconds - warm) / more if more else seconds / few
     trial.expect(output, StandIn(str(made), rows.expected))
@@ -160,16 +163,18 @@ def _timed(
 ) -> tuple[float, Path]:
     output = trial.folder("made")
     with clock() as seconds:
-        run(_first(rows.path, count, trial), str(output))
+        run(_some(rows, count, trial), str(output))
     return seconds(), output
 
 
-def _first(path: str, count: int, trial: Trial) -> str:
-    """The first rows of a file in a file of their own."""
-    few = trial.folder("rows.jsonl")
+def _some(rows: Rows, count: int, trial: Trial) -> str:
+    """Rows from all over a file, in a file of their own: neighbours are often of one passage."""
+    few, most = trial.folder("rows.jsonl"), min(count, rows.here)
+    wanted = {rows.here * number // most for number in range(most)}
     with few.open("wb") as file:
-        for row in islice(read_json_rows(open_stream(path)), count):
-            file.write(b" ".join(row.raw.splitlines()) + b"\n")
+        for number, row in enumerate(read_json_rows(open_stream(rows.path))):
+            if number in wanted:
+                file.write(b" ".join(row.raw.splitlines()) + b"\n")
     return str(few)
 
 
