@@ -125,7 +125,7 @@ def refuse_second_stdout(stages: Iterable[msgspec.Struct], form: str = "--json")
     """Refuse settings with which an output file would share stdout with the report's `form`."""
     for settings in stages:
         for name in output_files(settings):
-            if getattr(settings, name) == "-":
+            if "-" in (getattr(settings, name), getattr(settings, "streams_to", None)):
                 flag = f"--{name.replace('_', '-')}"
                 raise SettingsError(f"{form} and {flag} both write to stdout; give {flag} a file")
 

@@ -166,7 +166,10 @@ def refuse_stdin_twice(settings: msgspec.Struct) -> None:
 
 
 def refuse_unwritten(name: str, settings: msgspec.Struct, flags: Mapping[str, Any]) -> None:
-    """Raise SettingsError for flags of files that `evaluate` of stdin does not write."""
+    """Raise SettingsError for flags of files that `evaluate` and `read` of stdin do not write."""
+    if name == "read" and getattr(settings, "results", None) == "-" and flags.get("output_dir"):
+        problem = "stdin cannot be read again to go on with a folder"
+        raise SettingsError(f"--output-dir: {problem}; give --results a file, or write to -o")
     inputs = {getattr(settings, key, None) for key in ("results", "questions", "qrels", "answers")}
     if name != "evaluate" or "-" not in inputs:
         return

@@ -84,7 +84,7 @@ def read(settings: ReadSettings, run: Run = Run()) -> ReadReport:
     Verifier(run.progress.note).artifact(str(settings.reader), "reader")
     if files.folder is None:
         report = _empty(settings)
-        output = settings.output or "-"
+        output = str(settings.streams_to)
         with write_file(output) as file:
             for batch in _Answering(settings, run).batches(report):
                 for answered in batch:
@@ -110,10 +110,8 @@ def files_of(settings: ReadSettings) -> StageFiles:
     if "-" in reads["reader"]:
         raise SettingsError("--reader: a reader is a folder; name it")
     kinds = {"reader": "reader"}
-    if settings.output is not None:
-        return StageFiles(reads, files=(settings.output,), kinds=kinds)
-    if settings.results == "-":
-        return StageFiles(reads, files=("-",), kinds=kinds)
+    if settings.streams_to is not None:
+        return StageFiles(reads, files=(settings.streams_to,), kinds=kinds)
     return StageFiles(reads, required(settings.output_dir, "--output-dir", "output"), kinds=kinds)
 
 

@@ -48,3 +48,8 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True):
     best: Positive = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: Annotated[Positive, about(harmless=True)] = 32
+
+    @property
+    def streams_to(self) -> str | None:
+        """The file that the answers go to, or - for stdout; None: they go to the folder."""
+        return "-" if self.output is None and self.results == "-" else self.output

@@ -212,6 +212,14 @@ def test_a_search_can_be_read_through_pipes(reader, tiny_passages, tmp_path):
         "evaluate", "--answers", tmp_path / "answers.jsonl", "--questions", given, "--json"
     )
     assert json.loads(measured.stdout)["metrics"]["exact_match"]["1"] == 1.0
+    for flag, problem in (
+        ("--json", "--json and --output both write to stdout; give --output a file"),
+        ("--output-dir", "--output-dir: stdin cannot be read again to go on with a folder"),
+    ):
+        more = (flag, tmp_path / "folder")[: 1 + (flag == "--output-dir")]
+        refused = call("read", "--reader", reader, "--results", "-", *more, input=found.stdout)
+        assert refused.exit_code == 1
+        assert problem in refused.stderr
     bare = call(*searched, "--no-texts", input="who wrote hamlet\n")
     (tmp_path / "bare.jsonl").write_text(bare.stdout)
     refused = call("read", "--reader", reader, "--results", tmp_path / "bare.jsonl")
