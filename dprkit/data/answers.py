@@ -17,7 +17,7 @@ from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.questions import named, tags_of
 from dprkit.data.streams import open_stream
-from dprkit.errors import FormatError
+from dprkit.errors import FormatError, InputError
 from dprkit.records import Question
 
 ANSWERS = "answers.jsonl"
@@ -68,7 +68,11 @@ def write_answered(answered: Answered, file: BinaryIO) -> None:
 def answers_file(path: Path | str) -> Path | str:
     """The file of answers, which may be given by the artifact that it is in."""
     inside = Path(path) / ANSWERS
-    return inside if Path(path).is_dir() and inside.exists() else path
+    if Path(path).is_dir() and not inside.exists():
+        raise InputError(
+            f"{path}: holds no answers ({ANSWERS}); name a folder that dprkit read made, or a file"
+        )
+    return inside if inside.exists() else path
 
 
 class _ForeignText(msgspec.Struct, frozen=True):

@@ -27,9 +27,10 @@ from dprkit.data.questions import named, tags_of
 from dprkit.data.run_dicts import is_run_dict, read_run_dict
 from dprkit.data.streams import RawRow, Stream, open_stream
 from dprkit.data.trec import read_trec
-from dprkit.errors import DprkitError, FormatError
+from dprkit.errors import DprkitError, FormatError, InputError
 from dprkit.progress import Note, silent
 from dprkit.records import Hit, Question, Ranking
+from dprkit.store.manifests import MANIFEST
 
 RESULTS = "results.jsonl"
 """The file of rankings in a results artifact."""
@@ -114,9 +115,10 @@ def placed_results(path: Path | str, warn: Note = silent) -> Iterator[PlacedRank
 
 def results_file(path: Path | str) -> Path | str:
     """The file of rankings, which may be given by the results artifact that it is in."""
-    if Path(path).is_dir() and (Path(path) / RESULTS).exists():
-        return Path(path) / RESULTS
-    return path
+    inside = Path(path) / RESULTS
+    if (Path(path) / MANIFEST).exists() and not inside.exists():
+        raise InputError(f"{path}: holds no rankings ({RESULTS}); name another folder, or a file")
+    return inside if inside.exists() else path
 
 
 def check(ranking: Ranking, path: Path | str, where: int | str) -> None:

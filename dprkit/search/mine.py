@@ -300,7 +300,12 @@ def _report(
             f"{tally.without_answers:,} questions have no answers: their negatives may hold one"
         )
     margins = settings.relative_margin, settings.absolute_margin, settings.teacher
-    if tally.unscored and (any(one is not None for one in margins) or settings.pick == "around"):
+    if tally.unscored == tally.questions:
+        report.notes.append(
+            f"no positive of the {tally.questions:,} questions has a score: if {settings.index[0]} "
+            "is of another corpus, what is mined may be answers"
+        )
+    elif tally.unscored and (any(one is not None for one in margins) or settings.pick == "around"):
         report.notes.append(
             f"the positives of {tally.unscored:,} questions have no score, as the corpus lacks "
             "them or they share no word with the question; no margin counts there"

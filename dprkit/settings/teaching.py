@@ -14,7 +14,7 @@ class ScoreTeacherSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Let a teacher score the passages of training examples or rankings, for a retriever to learn.
 
     Each passage gets the teacher's raw score as teacher_score: a logit, a similarity or a
-    logarithm of a probability. Train with --distill-weight learns from them. A stopped run goes on
+    logarithm of a probability. train --objective distill learns from them. A stopped run goes on
     where it stopped, and ends with the same bytes.
 
     Example: dprkit score-teacher --train-file train.jsonl --teacher colbert --output-dir scored

@@ -34,7 +34,9 @@ def tell_of_teacher(task: RetrieverTask) -> Told:
     if distilling is None or lists is None:
         return Told([], [])
     temperature = task.objective.teacher_divisor
-    warnings = _too_few(lists) + _about_teacher(lists, temperature)
+    warnings = _too_few(lists)
+    if distilling.loss != "listwise":  # the order has no temperature
+        warnings += _about_teacher(lists, temperature)
     own = distilling.temperature or task.objective.temperature
     return Told([_facts(lists.figures(temperature))], warnings + _about_model(task, own))
 

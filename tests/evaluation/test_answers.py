@@ -138,6 +138,12 @@ def test_settings_of_rankings_are_refused_with_answers(answers, more, problem):
         evaluate(EvaluateSettings(answers=answers, **more))
 
 
+def test_a_folder_of_something_else_is_no_folder_of_answers(tmp_path):
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=r"holds no answers \(answers.jsonl\)"):
+        evaluate(EvaluateSettings(answers=str(tmp_path)))
+
+
 def test_the_command_prints_answers_from_a_pipe(answers):
     from pathlib import Path
 

@@ -97,6 +97,7 @@ def test_files_without_any_teacher_s_scores_are_refused(rows, tmp_path):
         (500.0, (), "the teacher's scores are so far apart at the temperature 1"),
         (500.0, ("--teacher-temperature", 250), ""),
         (1e-4, (), "the teacher's scores are so close together at the temperature 1"),
+        (1e-4, ("--distill-loss", "listwise"), ""),
         (1.0, ("--distill-temperature", 1e-6), "the model's scores are so far apart"),
     ],
 )
