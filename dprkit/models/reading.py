@@ -48,8 +48,8 @@ class PassageLogits(NamedTuple):
     words: np.ndarray
     """(L,) int32: the number of the word that the token is of, ascending."""
     log_total: float
-    """log of the sum of exp(start) over all that was read, the question too, plus that of end: what
-    makes probabilities of a span's logits, as the loss and minimal-rnr-qa have them."""
+    """log of the sum of exp(start) over the text's tokens, plus that of end: what makes
+    probabilities of a span's logits, as the loss has them."""
 
 
 class Reader:
@@ -100,7 +100,7 @@ class Reader:
 def _of_text(given: ReaderInput, logits: np.ndarray) -> PassageLogits:
     text = logits[given.begin :]
     relevance = float(logits[0, RELEVANCE])
-    log_total = float(np.logaddexp.reduce(logits[:, (START, END)].astype(np.float64)).sum())
+    log_total = float(np.logaddexp.reduce(text[:, (START, END)].astype(np.float64)).sum())
     return PassageLogits(
         text[:, START], text[:, END], relevance, given.offsets, given.words, log_total
     )

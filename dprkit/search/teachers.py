@@ -80,13 +80,8 @@ class SpanScores:
         spans = best_spans(sides, logits.offsets, passage.text, self.max_tokens)
         if not spans:
             return -np.inf
-        best = spans[0].score - sum(map(_log_of_sum, sides))
+        best = spans[0].score - logits.log_total
         return best + logits.relevance if self.relevance else best
-
-
-def _log_of_sum(logits: np.ndarray) -> float:
-    largest = float(logits.max())
-    return largest + float(np.log(np.exp(logits.astype(float) - largest).sum()))
 
 
 # --- retrievers -----------------------------------------------------------------------------------

@@ -99,8 +99,9 @@ class ReaderValidator:
         some = row.passages[: self.settings.valid_passages]
         if not some:
             return 0.0, 0.0, 0.0
-        firsts = asked.logits.values[asked.logits.bounds[: len(some)], RELEVANCE]
-        best = int(firsts.argmax())
+        inputs = list(asked.inputs)  # each passage once
+        begins = asked.logits.bounds[[inputs.index(passage) for passage in some]]
+        best = int(asked.logits.values[begins, RELEVANCE].argmax())
         return *self._scores(asked, some[best]), float(row.holding[best])
 
     def _learned(self, block: Sequence[Asked]) -> Iterator[tuple[float, ...]]:

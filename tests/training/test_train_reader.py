@@ -316,3 +316,19 @@ def test_rows_that_teach_nothing_are_counted_and_lists_of_one_passage_teach_span
     assert "1 have no passage with one of their answers (odd.jsonl:2)" in result.stderr
     assert result.stderr.count("have no passage without an answer") == 3
     assert all(np.isfinite(report["losses"]))
+
+
+def test_a_passage_that_a_row_has_twice_is_read_once_in_a_validation(place):
+    rows = [json.loads(line) for line in (place / "valid.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["negative_ctxs"] = row["hard_negative_ctxs"]
+    write(place / "twice.jsonl", rows)
+    found = []
+    for name in ("valid", "twice"):
+        file = place / f"{name}.jsonl"
+        more = ("--valid-file", file, "--valid-passages", 9, "--max-steps", 1, "--valid-every", 1)
+        result = train(place, f"read-{name}", *more)
+        assert result.exit_code == 0, result.stderr
+        before = json.loads(result.stdout)["valid_before"]
+        found.append([before[figure] for figure in ("exact_match", "f1", "accuracy")])
+    assert found[0] == found[1]
