@@ -23,17 +23,19 @@ def normalised(answer: str) -> str:
 
 
 def exact_match(prediction: str, answers: Iterable[str]) -> bool:
-    """Whether a prediction is one of `answers`; no answers, no match."""
+    """Whether a prediction is one of `answers`; no answers or no prediction, no match."""
     own = normalised(prediction)
-    return any(own == normalised(answer) for answer in answers)
+    return bool(prediction.strip()) and any(own == normalised(answer) for answer in answers)
 
 
 def token_f1(prediction: str, answers: Iterable[str]) -> float:
     """The highest F1 of the words of a prediction with those of one of `answers`, 0 to 1.
 
     A word counts as often as it occurs. Where nothing is left of both they are the same, and F1
-    is 1, as in SQuAD 2.
+    is 1, as in SQuAD 2; without a prediction it is 0.
     """
+    if not prediction.strip():
+        return 0.0
     own = normalised(prediction).split()
     return max((_f1(own, normalised(answer).split()) for answer in answers), default=0.0)
 

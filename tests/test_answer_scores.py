@@ -37,3 +37,8 @@ def test_f1_is_that_of_the_closest_answer():
     assert token_f1("", ["Denver"]) == 0
     assert token_f1("the", ["a"]) == 1  # nothing is left of either
     assert token_f1("Denver Broncos", ["The Denver, Broncos"]) == 1
+
+
+def test_no_prediction_is_no_match_even_where_nothing_is_left_of_an_answer():
+    assert not exact_match("", ["The"]) and not exact_match(" ", ["a"])
+    assert token_f1("", ["The"]) == 0 and token_f1("the", ["The"]) == 1

@@ -37,7 +37,7 @@ from dprkit.search.mining_rules import (
     near,
 )
 from dprkit.search.mining_tally import SCORE, Tally, order_of
-from dprkit.search.rerank import PAIRS, Reranker
+from dprkit.search.rerank import PAIRS, Reranker, refuse_nan
 from dprkit.search.same_texts import TextSet
 from dprkit.search.united_hits import Found, scores_of, united
 from dprkit.settings import MineSettings, ReadSettings
@@ -242,8 +242,7 @@ class Miner:
 
     def _ask_teacher_of_golds(self, questions: Sequence[_Question]) -> None:
         if self.teacher:
-            rows = np.array([[one.gold.row] for one in questions])
-            scores = self.teacher.scores([one.asked.question for one in questions], rows)
+            scores = self._scores(questions, np.array([[one.gold.row] for one in questions]))
             for one, score in zip(questions, scores[:, 0].tolist(), strict=True):
                 if one.gold.row >= 0:
                     one.bar = score + self.settings.teacher_margin
@@ -257,12 +256,20 @@ class Miner:
         rows = np.full((len(new), max((len(p) for _, p in new), default=0)), -1, np.int64)
         for line, (one, places) in zip(rows, new, strict=True):
             line[: len(places)] = one.found.rows[places]
-        scores = self.teacher.scores([one.asked.question for one, _ in new], rows)
+        scores = self._scores([one for one, _ in new], rows)
         for line, (one, places) in zip(scores.tolist(), new, strict=True):
             for place, score in zip(places, line, strict=False):
                 if score > one.bar:
                     one.outcomes[place] = "teacher"
                     one.taken -= 1
+
+    def _scores(self, questions: Sequence[_Question], rows: np.ndarray) -> np.ndarray:
+        """The teacher's scores (Q, C) of (Q, C) rows; of row -1: -inf."""
+        assert self.teacher
+        texts = [one.asked.question for one in questions]
+        scores = self.teacher.scores(texts, rows)
+        refuse_nan(scores, texts, "teacher", "--teacher")
+        return scores
 
     # --- what comes of it -------------------------------------------------------------------------
 

@@ -72,15 +72,20 @@ class RerankedEngine:
         depth = self.depth or max(DEPTH, topk)
         hits = self.first.search(questions, depth, allowed)
         scores = self.reranker.scores(questions, hits.rows)
-        if len(bad := np.flatnonzero(np.isnan(scores).any(axis=1))):
-            raise InputError(
-                f"the reranker's scores for {questions[bad[0]]!r} are no numbers (NaN); its "
-                "training has diverged: name another model with --rerank"
-            )
+        refuse_nan(scores, questions, "reranker", "--rerank")
         if self.weight == 1:
             return best(hits.rows, scores, topk)
         again = best(hits.rows, scores, depth)
         return fuse([hits, again], topk, (1 - self.weight, self.weight), "weighted")
+
+
+def refuse_nan(scores: np.ndarray, questions: Sequence[str], what: str, flag: str) -> None:
+    """Raise InputError for scores (Q, C) that are no numbers. `flag`: which names the model."""
+    if len(bad := np.flatnonzero(np.isnan(scores).any(axis=1))):
+        raise InputError(
+            f"the {what}'s scores for {questions[bad[0]]!r} are no numbers (NaN); its training has "
+            f"diverged: name another model with {flag}"
+        )
 
 
 # --- models of pairs of texts ---------------------------------------------------------------------

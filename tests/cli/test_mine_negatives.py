@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.indexes.build import index
@@ -19,6 +21,7 @@ from dprkit.search.open_index import open_index
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import DPRKIT, call, environment, write_reader
+from tests.interop.foreign import save_cross_encoder
 
 ROWS = 24
 
@@ -149,6 +152,19 @@ def test_a_teacher_leaves_out_what_it_prefers_to_the_positive(place, small_retri
         assert ids(row) == left[:4]
         refused += len(left) < len(scores)
     assert report["dropped"]["teacher"] > 0 < refused
+
+
+def test_a_teacher_whose_training_diverged_is_refused(place, tmp_path):
+    save_cross_encoder(tmp_path / "teacher")
+    file = tmp_path / "teacher" / "model.safetensors"
+    weights = load_file(file)
+    weights["classifier.bias"][:] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    words = ["--train-file", place / "few.jsonl", "--index", place / "words", "--num", 2]
+    words += ["--teacher", tmp_path / "teacher", "--output-dir", tmp_path / "mined"]
+    result = call("mine-negatives", *words)
+    assert result.exit_code == 1 and "no numbers (NaN)" in result.stderr, result.stderr
+    assert "--teacher" in result.stderr
 
 
 @pytest.mark.slow
