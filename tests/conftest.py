@@ -161,6 +161,19 @@ def remade(directory: Path) -> Path:
     return directory
 
 
+def killed_at_the_end(monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]) -> None:
+    """Make an artifact in a run that is killed when only its manifest is lacking."""
+    from dprkit.store.drafts import Draft
+
+    def kill(work: Draft, counts: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "finish", kill)
+        with pytest.raises(KeyboardInterrupt):
+            make()
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 RECIPE = """\

@@ -53,7 +53,7 @@ from dprkit.settings import EvaluateSettings, required
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.integrity import SEARCH_LIMIT, Verifier
-from dprkit.store.manifests import Manifest, is_artifact, passage_sides, read_manifest
+from dprkit.store.manifests import Manifest, asks_alone
 from dprkit.store.stage_files import StageFiles
 
 METRICS, TREC_RUN = "metrics.json", "run.trec"
@@ -157,7 +157,7 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
         "index": required(settings.index, "--index", "index"),
         "questions": required(settings.questions, "--questions", "questions"),
     }
-    if _asks_alone(settings.retriever):
+    if asks_alone(settings.retriever):
         inputs["retriever"] = str(settings.retriever)
     if settings.qrels is not None:
         inputs["qrels"] = settings.qrels
@@ -166,13 +166,6 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
     if settings.rerank_embeddings is not None:
         inputs["rerank_embeddings"] = settings.rerank_embeddings
     return inputs
-
-
-def _asks_alone(retriever: str | None) -> bool:
-    """Whether a retriever may ask an index that another one made (train --freeze passage)."""
-    if retriever is None or not is_artifact(retriever):
-        return False
-    return len(passage_sides(read_manifest(retriever))) > 1
 
 
 def _depths_of(folder: IndexFolder, settings: EvaluateSettings) -> dict[str, int]:

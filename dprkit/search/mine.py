@@ -23,7 +23,7 @@ from dprkit.settings import MineSettings, required
 from dprkit.store.atomic_files import sync
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
-from dprkit.store.manifests import Manifest
+from dprkit.store.manifests import Manifest, asks_alone
 from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def mine_negatives(settings: MineSettings, run: Run = Run()) -> MineReport:
     no question has a positive or none has answers to look for, and what opening an index raises.
     """
     directory, inputs = Path(str(files_of(settings).folder)), _inputs(settings)
-    more = {"depths": [IndexFolder(path).depths for path in _indexes(settings)]}
+    more: dict[str, Any] = {"depths": [IndexFolder(path).depths for path in _indexes(settings)]}
+    if settings.teacher and "teacher" not in inputs:
+        more["teacher"] = settings.teacher  # a hub's name
     with draft(directory, "examples", settings, inputs, run, more) as work:
         manifest = work.done or _mine(work, settings, run)
     report = msgspec.convert(manifest.counts, MineReport)
@@ -110,6 +112,8 @@ def _inputs(settings: MineSettings) -> dict[str, str]:
     given = {"questions": settings.questions, "hybrid": settings.hybrid, "reader": settings.reader}
     if settings.teacher and Path(settings.teacher).exists():
         given["teacher"] = settings.teacher
+    if asks_alone(settings.retriever):
+        given["retriever"] = settings.retriever
     return files | indexes | {name: path for name, path in given.items() if path}
 
 
@@ -167,14 +171,10 @@ def _mine(work: Draft, settings: MineSettings, run: Run) -> Manifest:
 
     miner, rows = _opened(settings, run)
     tally = msgspec.convert(work.state.get("tally", {}), Tally)
-    if not work.state.get("mined"):
-        _grow(work, settings, run, miner, rows, tally)
+    _grow(work, settings, run, miner, rows, tally)
     _refuse_nothing(tally, rows, settings)
     scores = figures_of(work.directory / SCORES, settings.index)
-    if (work.directory / GROWING).exists():
-        work.move_in(TRAIN, work.directory / GROWING)
-    else:  # a run was killed right behind the line above
-        work.include(TRAIN, content=True)
+    work.move_in(TRAIN, work.directory / GROWING)
     with work.file(AUDIT) as file:
         for decision in _decisions(tally, settings):
             file.write(msgspec.json.encode(decision) + b"\n")
@@ -229,8 +229,8 @@ def _grow(
 ) -> None:
     """Mine for the rows that are left, into the growing files."""
     done = tally.questions + tally.gold_missing
-    for name in (GROWING, SCORES):
-        work.rewind(name, tally.bytes.get(name, 0))
+    for name, whole in ((GROWING, TRAIN), (SCORES, None)):
+        work.rewind(name, tally.bytes.get(name, 0), whole)
     run.progress.start("mining", rows.count, "questions", done)
     saved = time.monotonic()
     for batch in rows.batches(done, settings.batch_size):
@@ -241,7 +241,6 @@ def _grow(
             _save(work, tally)
             saved = time.monotonic()
     run.progress.finish()
-    work.state["mined"] = True
     _save(work, tally)
 
 

@@ -123,7 +123,7 @@ def _grown(work: Draft, settings: ReadSettings, run: Run) -> Manifest:
     """The artifact; what was read before a stop is kept, batch by batch."""
     state = work.state
     report = msgspec.convert(state.get("report", msgspec.to_builtins(_empty(settings))), ReadReport)
-    work.rewind(GROWING, state.get("size", 0))
+    work.rewind(GROWING, state.get("size", 0), ANSWERS)
     size = state.get("size", 0)
     growing = work.directory / GROWING
     for batch in _Answering(settings, run).batches(report):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from dprkit import __version__
-from dprkit.errors import OutputError, writing
+from dprkit.errors import DamagedError, OutputError, writing
 from dprkit.progress import Run
 from dprkit.settings.fields import Setting
 from dprkit.store import manifests
@@ -135,15 +135,29 @@ class Draft:
         with writing(self.directory / name), (self.directory / name).open("ab") as file:
             return file.write(line)
 
-    def rewind(self, name: str, size: int) -> None:
-        """Cut a growing file back to the `size` bytes it had when progress was last saved."""
-        self.claim(name)
-        with writing(self.directory / name), (self.directory / name).open("ab") as file:
-            file.truncate(size)
+    def rewind(self, name: str, size: int, whole: str | None = None) -> None:
+        """Cut a growing file back to the `size` bytes it had when progress was last saved.
 
-    def include(self, name: str, content: bool = False) -> None:
-        """Count a file that `append` grew as part of the artifact, and of its `content` or not."""
-        self.record.files[name] = record_file(self.directory / name, content)
+        `whole`: the name that `move_in` gives it. A run that was killed behind that, without a
+        manifest, finds it there and takes it back. Raises DamagedError where bytes are lost.
+        """
+        self.claim(name)
+        path = self.directory / name
+        moved = self.directory / whole if whole in self.record.claimed else None
+        with writing(path):
+            if moved and moved.is_file() and not path.exists():
+                moved.replace(path)
+            with path.open("ab") as file:
+                if file.tell() < size:
+                    raise DamagedError(
+                        f"{path}: damaged (it has {file.tell():,} bytes of {size:,} that were "
+                        "written); make it again with --restart"
+                    )
+                file.truncate(size)
+
+    def include(self, name: str) -> None:
+        """Count a file that `append` grew as part of the artifact, though not of its content."""
+        self.record.files[name] = record_file(self.directory / name, content=False)
 
     def remove(self, name: str) -> None:
         """Take the file or folder `name` out of the artifact again."""

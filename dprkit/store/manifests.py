@@ -228,6 +228,13 @@ def passage_sides(retriever: Manifest) -> list[str]:
     return [retriever.identity, *retriever.counts.get(PASSAGE_SIDE_OF, [])]
 
 
+def asks_alone(retriever: str | None) -> bool:
+    """Whether a retriever may ask an index that another one made: what is found depends on it."""
+    if retriever is None or not is_artifact(retriever):
+        return False
+    return len(passage_sides(read_manifest(retriever))) > 1
+
+
 def identity_of(kind: str, files: Mapping[str, FileRecord]) -> str:
     """The identity of an artifact: a hash over its files' names and hashes."""
     lines = [

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dprkit.errors import need_extra
 from dprkit.progress import SILENT
+from dprkit.store.atomic_files import sync
 from dprkit.store.drafts import Draft
 from dprkit.training.resolved_trainer import ResolvedTrainer
 from dprkit.training.task import Task
@@ -114,6 +115,8 @@ class Journal:
             with self.work.folder(name, content=False) as folder:
                 save_state(folder, state)
             at.checkpoints = [*at.checkpoints, name][-self.settings.keep_checkpoints :]
+        for growing in (METRICS, EPOCHS):  # on the disk before its size counts
+            sync(self.work.directory / growing)
         self.work.state.clear()
         self.work.state.update(msgspec.to_builtins(at))
         self.work.save()

@@ -22,7 +22,9 @@ from dprkit.search.open_index import open_index
 from dprkit.search.same_texts import TextSet
 from dprkit.search.united_hits import Found, united
 from dprkit.settings import IndexSettings, MineSettings
-from dprkit.store.manifests import read_manifest
+from dprkit.store.begin_or_resume import OUT_OF_DATE, UP_TO_DATE, Previewed, draft
+from dprkit.store.manifests import PASSAGE_SIDE_OF, read_manifest
+from tests.conftest import killed_at_the_end
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +353,37 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
         "manifest.json",
         "train.jsonl",
     ]
+
+
+def test_a_run_that_was_killed_before_its_manifest_ends_with_the_same_bytes(
+    words, few, tmp_path, monkeypatch
+):
+    whole, rows = mined(tmp_path / "whole", train_file=(few,), index=(words,))
+    killed_at_the_end(
+        monkeypatch, lambda: mined(tmp_path / "killed", train_file=(few,), index=(words,))
+    )
+    report, again = mined(tmp_path / "killed", train_file=(few,), index=(words,))
+    assert (again, report.scores) == (rows, whole.scores)
+
+
+def test_another_hub_teacher_or_retriever_that_asks_makes_the_negatives_out_of_date(
+    words, few, tmp_path
+):
+    given = {"train_file": (few,), "index": (words,), "output_dir": str(tmp_path / "mined")}
+    mine_negatives(MineSettings(**given))
+
+    def state(**more):
+        with pytest.raises(Previewed) as told:
+            mine_negatives(MineSettings(**given, **more), Run(only_preview=True))
+        return told.value.state, told.value.why
+
+    assert state() == (UP_TO_DATE, "")
+    assert state(teacher="hub/model") == (OUT_OF_DATE, 'teacher was null and is "hub/model"')
+    asking = tmp_path / "asking"
+    with draft(asking, "retriever", {}, {}, Run()) as work:
+        made = work.finish({PASSAGE_SIDE_OF: ["retriever:of the index"]})
+    why = f"retriever was absent and is {asking} ({made.identity[:23]})"
+    assert state(retriever=str(asking)) == (OUT_OF_DATE, why)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from dprkit.search.read import files_of, read
 from dprkit.search.rerank_by_answers import AnswersFirst
 from dprkit.settings import ReadSettings
 from dprkit.store.manifests import read_manifest
-from tests.conftest import call, write_reader
+from tests.conftest import call, killed_at_the_end, write_reader
 
 QUESTIONS = ["how tall is it", "who painted the mona lisa", "a river in africa", "who was it"]
 TEXTS = [
@@ -179,6 +179,18 @@ def test_a_stopped_read_goes_on_and_ends_with_the_same_bytes(reader, results, tm
     assert made[0].identity == made[1].identity
     assert made[0].counts == made[1].counts
     assert len([*read_answers(tmp_path / "again")]) == 4
+
+
+def test_a_read_that_was_killed_before_its_manifest_ends_with_the_same_bytes(
+    reader, results, tmp_path, monkeypatch
+):
+    how = {"reader": str(reader), "results": str(results), "depths": (2,)}
+    read(ReadSettings(output_dir=str(tmp_path / "whole"), **how))
+    killed = ReadSettings(output_dir=str(tmp_path / "killed"), **how)
+    killed_at_the_end(monkeypatch, lambda: read(killed))
+    assert read(killed).questions == 4
+    made = [(tmp_path / name / "answers.jsonl").read_bytes() for name in ("whole", "killed")]
+    assert made[0] == made[1]
 
 
 def test_the_same_pair_is_read_once_in_a_batch(reader, results, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from dprkit.search.teachers import PairTeacher, VectorTeacher
 from dprkit.settings import EncodeSettings, ScoreTeacherSettings
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import read_manifest
-from tests.conftest import call, remade
+from tests.conftest import call, killed_at_the_end, remade
 from tests.interop.foreign import bert, save_cross_encoder, word_pieces
 
 ROWS = 12
@@ -321,6 +321,18 @@ def test_a_stopped_run_ends_with_the_same_bytes(
     ]
     assert score_teacher(settings).pairs_per_second is None
     assert list(map(len, scores_of(whole))) == list(map(len, pairs_of(examples)))
+
+
+def test_a_run_that_was_killed_before_its_manifest_ends_with_the_same_bytes(
+    small_colbert, examples, tmp_path, monkeypatch
+):
+    report, whole = scored(tmp_path / "whole", small_colbert, train_file=examples)
+    killed_at_the_end(
+        monkeypatch, lambda: scored(tmp_path / "killed", small_colbert, train_file=examples)
+    )
+    again, made = scored(tmp_path / "killed", small_colbert, train_file=examples)
+    assert made.read_bytes() == whole.read_bytes()
+    assert again.figures == report.figures
 
 
 def test_a_half_done_run_goes_on_with_the_same_teacher_and_file_alone(

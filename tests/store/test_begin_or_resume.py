@@ -688,6 +688,24 @@ def test_a_growing_file_is_cut_back_to_where_progress_was_saved(out):
     assert not made.files["metrics"].content
 
 
+@pytest.mark.parametrize("left", [b"fir", None])
+def test_a_growing_file_that_lost_bytes_is_refused_and_not_filled_with_zeros(out, left):
+    with pytest.raises(KeyboardInterrupt), draft(out, "copies", {}, {}, Run()) as work:
+        work.rewind("growing", 0, "rows")
+        work.state["bytes"] = work.append("growing", b"first\n")
+        work.save()
+        raise KeyboardInterrupt
+    (out / "growing").unlink()
+    if left is not None:
+        (out / "growing").write_bytes(left)
+    with (
+        pytest.raises(DamagedError, match=r"growing: damaged .* of 6 that were .* --restart"),
+        draft(out, "copies", {}, {}, Run()) as work,
+    ):
+        work.rewind("growing", work.state["bytes"], "rows")
+    assert (out / "growing").read_bytes() == (left or b"")
+
+
 def test_what_was_only_needed_to_go_on_is_dropped_at_the_end(out):
     with draft(out, "copies", {}, {}, Run()) as work:
         for name in ("checkpoint-1", "checkpoint-2"):
