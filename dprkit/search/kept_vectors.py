@@ -14,6 +14,7 @@ import numpy as np
 
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.records import Passage
+from dprkit.store.atomic_files import sync
 from dprkit.store.drafts import Draft
 
 LIMIT = 4 << 30
@@ -75,6 +76,7 @@ class KeptVectors:
         parts = b"".join(keys), made.counts.astype("<i8").tobytes(), made.values.tobytes()
         for file, raw in zip(self._files, parts, strict=True):
             self._work.append(file, raw)
+            sync(self._work.directory / file)  # on the disk before it counts
         for key, count in zip(keys, made.counts.tolist(), strict=True):
             self._places[key] = len(self._places)
             self._bounds.append(self._bounds[-1] + count)

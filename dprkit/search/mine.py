@@ -229,6 +229,7 @@ def _grow(
 ) -> None:
     """Mine for the rows that are left, into the growing files."""
     done = tally.questions + tally.gold_missing
+    work.claim(AUDIT)
     for name, whole in ((GROWING, TRAIN), (SCORES, None)):
         work.rewind(name, tally.bytes.get(name, 0), whole)
     run.progress.start("mining", rows.count, "questions", done)

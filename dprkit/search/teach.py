@@ -163,7 +163,6 @@ def _score(work: Draft, settings: ScoreTeacherSettings, run: Run) -> int:
     source, results, pairs = _source(settings), settings.results is not None, 0
     growing = f"{_output(settings)}{GROWING}"
     done = {"rows": 0, "bytes": 0} | work.state
-    work.claim(_output(settings))
     work.rewind(growing, done["bytes"], _output(settings))
     teacher = open_teacher(settings, work)
     run.progress.start("scoring", count_rows(source, results), "questions", done["rows"])

@@ -139,11 +139,12 @@ class Draft:
         """Cut a growing file back to the `size` bytes it had when progress was last saved.
 
         `whole`: the name that `move_in` gives it. A run that was killed behind that, without a
-        manifest, finds it there and takes it back. Raises DamagedError where bytes are lost.
+        manifest, finds it there and takes it back. Raises DamagedError where bytes are lost, and
+        OutputError, before anything is made, where either name is somebody else's file.
         """
-        self.claim(name)
+        self.claim(*(each for each in (name, whole) if each))
         path = self.directory / name
-        moved = self.directory / whole if whole in self.record.claimed else None
+        moved = self.directory / whole if whole else None
         with writing(path):
             if moved and moved.is_file() and not path.exists():
                 moved.replace(path)

@@ -688,6 +688,17 @@ def test_a_growing_file_is_cut_back_to_where_progress_was_saved(out):
     assert not made.files["metrics"].content
 
 
+def test_a_foreign_file_is_refused_before_what_shall_have_its_name_grows(out):
+    out.mkdir()
+    (out / "rows").write_text("mine\n")
+    with (
+        pytest.raises(OutputError, match="rows: already there and not made by dprkit"),
+        draft(out, "copies", {}, {}, Run()) as work,
+    ):
+        work.rewind("growing", 0, "rows")
+    assert tree(out) == {"rows": b"mine\n"}
+
+
 @pytest.mark.parametrize("left", [b"fir", None])
 def test_a_growing_file_that_lost_bytes_is_refused_and_not_filled_with_zeros(out, left):
     with pytest.raises(KeyboardInterrupt), draft(out, "copies", {}, {}, Run()) as work:
