@@ -20,7 +20,7 @@ class MineSettings(msgspec.Struct, frozen=True, kw_only=True):
     it. What is left out as a likely answer is counted by reason, and a sample of the decisions is
     written to audit.jsonl for you to read.
 
-    Example: dprkit mine-negatives --train-file nq-train.jsonl --index index --from 10 --to 200
+    Example: dprkit mine-negatives --train-file train.jsonl --index index --from 10 --to 200
         --num 30 --output-dir mined
 
     Settings:

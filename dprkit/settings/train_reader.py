@@ -21,7 +21,7 @@ class TrainReaderSettings(TrainerSettings, frozen=True, kw_only=True):
     training files are files of examples, or the results of a search as they are. A stopped run goes
     on where it was last saved, and ends with the same bytes as a run that was never stopped.
 
-    Example: dprkit train-reader --train-file nq-train.json --init bert-base-uncased --output-dir
+    Example: dprkit train-reader --train-file train.jsonl --init bert-base-uncased --output-dir
         reader
 
     Settings:

@@ -19,7 +19,7 @@ from dprkit.training.distill_settings import DistillLoss
 class Outcome(NamedTuple):
     """The loss () of a batch with its graph, and per question: loss (Q,) in nats, hit (Q,) bool.
 
-    `more`: figures of the batch by name, each (), for metrics.jsonl.
+    `more`: further figures of the batch by name, for metrics.jsonl.
     """
 
     loss: Tensor
@@ -276,7 +276,7 @@ class ScoreObjective(nn.Module):
 def without_better(scores: Tensor, targets: Targets, margin: float) -> tuple[Targets, Tensor]:
     """The targets without the negatives that score above the positive by more than a margin.
 
-    And () how many those are.
+    `scores`: (Q, P). And () how many those are.
     """
     above = scores > scores.gather(1, targets.positives.unsqueeze(1)) + margin
     above &= ~targets.false_negatives

@@ -174,7 +174,7 @@ NAMED = {
     "train": ["train", "--train-file", "t.json", "--output-dir", "out"],
     "encode-corpus": ["encode-corpus", "--output-dir", "out"],
     "evaluate": ["evaluate", "--output-dir", "out"],
-    "convert": ["convert", "runs/dprkit/model", "--output-dir", "out"],
+    "convert": ["convert", "runs/dprkit/model", "--to", "hf-dpr", "--output-dir", "out"],
 }
 
 

@@ -126,7 +126,7 @@ def test_a_kind_of_ones_own_is_measured(small_index, tiny_examples, tmp_path, mo
             answer = function(*words)
             return type("", (), {"result": lambda _: answer})()
 
-    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Here)
+    monkeypatch.setattr("dprkit.indexes.tuning_measures.ProcessPoolExecutor", Here)
     wish = {"embeddings": str(small_index.parent / "embeddings"), "types": ("brute",)}
     report = tune_index(
         TuneSettings(**wish, questions=str(tiny_examples), output_dir=str(tmp_path / "t"))

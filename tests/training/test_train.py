@@ -422,7 +422,8 @@ def test_resolved_settings_have_every_default(tmp_path):
     from dprkit.training.retriever_kinds import COLBERT_ALONE, PREFIXES
 
     other = {*COLBERT_ALONE, "skip", "projection_init", *PREFIXES}
-    unasked = {*OF_DISTILL, "objective", "teacher", "mask_margin", "leave_out", "left_out"}
+    unasked = {*OF_DISTILL, "objective", "teacher", "mask_margin", "freeze"}
+    unasked |= {"leave_out", "left_out"}
 
     scratch = resolve(TrainSettings(train_file=(str(tmp_path / "t.jsonl"),)))
     absent = {name for name in scratch.__struct_fields__ if getattr(scratch, name) is None}
