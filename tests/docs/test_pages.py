@@ -25,7 +25,7 @@ HAS = {
     "Makefile": ("runs",),
     "docs/guide.md": (),
     "docs/recipes.md": (),
-    "docs/training.md": ("model",),
+    "docs/training.md": ("model", "emb", "index"),
     "docs/late-interaction.md": (),
     "docs/distillation.md": (),
     "docs/corpora.md": ("model",),
