@@ -24,7 +24,6 @@ import numpy as np
 from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.folds import Fold
 from dprkit.data.row_index import changed
-from dprkit.errors import SettingsError
 from dprkit.models.tokens import Tokens
 from dprkit.records import Candidate, Example
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
@@ -32,45 +31,22 @@ from dprkit.training.candidate_lists import drawn_candidates
 from dprkit.training.distill_settings import DrawnBy
 from dprkit.training.false_negatives import Positives, answering, holding_answers
 from dprkit.training.feed import Batch
-
-At = tuple[int, int]
-"""A training row: the number of its file, its number there."""
-
+from dprkit.training.weighted_files import At, WeightedFiles
 
 # --- which rows -----------------------------------------------------------------------------------
 
 
-class Mixture:
-    """Training files, each with a weight: how often an epoch sees a row of it.
-
-    With weight 2 each row comes twice, with 0.5 another random half of the rows each epoch.
-    """
+class Mixture(WeightedFiles[Example]):
+    """Files of examples with their weights, and what their rows share."""
 
     def __init__(self, files: Sequence[ExampleFile], weights: Sequence[float]) -> None:
         """Raises SettingsError where a weight leaves nothing of a file."""
-        self.files, self.weights = list(files), list(weights)
-        self.sizes: list[int] = []
-        """Rows of each file that an epoch sees."""
-        for file, weight in zip(self.files, self.weights, strict=True):
-            self.sizes.append(round(weight * len(file)))
-            if self.sizes[-1] < 1:
-                problem = f"weight {weight:g} leaves none of its {len(file)} rows"
-                raise SettingsError(f"{file.path}: {problem}; give it a larger one")
+        super().__init__(files, weights, list(map(len, files)))
+        self.files = list(files)
         self.offsets = np.cumsum([0, *map(len, self.files)])
         """Row r of file f has the number offsets[f] + r among the rows of all files."""
         self.keys = np.concatenate([file.keys for file in self.files])
         self.positives = Positives(self.files)
-
-    def __len__(self) -> int:
-        """The rows that an epoch sees."""
-        return sum(self.sizes)
-
-    def __getitem__(self, at: At) -> Example:
-        return self.files[at[0]][at[1]]
-
-    def where(self, at: At) -> str:
-        """The place of a row for a message: `train.jsonl:17`."""
-        return self.files[at[0]].where(at[1])
 
     def seen(self, file: int, epoch: int, seed: int | None) -> np.ndarray:
         """The numbers (sizes[file],) of the rows that an epoch sees of a file; no seed: the first.

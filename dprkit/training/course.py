@@ -1,13 +1,25 @@
-"""What the stages that train have in common: the figures that are kept of a training, its notes."""
+"""What the stages that train have in common: how one is run, what is kept of it, its notes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from dprkit.errors import MemoryShortage
 from dprkit.memory import ran_out
+from dprkit.progress import Run
+from dprkit.settings.trainer import TrainerSettings
+from dprkit.store.begin_or_resume import draft, preview, wanted
+from dprkit.store.drafts import Draft
+from dprkit.store.manifests import Manifest
+from dprkit.training.processes import Group, join, joined, launch
+from dprkit.training.resolved_settings import more_to_record
+from dprkit.training.resolved_trainer import ResolvedTrainer
 
 if TYPE_CHECKING:
     from dprkit.progress import Progress
@@ -55,3 +67,55 @@ def memory_told() -> Iterator[None]:
             "out of memory beside the steps themselves: a smaller model or --valid-every never "
             "takes less; what was saved is kept"
         ) from None
+
+
+S = TypeVar("S", bound=ResolvedTrainer)
+
+
+@dataclass(frozen=True)
+class Course(Generic[S]):
+    """A stage that trains, with its settings resolved."""
+
+    kind: str
+    """Of its artifact; the report names the folder by it."""
+    stage: Callable[..., Any]
+    """What each process runs."""
+    report: Callable[..., Any]
+    """The class of its report."""
+    make: Callable[[Draft, S, Group], Manifest]
+    """What the first process does."""
+    fit: Callable[[None, Path, S, Group], object]
+    """What the others do: train along."""
+
+    def run(self, settings: S, recorded: TrainerSettings, inputs: dict[str, str], run: Run) -> Any:
+        """The report of a training by this process or by several.
+
+        `recorded`: the settings as the manifest records them. Left alone when it is up to date.
+        """
+        directory, more = Path(str(settings.output_dir)), more_to_record(recorded)
+        if settings.num_processes > 1 and not joined():
+            there = preview(wanted(directory, self.kind, recorded, inputs, run, more)).done
+            if there:
+                return self._told(directory, there)
+            return launch(self.stage, recorded, run, settings.num_processes)
+        group = join()
+        if not group.first:
+            if not group.agree(False) and settings.max_epochs != 0:
+                self.fit(None, directory, settings, group)
+            return self.report(str(directory))
+        with draft(directory, self.kind, recorded, inputs, run, more) as work:
+            group.agree(work.done is not None)
+            return self._told(directory, work.done or self.make(work, settings, group))
+
+    def _told(self, directory: Path, manifest: Manifest) -> Any:
+        folder = str(directory)
+        here = {self.kind: folder, "identity": manifest.identity, "outputs": [folder]}
+        return msgspec.convert(manifest.counts | here, self.report)
+
+
+def reads_of(inputs: Mapping[str, str], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """The setting that names each input -> its paths; `names`: of inputs that are no train_file."""
+    reads: dict[str, list[str]] = {}
+    for name, path in inputs.items():
+        reads.setdefault(names.get(name, "train_file"), []).append(path)
+    return reads

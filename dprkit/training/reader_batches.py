@@ -17,29 +17,24 @@ import numpy as np
 from dprkit.data.folds import Fold
 from dprkit.data.reader_rows import ReaderFile, ReaderRow
 from dprkit.data.row_index import changed
-from dprkit.errors import SettingsError
 from dprkit.models.reader_tokens import ReaderInput, ReaderTokens
 from dprkit.records import Passage
 from dprkit.training.batch_layout import batches_needed, cut
 from dprkit.training.feed import Batch
 from dprkit.training.spans import as_array, gold_spans
+from dprkit.training.weighted_files import WeightedFiles
 
 TRIED = 20
 """Positives of a row that are looked at, as in DPR: the first ones."""
 
 Spans = list[tuple[int, int]]
-At = tuple[int, int]
-"""A row: the number of its file, its number there."""
 
 
 # --- which rows -----------------------------------------------------------------------------------
 
 
-class ReaderMixture:
-    """Training files, each with a weight: how often an epoch sees a row of it.
-
-    With weight 2 each row comes twice, with 0.5 another random half of the rows each epoch.
-    """
+class ReaderMixture(WeightedFiles[ReaderRow]):
+    """Files of examples or rankings with their weights."""
 
     def __init__(
         self, files: Sequence[ReaderFile], weights: Sequence[float], usable: Sequence[np.ndarray]
@@ -48,27 +43,8 @@ class ReaderMixture:
 
         Raises SettingsError where a weight leaves nothing of a file.
         """
-        self.files, self.weights, self.usable = list(files), list(weights), list(usable)
-        self.sizes: list[int] = []
-        """Rows of each file that an epoch sees."""
-        for file, weight, rows in zip(files, weights, usable, strict=True):
-            self.sizes.append(round(weight * len(rows)))
-            if self.sizes[-1] < 1:
-                raise SettingsError(
-                    f"{file.path}: weight {weight:g} leaves none of its {len(rows)} rows; give it "
-                    "a larger one"
-                )
-
-    def __len__(self) -> int:
-        """The rows that an epoch sees."""
-        return sum(self.sizes)
-
-    def __getitem__(self, at: At) -> ReaderRow:
-        return self.files[at[0]][at[1]]
-
-    def where(self, at: At) -> str:
-        """The place of a row for a message: `train.jsonl:17`."""
-        return self.files[at[0]].where(at[1])
+        super().__init__(files, weights, list(map(len, usable)))
+        self.files, self.usable = list(files), list(usable)
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(N, 2): the rows that an epoch sees, in its order."""

@@ -12,7 +12,6 @@ from dprkit.errors import need_extra
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
 from dprkit.progress import Run
 from dprkit.settings import TrainSettings, required
-from dprkit.store.begin_or_resume import draft, preview, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import (
     PASSAGE_SIDE_OF,
@@ -22,13 +21,20 @@ from dprkit.store.manifests import (
     read_manifest,
 )
 from dprkit.store.stage_files import StageFiles
-from dprkit.training.course import CARD, CURVES, counts_of, memory_told, tell_if_untrained
+from dprkit.training.course import (
+    CARD,
+    CURVES,
+    Course,
+    counts_of,
+    memory_told,
+    reads_of,
+    tell_if_untrained,
+)
 from dprkit.training.model_card import model_card
-from dprkit.training.processes import Group, join, joined, launch
+from dprkit.training.processes import Group
 from dprkit.training.resolved_settings import (
     ResolvedSettings,
     inputs_of,
-    more_to_record,
     resolve,
     sampled_files,
     with_defaults,
@@ -80,23 +86,14 @@ def train(settings: TrainSettings, run: Run = Run()) -> TrainReport:
     Raises SettingsError, InputError, FormatError, MismatchError, DivergedError, MemoryShortage,
     ProcessError.
     """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    required(settings.output_dir, "--output-dir", "output")
     resolved = resolve(settings)
     if resolved.teacher is not None:
         refuse_two_teachers(path for path, _ in resolved.files)
-    settings = resolved.recorded
-    inputs, more = inputs_of(settings), more_to_record(settings)
-    if settings.num_processes > 1 and not joined():
-        there = preview(wanted(directory, "retriever", settings, inputs, run, more)).done
-        if there:
-            return _report(directory, there)
-        return launch(train, settings, run, settings.num_processes)
-    group = join()
-    if not group.first:
-        return _follow(directory, resolved, group)
-    with draft(directory, "retriever", settings, inputs, run, more) as work:
-        group.agree(work.done is not None)
-        return _report(directory, work.done or _train(work, resolved, group))
+    course = Course("retriever", train, TrainReport, _train, _fit)
+    inputs = inputs_of(resolved.recorded)
+    report: TrainReport = course.run(resolved, resolved.recorded, inputs, run)
+    return report
 
 
 def files_of(settings: TrainSettings) -> StageFiles:
@@ -108,17 +105,7 @@ def files_of(settings: TrainSettings) -> StageFiles:
     if settings.tensorboard:
         need_extra("tensorboard", "tensorboard")
     names = {"valid": "valid_file", "corpus": "valid_corpus", "init": "init"}
-    reads: dict[str, list[str]] = {}
-    for name, path in inputs_of(settings).items():
-        reads.setdefault(names.get(name, "train_file"), []).append(path)
-    return StageFiles(reads, directory)
-
-
-def _follow(directory: Path, settings: ResolvedSettings, group: Group) -> TrainReport:
-    """Train along with the first process, which writes and reports."""
-    if not group.agree(False) and settings.max_epochs != 0:
-        _fit(None, directory, settings, group)
-    return TrainReport(str(directory))
+    return StageFiles(reads_of(inputs_of(settings), names), directory)
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -229,9 +216,3 @@ def _passage_side(work: Draft, settings: ResolvedSettings) -> list[str]:
 
 
 # --- telling --------------------------------------------------------------------------------------
-
-
-def _report(directory: Path, manifest: Manifest) -> TrainReport:
-    folder = str(directory)
-    here = {"retriever": folder, "identity": manifest.identity, "outputs": [folder]}
-    return msgspec.convert(manifest.counts | here, TrainReport)

@@ -11,12 +11,19 @@ from dprkit.errors import need_extra
 from dprkit.models.config import READER
 from dprkit.progress import Run
 from dprkit.settings import TrainReaderSettings, required
-from dprkit.store.begin_or_resume import draft, preview, wanted
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
-from dprkit.training.course import CARD, CURVES, counts_of, memory_told, tell_if_untrained
-from dprkit.training.processes import Group, join, joined, launch
+from dprkit.training.course import (
+    CARD,
+    CURVES,
+    Course,
+    counts_of,
+    memory_told,
+    reads_of,
+    tell_if_untrained,
+)
+from dprkit.training.processes import Group
 from dprkit.training.reader_card import reader_card
 from dprkit.training.resolved_reader import (
     ResolvedReader,
@@ -24,7 +31,6 @@ from dprkit.training.resolved_reader import (
     reader_inputs,
     resolve_reader,
 )
-from dprkit.training.resolved_settings import more_to_record
 
 if TYPE_CHECKING:
     from dprkit.models.reader import ReaderModel
@@ -68,21 +74,12 @@ def train_reader(settings: TrainReaderSettings, run: Run = Run()) -> TrainReader
     Raises SettingsError, InputError, FormatError, MismatchError, DivergedError, MemoryShortage,
     ProcessError.
     """
-    directory = Path(required(settings.output_dir, "--output-dir", "output"))
+    required(settings.output_dir, "--output-dir", "output")
     resolved = resolve_reader(settings)
-    settings = resolved.recorded
-    inputs, more = reader_inputs(settings), more_to_record(settings)
-    if settings.num_processes > 1 and not joined():
-        there = preview(wanted(directory, "reader", settings, inputs, run, more)).done
-        if there:
-            return _report(directory, there)
-        return launch(train_reader, settings, run, settings.num_processes)
-    group = join()
-    if not group.first:
-        return _follow(directory, resolved, group)
-    with draft(directory, "reader", settings, inputs, run, more) as work:
-        group.agree(work.done is not None)
-        return _report(directory, work.done or _train(work, resolved, group))
+    course = Course("reader", train_reader, TrainReaderReport, _train, _fit)
+    inputs = reader_inputs(resolved.recorded)
+    report: TrainReaderReport = course.run(resolved, resolved.recorded, inputs, run)
+    return report
 
 
 def files_of(settings: TrainReaderSettings) -> StageFiles:
@@ -92,17 +89,7 @@ def files_of(settings: TrainReaderSettings) -> StageFiles:
     if settings.tensorboard:
         need_extra("tensorboard", "tensorboard")
     names = {"valid": "valid_file", "init": "init"}
-    reads: dict[str, list[str]] = {}
-    for name, path in reader_inputs(settings).items():
-        reads.setdefault(names.get(name, "train_file"), []).append(path)
-    return StageFiles(reads, directory)
-
-
-def _follow(directory: Path, settings: ResolvedReader, group: Group) -> TrainReaderReport:
-    """Train along with the first process, which writes and reports."""
-    if not group.agree(False) and settings.max_epochs != 0:
-        _fit(None, directory, settings, group)
-    return TrainReaderReport(str(directory))
+    return StageFiles(reads_of(reader_inputs(settings), names), directory)
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -186,9 +173,3 @@ def _finish(
     with work.file(CARD, content=False) as card:
         card.write(reader_card(settings.recorded, model.config, counts).encode())
     return work.finish(counts, drop=(BEST, CHECKPOINT))
-
-
-def _report(directory: Path, manifest: Manifest) -> TrainReaderReport:
-    folder = str(directory)
-    here = {"reader": folder, "identity": manifest.identity, "outputs": [folder]}
-    return msgspec.convert(manifest.counts | here, TrainReaderReport)
