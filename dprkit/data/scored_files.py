@@ -19,6 +19,8 @@ KIND = "teacher-scores"
 SOURCE = "rows"
 """What a manifest calls the file that was scored."""
 TEACHERS = ("teacher", "ranking")
+HOW = ("reader_score", "max_answer_length", "missing", "folds", "hub")
+"""The settings that change the scores."""
 
 
 class Teachers(NamedTuple):
@@ -44,8 +46,9 @@ class Teachers(NamedTuple):
 
 
 def teachers_of(path: Path | str) -> Teachers | None:
-    """What scored the file at `path`, or None where no artifact of score-teacher has it.
+    """What scored the file at `path`; None where neither it nor what it is made from has scores.
 
+    Rows keep their scores where other artifacts, such as mined negatives, are made of them.
     Raises MismatchError where the file, or the file that was scored, was changed since.
     """
     path = Path(path)
@@ -53,8 +56,11 @@ def teachers_of(path: Path | str) -> Teachers | None:
         return None
     manifest = read_manifest(path.parent)
     record = manifest.files.get(path.name)
-    if manifest.kind != KIND or record is None:
+    if record is None:
         return None
+    if manifest.kind != KIND:
+        made_from = (teachers_of(one.path) for one in manifest.inputs.values())
+        return next(filter(None, made_from), None)
     again = "score it again: dprkit score-teacher --restart"
     if checksums.sha256(path) != record.sha256:
         raise MismatchError(f"{path}: was changed since its teacher scored it; {again}")
@@ -67,7 +73,7 @@ def teachers_of(path: Path | str) -> Teachers | None:
                 f"({source.identity[:23]}), which was changed since ({now[:23]}); {again}"
             )
     known = {name: one for name, one in manifest.inputs.items() if name.startswith(TEACHERS)}
-    how = {name: manifest.settings.get(name) for name in ("reader_score", "folds", "hub")}
+    how = {name: manifest.settings.get(name) for name in HOW}
     return Teachers(known, how, source)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.errors import InputError, SettingsError
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.progress import Run
@@ -74,6 +75,7 @@ def mine_negatives(settings: MineSettings, run: Run = Run()) -> MineReport:
     no question has a positive or none has answers to look for, and what opening an index raises.
     """
     directory, inputs = Path(str(files_of(settings).folder)), _inputs(settings)
+    refuse_two_teachers(settings.train_file)
     more: dict[str, Any] = {"depths": [IndexFolder(path).depths for path in _indexes(settings)]}
     if settings.teacher and "teacher" not in inputs:
         more["teacher"] = settings.teacher  # a hub's name

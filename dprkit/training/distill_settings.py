@@ -46,8 +46,9 @@ def distilling(settings: TrainSettings) -> Distilling | None:
         return _with_teacher(settings)
     if settings.distill_weight:
         raise SettingsError("--objective contrastive has no teacher; leave --distill-weight out")
-    given = [name for name in OF_DISTILL if getattr(settings, name) is not None]
-    if settings.teacher_temperature == "auto":
+    names = (*OF_DISTILL, "distill_temperature")
+    given = [name for name in names if getattr(settings, name) is not None]
+    if settings.teacher_temperature != TrainSettings().teacher_temperature:
         given.append("teacher_temperature")
     for name in given:
         flag = name.replace("_", "-")

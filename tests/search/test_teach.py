@@ -14,7 +14,7 @@ import torch
 from dprkit.data.candidate_rows import candidate_rows
 from dprkit.data.examples import read_examples
 from dprkit.data.folds import fold_of
-from dprkit.data.scored_files import refuse_two_teachers
+from dprkit.data.scored_files import refuse_two_teachers, teachers_of
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.models.cross_encoder import load_cross_encoder
@@ -506,6 +506,23 @@ def test_training_refuses_to_mix_teachers_and_files_that_changed(
     one.write_text(one.read_text().replace("1", "2"))
     with pytest.raises(MismatchError, match="was changed since its teacher scored it"):
         refuse_two_teachers([str(one)])
+
+
+def test_mined_rows_keep_the_name_of_the_teacher_that_scored_them(
+    small_colbert, small_retriever, small_index, examples, tmp_path
+):
+    _, one = scored(tmp_path / "one", small_colbert, train_file=examples)
+    _, two = scored(tmp_path / "two", small_retriever, train_file=examples)
+    command = ("mine-negatives", "--index", small_index, "--num", 2, "--match", "none")
+    ran = call(*command, "--train-file", one, "--output-dir", tmp_path / "mined")
+    assert ran.exit_code == 0, ran.stderr
+    mined = tmp_path / "mined" / "train.jsonl"
+    assert teachers_of(mined) == teachers_of(one)
+    with pytest.raises(MismatchError, match="has the scores of"):
+        refuse_two_teachers([str(mined), str(two)])
+    files = ("--train-file", one, "--train-file", two)
+    ran = call(*command, *files, "--output-dir", tmp_path / "both")
+    assert ran.exit_code == 1 and "has the scores of" in ran.stderr
 
 
 @pytest.mark.slow

@@ -177,6 +177,8 @@ def test_lists_of_positives_alone_are_learned(small_retriever, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
+        ("--teacher-temperature 2", "--teacher-temperature is a setting of --objective distill"),
+        ("--distill-temperature 2", "--distill-temperature is a setting of --objective distill"),
         ("--candidates 4", "--candidates is a setting of --objective distill"),
         ("--distill-loss kl", "--distill-loss is a setting of --objective distill"),
         ("--candidates-by first", "--candidates-by is a setting of --objective distill"),
