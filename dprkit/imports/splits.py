@@ -1,0 +1,151 @@
+"""import-data --split: which set an example is of, decided by a hash of what must not be parted.
+
+So a set is the same whatever the order of the rows and whatever else is imported, one pass is
+enough, and a share is met as well as chance allows: of 1,000 groups, 10 % are 100 give or take 19.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import accumulate, combinations
+from typing import Literal
+
+from dprkit.data.ids import text_key
+from dprkit.data.split_sizes import ADVICE, REST, check_split
+from dprkit.errors import InputError, SettingsError
+from dprkit.records import Example, Passage, Question, same_question
+
+By = Literal["question", "title", "document"]
+PLACE = "#"
+"""In an id: what is before it names a document, what follows a place in it."""
+_SETS = 256
+
+
+class Splits:
+    """The sets of --split. Memory: 8 bytes for each positive of an example."""
+
+    def __init__(self, shares: Mapping[str, int | str], by: By = "question", seed: int = 0) -> None:
+        """`shares`: name of a set -> its share ("80%"), or "rest".
+
+        Raises SettingsError for shares above 100 %, for numbers of rows, and for what is no name.
+        """
+        check_shares(shares)
+        self.names = tuple(shares)
+        self.counts = dict.fromkeys(shares, 0)
+        """The examples of each set, as far as they were asked for."""
+        self._by, self._seed, self._ends = by, seed, _ends(shares)
+        self._groups = 0
+        self._met = array("Q")
+        """For each positive the hash of its article, with the number of the set in the low byte."""
+
+    def of(self, example: Example) -> str | None:
+        """The set that an example is of; None: of none, where the shares leave some out."""
+        name = self._drawn(self._group(example.question, example.positives))
+        if name:
+            self._note_articles(example.positives, self.names.index(name))
+        return name
+
+    def of_question(self, question: Question) -> str | None:
+        """The set of a question that has no example; its first gold passage names the document."""
+        gold = tuple(Passage(id_, "") for id_ in question.gold)
+        return self._drawn(self._group(question.question, gold))
+
+    def check(self) -> None:
+        """Raise InputError for a set that stayed empty."""
+        empty = [name for name, count in self.counts.items() if not count]
+        if empty:
+            by = "" if self._by == "question" else f", or part them by less than a {self._by}"
+            raise InputError(
+                f"--split: of {sum(self.counts.values()):,} examples {' and '.join(empty)} got "
+                f"none; give a larger share or another --seed{by}"
+            )
+
+    def notes(self) -> list[str]:
+        """What to tell of articles whose examples are in several sets, for each two sets."""
+        if self._by == "title":
+            return []
+        return [
+            f"{a} and {b} share {count:,} articles (positives of one title, or of one id where "
+            "there is no title); --split-by title keeps an article in one set"
+            for (a, b), count in self._shared().items()
+        ]
+
+    def _group(self, question: str, positives: tuple[Passage, ...]) -> str:
+        """What the set depends on; the question where there is no positive to name the group."""
+        first = positives[0] if positives else None
+        if self._by == "title" and first and first.title.strip():
+            return f"title {same_question(first.title)}"
+        if self._by != "question" and first and first.id:
+            return f"document {document_of(first.id)}"
+        return f"question {same_question(question)}"
+
+    def _drawn(self, group: str) -> str | None:
+        place = text_key(f"{self._seed} {group}") / 2**64
+        name = next((name for name, end in self._ends if place < end), None)
+        if name:
+            self.counts[name] += 1
+        return name
+
+    def _note_articles(self, positives: tuple[Passage, ...], number: int) -> None:
+        for article in {same_question(p.title) or document_of(p.id) for p in positives} - {""}:
+            self._met.append(text_key(article) // _SETS * _SETS + number)
+
+    def _shared(self) -> Mapping[tuple[str, str], int]:
+        """For each two sets that share some, how many articles are in both."""
+        found: Counter[tuple[str, str]] = Counter()
+        for numbers in self._sets_of_articles():
+            found.update(combinations([self.names[n] for n in numbers], 2))
+        return found
+
+    def _sets_of_articles(self) -> Iterator[list[int]]:
+        """For each article of several sets the numbers of these."""
+        import numpy as np
+
+        keys = np.unique(np.frombuffer(self._met, np.uint64)) if self._met else np.empty(0, "<u8")
+        _, starts, sets = np.unique(keys // _SETS, return_index=True, return_counts=True)
+        for start, count in zip(starts[sets > 1], sets[sets > 1], strict=True):
+            yield [int(key) % _SETS for key in keys[start : start + count]]
+
+
+def document_of(id_: str) -> str:
+    """The document of a passage: its id without the place that `texts` and others put behind #."""
+    return id_.partition(PLACE)[0] or id_
+
+
+def check_shares(shares: Mapping[str, int | str]) -> None:
+    """Raise SettingsError for what cannot be the sets of an import."""
+    check_split(shares)
+    if len(shares) >= _SETS:
+        raise SettingsError(f"--split: {len(shares)} sets are too many; give fewer than {_SETS}")
+    for name, share in shares.items():
+        if isinstance(share, int):
+            raise SettingsError(
+                f"--split: {name}={share} is a number of rows, and an import does not know how "
+                f"many there are before it ends; {ADVICE}"
+            )
+        if not re.fullmatch(r"[\w-]+", name):
+            raise SettingsError(
+                f"--split: {name!r} is not valid: it becomes the file {name}.jsonl; "
+                "use letters, digits, _ and - only"
+            )
+    if empty := [name for name, share in _parts(shares).items() if share <= 0]:
+        raise SettingsError(f"--split: nothing is left for {' and '.join(empty)}; {ADVICE}")
+
+
+def _parts(shares: Mapping[str, int | str]) -> dict[str, float]:
+    """The part of the whole, from 0 to 1, that each set is to have."""
+    named = {n: float(str(s).rstrip("%")) / 100 for n, s in shares.items() if s != REST}
+    rest = round(1 - sum(named.values()), 9)
+    return {name: named.get(name, rest) for name in shares}
+
+
+def _ends(shares: Mapping[str, int | str]) -> list[tuple[str, float]]:
+    """The sets in order, each with the place from 0 to 1 where it ends."""
+    parts = _parts(shares)
+    return [
+        (name, 1.0 if end > 1 - 1e-9 else end)
+        for name, end in zip(parts, accumulate(parts.values()), strict=True)
+    ]

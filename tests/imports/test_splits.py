@@ -1,0 +1,87 @@
+"""import-data --split: sets without leaks."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from dprkit.errors import InputError, SettingsError
+from dprkit.imports.splits import Splits
+from dprkit.records import Candidate, Example
+
+SHARES = {"train": "80%", "valid": "10%", "test": "rest"}
+
+
+def example(question: str, title: str = "", id_: str = "p1") -> Example:
+    return Example(question, (), (Candidate(id_, "text", title),))
+
+
+def test_a_set_is_decided_by_a_hash_of_the_question_alone():
+    """Worked out anew: the first 8 bytes of blake2b as a share of 2^64, sets in their order."""
+    splits = Splits(SHARES, seed=3)
+    for number in range(500):
+        digest = hashlib.blake2b(f"3 question who is {number}?".encode(), digest_size=8).digest()
+        share = int.from_bytes(digest, "little") / 2**64
+        expected = "train" if share < 0.8 else "valid" if share < 0.9 else "test"
+        assert splits.of(example(f"Who is  {number}?", id_=f"p{number}")) == expected
+    assert sum(splits.counts.values()) == 500
+    assert 365 < splits.counts["train"] < 435
+
+
+@pytest.mark.parametrize(
+    ("by", "alike"),
+    [
+        ("title", lambda n: example(f"q{n}", f" Rivers {'of' * (n % 2)}", f"p{n}")),
+        ("document", lambda n: example(f"q{n}", f"t{n}", f"a/b.md#{n}")),
+    ],
+)
+def test_examples_of_one_group_are_of_one_set(by, alike):
+    splits = Splits({"a": "50%", "b": "50%"}, by)
+    sets = [splits.of(alike(2 * number)) for number in range(50)]
+    assert len(set(sets)) == 1
+    assert {splits.of(example(f"q{n}", f"title {n}", f"{n}.md#1")) for n in range(50)} == {"a", "b"}
+
+
+def test_shares_below_the_whole_leave_examples_out():
+    splits = Splits({"sample": "10%"})
+    sets = [splits.of(example(f"q{n}")) for n in range(1000)]
+    assert 60 < sets.count("sample") < 140
+    assert set(sets) == {"sample", None}
+
+
+def test_articles_whose_examples_are_in_several_sets_are_counted():
+    splits = Splits({"train": "50%", "test": "rest"})
+    sets: dict[str, set[str | None]] = {}
+    for number in range(200):
+        title = f"Article {number % 40}"
+        sets.setdefault(title, set()).add(splits.of(example(f"q{number}", title, f"p{number}")))
+    count = sum(len(names) > 1 for names in sets.values())
+    (note,) = splits.notes()
+    assert note.startswith(f"train and test share {count} articles ")
+    by_title = Splits({"train": "50%", "test": "rest"}, "title")
+    for number in range(200):
+        by_title.of(example(f"q{number}", f"Article {number % 40}", f"p{number}"))
+    assert by_title.notes() == []
+
+
+def test_a_set_that_stays_empty_is_refused():
+    splits = Splits(SHARES, "title")
+    for number in range(50):
+        splits.of(example(f"q{number}", "The same"))
+    with pytest.raises(InputError, match=r"of 50 examples \w+ and \w+ got none; .*than a title$"):
+        splits.check()
+
+
+@pytest.mark.parametrize(
+    ("shares", "problem"),
+    [
+        ({"train": 500, "test": "rest"}, "train=500 is a number of rows"),
+        ({"train": "100%", "test": "rest"}, "nothing is left for test"),
+        ({"train": "90%", "test": "20%"}, "110% together"),
+        ({"a/b": "90%"}, "it becomes the file a/b.jsonl"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(shares, problem):
+    with pytest.raises(SettingsError, match=problem):
+        Splits(shares)
