@@ -205,7 +205,15 @@ def test_top_level_imports_of_light_modules_are_light(name):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").partition(".")[0])
-    light = group_of(name) in {*SINGLE, "cli", "pipeline", "data", "download", "imports", "store"} or name in {
+    light = group_of(name) in {
+        *SINGLE,
+        "cli",
+        "pipeline",
+        "data",
+        "download",
+        "imports",
+        "store",
+    } or name in {
         "dprkit.interop.convert",
         "dprkit.training.train",
         "dprkit.embeddings.encode",
