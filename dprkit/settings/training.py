@@ -175,10 +175,11 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             before training, so that the teacher's lists have the entropy --teacher-entropy.
         teacher_entropy: Mean entropy of the teacher's lists, as a share of the greatest that lists
             of their lengths can have (default: {TEACHER_ENTROPY:g}).
-        candidates: Passages in the list of each question, its first positive among them, drawn
-            from all passages of its row; they stand in for --hard-negatives and --negatives
-            (default: {CANDIDATES} with --objective distill; as --hard-negatives and --negatives
-            say with --distill-weight alone).
+        candidates: Passages of each question that are put into the batch and compared, its first
+            positive among them, drawn from all passages of its row; they stand in for
+            --hard-negatives and --negatives, and passages of the row that other questions put
+            into the batch are compared as well (default: {CANDIDATES} with --objective distill; as
+            --hard-negatives and --negatives say with --distill-weight alone).
         candidates_by: How the candidates beside the first positive are drawn from those with a
             teacher's score: the first of the row, each with the same chance, or half of them those
             that the teacher likes most and the others by chance (default: teacher).

@@ -176,7 +176,8 @@ class Draw(NamedTuple):
     taught: bool = False
     """A teacher's scores are told, and a passage stands in the batch once, for all questions."""
     candidates: int = 0
-    """Passages in the list of a question (candidate_lists.py), in the place of the others; or 0."""
+    """Passages that a question's list puts into the batch (candidate_lists.py), in the place of the
+    others; or 0. What the teacher scored for it and others put there is in its list too."""
     candidates_by: DrawnBy = "teacher"
 
 
@@ -284,6 +285,11 @@ def make_batch(
         for at, example in zip(rows, examples, strict=True)
     ]
     positives = [next(iter(own)) for own in lists]
+    if draw.candidates:
+        lists = [
+            own | columns.scored(example, at[0])
+            for at, example, own in zip(rows, examples, lists, strict=True)
+        ]
     passages, sources = columns.passages, columns.sources
     files = [file for file, _ in rows]
     names = [
@@ -323,6 +329,16 @@ class _Columns:
             if column not in own or score is not None:
                 own[column] = math.nan if score is None else score
         return own
+
+    def scored(self, example: Example, file: int) -> dict[int, float]:
+        """The columns of a row's passages that a teacher scored, whichever row put them there."""
+        own = (*example.positives, *example.hard_negatives, *example.negatives)
+        return {
+            column: passage.teacher_score
+            for passage in own
+            if passage.teacher_score is not None
+            and (column := self._known.get((file, passage.title, passage.text))) is not None
+        }
 
     def _column(self, passage: Candidate, file: int) -> int:
         new = len(self.passages)

@@ -94,6 +94,15 @@ def test_a_passage_of_several_lists_stands_in_the_batch_once(three):
     assert [passage.text for passage in apart.passages] == ["A", "C", "D", "A", "C"]
 
 
+def test_a_passage_that_another_question_drew_is_in_the_list_of_one_that_it_is_scored_for(three):
+    draw = Draw(0, 0, None, taught=True, candidates=2)
+    batch = make_batch(three, [(0, 0), (0, 1), (0, 2)], 0, draw)
+    assert [passage.text for passage in batch.passages] == ["A", "B", "D", "C"]
+    assert batch.lists == [{0: 5.0, 1: 4.0, 3: 1.0}, {2: 6.0, 0: 2.0, 3: 3.0}, {3: 1.5}]
+    apart = make_batch(three, [(0, 1)], 0, draw)
+    assert apart.lists == [{0: 6.0, 1: 2.0}]
+
+
 def test_the_lists_are_looked_at_before_training(three):
     """The teacher's first is a positive of both; the third question has one passage."""
     lists = teacher_lists(BatchPlan(three, 3, None), Draw(0, 0, None, taught=True, candidates=4))
