@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ def _row(raw: bytes, start: int) -> RawRow:
 _GAP = re.compile(rb"[ \t\r\n]*(,?)[ \t\r\n]*")
 
 
-def _array_rows(stream: Stream) -> Iterator[RawRow]:
-    """Split `[{...}, {...}]` into its objects."""
+def _array_rows(stream: Stream, whole: bool = True) -> Iterator[RawRow]:
+    """Split `[{...}, {...}]` into its objects. Not `whole`: it is a part of a larger value."""
     path, end, comma_due = stream.path, 0, False
     for before, offset, raw in _objects(stream, b"["):
         if raw:
@@ -86,7 +87,8 @@ def _array_rows(stream: Stream) -> Iterator[RawRow]:
         end = offset + len(before)
         if rest[:1] == b"]":
             _check_gap(before[: gap.end() if gap else 0], None, path, offset)
-            _check_end(rest[1:], stream.chunks, path, end - len(rest) + 1)
+            if whole:
+                _check_end(rest[1:], stream.chunks, path, end - len(rest) + 1)
             return
         if rest and rest[:1] != b"{":
             where = f"byte {end - len(rest)}"
@@ -156,6 +158,36 @@ def keyed_rows(stream: Stream) -> Iterator[tuple[str, RawRow]]:
         first = False
     if before.strip(SPACE) != b"}":
         raise FormatError(path, f"byte {offset}", "not JSON: an object or the end is expected")
+
+
+def rows_within(stream: Stream, key: str) -> Iterator[RawRow]:
+    """The objects of the array that an object has under `key`: `{"key": [{...}, ...], ...}`.
+
+    What else the object has is not read. Raises FormatError where the array is not there.
+    """
+    start = _array_under(key).search(head(stream))
+    if not start:
+        raise FormatError(stream.path, 1, f"not JSON with a list {key!r}")
+    skipped, left = start.end() - 1, stream.chunks
+
+    def behind() -> Iterator[bytes]:
+        begin = b""
+        while len(begin) <= skipped:
+            begin += next(left)
+        yield begin[skipped:]
+        yield from left
+
+    array = replace(stream, first=b"[", chunks=behind(), begin=stream.begin + skipped)
+    return _array_rows(array, whole=False)
+
+
+def has_list(stream: Stream, key: str) -> bool:
+    """Whether `stream` is an object that has a list of objects under `key`, near its beginning."""
+    return stream.first == b"{" and _array_under(key).search(head(stream)) is not None
+
+
+def _array_under(key: str) -> re.Pattern[bytes]:
+    return re.compile(rb'"' + key.encode() + rb'"\s*:\s*\[')
 
 
 def _text(raw: bytes, path: Path | str, start: int) -> str:

@@ -1,8 +1,9 @@
-"""Judgements of passages read: TREC's qrels in four columns, BEIR's tsv in three.
+"""Judgements of passages read: TREC's qrels in four columns, BEIR's tsv in three, and its jsonl.
 
 A line has the ids of a question and of a passage and a grade, by which the passage answers the
 question: above 0 it does, and the more so the higher it is. TREC has an iteration, which nothing
-uses, between the ids. Columns are parted by tabs or other blanks; a header may name them.
+uses, between the ids. Columns are parted by tabs or other blanks; a header may name them. In jsonl
+they are called query-id, corpus-id and score; NanoBEIR's have no score, which is 1 then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from dprkit.data.formats import is_json
+from dprkit.data.json_decoding import decoder
+from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import Stream, open_stream, read_text_lines
 from dprkit.errors import FormatError
 
@@ -63,7 +66,7 @@ def read_qrels(path: Path | str) -> Qrels:
     """
     grades: Grades = {}
     negative = 0
-    for question, passage, grade, line in _judgements(open_stream(path)):
+    for question, passage, grade, line in judgements(open_stream(path)):
         of_question = grades.setdefault(question, {})
         if passage in of_question:
             problem = f"the passage {passage!r} is judged for question {question!r} twice"
@@ -75,10 +78,41 @@ def read_qrels(path: Path | str) -> Qrels:
     return Qrels(grades, negative)
 
 
-def _judgements(stream: Stream) -> Iterator[tuple[str, str, int, int]]:
-    """Each line's question, passage and grade, and its number."""
-    if is_json(stream):
-        raise FormatError(stream.path, 1, f"JSON; judgements are lines of {_FORMS}")
+PlacedJudgement = tuple[str, str, int, int | str]
+"""The ids of a question and of a passage, the grade, and the line for a message."""
+
+
+def judgements(stream: Stream) -> Iterator[PlacedJudgement]:
+    """The judgements of a file in its order. One that is there twice comes twice."""
+    return _of_json(stream) if is_json(stream) else _of_lines(stream)
+
+
+class _ForeignJudgement(
+    msgspec.Struct, frozen=True, rename={"question": "query-id", "passage": "corpus-id"}
+):
+    """A line of judgements in jsonl."""
+
+    question: str | int
+    passage: str | int
+    score: float = 1.0
+
+
+_decode_judgement = decoder(_ForeignJudgement)
+
+
+def _of_json(stream: Stream) -> Iterator[PlacedJudgement]:
+    for number, row in enumerate(read_json_rows(stream)):
+        if not number and b'"query-id"' not in row.raw:
+            problem = f"JSON; judgements are lines of {_FORMS}, or of query-id, corpus-id, score"
+            raise FormatError(stream.path, 1, problem)
+        judged = _decode_judgement(row, stream.path)
+        if judged.score % 1:
+            problem = f"the grade {judged.score} is no whole number"
+            raise FormatError(stream.path, row.where, problem)
+        yield str(judged.question), str(judged.passage), int(judged.score), row.where
+
+
+def _of_lines(stream: Stream) -> Iterator[PlacedJudgement]:
     columns = None
     for number, line in read_text_lines(stream):
         cells = _cells(line)

@@ -60,6 +60,7 @@ class _ForeignQuestion(msgspec.Struct, frozen=True):
     positive_ctxs: list[Context] = []
     dataset: str | None = None
     tags: list[str] | str | None = None
+    pages: list[list[str | int]] = []
 
 
 def read_questions(path: Path | str) -> Iterator[Question]:
@@ -118,7 +119,9 @@ def _gold(foreign: _ForeignQuestion) -> tuple[str, ...]:
 
 
 def _pages(foreign: _ForeignQuestion) -> tuple[tuple[str, ...], ...]:
-    """The pages of each of KILT's outputs that names some."""
+    """The sets of pages, or those of each of KILT's outputs that names some."""
+    if foreign.pages:
+        return tuple(tuple(map(str, pages)) for pages in foreign.pages)
     found = [
         tuple(str(page["wikipedia_id"]).strip() for page in provenance if "wikipedia_id" in page)
         for output in foreign.output
@@ -313,8 +316,9 @@ def write_question(question: Question, path: Path | str, file: BinaryIO) -> None
         text = question.question.replace("\n", " ")  # a question is a line: see _line_questions
         file.write(f"{cell(text)}\t{cell(str(list(question.answers)))}\n".encode())
         return
-    gold = {"passage_ids": question.gold} if question.gold else {}
-    json_lines(file).write(named(question) | gold)
+    found = {"passage_ids": question.gold, "pages": question.pages}
+    found_there = {name: value for name, value in found.items() if value}
+    json_lines(file).write(named(question) | found_there)
 
 
 def named(question: Question) -> dict[str, Any]:

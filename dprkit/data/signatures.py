@@ -59,8 +59,11 @@ _MARKUP = re.compile(rb"<\?xml|<!--|<[a-z][^<>]*>[ \t\r]*[\n<]", re.IGNORECASE)
 _UTF16, _UTF32 = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 
 
-def foreign_kind(head: bytes, path: Path | str) -> str:
-    """What the file at `path` is and what to do, by its first HEAD bytes; "" for what is text."""
+def foreign_kind(head: bytes, path: Path | str, markup: bool = False) -> str:
+    """What the file at `path` is and what to do, by its first HEAD bytes; "" for what is text.
+
+    `markup`: HTML and XML are text too.
+    """
     given = "FILE" if str(path) == "-" else str(path)
     name = shlex.quote(given)
     if head[257:262] == b"ustar":
@@ -74,7 +77,7 @@ def foreign_kind(head: bytes, path: Path | str) -> str:
     for start, what, way_out in _SIGNATURES:
         if head.startswith(start):
             return f"{what}; " + way_out.replace("{}", name).replace("{py}", repr(given))
-    start = head.lstrip()
+    start = b"" if markup else head.lstrip()
     if _PAGE.match(start):
         return "an HTML page; fetch the data itself (a server's error page is often saved like it)"
     return f"XML, or markup like it; {_SAVE}" if _MARKUP.match(start) else ""

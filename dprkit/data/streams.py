@@ -97,12 +97,13 @@ class Stream:
         return replace(self, chunks=noting())
 
 
-def open_stream(path: Path | str) -> Stream:
+def open_stream(path: Path | str, markup: bool = False) -> Stream:
     """Open `path` (`-`: stdin) as far as it takes to tell what kind of file it is.
 
-    Raises InputError where it cannot be read and FormatError where it is empty.
+    Raises InputError where it cannot be read and FormatError where it is empty or of a kind that
+    is not read here, as `markup` such as HTML and XML is unless it is wanted.
     """
-    return _stream(path, _opened_chunks(path))
+    return _stream(path, _opened_chunks(path), markup)
 
 
 def stream_of(file: IO[bytes], path: Path | str) -> Stream:
@@ -110,9 +111,9 @@ def stream_of(file: IO[bytes], path: Path | str) -> Stream:
     return _stream(path, _read_chunks(file, path))
 
 
-def _stream(path: Path | str, chunks: Iterator[bytes]) -> Stream:
+def _stream(path: Path | str, chunks: Iterator[bytes], markup: bool = False) -> Stream:
     head = _head(chunks)
-    if kind := foreign_kind(head, path):
+    if kind := foreign_kind(head, path, markup):
         raise FormatError(path, 1, kind)
     seen = [head.removeprefix(_BOM)]
     begin = len(head) - len(seen[0])

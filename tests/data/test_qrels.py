@@ -36,9 +36,12 @@ def refusal(path: Path) -> FormatError:
         "q1\t0\td1\t2\nq1\t0\td 2\t0\nq2\t0\td1\t-1\n",
         "q1\td1\t2\nq1\td 2\t0\nq2\td1\t-1",
         "query-id\tcorpus-id\tscore\r\nq1\td1\t2\r\nq1\td 2\t0\r\nq2\td1\t-1\r\n",
+        '{"query-id": "q1", "corpus-id": "d1", "score": 2}\n'
+        '{"query-id": "q1", "corpus-id": "d 2", "score": 0.0}\n'
+        '{"corpus-id": "d1", "query-id": "q2", "score": -1}\n',
         "Score\tdoc_id\tqid\titer\n2\td1\tq1\t0\n\n0.0\td 2\tq1\t0\n-1\td1\tq2\t0\n",
     ],
-    ids=["TREC", "three columns", "BEIR", "another order"],
+    ids=["TREC", "three columns", "BEIR", "jsonl", "another order"],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_each_form_of_judgements_is_read(tmp_path: Path, text: str, pack: type[bytes]) -> None:
@@ -65,6 +68,8 @@ def test_columns_may_be_parted_by_blanks_of_any_number(tmp_path: Path) -> None:
         ("q d\n", 1, "2 columns: judgements are question, passage, grade (BEIR)"),
         ("q\t\t1\n", 1, "an id is empty"),
         ('{"q": {"d": 1}}', 1, "JSON; judgements are lines"),
+        ('{"query-id": 1, "corpus-id": 2, "score": 0.5}', 1, "the grade 0.5 is no whole number"),
+        ('{"query-id": 1}', 1, "lacks the field corpus-id"),
         ("query-id\tcorpus-id\tscore\n", 1, "holds no judgement"),
         ("", 1, "the file is empty"),
     ],

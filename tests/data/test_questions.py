@@ -217,17 +217,17 @@ def test_what_is_no_file_of_ids_is_refused(tmp_path: Path, text: str, problem: s
     assert problem in caught.value.problem
 
 
-def test_data_set_and_tags_of_a_question_are_kept(tmp_path: Path) -> None:
+def test_data_set_tags_and_pages_of_a_question_are_kept(tmp_path: Path) -> None:
     rows = [
         {"question": "a", "dataset": "nq", "tags": ["long", "near-train", "long"]},
         {"question": "b", "dataset": None, "tags": "long"},
-        {"question": "c"},
+        {"question": "c", "pages": [["12", 7], ["3"]]},
     ]
     questions = list(read_questions(save(tmp_path, "\n".join(map(json.dumps, rows)))))
     assert questions == [
         Question("0", "a", (), (), "nq", ("long", "near-train")),
         Question("1", "b", (), (), "", ("long",)),
-        Question("2", "c"),
+        Question("2", "c", pages=(("12", "7"), ("3",))),
     ]
     with (tmp_path / "again.jsonl").open("wb") as file:
         for question in questions:
