@@ -16,9 +16,10 @@ from dprkit.cli.audit_table import audit_sheet, audit_table
 from dprkit.cli.comparison_tables import comparison_sheet, comparison_tables
 from dprkit.cli.download import list_catalog
 from dprkit.cli.exit_codes import Ending
+from dprkit.cli.import_table import import_table
 from dprkit.cli.metric_tables import metrics_sheet, metrics_table
 from dprkit.cli.mining_table import mining_sheet, mining_table
-from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS
+from dprkit.cli.options import DOWNLOAD_OPTIONS, ENCODE_OPTIONS, IMPORT_OPTIONS
 from dprkit.cli.prompt import prompt
 from dprkit.cli.tables import Sheet
 from dprkit.cli.teacher_table import teacher_sheet, teacher_table
@@ -47,6 +48,11 @@ class Command:
 
 COMMANDS = {
     "download": Command(render.downloading, options=DOWNLOAD_OPTIONS, instead=list_catalog),
+    "import-data": Command(
+        import_table,
+        options=IMPORT_OPTIONS,
+        dry_run=Stage("dprkit.imports.preview:preview"),
+    ),
     "select-data": Command(render.selection),
     "train": Command(render.training),
     "train-reader": Command(render.training),

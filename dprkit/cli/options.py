@@ -137,6 +137,11 @@ ENCODE_OPTIONS: dict[str, tuple[Any, Any]] = {
         "--dry-run",
     ),
 }
+IMPORT_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "dry_run": switch(
+        "Show how each source is understood, and its first rows; write nothing.", "--dry-run"
+    ),
+}
 
 
 def option_of(setting: Setting, default: Any) -> tuple[Any, Any]:

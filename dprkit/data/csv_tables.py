@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 from dprkit.data.streams import Place, RawRow, Stream, decode, read_all_lines
 from dprkit.errors import FormatError
 
-DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
+DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 csv.field_size_limit(sys.maxsize)
 AHEAD = 10_000
 """Lines that a quoted cell may span before any other cell was seen to be quoted."""

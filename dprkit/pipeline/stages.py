@@ -61,6 +61,7 @@ class Stage:
 
 FUNCTIONS: Mapping[str, Stage] = {
     "download": Stage("dprkit.download.download:download", resumes=partly_fetched),
+    "import-data": Stage("dprkit.imports.import_data:import_data", in_run=False),
     "select-data": Stage("dprkit.data.selection:select_data"),
     "train": Stage("dprkit.training.train:train"),
     "train-reader": Stage("dprkit.training.train_reader:train_reader"),

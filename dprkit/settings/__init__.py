@@ -17,6 +17,7 @@ from dprkit.settings.embeddings import (
 )
 from dprkit.settings.evaluation import EvaluateSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
+from dprkit.settings.import_data import ImportSettings
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
 from dprkit.settings.mining import MineSettings
 from dprkit.settings.reading import ReadSettings
@@ -42,6 +43,7 @@ __all__ = [
     "ExplainSettings",
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
+    "ImportSettings",
     "IndexSettings",
     "MineSettings",
     "ReadSettings",
@@ -64,6 +66,7 @@ __all__ = [
 
 STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,
+    "import-data": ImportSettings,
     "select-data": SelectSettings,
     "train": TrainSettings,
     "train-reader": TrainReaderSettings,

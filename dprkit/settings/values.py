@@ -32,11 +32,19 @@ def real_path(path: str) -> str:
 _SETS = "expected sets such as train=500,valid=10%,test=rest"
 
 
-def _pairs(text: str) -> dict[str, int | str]:
+def _wanted(setting: Setting) -> str:
+    """What text of a mapping is like."""
+    return f"expected pairs such as {setting.metavar}" if setting.choices else _SETS
+
+
+def _pairs(text: str, setting: Setting) -> dict[str, int | str]:
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name and equals and value for name, equals, value in pairs):
-        raise ValueError(_SETS)
-    texts = ((name.strip(), value.strip()) for name, _, value in pairs)
+        raise ValueError(_wanted(setting))
+    texts = [(name.strip(), value.strip()) for name, _, value in pairs]
+    names = [name for name, _ in texts]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ValueError(f"{twice} is named twice")
     return {name: int(text) if re.fullmatch("-?[0-9]+", text) else text for name, text in texts}
 
 
@@ -44,7 +52,7 @@ def _spread(value: Any, setting: Setting) -> Any:
     """Split text that stands for several values: `1,5,20` and `train=500,valid=100`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if setting.shape == "mapping":
-        return _pairs(value) if isinstance(value, str) else value
+        return _pairs(value, setting) if isinstance(value, str) else value
     if setting.shape == "tuple":
         several = isinstance(value, str) and not setting.path
         parts = [part.strip() for part in value.split(",")] if several else [value]
@@ -68,7 +76,7 @@ def convert(setting: Setting, value: Any, origin: str, stage: str) -> Any:
     except (msgspec.ValidationError, ValueError) as error:
         reason = str(error).replace("`", "").partition(" - at $")[0]
         if setting.shape == "mapping" and ("regex" in reason or "str" in reason):
-            reason = _SETS
+            reason = _wanted(setting)
         if "enum" in reason and setting.choices:
             reason += f"; there are {', '.join(setting.choices)}"
         raise SettingsError(

@@ -1,0 +1,342 @@
+"""What the columns of a foreign table or of JSON rows hold, and the item that a row makes.
+
+A column is known by its name (NAMES), or --columns names it. Which columns there are tells what the
+rows are: the first of FORMS whose needed columns are there. Tables, JSON rows and parquet files
+share this: each gives the names of its columns and then, row by row, their values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dprkit.data.ids import content_id
+from dprkit.errors import FormatError
+from dprkit.imports.items import Item, Judgement
+from dprkit.imports.values import (
+    Unusable,
+    candidates_of,
+    grade_of,
+    scores_of,
+    single,
+    texts_of,
+)
+from dprkit.records import Candidate, Example, Passage, Question
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "id": (
+        "id",
+        "_id",
+        "docid",
+        "doc_id",
+        "doc-id",
+        "docno",
+        "pid",
+        "passage_id",
+        "psg_id",
+        "document_id",
+        "chunk_id",
+    ),
+    "text": (
+        "text",
+        "contents",
+        "content",
+        "passage",
+        "passage_text",
+        "document",
+        "document_text",
+        "doc",
+        "context",
+        "body",
+        "chunk",
+    ),
+    "title": ("title", "headline", "heading"),
+    "question": ("question", "query", "anchor", "query_text", "question_text", "sentence1"),
+    "question_id": ("question_id", "query_id", "qid", "query-id", "queryid", "id", "_id"),
+    "answers": ("answers", "answer", "short_answers"),
+    "positive": (
+        "positive",
+        "pos",
+        "positives",
+        "positive_passages",
+        "positive_passage",
+        "positive_texts",
+        "sentence2",
+    ),
+    "positive_id": ("positive_id", "pos_id", "positive_ids", "pos_ids"),
+    "positive_title": ("positive_title", "pos_title"),
+    "positive_score": ("positive_score", "pos_score", "pos_scores", "positive_scores"),
+    "negative": (
+        "negative",
+        "neg",
+        "negatives",
+        "negative_passages",
+        "hard_negative",
+        "hard_negatives",
+        "hard_neg",
+        "negative_texts",
+    ),
+    "negative_id": ("negative_id", "neg_id", "negative_ids", "neg_ids"),
+    "negative_score": ("negative_score", "neg_score", "neg_scores", "negative_scores"),
+    "score": ("scores", "score", "labels", "label", "similarity"),
+    "passage_id": (
+        "passage_id",
+        "corpus-id",
+        "corpus_id",
+        "doc-id",
+        "doc_id",
+        "docid",
+        "docno",
+        "pid",
+        "passage_ids",
+    ),
+    "grade": ("grade", "score", "relevance", "rel", "label", "judgement", "judgment"),
+    "dataset": ("dataset",),
+    "tags": ("tags",),
+}
+"""What a column is called in the files of others; the first name of a kind that is there counts."""
+_NUMBERED = re.compile(r"(?:hard_)?neg(?:ative)?s?_?\d+")
+"""negative_1, negative_2, ...: each is one more negative."""
+ALL_NAMES = frozenset(name for names in NAMES.values() for name in names)
+
+
+class Form(NamedTuple):
+    """What rows may be."""
+
+    name: str
+    needed: tuple[str, ...]
+    others: tuple[str, ...]
+    make: Callable[..., Item]
+    """An item from the values of the needed and the other columns; raises Unusable."""
+
+
+# --- items ----------------------------------------------------------------------------------------
+
+
+def _judgement(question_id: Any, passage_id: Any, grade: Any) -> Judgement:
+    return Judgement(single(question_id), single(passage_id), grade_of(grade))
+
+
+def _question(
+    question: Any, question_id: Any, answers: Any, passage_id: Any, dataset: Any, tags: Any
+) -> Question:
+    text = single(question)
+    return Question(
+        single(question_id) or content_id("", text),
+        text,
+        texts_of(answers),
+        texts_of(passage_id),
+        single(dataset),
+        texts_of(tags),
+    )
+
+
+def _passage(text: Any, id_: Any, title: Any) -> Passage:
+    body, head = single(text), single(title)
+    return Passage(single(id_) or content_id(head, body), body, head)
+
+
+def _example(
+    question: Any,
+    positive: Any,
+    answers: Any,
+    positive_id: Any,
+    positive_title: Any,
+    positive_score: Any,
+    negative: Any,
+    negative_id: Any,
+    negative_score: Any,
+    score: Any,
+) -> Example:
+    """A question with passages. One `score` for each of them has the positives' first."""
+    positives = candidates_of(positive, positive_id, positive_title)
+    negatives = candidates_of(negative, negative_id, None)
+    of_positives, of_negatives = scores_of(positive_score), scores_of(negative_score)
+    if not (of_positives or of_negatives) and (scores := scores_of(score)):
+        of_positives, of_negatives = scores[: len(positives)], scores[len(positives) :]
+    return Example(
+        single(question),
+        texts_of(answers),
+        _scored(positives, of_positives),
+        _scored(negatives, of_negatives),
+    )
+
+
+def _scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> tuple[Candidate, ...]:
+    """Candidates with their scores by a teacher, without those that have no text."""
+    if scores and len(scores) != len(candidates):
+        raise Unusable(f"{len(scores)} scores for {len(candidates)} passages")
+    given: Sequence[float | None] = scores or [None] * len(candidates)
+    return tuple(
+        Candidate(c.id, c.text, c.title, c.score, c.teacher_score if score is None else score)
+        for c, score in zip(candidates, given, strict=True)
+        if c.text.strip()
+    )
+
+
+FORMS = (
+    Form("judgements", ("question_id", "passage_id"), ("grade",), _judgement),
+    Form(
+        "examples",
+        ("question", "positive"),
+        (
+            "answers",
+            "positive_id",
+            "positive_title",
+            "positive_score",
+            "negative",
+            "negative_id",
+            "negative_score",
+            "score",
+        ),
+        _example,
+    ),
+    Form(
+        "questions",
+        ("question",),
+        ("question_id", "answers", "passage_id", "dataset", "tags"),
+        _question,
+    ),
+    Form("passages", ("text",), ("id", "title"), _passage),
+)
+_BESIDE = {"positive": NAMES["text"], "positive_id": NAMES["id"], "positive_title": NAMES["title"]}
+"""Beside a question, what else would be a passage is its positive."""
+
+
+# --- understanding --------------------------------------------------------------------------------
+
+
+class Understood(NamedTuple):
+    """What the rows of a source are, and which columns hold it."""
+
+    form: Form
+    columns: dict[str, tuple[str, ...]]
+    """what a column holds -> the names of the columns, of which negatives may have several."""
+
+    @property
+    def sentence(self) -> str:
+        """As people read it: `examples: question from query, positive from pos`."""
+        parts = (
+            f"{held} from {names[0]}{' to ' + names[-1] if names[1:] else ''}"
+            for held, names in self.columns.items()
+        )
+        return f"{self.form.name}: {', '.join(parts)}"
+
+    def item(self, row: Mapping[str, Any]) -> Item:
+        """The item of a row given as column -> value. Raises Unusable."""
+        get = row.get
+        return self.form.make(
+            *(
+                (get(names[0]) if len(names) == 1 else [get(name) for name in names])
+                if names
+                else None
+                for names in map(self._named, (*self.form.needed, *self.form.others))
+            )
+        )
+
+    def maker(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Item]:
+        """What makes the item of a row that is given as the values of the columns `names`."""
+        places = [
+            tuple(names.index(name) for name in self._named(held))
+            for held in (*self.form.needed, *self.form.others)
+        ]
+        make = self.form.make
+
+        def item(cells: Sequence[Any]) -> Item:
+            return make(
+                *[
+                    (cells[at[0]] if len(at) == 1 else [cells[i] for i in at]) if at else None
+                    for at in places
+                ]
+            )
+
+        return item
+
+    def _named(self, held: str) -> tuple[str, ...]:
+        return self.columns.get(held, ())
+
+
+def understand(
+    names: Sequence[str], asked: Mapping[Any, str | int] | None, path: object, where: int | str = 1
+) -> Understood:
+    """What rows with the columns `names` are. `asked`: what --columns says, held -> name.
+
+    Raises FormatError where columns are missing, named twice, or tell nothing.
+    """
+    given = {held: str(name) for held, name in (asked or {}).items()}
+    lower = {name.lower(): name for name in names}
+    _refuse_twice(names, given, path, where)
+    chosen = {held: lower[name.lower()] for held, name in given.items() if name.lower() in lower}
+    for held, name in given.items():
+        if held not in chosen:
+            listed = ", ".join(names) or "none"
+            problem = f"there is no column {name}, which --columns gives for {held}; there are "
+            raise FormatError(str(path), where, problem + listed)
+    for form in FORMS:
+        if found := _fitting(form, lower, chosen):
+            return Understood(form, found)
+    raise FormatError(str(path), where, _nothing(names))
+
+
+def _nothing(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:8]) + (", ..." if names[8:] else "")
+    return (
+        f"the columns ({listed}) do not tell what the rows are; name them, as in --columns "
+        "question=NAME,positive=NAME or --columns text=NAME"
+    )
+
+
+def _refuse_twice(
+    names: Sequence[str], given: Mapping[str, str], path: object, where: int | str
+) -> None:
+    """Raise FormatError for a name of a column that counts and occurs twice."""
+    lower = [name.lower() for name in names]
+    wanted = {name.lower() for name in given.values()} | (ALL_NAMES if not given else frozenset())
+    if twice := next((name for name in lower if name in wanted and lower.count(name) > 1), ""):
+        problem = f"{lower.count(twice)} columns are called {twice}; rename one of them"
+        raise FormatError(str(path), where, problem)
+    values = [name.lower() for name in given.values()]
+    if twice := next((name for name in values if values.count(name) > 1), ""):
+        held = " and ".join(key for key, name in given.items() if name.lower() == twice)
+        raise FormatError(str(path), where, f"--columns gives the column {twice} for {held}")
+
+
+def _fitting(
+    form: Form, lower: Mapping[str, str], chosen: Mapping[str, str]
+) -> dict[str, tuple[str, ...]] | None:
+    """The columns of `form` among the names, or None where it lacks one or is not asked for."""
+    holds = (*form.needed, *form.others)
+    if not chosen.keys() <= set(holds):
+        return None
+    found: dict[str, tuple[str, ...]] = {}
+    taken = {name.lower() for name in chosen.values()}
+    for held in holds:
+        if held in chosen:
+            found[held] = (chosen[held],)
+            continue
+        known = NAMES[held] + (_BESIDE.get(held, ()) if form.name == "examples" else ())
+        name = next((name for name in known if name in lower and name not in taken), None)
+        if name is not None:
+            found[held] = (lower[name],)
+            taken.add(name)
+        elif held in form.needed:
+            return None
+    if form.name == "examples" and "negative" not in found:
+        found |= _numbered(lower)
+    return found
+
+
+def _numbered(lower: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The columns negative_1, negative_2, ..., in the order of the source."""
+    names = tuple(own for name, own in lower.items() if _NUMBERED.fullmatch(name))
+    return {"negative": names} if names else {}
+
+
+def known(names: Iterable[str], asked: Mapping[Any, str | int] | None) -> int:
+    """How many of the `names` are known ones, or asked for."""
+    wanted = {str(name).lower() for name in (asked or {}).values()}
+    return sum(
+        name in wanted or name in ALL_NAMES or bool(_NUMBERED.fullmatch(name))
+        for name in (name.lower() for name in names)
+    )

@@ -1,0 +1,156 @@
+"""import-data: data of other tools -> passages, questions, examples and judgements of dprkit.
+
+Items go through one by one, batch by batch into files that grow, and progress.json says how far
+they are whole. A run that was killed is gone on with by reading again and passing over what is
+written; it ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from dprkit.errors import InputError, SettingsError
+from dprkit.imports.items import Dropped, Item, Tally, fault_of
+from dprkit.imports.kinds import kinds_of
+from dprkit.imports.output import QRELS, QRELS_HEADER, Batch
+from dprkit.progress import Run
+from dprkit.settings import ImportSettings, required
+from dprkit.store.atomic_files import sync
+from dprkit.store.begin_or_resume import draft
+from dprkit.store.drafts import Draft
+from dprkit.store.stage_files import StageFiles
+
+GROWING = "growing."
+SAVED_EVERY = 5.0
+"""Seconds of work that a killed run loses at most, and a batch."""
+
+
+class ImportDataReport(msgspec.Struct):
+    """What was read, what was written, and what was left out and why."""
+
+    read: int = 0
+    """Items of all sorts, those among them that were left out."""
+    written: dict[str, int] = {}
+    dropped: dict[str, Dropped] = {}
+    understood: dict[str, str] = {}
+    """source -> its kind, and what each of its columns is taken for."""
+    notes: list[str] = []
+    outputs: list[str] = []
+
+
+def import_data(settings: ImportSettings, run: Run = Run()) -> ImportDataReport:
+    """Read `settings.sources` and write what they hold into a folder, which is an artifact.
+
+    Raises SettingsError for settings that contradict each other, FormatError for a source that
+    breaks its form, and InputError where nothing comes of the sources.
+    """
+    directory = Path(str(files_of(settings).folder))
+    inputs = {f"source {number}": path for number, path in enumerate(settings.sources)}
+    with draft(directory, "data", settings, inputs, run) as work:
+        report = _done(work) or _import(work, settings, run)
+    for note in report.notes:
+        (run.progress.note if work.done else run.progress.warn)(note)
+    report.outputs = [str(directory / name) for name in sorted(work.record.files)] or [
+        str(directory / name) for name in sorted(work.done.files if work.done else ())
+    ]
+    return report
+
+
+def files_of(settings: ImportSettings) -> StageFiles:
+    """What is read and written. Raises SettingsError for settings that contradict each other."""
+    if not settings.sources:
+        raise SettingsError("no source given; name files or folders to import")
+    directory = required(settings.output_dir, "--output-dir", "output")
+    return StageFiles({"sources": settings.sources}, directory)
+
+
+def _done(work: Draft) -> ImportDataReport | None:
+    return msgspec.convert(work.done.counts, ImportDataReport) if work.done else None
+
+
+def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport:
+    tally = Tally()
+    batch = Batch(tally)
+    for name in _grow(work, settings, run, batch):
+        work.move_in(name, work.directory / f"{GROWING}{name}")
+    report = ImportDataReport(
+        read=sum(batch.written.values()) + sum(one.count for one in tally.dropped.values()),
+        written=batch.written,
+        dropped=tally.dropped,
+        understood=tally.understood,
+        notes=tally.notes,
+    )
+    work.finish(msgspec.to_builtins(report))
+    return report
+
+
+def _nothing(settings: ImportSettings, tally: Tally) -> str:
+    sources = ", ".join(settings.sources)
+    reasons = "; ".join(
+        f"{dropped.count:,} dropped: {why} (first at {dropped.first})"
+        for why, dropped in tally.dropped.items()
+    )
+    return f"{sources}: nothing to import ({reasons or 'no rows'}); see --dry-run"
+
+
+# --- read and written -----------------------------------------------------------------------------
+
+
+def placed_items(settings: ImportSettings, tally: Tally) -> Iterator[tuple[Item, str]]:
+    """The items of all sources, each with its place for a message."""
+    for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
+        tally.at = None
+        for number, item in enumerate(kind.items(Path(source), settings, tally), start=1):
+            yield item, tally.where(source, number)
+
+
+def _grow(work: Draft, settings: ImportSettings, run: Run, batch: Batch) -> list[str]:
+    """Write the items that are not written yet; the names of the files, in order."""
+    done: int = work.state.get("items", 0)
+    sizes: dict[str, int] = dict(work.state.get("bytes", {}))
+    for name, size in sizes.items():
+        work.rewind(f"{GROWING}{name}", size, name)
+    run.progress.start("importing", None, "rows")
+    items, saved, shown = 0, time.monotonic(), 0
+    for item, where in placed_items(settings, batch.tally):
+        if fault := fault_of(item):
+            batch.tally.drop(fault, where)
+        else:
+            batch.add(item, where)
+        items += 1
+        if not batch.full and items != done:
+            continue
+        _append(work, batch.flush(), sizes, items > done)
+        run.progress.advance(items - shown)
+        shown = items
+        if items > done and time.monotonic() - saved >= SAVED_EVERY:
+            _save(work, items, sizes)
+            saved = time.monotonic()
+    _append(work, batch.flush(), sizes, items > done)
+    run.progress.advance(items - shown)
+    run.progress.finish()
+    if not batch.written:
+        raise InputError(_nothing(settings, batch.tally))
+    _save(work, items, sizes)
+    return sorted(sizes)
+
+
+def _append(work: Draft, grown: dict[str, bytes], sizes: dict[str, int], write: bool) -> None:
+    """Let the files grow, unless a run before has written this."""
+    for name, made in grown.items() if write else ():
+        if name not in sizes:
+            work.rewind(f"{GROWING}{name}", 0, name)
+            sizes[name] = 0
+            made = (QRELS_HEADER if name == QRELS else b"") + made
+        sizes[name] += work.append(f"{GROWING}{name}", made)
+
+
+def _save(work: Draft, items: int, sizes: dict[str, int]) -> None:
+    for name in sizes:  # on the disk before it counts
+        sync(work.directory / f"{GROWING}{name}")
+    work.state.update(items=items, bytes=dict(sizes))
+    work.save()

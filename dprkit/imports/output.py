@@ -1,0 +1,154 @@
+"""The files of an import, which grow batch by batch: what is written where, and what is not.
+
+    passages.jsonl                    {"id", "title", "text"} a line
+    questions.jsonl                   as data/questions.py writes them
+    train.jsonl                       examples in DPR's form
+    qrels.tsv                         judgements in BEIR's form
+
+With splits, questions and examples of the split `valid` are in valid.questions.jsonl, valid.jsonl.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dprkit.data.examples import context_of
+from dprkit.data.questions import write_question
+from dprkit.imports.items import Item, Judgement, Tally
+from dprkit.imports.seen import NEW, SAME, Seen
+from dprkit.records import Example, Passage, Question
+
+BATCH, BATCH_BYTES = 4096, 4 << 20
+PASSAGES, QRELS = "passages.jsonl", "qrels.tsv"
+QRELS_HEADER = b"query-id\tcorpus-id\tscore\n"
+Where = tuple[str, Item]
+
+
+class Batch:
+    """Items on their way into files, and what was there before them.
+
+    Ids of passages and of questions are held, 10 bytes each; nothing else grows.
+    """
+
+    def __init__(self, tally: Tally, split_of: Callable[[Item], str] = lambda item: "") -> None:
+        """`split_of`: the name of the split that an item is of; "" where there are none."""
+        self.tally, self.split_of = tally, split_of
+        self.written: dict[str, int] = {}
+        """What was written of each sort."""
+        self._items: list[tuple[Item, str]] = []
+        self._bytes = 0
+        self._seen = {Passage: Seen(), Question: Seen()}
+
+    @property
+    def full(self) -> bool:
+        return len(self._items) >= BATCH or self._bytes >= BATCH_BYTES
+
+    def add(self, item: Item, where: str) -> None:
+        """Take an item; `where`: its place for a message."""
+        self._items.append((item, where))
+        self._bytes += _length(item)
+
+    def flush(self) -> dict[str, bytes]:
+        """file -> what it grows by; the batch is empty then."""
+        files: dict[str, io.BytesIO] = {}
+        told = self._told_again()
+        for (item, where), state in zip(self._items, told, strict=True):
+            if state != NEW:
+                what = "passage" if isinstance(item, Passage) else "question"
+                again = f"the same {what} again" if state == SAME else f"the id of another {what}"
+                self.tally.drop(again, where)
+                continue
+            name, write = self._target(item)
+            write(item, files.setdefault(name, io.BytesIO()))
+            sort = _SORTS[type(item)]
+            self.written[sort] = self.written.get(sort, 0) + 1
+        self._items, self._bytes = [], 0
+        return {name: file.getvalue() for name, file in files.items()}
+
+    def _told_again(self) -> list[int]:
+        """Whether each item's id is new."""
+        told = [NEW] * len(self._items)
+        for kind, seen in self._seen.items():
+            rows = [row for row, (item, _) in enumerate(self._items) if isinstance(item, kind)]
+            found: list[Any] = [self._items[row][0] for row in rows]
+            if rows:
+                states = seen.add([item.id for item in found], [_content(item) for item in found])
+                for row, state in zip(rows, states, strict=True):
+                    told[row] = state
+        return told
+
+    def _target(self, item: Item) -> tuple[str, Callable[[Any, io.BytesIO], object]]:
+        if isinstance(item, Passage):
+            return PASSAGES, _write_passage
+        if isinstance(item, Judgement):
+            return QRELS, _write_judgement
+        split = self.split_of(item)
+        if isinstance(item, Example):
+            return f"{split or 'train'}.jsonl", _write_example
+        return f"{split}.questions.jsonl".removeprefix("."), _write_one_question
+
+
+_SORTS: dict[type, str] = {
+    Passage: "passages",
+    Question: "questions",
+    Example: "examples",
+    Judgement: "judgements",
+}
+
+
+def _content(item: Passage | Question) -> str:
+    if isinstance(item, Passage):
+        return f"{item.title}\n{item.text}"
+    return "\n".join((item.question, *item.answers))
+
+
+def _length(item: Item) -> int:
+    if isinstance(item, Passage):
+        return len(item.text)
+    if isinstance(item, Example):
+        groups = (item.positives, item.hard_negatives, item.negatives)
+        return sum(len(passage.text) for group in groups for passage in group)
+    return 0
+
+
+# --- written --------------------------------------------------------------------------------------
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Line(msgspec.Struct, gc=False):
+    id: str
+    title: str
+    text: str
+
+
+def _write_passage(passage: Passage, file: io.BytesIO) -> None:
+    file.write(_encode(_Line(passage.id, passage.title, passage.text)) + b"\n")
+
+
+def _write_judgement(judgement: Judgement, file: io.BytesIO) -> None:
+    file.write("\t".join(map(str, judgement)).encode() + b"\n")
+
+
+def _write_one_question(question: Question, file: io.BytesIO) -> None:
+    write_question(question, "questions.jsonl", file)
+
+
+def example_line(example: Example) -> bytes:
+    """An example as a row of train.jsonl."""
+    row = {
+        "question": example.question,
+        "answers": example.answers,
+        "positive_ctxs": [context_of(p) for p in example.positives],
+        "negative_ctxs": [context_of(p) for p in example.negatives],
+        "hard_negative_ctxs": [context_of(p) for p in example.hard_negatives],
+    }
+    return _encode(row) + b"\n"
+
+
+def _write_example(example: Example, file: io.BytesIO) -> None:
+    file.write(example_line(example))

@@ -1,0 +1,131 @@
+"""Values of foreign columns as dprkit's: texts, lists of texts, passages, scores, grades."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from dprkit.records import Candidate
+
+_ID = ("docid", "_id", "id", "passage_id", "psg_id", "doc_id", "pid")
+_TEXT = ("text", "contents", "content", "passage", "document", "body")
+
+
+class Unusable(Exception):
+    """Why a row makes no item, in words under which it is counted."""
+
+
+def single(value: Any) -> str:
+    """The one text of a value; "" where it is none. A list of one text is that text."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool | int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return single(value[0])
+    raise Unusable("a list or an object where one text is needed")
+
+
+def texts_of(value: Any) -> tuple[str, ...]:
+    """The texts of a value: a list, a text that writes one, a text, or nothing.
+
+    The `answers` of SQuAD's tables are an object with a list `text`.
+    """
+    if isinstance(value, dict):
+        value = value.get("text", value.get("value"))
+    if isinstance(value, str):
+        value = _written_list(value) or ([value] if value.strip() else [])
+    if isinstance(value, list | tuple):
+        return tuple(dict.fromkeys(text for text in map(single, value) if text.strip()))
+    return (single(value),) if value is not None else ()
+
+
+def _written_list(text: str) -> list[Any] | None:
+    """The list that a text writes in Python or JSON; None: it is a text."""
+    if not text.startswith(("[", "(")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            value = read(text)
+            if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+                return list(value)
+    return None
+
+
+def candidates_of(value: Any, ids: Any = None, titles: Any = None) -> list[Candidate]:
+    """The passages of a value: a text, an object, or a list of them, each with its id and title.
+
+    An id is "" where the source gives none.
+    """
+    if isinstance(value, str):
+        value = _written_list(value) or [value]
+    found = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    named, headed = _beside(ids, len(found)), _beside(titles, len(found))
+    return [
+        _candidate(one, id_, title)
+        for one, id_, title in zip(found, named, headed, strict=True)
+        if one is not None
+    ]
+
+
+def _beside(value: Any, count: int) -> Sequence[Any]:
+    """A value for each of `count` passages."""
+    if value is None:
+        return [None] * count
+    values = value if isinstance(value, list | tuple) else [value]
+    if len(values) != count:
+        raise Unusable("ids or titles that are not as many as the passages")
+    return values
+
+
+def _candidate(value: Any, id_: Any, title: Any) -> Candidate:
+    from dprkit.data.ids import content_id
+
+    if isinstance(value, dict):
+        id_ = next((value[name] for name in _ID if value.get(name) is not None), id_)
+        title = value.get("title", title)
+        value = next((value[name] for name in _TEXT if value.get(name) is not None), "")
+    text, head = single(value), single(title)
+    return Candidate(single(id_) or content_id(head, text), text, head)
+
+
+def scores_of(value: Any) -> list[float]:
+    """The scores of a value: numbers, or texts of them. Raises Unusable for what is no number."""
+    if value is None or value == "":
+        return []
+    values = _numbers(value) if isinstance(value, str) else value
+    values = values if isinstance(values, list | tuple) else [values]
+    try:
+        scores = [float(one) for one in values]
+    except (TypeError, ValueError):
+        raise Unusable("a score that is no number") from None
+    if not all(map(math.isfinite, scores)):
+        raise Unusable("a score that is no number")
+    return scores
+
+
+def _numbers(text: str) -> Any:
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
+
+
+def grade_of(value: Any) -> int:
+    """The grade of a judgement; 1 where a source gives none."""
+    if value is None:
+        return 1
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise Unusable("a grade that is no whole number") from None
+    if not number.is_integer():
+        raise Unusable("a grade that is no whole number")
+    return int(number)

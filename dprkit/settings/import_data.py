@@ -1,0 +1,61 @@
+"""Settings of import-data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from dprkit.settings.fields import about
+
+KindName = Literal["table"]
+"""The names of imports/kinds.py's table."""
+Column = Literal[
+    "id",
+    "text",
+    "title",
+    "question",
+    "question_id",
+    "answers",
+    "positive",
+    "positive_id",
+    "positive_title",
+    "positive_score",
+    "negative",
+    "negative_id",
+    "negative_score",
+    "score",
+    "passage_id",
+    "grade",
+    "dataset",
+    "tags",
+]
+"""What a column may hold (imports/columns.py)."""
+
+
+class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Read data of other tools and write dprkit's files.
+
+    It writes passages.jsonl, questions.jsonl, train.jsonl and qrels.tsv, as far as the sources have
+    something for them, tells how it understood the sources, and counts what it leaves out by
+    reason. Files may be compressed. --dry-run shows the first rows and writes nothing.
+
+    Example: dprkit import-data pairs.csv --output-dir data
+    Example: dprkit import-data faq.csv --columns question=Query,positive=Reply --output-dir data
+
+    Settings:
+        sources: Files and folders to read, one after another, as one import.
+        output_dir: Folder to write the files to.
+        kind: What the sources are, for all of them or one after another (default: told by what is
+            in them).
+        columns: What the columns hold, where their names do not tell: what they hold, and the name
+            of the column in the header or in the JSON rows, or its number, counted from 1, in a
+            file without a header.
+    """
+
+    sources: Annotated[tuple[str, ...], about(flag="argument", path=True)] = ()
+    output_dir: Annotated[str | None, about(output=True)] = None
+    kind: tuple[KindName, ...] = ()
+    columns: Annotated[
+        dict[Column, str | int] | None, about(metavar="question=query,positive=reply")
+    ] = None
