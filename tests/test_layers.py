@@ -29,7 +29,11 @@ LAYERS = [
     {"rounds"},
     {"recipes"},
     {"data"},
+<<<<<<< HEAD
     {"download", "imports"},
+=======
+    {"download", "exports"},
+>>>>>>> 0e1379e (export-data: BEIR's folder, sentence-transformers' rows, parquet with a card)
     {"models"},
     {"interop"},
     {"embeddings"},
@@ -211,7 +215,11 @@ def test_top_level_imports_of_light_modules_are_light(name):
         "pipeline",
         "data",
         "download",
+<<<<<<< HEAD
         "imports",
+=======
+        "exports",
+>>>>>>> 0e1379e (export-data: BEIR's folder, sentence-transformers' rows, parquet with a card)
         "store",
     } or name in {
         "dprkit.interop.convert",

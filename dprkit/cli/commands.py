@@ -54,6 +54,7 @@ COMMANDS = {
         dry_run=Stage("dprkit.imports.preview:preview"),
     ),
     "select-data": Command(render.selection),
+    "export-data": Command(render.exported_data),
     "train": Command(render.training),
     "train-reader": Command(render.training),
     "convert": Command(render.conversion),

@@ -27,7 +27,8 @@ SHARED = "Common options"
 COMMANDS_OF = {
     "Recipes": "init plan run config",
     "Data and models": (
-        "download import-data select-data mine-negatives train train-reader score-teacher convert"
+        "download import-data select-data export-data mine-negatives train train-reader "
+        "score-teacher convert"
     ),
     "Indexes": "encode-corpus import-embeddings export-embeddings index tune-index update-index",
     "Search": "search explain read",

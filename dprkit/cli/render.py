@@ -64,6 +64,13 @@ def selection(report: Any) -> None:
     say(f"kept {report.kept:,} of {report.read:,} rows read{dropped}")
 
 
+def exported_data(report: Any) -> None:
+    for name, count in report.rows.items():
+        say(f"{name}: {counted(count, 'row')}")
+    for why, count in report.dropped.items():
+        say(f"  {count:,} left out: {why}")
+
+
 def training(report: Any) -> None:
     losses = [f"{loss:.4f}" for loss in report.losses]
     course = f", loss {' -> '.join(dict.fromkeys([losses[0], losses[-1]]))}" if losses else ""

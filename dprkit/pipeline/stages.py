@@ -63,6 +63,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "download": Stage("dprkit.download.download:download", resumes=partly_fetched),
     "import-data": Stage("dprkit.imports.import_data:import_data", in_run=False),
     "select-data": Stage("dprkit.data.selection:select_data"),
+    "export-data": Stage("dprkit.exports.export:export_data", in_run=False),
     "train": Stage("dprkit.training.train:train"),
     "train-reader": Stage("dprkit.training.train_reader:train_reader"),
     "convert": Stage("dprkit.interop.convert:convert", in_run=False),

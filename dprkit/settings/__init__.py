@@ -16,6 +16,7 @@ from dprkit.settings.embeddings import (
     ImportEmbeddingsSettings,
 )
 from dprkit.settings.evaluation import EvaluateSettings
+from dprkit.settings.exporting import ExportDataSettings
 from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.import_data import ImportSettings
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
@@ -41,6 +42,7 @@ __all__ = [
     "EncodeSettings",
     "EvaluateSettings",
     "ExplainSettings",
+    "ExportDataSettings",
     "ExportEmbeddingsSettings",
     "ImportEmbeddingsSettings",
     "ImportSettings",
@@ -68,6 +70,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "download": DownloadSettings,
     "import-data": ImportSettings,
     "select-data": SelectSettings,
+    "export-data": ExportDataSettings,
     "train": TrainSettings,
     "train-reader": TrainReaderSettings,
     "convert": ConvertSettings,

@@ -1,0 +1,91 @@
+"""Which files of dprkit's data are exported: those of a folder, or single files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from dprkit.errors import InputError, SettingsError, reading
+from dprkit.settings import ExportDataSettings
+
+PASSAGES, QUESTIONS, QRELS = "passages.jsonl", "questions.jsonl", "qrels.tsv"
+OTHERS = {"audit.jsonl"}
+"""Files of mine-negatives' folder that tell about the making."""
+
+
+class DataFiles(NamedTuple):
+    """Files of dprkit's data; questions and examples are those of a split each."""
+
+    passages: Path | None
+    questions: dict[str, Path]
+    examples: dict[str, Path]
+    qrels: Path | None
+
+    def named(self) -> dict[str, str]:
+        """The files by a name each, as a manifest records its inputs."""
+        alone = {"passages": self.passages, "qrels": self.qrels}
+        splits = {"questions": self.questions, "examples": self.examples}
+        return {name: str(path) for name, path in alone.items() if path} | {
+            f"{what} {split}": str(path)
+            for what, paths in splits.items()
+            for split, path in paths.items()
+        }
+
+
+def data_files(settings: ExportDataSettings) -> DataFiles:
+    """The files that the settings name. Raises InputError and SettingsError where there is none."""
+    found = _of_folder(settings) if settings.data is not None else DataFiles(None, {}, {}, None)
+    given = DataFiles(
+        _file(settings.passages, "--passages") or found.passages,
+        _by_split(settings.questions, "--questions", settings.split) or found.questions,
+        _by_split(settings.examples, "--examples", "") or found.examples,
+        _file(settings.qrels, "--qrels") or found.qrels,
+    )
+    if not given.named():
+        raise SettingsError("no data given; name a folder of import-data, or files: --passages")
+    return given
+
+
+def _file(path: str | None, flag: str) -> Path | None:
+    if path == "-":
+        raise SettingsError(f"{flag} -: stdin cannot be read again to go on; name a file")
+    return None if path is None else Path(path)
+
+
+def _by_split(paths: Iterable[str], flag: str, only: str) -> dict[str, Path]:
+    """Files by what their names begin with; one file alone is the split `only`, if that is set."""
+    files = [file for path in paths if (file := _file(path, flag))]
+    if len(files) == 1 and only:
+        return {only: files[0]}
+    splits: dict[str, Path] = {}
+    for file in files:
+        split = file.name.partition(".")[0]
+        if split in splits:
+            raise SettingsError(f"{flag}: {splits[split]} and {file} are both the split {split!r}")
+        splits[split] = file
+    return splits
+
+
+def _of_folder(settings: ExportDataSettings) -> DataFiles:
+    folder = Path(str(settings.data))
+    if folder.is_file():
+        raise SettingsError(f"{folder}: is a file; name it with --passages, --questions or so")
+    with reading(folder):
+        names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    questions = {
+        name.removesuffix(QUESTIONS).rstrip(".") or settings.split: folder / name
+        for name in names
+        if name == QUESTIONS or name.endswith(f".{QUESTIONS}")
+    }
+    examples = {
+        name.removesuffix(".jsonl"): folder / name
+        for name in names
+        if name.endswith(".jsonl") and not name.endswith(QUESTIONS) and name not in OTHERS
+    }
+    examples.pop(PASSAGES.removesuffix(".jsonl"), None)
+    whole = {name: folder / name if name in names else None for name in (PASSAGES, QRELS)}
+    found = DataFiles(whole[PASSAGES], questions, examples, whole[QRELS])
+    if not found.named():
+        raise InputError(f"{folder}: no data of dprkit there; name the files: --passages FILE")
+    return found
