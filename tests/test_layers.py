@@ -29,11 +29,7 @@ LAYERS = [
     {"rounds"},
     {"recipes"},
     {"data"},
-<<<<<<< HEAD
-    {"download", "imports"},
-=======
-    {"download", "exports"},
->>>>>>> 0e1379e (export-data: BEIR's folder, sentence-transformers' rows, parquet with a card)
+    {"download", "imports", "exports"},
     {"models"},
     {"interop"},
     {"embeddings"},
@@ -215,11 +211,8 @@ def test_top_level_imports_of_light_modules_are_light(name):
         "pipeline",
         "data",
         "download",
-<<<<<<< HEAD
-        "imports",
-=======
         "exports",
->>>>>>> 0e1379e (export-data: BEIR's folder, sentence-transformers' rows, parquet with a card)
+        "imports",
         "store",
     } or name in {
         "dprkit.interop.convert",

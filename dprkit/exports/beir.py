@@ -46,8 +46,9 @@ def _corpus_row(passage: Passage, _: Counter[str]) -> Iterable[Row]:
 def _query_row(question: Question, _: Counter[str]) -> Iterable[Row]:
     row = named(question)
     id_, text, answers = row.pop("id"), row.pop("question"), row.pop("answers")
-    more = {"answers": answers} if answers else {}
-    yield {"_id": id_, "text": text, "metadata": {}} | more | row
+    more = {"answers": answers, "pages": question.pages}
+    known = {name: value for name, value in more.items() if value}
+    yield {"_id": id_, "text": text, "metadata": {}} | known | row
 
 
 def _qrels_row(judged: Judged, _: Counter[str]) -> Iterable[Row]:

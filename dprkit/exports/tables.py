@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 Row = dict[str, Any]
-Kind = Literal["text", "texts", "number", "passages"]
-"""What a column holds: a text, a list of texts, a whole number, a list of passages."""
+Kind = Literal["text", "texts", "sets", "number", "passages"]
+"""What a column holds: a text, a list of texts, lists of texts, a whole number, or passages."""
 
 
 class Table(NamedTuple):

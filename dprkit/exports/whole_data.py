@@ -26,6 +26,7 @@ QUESTIONS: Mapping[str, Kind] = {
     "passage_ids": "texts",
     "dataset": "text",
     "tags": "texts",
+    "pages": "sets",
 }
 EXAMPLES: Mapping[str, Kind] = {
     "question": "text",
@@ -82,6 +83,7 @@ def _question_row(question: Question, _: Counter[str]) -> Iterable[Row]:
         "passage_ids": question.gold,
         "dataset": question.dataset,
         "tags": question.tags,
+        "pages": question.pages,
     }
 
 

@@ -159,6 +159,7 @@ def _schema(columns: Mapping[str, Kind]) -> Any:
     kinds = {
         "text": text,
         "texts": pa.list_(text),
+        "sets": pa.list_(pa.list_(text)),
         "number": pa.int64(),
         "passages": pa.list_(pa.struct([*(context | scores).items()])),
     }

@@ -22,7 +22,16 @@ PASSAGES = [
 ]
 QUESTIONS = {
     "train": [{"id": "q1", "question": "who?", "answers": ["W. S."], "passage_ids": ["a", "c"]}],
-    "valid": [{"id": "q2", "question": "what?", "answers": [], "dataset": "nq", "tags": ["x"]}],
+    "valid": [
+        {
+            "id": "q2",
+            "question": "what?",
+            "answers": [],
+            "dataset": "nq",
+            "tags": ["x"],
+            "pages": [["7", "8"]],
+        }
+    ],
 }
 
 
@@ -95,6 +104,7 @@ def test_beir_has_the_corpus_all_questions_and_what_each_split_names_as_gold(dat
         ("q2", "what?", {}),
     ]
     assert (queries[0]["answers"], queries[1]["tags"]) == (["W. S."], ["x"])
+    assert queries[1]["pages"] == [["7", "8"]]
     assert qrels_of("out/qrels/train.tsv") == [("q1", "a", 1), ("q1", "c", 1)]
     assert qrels_of("out/qrels/valid.tsv") == []
 
@@ -179,6 +189,7 @@ def test_parquet_has_everything_and_a_card_that_says_what_belongs_together(data)
     assert parquet.read_table("out/corpus/corpus-00000.parquet").to_pylist() == PASSAGES
     (question,) = parquet.read_table("out/queries/valid-00000.parquet").to_pylist()
     rest = {"answers": [], "passage_ids": [], "dataset": "nq", "tags": ["x"]}
+    rest["pages"] = [["7", "8"]]
     assert question == {"id": "q2", "question": "what?"} | rest
     first, *_ = parquet.read_table("out/examples/train-00000.parquet").to_pylist()
     (example, *_) = read_examples("data/train.jsonl")
