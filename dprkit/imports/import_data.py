@@ -8,15 +8,26 @@ written; it ends with the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from dprkit.data.corpus_by_row import PassageFile
+from dprkit.data.judgements_by_question import JudgementFile
 from dprkit.errors import InputError, SettingsError
+from dprkit.imports.examples import examples_file, made_examples, tell_unasked
 from dprkit.imports.items import Dropped, Item, Tally, fault_of
 from dprkit.imports.kinds import kinds_of
-from dprkit.imports.output import QRELS, QRELS_HEADER, Batch
+from dprkit.imports.output import (
+    PASSAGES,
+    QRELS,
+    QRELS_HEADER,
+    QUESTIONS,
+    Batch,
+    example_line,
+)
 from dprkit.progress import Run
 from dprkit.settings import ImportSettings, required
 from dprkit.store.atomic_files import sync
@@ -25,6 +36,8 @@ from dprkit.store.drafts import Draft
 from dprkit.store.stage_files import StageFiles
 
 GROWING = "growing."
+BLOCK = 256
+"""Examples that are written together."""
 SAVED_EVERY = 5.0
 """Seconds of work that a killed run loses at most, and a batch."""
 
@@ -75,10 +88,14 @@ def _done(work: Draft) -> ImportDataReport | None:
 def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport:
     tally = Tally()
     batch = Batch(tally)
-    for name in _grow(work, settings, run, batch):
-        work.move_in(name, work.directory / f"{GROWING}{name}")
+    names = _grow(work, settings, run, batch)
+    read = sum(batch.written.values()) + sum(one.count for one in tally.dropped.values())
+    targets = {name: examples_file(name) for name in names if name.endswith(QUESTIONS)}
+    _move_in(work, [name for name in names if name not in targets.values()])
+    made = _make_examples(work, settings, run, batch, targets)
+    _move_in(work, sorted(made | set(names).intersection(targets.values())))
     report = ImportDataReport(
-        read=sum(batch.written.values()) + sum(one.count for one in tally.dropped.values()),
+        read=read,
         written=batch.written,
         dropped=tally.dropped,
         understood=tally.understood,
@@ -86,6 +103,11 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     )
     work.finish(msgspec.to_builtins(report))
     return report
+
+
+def _move_in(work: Draft, names: Iterable[str]) -> None:
+    for name in names:
+        work.move_in(name, work.directory / f"{GROWING}{name}")
 
 
 def _nothing(settings: ImportSettings, tally: Tally) -> str:
@@ -104,6 +126,7 @@ def placed_items(settings: ImportSettings, tally: Tally) -> Iterator[tuple[Item,
     """The items of all sources, each with its place for a message."""
     for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
         tally.at = None
+        tally.understand(source, kind.sentence)
         for number, item in enumerate(kind.items(Path(source), settings, tally), start=1):
             yield item, tally.where(source, number)
 
@@ -137,6 +160,33 @@ def _grow(work: Draft, settings: ImportSettings, run: Run, batch: Batch) -> list
         raise InputError(_nothing(settings, batch.tally))
     _save(work, items, sizes)
     return sorted(sizes)
+
+
+def _make_examples(
+    work: Draft, settings: ImportSettings, run: Run, batch: Batch, targets: Mapping[str, str]
+) -> set[str]:
+    """Let the files of examples grow by those of each file of questions; which of them grew.
+
+    Their sizes are not saved: a run that was stopped here makes the examples again.
+    """
+    sizes, folder = dict(work.state["bytes"]), work.directory
+    if PASSAGES not in sizes or not (batch.has_gold or QRELS in sizes):
+        return set()
+    passages = PassageFile(folder / PASSAGES, run.progress.note)
+    judgements = JudgementFile(folder / QRELS, run.progress.note) if QRELS in sizes else None
+    run.progress.start("making examples", None, "rows")
+    grown = set()
+    for name, target in targets.items():
+        made = made_examples(folder / name, passages, judgements, settings.min_grade, batch.tally)
+        while block := list(islice(made, BLOCK)):
+            _append(work, {target: b"".join(map(example_line, block))}, sizes, True)
+            batch.written["examples"] = batch.written.get("examples", 0) + len(block)
+            run.progress.advance(len(block))
+            grown.add(target)
+    run.progress.finish()
+    if judgements:
+        tell_unasked(judgements, batch.tally)
+    return grown
 
 
 def _append(work: Draft, grown: dict[str, bytes], sizes: dict[str, int], write: bool) -> None:

@@ -21,6 +21,12 @@ class Judgement(NamedTuple):
     grade: int
 
 
+class SplitQuestion(Question, frozen=True):
+    """A question of a source that has splits of its own; `split` names that of the question."""
+
+    split: str = ""
+
+
 Item: TypeAlias = Passage | Question | Example | Judgement
 
 
@@ -67,7 +73,7 @@ def fault_of(item: Item) -> str:
     if isinstance(item, Passage):
         if "\n" in item.id or "\r" in item.id or not item.id:
             return "no id" if not item.id else "an id with a line break"
-        return "" if item.text.strip() else "no text"
+        return "" if item.text.strip() or item.title.strip() else "no text"
     if isinstance(item, Question):
         return "" if item.question.strip() else "no question"
     if isinstance(item, Example):

@@ -33,31 +33,55 @@ class ImportKind(NamedTuple):
     items: Callable[[Path, ImportSettings, Tally], Iterator[Item]]
 
 
-def _kind(name: str, sentence: str, module: str) -> ImportKind:
+def _kind(
+    name: str, sentence: str, module: str, fits_name: str = "fits", items_name: str = "items"
+) -> ImportKind:
     """The kind whose functions are in `module` of this room."""
 
     def fits(path: Path) -> bool:
-        return bool(import_module(f"dprkit.imports.{module}").fits(path))
+        return bool(getattr(import_module(f"dprkit.imports.{module}"), fits_name)(path))
 
     def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
-        read: Iterator[Item] = import_module(f"dprkit.imports.{module}").items(
-            path, settings, tally
-        )
+        reader = getattr(import_module(f"dprkit.imports.{module}"), items_name)
+        read: Iterator[Item] = reader(path, settings, tally)
         return read
 
     return ImportKind(name, sentence, fits, items)
 
 
+_FILES = "field_files"
 KINDS: tuple[ImportKind, ...] = (
+    _kind("beir", "a data set of BEIR, NanoBEIR or MS MARCO, a folder or a zip", "benchmarks"),
+    _kind("squad", "SQuAD's JSON: a paragraph is a passage", "squad"),
+    _kind("kilt", "KILT's questions or its pages: a paragraph is a passage", "kilt"),
+    _kind("trec-topics", "TREC's topics: the title is the question", "trec_topics"),
+    _kind("examples", "DPR's training examples", _FILES, "is_examples", "example_items"),
+    _kind("triples", "triples of MS MARCO, of ids or of texts", "triples"),
+    _kind("qrels", "judgements of TREC's or BEIR's", _FILES, "is_qrels", "qrels_items"),
+    _kind(
+        "passages",
+        "passages with ids, as DPR and MS MARCO have them",
+        _FILES,
+        "is_passages",
+        "passage_items",
+    ),
+    _kind(
+        "questions", "questions with ids or with answers", _FILES, "is_questions", "question_items"
+    ),
     _kind("table", "a table, or JSON rows with named columns", "table"),
 )
+
+
+_ROWS = ("examples", "triples", "qrels", "passages", "questions")
+"""Kinds of rows that --columns makes a table of."""
 
 
 def kinds_of(settings: ImportSettings) -> list[ImportKind]:
     """The kind of each source: what --kind says, for all or one after another, else what fits."""
     named = settings.kind
     if not named:
-        return [_fitting(Path(source)) for source in settings.sources]
+        kinds = [kind for kind in KINDS if not (settings.columns and kind.name in _ROWS)]
+        return [_fitting(Path(source), kinds) for source in settings.sources]
     if len(named) not in (1, len(settings.sources)):
         raise SettingsError(
             f"--kind: {len(named)} kinds for {len(settings.sources)} sources; give one for all, "
@@ -71,10 +95,10 @@ def _spread(named: Sequence[str], count: int) -> Sequence[str]:
     return named if len(named) == count else tuple(named) * count
 
 
-def _fitting(path: Path) -> ImportKind:
+def _fitting(path: Path, kinds: Sequence[ImportKind]) -> ImportKind:
     if not path.exists():
         raise InputError(f"{path}: is not there; check the path")
-    kind = next((kind for kind in KINDS if kind.fits(path)), None)
+    kind = next((kind for kind in kinds if kind.fits(path)), None)
     if kind is None:
         raise InputError(
             f"{path}: nothing that import-data knows; name its kind with --kind, one of "

@@ -18,12 +18,12 @@ import msgspec
 
 from dprkit.data.examples import context_of
 from dprkit.data.questions import write_question
-from dprkit.imports.items import Item, Judgement, Tally
+from dprkit.imports.items import Item, Judgement, SplitQuestion, Tally
 from dprkit.imports.seen import NEW, SAME, Seen
 from dprkit.records import Example, Passage, Question
 
 BATCH, BATCH_BYTES = 4096, 4 << 20
-PASSAGES, QRELS = "passages.jsonl", "qrels.tsv"
+PASSAGES, QRELS, QUESTIONS = "passages.jsonl", "qrels.tsv", "questions.jsonl"
 QRELS_HEADER = b"query-id\tcorpus-id\tscore\n"
 Where = tuple[str, Item]
 
@@ -31,7 +31,7 @@ Where = tuple[str, Item]
 class Batch:
     """Items on their way into files, and what was there before them.
 
-    Ids of passages and of questions are held, 10 bytes each; nothing else grows.
+    Ids of passages, questions and judgements are held, 10 bytes each; nothing else grows.
     """
 
     def __init__(self, tally: Tally, split_of: Callable[[Item], str] = lambda item: "") -> None:
@@ -41,7 +41,9 @@ class Batch:
         """What was written of each sort."""
         self._items: list[tuple[Item, str]] = []
         self._bytes = 0
-        self._seen = {Passage: Seen(), Question: Seen()}
+        self.has_gold = False
+        """Whether a question names gold passages."""
+        self._seen = {Passage: Seen(), Question: Seen(), Judgement: Seen()}
 
     @property
     def full(self) -> bool:
@@ -58,10 +60,9 @@ class Batch:
         told = self._told_again()
         for (item, where), state in zip(self._items, told, strict=True):
             if state != NEW:
-                what = "passage" if isinstance(item, Passage) else "question"
-                again = f"the same {what} again" if state == SAME else f"the id of another {what}"
-                self.tally.drop(again, where)
+                self.tally.drop(_again(item, state == SAME), where)
                 continue
+            self.has_gold |= isinstance(item, Question) and bool(item.gold)
             name, write = self._target(item)
             write(item, files.setdefault(name, io.BytesIO()))
             sort = _SORTS[type(item)]
@@ -76,7 +77,9 @@ class Batch:
             rows = [row for row, (item, _) in enumerate(self._items) if isinstance(item, kind)]
             found: list[Any] = [self._items[row][0] for row in rows]
             if rows:
-                states = seen.add([item.id for item in found], [_content(item) for item in found])
+                states = seen.add(
+                    [_key(item) for item in found], [_content(item) for item in found]
+                )
                 for row, state in zip(rows, states, strict=True):
                     told[row] = state
         return told
@@ -86,21 +89,39 @@ class Batch:
             return PASSAGES, _write_passage
         if isinstance(item, Judgement):
             return QRELS, _write_judgement
-        split = self.split_of(item)
+        split = item.split if isinstance(item, SplitQuestion) else self.split_of(item)
         if isinstance(item, Example):
             return f"{split or 'train'}.jsonl", _write_example
-        return f"{split}.questions.jsonl".removeprefix("."), _write_one_question
+        return f"{split}.{QUESTIONS}".removeprefix("."), _write_one_question
 
 
 _SORTS: dict[type, str] = {
     Passage: "passages",
     Question: "questions",
+    SplitQuestion: "questions",
     Example: "examples",
     Judgement: "judgements",
 }
 
 
-def _content(item: Passage | Question) -> str:
+def _again(item: Item, same: bool) -> str:
+    """Why an item is left out whose id was there before."""
+    if isinstance(item, Judgement):
+        return "the same judgement again" if same else "another grade for a passage judged before"
+    what = "passage" if isinstance(item, Passage) else "question"
+    return f"the same {what} again" if same else f"the id of another {what}"
+
+
+def _key(item: Passage | Question | Judgement) -> str:
+    """What may be there once. A question may be in several splits of its source."""
+    if isinstance(item, Judgement):
+        return f"{item.question_id}\t{item.passage_id}"
+    return f"{item.split}\n{item.id}" if isinstance(item, SplitQuestion) else item.id
+
+
+def _content(item: Passage | Question | Judgement) -> str:
+    if isinstance(item, Judgement):
+        return str(item.grade)
     if isinstance(item, Passage):
         return f"{item.title}\n{item.text}"
     return "\n".join((item.question, *item.answers))
@@ -135,7 +156,7 @@ def _write_judgement(judgement: Judgement, file: io.BytesIO) -> None:
 
 
 def _write_one_question(question: Question, file: io.BytesIO) -> None:
-    write_question(question, "questions.jsonl", file)
+    write_question(question, QUESTIONS, file)
 
 
 def example_line(example: Example) -> bytes:

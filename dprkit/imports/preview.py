@@ -49,6 +49,7 @@ def preview(settings: ImportSettings, run: Run = Run()) -> ImportPreview:
     found = []
     for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
         tally, items, looked_at = Tally(), list[Item](), 0
+        tally.understand(source, kind.sentence)
         for item in islice(kind.items(Path(source), settings, tally), LOOKED_AT):
             looked_at += 1
             if fault := fault_of(item):

@@ -6,9 +6,20 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from dprkit.settings.fields import about
+from dprkit.settings.fields import Count, about
 
-KindName = Literal["table"]
+KindName = Literal[
+    "beir",
+    "squad",
+    "kilt",
+    "trec-topics",
+    "examples",
+    "triples",
+    "qrels",
+    "passages",
+    "questions",
+    "table",
+]
 """The names of imports/kinds.py's table."""
 Column = Literal[
     "id",
@@ -51,6 +62,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
         columns: What the columns hold, where their names do not tell: what they hold, and the name
             of the column in the header or in the JSON rows, or its number, counted from 1, in a
             file without a header.
+        min_grade: Grade from which a judged passage is a positive, in the examples that are made
+            of questions, judgements and passages.
     """
 
     sources: Annotated[tuple[str, ...], about(flag="argument", path=True)] = ()
@@ -59,3 +72,4 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     columns: Annotated[
         dict[Column, str | int] | None, about(metavar="question=query,positive=reply")
     ] = None
+    min_grade: Count = 1
