@@ -54,6 +54,11 @@ def refuse_settings_of_rankings(settings: EvaluateSettings) -> None:
             raise SettingsError(
                 f"{flag}: is for rankings, and --answers names answers; leave one of them out"
             )
+    if settings.topk != EvaluateSettings().topk:
+        raise SettingsError(
+            "--topk: is for rankings; answers are measured at the depths they were read at "
+            "(read --depths); leave it out"
+        )
     if settings.match != "string":
         raise SettingsError(
             f"--match {settings.match}: is for passages; answers are compared as SQuAD and DPR "

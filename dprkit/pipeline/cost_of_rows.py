@@ -49,7 +49,7 @@ class Rows(NamedTuple):
 
 def cost_of_mining(settings: MineSettings, trial: Trial) -> Cost:
     """Searching for the questions, and looking at what is found."""
-    from dprkit.search.mine import mine_negatives
+    from dprkit.mining.mine import mine_negatives
 
     there = replace(settings, index=tuple(map(trial.path, settings.index)))
     there = _found(there, trial, "hybrid", "reader", "teacher", "retriever", "passages")
@@ -78,7 +78,7 @@ def cost_of_reading(settings: ReadSettings, trial: Trial) -> Cost:
 
 def cost_of_teaching(settings: ScoreTeacherSettings, trial: Trial) -> Cost:
     """Scoring the passages of each question."""
-    from dprkit.search.teach import score_teacher
+    from dprkit.teaching.teach import score_teacher
 
     there = replace(settings, teacher=tuple(map(trial.path, settings.teacher)))
     there = _found(there, trial, "ranking", "embeddings")

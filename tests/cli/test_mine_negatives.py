@@ -73,9 +73,9 @@ def test_the_table_has_the_scores_and_what_each_rule_left_out(place, tmp_path):
 
 def test_every_rule_has_a_sentence_in_the_table():
     from dprkit.cli import mining_table
-    from dprkit.search import mining_rules
+    from dprkit.mining import rules
 
-    assert tuple(mining_table.RULES) == mining_rules.RULES
+    assert tuple(mining_table.RULES) == rules.RULES
 
 
 def test_the_audit_file_has_a_sample_of_each_decision(place, tmp_path):
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_a_retriever_trains_on_them(p
     words += ["--pick", "around", "--relative-margin", 0.05, "--batch-size", 4, "--quiet"]
     assert call(*words, "--output-dir", tmp_path / "whole").exit_code == 0
     killed = [*DPRKIT, *map(str, words), "--output-dir", str(tmp_path / "killed")]
-    program = "import dprkit.search.mine as mine, sys; mine.SAVED_EVERY = 0.01\n"
+    program = "import dprkit.mining.mine as mine, sys; mine.SAVED_EVERY = 0.01\n"
     program += "from dprkit.__main__ import main; sys.argv[0] = 'dprkit'; main()"
     for _ in range(2):
         ran = subprocess.Popen([killed[0], "-c", program, *killed[3:]], env=environment())

@@ -130,6 +130,7 @@ def test_bad_answers_are_told_by_their_lines(tmp_path, lines, problem):
     [
         ({"metrics": "nDCG@10"}, "--metrics: is for rankings, and --answers names answers"),
         ({"results": "results.jsonl"}, "--results: is for rankings"),
+        ({"topk": (5,)}, "--topk: is for rankings"),
         ({"match": "regex"}, "--match regex: is for passages"),
     ],
 )

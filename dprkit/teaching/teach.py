@@ -3,7 +3,7 @@
     rows                  data/candidate_rows.py   questions with passages, window after window
     window -> scores      teachers.py              opened by open_teacher.py, checked by folds.py
     rows with the scores  -> train.jsonl or results.jsonl, which grows window by window
-    the whole file        -> teacher_figures.py    how the scores lie
+    the whole file        -> figures.py            how the scores lie
 
 A window is scored, written and noted as one, and depends on the rows alone. So what is killed goes
 on at a window, and ends with the same bytes. Memory is a window.
@@ -26,19 +26,19 @@ from dprkit.data.scored_files import KIND, SOURCE
 from dprkit.data.streams import STDIN
 from dprkit.errors import FormatError, InputError, SettingsError
 from dprkit.progress import Run
-from dprkit.search.fold_teachers import check_folds
-from dprkit.search.teacher_figures import Figures, figures_of
 from dprkit.settings import ScoreTeacherSettings, required
 from dprkit.store.atomic_files import sync
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest
 from dprkit.store.stage_files import StageFiles
+from dprkit.teaching.figures import Figures, figures_of
+from dprkit.teaching.fold_teachers import check_folds
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dprkit.search.teachers import Teacher
+    from dprkit.teaching.teachers import Teacher
 
 GROWING = ".growing"
 
@@ -113,6 +113,10 @@ def _inputs(settings: ScoreTeacherSettings) -> dict[str, str]:
             raise SettingsError(
                 "--ranking has its scores; leave --teacher, --embeddings and --folds out"
             )
+        for name in ("reader_score", "max_answer_length", "precision"):
+            if getattr(settings, name) != getattr(ScoreTeacherSettings(), name):
+                flag = name.replace("_", "-")
+                raise SettingsError(f"--{flag} is for a model; --ranking has its scores")
         return inputs | {"ranking": settings.ranking}
     if not settings.teacher:
         raise SettingsError("no teacher given; name it with --teacher, or rankings with --ranking")
@@ -158,7 +162,7 @@ def _source(settings: ScoreTeacherSettings) -> str:
 
 def _score(work: Draft, settings: ScoreTeacherSettings, run: Run) -> int:
     """Score what an earlier run has not; the pairs that were scored."""
-    from dprkit.search.open_teacher import open_teacher
+    from dprkit.teaching.open_teacher import open_teacher
 
     source, results, pairs = _source(settings), settings.results is not None, 0
     growing = f"{_output(settings)}{GROWING}"
@@ -203,7 +207,7 @@ def _scored(
     window: Sequence[CandidateRow], teacher: Teacher, settings: ScoreTeacherSettings, path: str
 ) -> bytes:
     """The lines of a window, with the teacher's scores."""
-    from dprkit.search.teachers import Asked
+    from dprkit.teaching.teachers import Asked
 
     if not settings.replace:
         for row in window:

@@ -17,9 +17,9 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.ids import text_key
 from dprkit.data.questions import read_questions
 from dprkit.errors import InputError
+from dprkit.mining.same_texts import TextSet
 from dprkit.progress import Note
 from dprkit.records import Candidate, Passage, Question, same_question
-from dprkit.search.same_texts import TextSet
 from dprkit.training.false_negatives import Positives
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 questions -> hits of each index        Engine.search
 hits -> what was found, united         united_hits.py
-... -> what is left, in order          mining_rules.py
-... -> lines, counts, scores, sample   mining_rows.py, mining_tally.py
+... -> what is left, in order          rules.py
+... -> lines, counts, scores, sample   rows.py, tally.py
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ import numpy as np
 from dprkit.answer_scores import exact_match
 from dprkit.data.answer_matching import has_answer
 from dprkit.indexes.indexed_passages import IndexedPassages
-from dprkit.models.best_spans import best_spans
-from dprkit.records import Candidate, Passage, same_question
-from dprkit.search.engine import Engine
-from dprkit.search.mining_rows import Asked, line_of
-from dprkit.search.mining_rules import (
+from dprkit.mining.rows import Asked, line_of
+from dprkit.mining.rules import (
     KEPT,
     LEFT,
     RELABELLED,
@@ -36,10 +33,13 @@ from dprkit.search.mining_rules import (
     inside,
     near,
 )
-from dprkit.search.mining_tally import SCORE, Tally, order_of
+from dprkit.mining.same_texts import TextSet
+from dprkit.mining.tally import SCORE, Tally, order_of
+from dprkit.mining.united_hits import Found, scores_of, united
+from dprkit.models.best_spans import best_spans
+from dprkit.records import Candidate, Passage, same_question
+from dprkit.search.engine import Engine
 from dprkit.search.rerank import PAIRS, Reranker, refuse_nan
-from dprkit.search.same_texts import TextSet
-from dprkit.search.united_hits import Found, scores_of, united
 from dprkit.settings import MineSettings, ReadSettings
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import numpy as np
 
 from dprkit.data.answer_matching import Texts, has_token
 from dprkit.data.ids import text_key
+from dprkit.mining.rows import Asked
+from dprkit.mining.same_texts import TextSet, opening
+from dprkit.mining.united_hits import Found
 from dprkit.records import Passage, same_question
-from dprkit.search.mining_rows import Asked
-from dprkit.search.same_texts import TextSet, opening
-from dprkit.search.united_hits import Found
 from dprkit.settings import MineSettings
 
 KEPT, RELABELLED, LEFT = "kept", "relabelled", ""

@@ -28,9 +28,9 @@ from dprkit.store.manifests import Manifest, asks_alone
 from dprkit.store.stage_files import StageFiles
 
 if TYPE_CHECKING:
-    from dprkit.search.mining import Miner
-    from dprkit.search.mining_rows import Rows
-    from dprkit.search.mining_tally import Tally
+    from dprkit.mining.miner import Miner
+    from dprkit.mining.rows import Rows
+    from dprkit.mining.tally import Tally
 
 TRAIN, AUDIT = "train.jsonl", "audit.jsonl"
 GROWING, SCORES = "growing.jsonl", "scores"
@@ -169,7 +169,7 @@ def _refuse_contradictions(settings: MineSettings) -> None:
 
 
 def _mine(work: Draft, settings: MineSettings, run: Run) -> Manifest:
-    from dprkit.search.mining_tally import Tally, figures_of
+    from dprkit.mining.tally import Tally, figures_of
 
     miner, rows = _opened(settings, run)
     tally = msgspec.convert(work.state.get("tally", {}), Tally)
@@ -188,10 +188,10 @@ def _mine(work: Draft, settings: MineSettings, run: Run) -> Manifest:
 
 def _opened(settings: MineSettings, run: Run) -> tuple[Miner, Rows]:
     """The indexes and the rows to mine for."""
+    from dprkit.mining.miner import Miner
+    from dprkit.mining.rows import ExampleRows, QuestionRows
     from dprkit.search.engine import Engine, HybridEngine
     from dprkit.search.fusion import Fusion
-    from dprkit.search.mining import Miner
-    from dprkit.search.mining_rows import ExampleRows, QuestionRows
     from dprkit.search.open_index import open_engines, open_folders
     from dprkit.search.open_reranker import open_scorer
 

@@ -18,7 +18,10 @@ from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.config import CONFIG, READER, is_retriever
 from dprkit.models.reader_config import is_reader
 from dprkit.records import Passage
-from dprkit.search.teachers import (
+from dprkit.settings import ScoreTeacherSettings
+from dprkit.store.drafts import Draft
+from dprkit.store.integrity import Verifier
+from dprkit.teaching.teachers import (
     FoldTeachers,
     PairTeacher,
     RankingTeacher,
@@ -26,9 +29,6 @@ from dprkit.search.teachers import (
     Teacher,
     VectorTeacher,
 )
-from dprkit.settings import ScoreTeacherSettings
-from dprkit.store.drafts import Draft
-from dprkit.store.integrity import Verifier
 
 if TYPE_CHECKING:
     from dprkit.embeddings.encoded_passages import EncodedPassages
@@ -103,8 +103,8 @@ def _by_vectors(
     from dprkit.models.late_retriever import LateRetriever
     from dprkit.models.retriever import load_retriever
     from dprkit.models.token_vectors import TokenVectors
-    from dprkit.search.kept_vectors import KeptVectors
     from dprkit.search.rerank import DenseReranker, LateReranker
+    from dprkit.teaching.kept_vectors import KeptVectors
 
     encoded = _encoded(settings.embeddings, path, work) if settings.embeddings else None
     retriever = load_retriever(path, precision=settings.precision)

@@ -24,11 +24,11 @@ from dprkit.models.reader_tokens import ReaderTokens
 from dprkit.models.reading import Reader, load_reader, save_reader
 from dprkit.models.retriever import load_retriever
 from dprkit.progress import Progress, Run
-from dprkit.search.teach import score_teacher
-from dprkit.search.teachers import PairTeacher, VectorTeacher
 from dprkit.settings import EncodeSettings, ScoreTeacherSettings
 from dprkit.store.begin_or_resume import draft
 from dprkit.store.manifests import read_manifest
+from dprkit.teaching.teach import score_teacher
+from dprkit.teaching.teachers import PairTeacher, VectorTeacher
 from tests.conftest import call, killed_at_the_end, remade
 from tests.interop.foreign import bert, save_cross_encoder, word_pieces
 
@@ -462,6 +462,7 @@ def test_a_teacher_that_has_diverged_is_refused_by_the_place(small_colbert, exam
         ({"teacher": ("m",), "train_file": None}, "no file to score given"),
         ({"teacher": ("m",), "results": "r"}, "--train-file and --results both name passages"),
         ({"teacher": ("m",), "ranking": "r"}, "--ranking has its scores"),
+        ({"reader_score": "span", "ranking": "r"}, "--reader-score is for a model"),
         ({"teacher": ("m",), "missing": "lowest"}, "--missing is for --ranking"),
         ({"teacher": ("m",), "train_file": "-"}, "stdin cannot be found again"),
     ],

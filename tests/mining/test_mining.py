@@ -13,14 +13,14 @@ from dprkit.data.examples import read_examples
 from dprkit.errors import InputError, SettingsError
 from dprkit.indexes.build import index
 from dprkit.indexes.hits_and_tie_order import Hits
+from dprkit.mining import mine
+from dprkit.mining.mine import mine_negatives
+from dprkit.mining.rows import Asked
+from dprkit.mining.rules import Gold, _log_weights, in_order, near
+from dprkit.mining.same_texts import TextSet
+from dprkit.mining.united_hits import Found, united
 from dprkit.progress import Progress, Run
-from dprkit.search import mine
-from dprkit.search.mine import mine_negatives
-from dprkit.search.mining_rows import Asked
-from dprkit.search.mining_rules import Gold, _log_weights, in_order, near
 from dprkit.search.open_index import open_index
-from dprkit.search.same_texts import TextSet
-from dprkit.search.united_hits import Found, united
 from dprkit.settings import IndexSettings, MineSettings
 from dprkit.store.begin_or_resume import OUT_OF_DATE, UP_TO_DATE, Previewed, draft
 from dprkit.store.manifests import PASSAGE_SIDE_OF, read_manifest
