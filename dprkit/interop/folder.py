@@ -86,14 +86,25 @@ def _refuse_pointers(folder: Path) -> None:
             raise InputError(f"{path}: a pointer of Git LFS, not the data; fetch it: git lfs pull")
 
 
+TAKEN_OVER = ("nomic_bert", "eurobert")
+"""Types of models whose code transformers has taken over, although their folders name their own."""
+
+
 def _check_code(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a model that transformers does not know: its own code would have to run."""
+    """Refuse a model whose own code would have to run: transformers has none, or another.
+
+    A folder may give a usual type to code that does something else, such as attention in both
+    directions in a Qwen2: transformers' own would read it without a word.
+    """
     from transformers import CONFIG_MAPPING
 
-    kind = config.get("model_type")
+    kind, own = config.get("model_type"), config.get("auto_map")
+    code = own.get("AutoModel") if isinstance(own, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        own = "; it needs code of its own, which is never run" if config.get("auto_map") else ""
-        raise InputError(f"{folder}: transformers has no model of the type {kind!r}{own}")
+        needs = f"; it needs code of its own, which is never run ({code or own})" if own else ""
+        raise InputError(f"{folder}: transformers has no model of the type {kind!r}{needs}")
+    if code and kind not in TAKEN_OVER:
+        raise InputError(f"{folder}: its {kind} needs code of its own, which is never run ({code})")
 
 
 def model_max_length(folder: Path) -> int:

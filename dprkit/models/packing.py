@@ -18,13 +18,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
+from dprkit.models.packed_attention import ATTENTION, HALF, VARLEN, register, running
 from dprkit.models.tokens import Ids
-
-ATTENTION = "dprkit_packed"
-"""The name of `_attention` in transformers' registry."""
-
 
 # --- one pass -------------------------------------------------------------------------------------
 
@@ -85,97 +81,9 @@ def flat_states(backbone: nn.Module, pack: Pack, **more: Tensor) -> Tensor:
 
     `more`: what else the transformer is given, as `Pack.laid` lays it.
     """
-    out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack, **more)
+    with running(pack):
+        out = backbone(input_ids=pack.input_ids, position_ids=pack.position_ids, pack=pack, **more)
     return cast(Tensor, out.last_hidden_state[0])
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    pack: Pack | None = None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **more: Any,
-) -> tuple[Tensor, None]:
-    """Attention within each text of a pack: (1, heads, T, d) each -> (1, T, heads, d).
-
-    Without a pack it is transformers' own.
-    """
-    if pack is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
-        )
-    foreign = [name for name in _LIMITS if more.get(name) is not None]
-    if foreign:
-        raise TypeError(f"packed attention has no {', '.join(foreign)}")
-    if query.is_cuda and query.dtype in _HALF and not dropout:
-        return _flash(query, key, value, pack, scaling), None
-    on_cpu = query.device.type == "cpu"
-    attend = _attend_and_drop if dropout and on_cpu else scaled_dot_product_attention
-    rows = (pack.groups(x[0].transpose(0, 1)) for x in (query, key, value))
-    groups = zip(*rows, strict=True)  # (n, L, heads, d) each, of one length L
-    texts = ([x.transpose(1, 2) for x in group] for group in groups)  # (n, heads, L, d) each
-    parts = [attend(q, k, v, dropout_p=dropout, scale=scaling) for q, k, v in texts]
-    return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts]).unsqueeze(0), None
-
-
-def _attend_and_drop(
-    query: Tensor, key: Tensor, value: Tensor, dropout_p: float, scale: float | None
-) -> Tensor:
-    """scaled_dot_product_attention with dropout, on a CPU, where torch has no kernel for it.
-
-    Torch draws a random number of its own for each probability; here each costs 16 bits, an
-    eighth of the time. So the share that is dropped is `dropout_p` to the nearest 1/65536.
-    """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    probabilities = ((query * scale) @ key.transpose(2, 3)).softmax(-1)  # (n, heads, L, L)
-    dropped = round(dropout_p * 65536)
-    words = torch.empty(-(-probabilities.numel() // 4), dtype=torch.long).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: probabilities.numel()].view(probabilities.shape)
-    kept = probabilities * (bits >= dropped - 32768)
-    return kept @ (value * (65536 / (65536 - dropped)))
-
-
-_LIMITS = ("sliding_window", "position_bias", "softcap", "s_aux")
-"""What attention functions are told of models whose attention is not the plain one."""
-
-
-# --- on a GPU -------------------------------------------------------------------------------------
-
-_HALF = (torch.float16, torch.bfloat16)
-
-
-def _has_flash(backbone: nn.Module, device: torch.device) -> bool:
-    """Whether `_flash` can do it: half precision, no attention dropout, torch and GPU new enough.
-
-    Elsewhere padded batches are faster on a GPU than a call for each length.
-    """
-    config: Any = backbone.config
-    names = ("attention_probs_dropout_prob", "attention_dropout")
-    drops = backbone.training and any(getattr(config, name, 0) for name in names)
-    auto = torch.is_autocast_enabled(device.type)
-    dtype = torch.get_autocast_dtype(device.type) if auto else next(backbone.parameters()).dtype
-    new_enough = torch.cuda.get_device_capability(device) >= (8, 0)
-    return dtype in _HALF and not drops and new_enough and bool(find_spec(_VARLEN))
-
-
-_VARLEN = "torch.nn.attention.varlen"
-
-
-def _flash(query: Tensor, key: Tensor, value: Tensor, pack: Pack, scaling: float | None) -> Tensor:
-    """Attention of a whole pack in one variable-length flash kernel. Never run on a GPU so far."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (T, heads, d)
-    longest = pack.lengths[0]
-    out = varlen_attn(q, k, v, pack.bounds, pack.bounds, longest, longest, scale=scaling)
-    return cast(Tensor, out).unsqueeze(0)
 
 
 # --- which models ---------------------------------------------------------------------------------
@@ -188,19 +96,25 @@ def enable(backbone: nn.Module) -> bool:
     rather than looked up in a list of models: one without `position_ids`, with relative positions
     or with an attention of its own does not pass.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     config: Any = backbone.config
-    if getattr(config, "_attn_implementation", None) not in ("sdpa", ATTENTION):
+    before = getattr(config, "_attn_implementation", None)
+    # Torch's attention cannot do what a model needs that is eager by itself; ours may.
+    forced = before == "eager" and not getattr(backbone, "_supports_sdpa", True)
+    if not (forced or before in ("sdpa", ATTENTION)):
         return False
-    AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    register()
     config._attn_implementation = ATTENTION
     if _same_states(backbone):
+        if getattr(config, "use_cache", False) and is_causal(backbone):
+            config.use_cache = False  # it holds keys and values for texts that are written on
         return True
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = before
     return False
+
+
+def is_causal(backbone: nn.Module) -> bool:
+    """Whether tokens attend to none of those behind them, in some layer at least."""
+    return any(getattr(module, "is_causal", False) is True for module in backbone.modules())
 
 
 def suits(backbone: nn.Module, ids: Ids, device: torch.device) -> bool:
@@ -212,6 +126,21 @@ def suits(backbone: nn.Module, ids: Ids, device: torch.device) -> bool:
     if first and any(first - 1 in text for text in ids):
         return False
     return device.type == "cpu" or (device.type == "cuda" and _has_flash(backbone, device))
+
+
+def _has_flash(backbone: nn.Module, device: torch.device) -> bool:
+    """Whether one kernel attends within all texts: half precision, no attention dropout.
+
+    Torch and GPU have to be new enough. Elsewhere padded batches are faster on a GPU than a call
+    for each length.
+    """
+    config: Any = backbone.config
+    names = ("attention_probs_dropout_prob", "attention_dropout")
+    drops = backbone.training and any(getattr(config, name, 0) for name in names)
+    auto = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if auto else next(backbone.parameters()).dtype
+    new_enough = torch.cuda.get_device_capability(device) >= (8, 0)
+    return dtype in HALF and not drops and new_enough and bool(find_spec(VARLEN))
 
 
 def first_position(backbone: nn.Module) -> int:
@@ -232,7 +161,7 @@ def _same_states(backbone: nn.Module) -> bool:
     try:
         together = states(backbone, Pack(texts, first_position(backbone), device))
         apart = [backbone(input_ids=torch.tensor([t], device=device))[0] for t in texts]
-    except (TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
     finally:
         backbone.train(training)

@@ -123,13 +123,16 @@ def test_code_of_a_folder_is_never_run_and_nobody_is_asked(plain, tmp_path, tiny
     edit(plain / "config.json", model_type="my_bert", auto_map=auto)
     done = call("convert", plain, "--output-dir", tmp_path / "out", "--json", input="y\n" * 20)
     assert done.exit_code == 1
-    assert "code of its own, which is never run" in done.stderr
+    assert "code of its own, which is never run (modeling_my.MyModel)" in done.stderr
     assert "custom code" not in done.stdout
     words = ("--init", plain, "--train-file", tiny_examples, "--max-epochs", 0)
     done = call("train", *words, "--output-dir", tmp_path / "out", input="y\n" * 20)
     assert done.exit_code == 1
     assert "code of its own, which is never run" in done.stderr
     edit(plain / "config.json", model_type="bert")  # transformers has a class of this name
+    refused(plain, "its bert needs code of its own, which is never run", tmp_path)
+    assert not ran.exists()
+    edit(plain / "config.json", auto_map={"AutoConfig": "modeling_my.MyConfig"})
     convert(source=plain, output_dir=tmp_path / "out")
     assert not ran.exists()
 
@@ -239,7 +242,6 @@ def test_tokenizer_config_counts_as_transformers_reads_it(plain, tmp_path, store
     ("said", "message"),
     [
         ({"truncation_side": "left"}, "cuts texts on the left"),
-        ({"padding_side": "left"}, "pads texts on the left"),
         ({"split_special_tokens": True}, "splits special tokens"),
         ({"tokenizer_class": "BertJapaneseTokenizer"}, "is made of Python code"),
         ({"tokenizer_class": 5}, "no tokenizer could be loaded from there"),

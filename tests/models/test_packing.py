@@ -7,6 +7,7 @@ import transformers
 from dprkit.models import packing
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.packed_attention import Way
 from dprkit.models.packing import Pack
 
 SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -25,7 +26,7 @@ CONFIGS = {
         **FULL, local_attention=4, pad_token_id=0, cls_token_id=1, sep_token_id=2
     ),
 }
-PACKED = {"bert", "roberta", "distilbert", "electra"}
+PACKED = {"bert", "roberta", "distilbert", "electra", "modernbert"}
 
 MIXED = [3, 1, 38, 7, 3, 12, 3, 2, 37, 7]
 BAGS = {"mixed": MIXED, "one text": [9], "one token": [1], "equal": [6] * 12, "all": range(1, 39)}
@@ -168,7 +169,7 @@ def test_attention_dropout_drops_its_share_and_keeps_the_mean():
     torch.manual_seed(0)
     query, key = torch.randn(2, 50, 4, 64, 8)
     values = torch.ones(50, 4, 64, 8)
-    out = packing._attend_and_drop(query * 0, key, values, 0.25, None)  # 1/64 each
+    out = Way(0.25, None, None)(query * 0, key, values, None, False)  # 1/64 each
     assert out.mean().item() == pytest.approx(1, abs=2e-3)
     # 64 draws of 1/64/0.75 with probability 0.75 have the variance 64 * (1/48)^2 * 0.75 * 0.25
     assert out[..., 0].var().item() == pytest.approx(64 / 48**2 * 0.1875, rel=0.05)
@@ -178,7 +179,7 @@ def test_attention_dropout_of_nearly_nothing_is_attention():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 9, 8)
     for scale in (None, 0.3):
-        out = packing._attend_and_drop(query, key, value, 1e-9, scale)
+        out = Way(1e-9, scale, None)(query, key, value, None, False)
         expected = torch.softmax(query @ key.mT * (scale or 8**-0.5), -1) @ value
         torch.testing.assert_close(out, expected)
 
