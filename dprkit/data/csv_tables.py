@@ -18,7 +18,7 @@ from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from dprkit.data.streams import Place, RawRow, Stream, decode, read_all_lines
+from dprkit.data.streams import LONGEST, Place, RawRow, Stream, decode, read_all_lines, too_long
 from dprkit.errors import FormatError
 
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
@@ -33,6 +33,7 @@ _AS_CHARACTERS = (
     "if quotes are characters there, put every cell in quotes: "
     r"""sed 's/"/""/g; s/[^\t]*/"&"/g' FILE > quoted.tsv"""
 )
+_DOUBLED = "a quote within a cell is written twice, and a cell with quotes stands in quotes"
 
 
 class Form(NamedTuple):
@@ -86,12 +87,18 @@ class Table:
 
         Between rows, where `pulled` is empty, blank lines are passed over.
         """
+        size = 0
         for row in tuple(pulled):
             yield decode(row.raw, self.stream.path, row.where) + "\n"
         for row in self.lines:
+            size = size + len(row.raw) if pulled else 0
             pulled.append(row)
             if len(pulled) > most:
                 raise csv.Error("no end of a quoted cell")
+            if size > LONGEST:
+                raise too_long(
+                    self.stream.path, pulled[0].where, "a cell in quotes that never end,"
+                )
             line = decode(row.raw, self.stream.path, row.where)
             if len(pulled) == 1 and not line.strip():
                 pulled.clear()
@@ -108,7 +115,8 @@ class Table:
             try:
                 cells = next(rows, None)
             except csv.Error as error:
-                problem = f"broken quotes: {error}; {_AS_CHARACTERS}"
+                advice = _AS_CHARACTERS if self.form.delimiter == "\t" else _DOUBLED
+                problem = f"broken quotes: {error}; {advice}"
                 raise FormatError(path, pulled[0].where, problem) from None
             if cells is None:
                 return

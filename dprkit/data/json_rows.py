@@ -15,6 +15,8 @@ from dprkit.data.streams import SPACE, RawRow, Stream, read_lines
 from dprkit.errors import FormatError
 
 _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
+LONGEST_OBJECT = 1 << 28
+"""Bytes of an object of an array: the whole run of a system may be one."""
 
 
 def read_json_rows(stream: Stream) -> Iterator[RawRow]:
@@ -52,6 +54,11 @@ def _objects(stream: Stream, opening: bytes) -> Iterator[tuple[bytes, int, bytes
         buffer, offset = buffer[done:], offset + done
         yield buffer, offset, b""
         # A row longer than a chunk is copied again with as much again, so the work stays linear.
+        if len(buffer) > LONGEST_OBJECT:
+            problem = (
+                f"an object of more than {LONGEST_OBJECT >> 20} MB; name a file of smaller rows"
+            )
+            raise FormatError(stream.path, f"byte {offset}", problem)
         fresh = b"".join(_take(chunks, max(streams.CHUNK, len(buffer))))
         if not fresh:
             return

@@ -24,6 +24,8 @@ from dprkit.data.signatures import HEAD, foreign_kind
 from dprkit.errors import FormatError, reading
 
 CHUNK = 1 << 18
+LONGEST = 1 << 26
+"""Bytes of a line: longer ones are of no file of rows, and would fill the memory."""
 STDIN = "-"
 
 _BOM = b"\xef\xbb\xbf"
@@ -270,7 +272,7 @@ def read_lines(stream: Stream) -> Iterator[RawRow]:
 def read_all_lines(stream: Stream) -> Iterator[RawRow]:
     """The lines of `stream` up to their b"\\n", blank ones too."""
     pending: list[bytes] = []
-    number, start = 1, stream.begin
+    number, start, held = 1, stream.begin, 0
     for chunk in stream.chunks:
         *lines, rest = chunk.split(b"\n")
         for line in lines:
@@ -280,8 +282,17 @@ def read_all_lines(stream: Stream) -> Iterator[RawRow]:
             yield RawRow(line, number, start)
             number, start = number + 1, start + len(line) + 1
         pending.append(rest)
+        held = held + len(rest) if not lines else len(rest)
+        if held > LONGEST:
+            raise too_long(stream.path, number)
     if any(pending):
         yield RawRow(b"".join(pending), number, start)
+
+
+def too_long(path: Path | str, where: int | str, what: str = "a line") -> FormatError:
+    """The error of a row that no memory should have to hold."""
+    size = f"{LONGEST >> 20} MB"
+    return FormatError(path, where, f"{what} of more than {size}; no row is that long")
 
 
 def read_text_lines(stream: Stream) -> Iterator[tuple[int, str]]:

@@ -9,20 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from dprkit.data.ids import content_id
 from dprkit.errors import FormatError
-from dprkit.imports.items import Item, Judgement
-from dprkit.imports.values import (
-    Unusable,
-    candidates_of,
-    grade_of,
-    scores_of,
-    single,
-    texts_of,
-)
-from dprkit.records import Candidate, Example, Passage, Question
+from dprkit.imports import row_items
+from dprkit.imports.items import Item
+from dprkit.settings import ImportSettings
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "id": (
@@ -53,7 +45,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "title": ("title", "headline", "heading"),
     "question": ("question", "query", "anchor", "query_text", "question_text", "sentence1"),
-    "question_id": ("question_id", "query_id", "qid", "query-id", "queryid", "id", "_id"),
+    "question_id": ("question_id", "query_id", "qid", "query-id", "queryid"),
     "answers": ("answers", "answer", "short_answers"),
     "positive": (
         "positive",
@@ -63,6 +55,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "positive_passage",
         "positive_texts",
         "sentence2",
+        "response",
     ),
     "positive_id": ("positive_id", "pos_id", "positive_ids", "pos_ids"),
     "positive_title": ("positive_title", "pos_title"),
@@ -79,7 +72,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "negative_id": ("negative_id", "neg_id", "negative_ids", "neg_ids"),
     "negative_score": ("negative_score", "neg_score", "neg_scores", "negative_scores"),
-    "score": ("scores", "score", "labels", "label", "similarity"),
+    "passages": ("passages", "documents", "docs", "texts", "responses", "candidates"),
+    "label": ("label", "labels", "is_selected", "relevance"),
+    "score": ("scores", "score", "similarity", "labels", "label"),
     "passage_id": (
         "passage_id",
         "corpus-id",
@@ -89,7 +84,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "docid",
         "docno",
         "pid",
-        "passage_ids",
     ),
     "grade": ("grade", "score", "relevance", "rel", "label", "judgement", "judgment"),
     "dataset": ("dataset",),
@@ -101,82 +95,44 @@ _NUMBERED = re.compile(r"(?:hard_)?neg(?:ative)?s?_?\d+")
 ALL_NAMES = frozenset(name for names in NAMES.values() for name in names)
 
 
+Asked: TypeAlias = Mapping[Any, str | int] | None
+"""What --columns says: what a column holds -> its name or its number."""
+
+
 class Form(NamedTuple):
     """What rows may be."""
 
     name: str
     needed: tuple[str, ...]
     others: tuple[str, ...]
-    make: Callable[..., Item]
+    make: Callable[[Sequence[Any]], Item]
     """An item from the values of the needed and the other columns; raises Unusable."""
+    also: Mapping[str, tuple[str, ...]] = {}
+    """More names that a column may have where the rows are this."""
+    without: tuple[str, ...] = ()
+    """Columns beside which the rows are something else."""
 
 
-# --- items ----------------------------------------------------------------------------------------
-
-
-def _judgement(question_id: Any, passage_id: Any, grade: Any) -> Judgement:
-    return Judgement(single(question_id), single(passage_id), grade_of(grade))
-
-
-def _question(
-    question: Any, question_id: Any, answers: Any, passage_id: Any, dataset: Any, tags: Any
-) -> Question:
-    text = single(question)
-    return Question(
-        single(question_id) or content_id("", text),
-        text,
-        texts_of(answers),
-        texts_of(passage_id),
-        single(dataset),
-        texts_of(tags),
-    )
-
-
-def _passage(text: Any, id_: Any, title: Any) -> Passage:
-    body, head = single(text), single(title)
-    return Passage(single(id_) or content_id(head, body), body, head)
-
-
-def _example(
-    question: Any,
-    positive: Any,
-    answers: Any,
-    positive_id: Any,
-    positive_title: Any,
-    positive_score: Any,
-    negative: Any,
-    negative_id: Any,
-    negative_score: Any,
-    score: Any,
-) -> Example:
-    """A question with passages. One `score` for each of them has the positives' first."""
-    positives = candidates_of(positive, positive_id, positive_title)
-    negatives = candidates_of(negative, negative_id, None)
-    of_positives, of_negatives = scores_of(positive_score), scores_of(negative_score)
-    if not (of_positives or of_negatives) and (scores := scores_of(score)):
-        of_positives, of_negatives = scores[: len(positives)], scores[len(positives) :]
-    return Example(
-        single(question),
-        texts_of(answers),
-        _scored(positives, of_positives),
-        _scored(negatives, of_negatives),
-    )
-
-
-def _scored(candidates: Sequence[Candidate], scores: Sequence[float]) -> tuple[Candidate, ...]:
-    """Candidates with their scores by a teacher, without those that have no text."""
-    if scores and len(scores) != len(candidates):
-        raise Unusable(f"{len(scores)} scores for {len(candidates)} passages")
-    given: Sequence[float | None] = scores or [None] * len(candidates)
-    return tuple(
-        Candidate(c.id, c.text, c.title, c.score, c.teacher_score if score is None else score)
-        for c, score in zip(candidates, given, strict=True)
-        if c.text.strip()
-    )
-
+_DOCUMENT = ("docid", "doc_id", "docno", "pid", "passage_id", "psg_id", "document_id", "chunk_id")
+_BESIDE = {"positive": NAMES["text"], "positive_id": _DOCUMENT, "positive_title": NAMES["title"]}
+"""Beside a question, what else would be a passage is its positive."""
 
 FORMS = (
-    Form("judgements", ("question_id", "passage_id"), ("grade",), _judgement),
+    Form(
+        "judgements",
+        ("question_id", "passage_id"),
+        ("grade",),
+        row_items.judgement,
+        without=("question", "text", "positive"),
+    ),
+    Form(
+        "labelled pairs",
+        ("question", "positive", "label"),
+        ("answers", "positive_id", "positive_title"),
+        row_items.labelled_pair,
+        also=_BESIDE,
+        without=("negative",),
+    ),
     Form(
         "examples",
         ("question", "positive"),
@@ -190,18 +146,19 @@ FORMS = (
             "negative_score",
             "score",
         ),
-        _example,
+        row_items.example,
+        also=_BESIDE,
     ),
+    Form("lists", ("question", "passages"), ("label", "score", "answers"), row_items.labelled_list),
     Form(
         "questions",
         ("question",),
         ("question_id", "answers", "passage_id", "dataset", "tags"),
-        _question,
+        row_items.question,
+        also={"question_id": ("id", "_id"), "passage_id": ("passage_ids",)},
     ),
-    Form("passages", ("text",), ("id", "title"), _passage),
+    Form("passages", ("text",), ("id", "title"), row_items.passage),
 )
-_BESIDE = {"positive": NAMES["text"], "positive_id": NAMES["id"], "positive_title": NAMES["title"]}
-"""Beside a question, what else would be a passage is its positive."""
 
 
 # --- understanding --------------------------------------------------------------------------------
@@ -213,6 +170,8 @@ class Understood(NamedTuple):
     form: Form
     columns: dict[str, tuple[str, ...]]
     """what a column holds -> the names of the columns, of which negatives may have several."""
+    unread: tuple[str, ...] = ()
+    """Columns that hold nothing that is needed."""
 
     @property
     def sentence(self) -> str:
@@ -221,18 +180,19 @@ class Understood(NamedTuple):
             f"{held} from {names[0]}{' to ' + names[-1] if names[1:] else ''}"
             for held, names in self.columns.items()
         )
-        return f"{self.form.name}: {', '.join(parts)}"
+        idle = f"; not read: {', '.join(self.unread[:8])}" if self.unread else ""
+        return f"{self.form.name}: {', '.join(parts)}{idle}"
 
     def item(self, row: Mapping[str, Any]) -> Item:
         """The item of a row given as column -> value. Raises Unusable."""
         get = row.get
         return self.form.make(
-            *(
+            [
                 (get(names[0]) if len(names) == 1 else [get(name) for name in names])
                 if names
                 else None
                 for names in map(self._named, (*self.form.needed, *self.form.others))
-            )
+            ]
         )
 
     def maker(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Item]:
@@ -245,7 +205,7 @@ class Understood(NamedTuple):
 
         def item(cells: Sequence[Any]) -> Item:
             return make(
-                *[
+                [
                     (cells[at[0]] if len(at) == 1 else [cells[i] for i in at]) if at else None
                     for at in places
                 ]
@@ -257,13 +217,12 @@ class Understood(NamedTuple):
         return self.columns.get(held, ())
 
 
-def understand(
-    names: Sequence[str], asked: Mapping[Any, str | int] | None, path: object, where: int | str = 1
-) -> Understood:
+def understand(names: Sequence[str], asked: Asked, path: object) -> Understood:
     """What rows with the columns `names` are. `asked`: what --columns says, held -> name.
 
     Raises FormatError where columns are missing, named twice, or tell nothing.
     """
+    where = 1
     given = {held: str(name) for held, name in (asked or {}).items()}
     lower = {name.lower(): name for name in names}
     _refuse_twice(names, given, path, where)
@@ -275,7 +234,8 @@ def understand(
             raise FormatError(str(path), where, problem + listed)
     for form in FORMS:
         if found := _fitting(form, lower, chosen):
-            return Understood(form, found)
+            read = {name for several in found.values() for name in several}
+            return Understood(form, found, tuple(name for name in names if name not in read))
     raise FormatError(str(path), where, _nothing(names))
 
 
@@ -307,7 +267,8 @@ def _fitting(
 ) -> dict[str, tuple[str, ...]] | None:
     """The columns of `form` among the names, or None where it lacks one or is not asked for."""
     holds = (*form.needed, *form.others)
-    if not chosen.keys() <= set(holds):
+    others = (name for held in form.without for name in NAMES[held])
+    if not chosen.keys() <= set(holds) or any(map(lower.__contains__, others)):
         return None
     found: dict[str, tuple[str, ...]] = {}
     taken = {name.lower() for name in chosen.values()}
@@ -315,8 +276,8 @@ def _fitting(
         if held in chosen:
             found[held] = (chosen[held],)
             continue
-        known = NAMES[held] + (_BESIDE.get(held, ()) if form.name == "examples" else ())
-        name = next((name for name in known if name in lower and name not in taken), None)
+        names = NAMES[held] + form.also.get(held, ())
+        name = next((name for name in names if name in lower and name not in taken), None)
         if name is not None:
             found[held] = (lower[name],)
             taken.add(name)
@@ -333,7 +294,18 @@ def _numbered(lower: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {"negative": names} if names else {}
 
 
-def known(names: Iterable[str], asked: Mapping[Any, str | int] | None) -> int:
+def asked_of(names: Iterable[str], settings: ImportSettings) -> Asked:
+    """What --columns says of a source with the columns `names`; all of it, of a single source.
+
+    Of several, each has its own columns, and what is said of others' columns does not count.
+    """
+    if len(settings.sources) == 1 or not settings.columns:
+        return settings.columns
+    lower = {name.lower() for name in names}
+    return {held: name for held, name in settings.columns.items() if str(name).lower() in lower}
+
+
+def known(names: Iterable[str], asked: Asked) -> int:
     """How many of the `names` are known ones, or asked for."""
     wanted = {str(name).lower() for name in (asked or {}).values()}
     return sum(

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from dprkit.data.csv_tables import DELIMITERS, Form, first_line, is_id, split
 from dprkit.data.json_rows import head
 from dprkit.data.streams import Stream
 from dprkit.errors import FormatError
-from dprkit.imports.columns import known
+from dprkit.imports.columns import NAMES, Asked, known
 
 ALIKE = 20
 """Rows that are looked at."""
 _NAME = re.compile(r"(?:[^\W\d][\w .:/-]{0,39})?")
-
-Asked = Mapping[Any, str | int] | None
-"""What --columns says: what a column holds -> its name or its number."""
 
 
 def dialect(stream: Stream, asked: Asked = None) -> Form:
@@ -32,12 +28,22 @@ def dialect(stream: Stream, asked: Asked = None) -> Form:
 
     The form's columns have their names in the header, or else their numbers, counted from 1.
     """
-    by_number = any(isinstance(name, int) for name in (asked or {}).values())
-    if not by_number and (form := _with_header(stream, asked)):
+    if form := _with_header(stream, asked):
         return form
     delimiter, width = _delimiter(stream)
     columns = tuple(str(number) for number in range(1, width + 1))
     return Form(columns, columns[-1], delimiter, None if delimiter == "\t" else True)
+
+
+def named(form: Form, asked: Asked) -> Asked:
+    """What --columns says, by the names in the header where it says numbers."""
+    if not (form.header and asked):
+        return asked
+    width = range(1, len(form.columns) + 1)
+    return {
+        held: form.columns[name - 1] if isinstance(name, int) and name in width else name
+        for held, name in asked.items()
+    }
 
 
 def _with_header(stream: Stream, asked: Asked) -> Form | None:
@@ -56,8 +62,6 @@ def _with_header(stream: Stream, asked: Asked) -> Form | None:
 
 def _text(names: Sequence[str]) -> str:
     """The column that most likely has the longest texts: see Table."""
-    from dprkit.imports.columns import NAMES
-
     longest = (*NAMES["text"], *NAMES["positive"], *NAMES["question"])
     lower = [name.lower() for name in names]
     return next((names[lower.index(name)] for name in longest if name in lower), names[-1])
@@ -90,17 +94,23 @@ def _widths(lines: Sequence[str], delimiter: str) -> list[int]:
     return [line.count(delimiter) + 1 for line in lines[:ALIKE]] if delimiter == "\t" else []
 
 
-def by_content(cells: Sequence[str], path: object) -> dict[str, int]:
-    """What the columns of a table without a header hold: id, text and title, as DPR has them.
+def by_content(cells: Sequence[str], asked: Asked, path: object) -> dict[str, int]:
+    """What the columns of a table without a header hold, as its first row tells.
 
-    Raises FormatError where its first row is not like that.
+    An id, a text and maybe a title, as in DPR's and MS MARCO's files, or a question and a list of
+    answers, as in DPR's qa.csv. Raises FormatError for others.
     """
     if len(cells) in (2, 3) and is_id(cells[0]) and not is_id(cells[1]):
         return dict(zip(("id", "text", "title"), range(1, len(cells) + 1), strict=False))
+    if len(cells) == 2 and cells[1][:1] == "[" and cells[1][-1:] == "]":
+        return {"question": 1, "answers": 2}
     shown = " | ".join(cell[:30] for cell in cells[:4])
+    names = [name for name in (asked or {}).values() if isinstance(name, str)]
+    lacking = f"; {' and '.join(names)}, as --columns has it, is not there" if names else ""
     raise FormatError(
         str(path),
         1,
-        f"no header, and the first row ({shown}) does not tell what its columns hold; say it by "
-        "their numbers, as in --columns question=1,positive=2",
+        f"the first row ({shown}) does not tell what its columns hold{lacking}; if it is a header, "
+        "say it by the names, as in --columns question=NAME,positive=NAME, and else by the "
+        "numbers, as in --columns question=1,positive=2",
     )

@@ -17,8 +17,9 @@ import msgspec
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.judgements_by_question import JudgementFile
 from dprkit.errors import InputError, SettingsError
+from dprkit.imports.derived import passages_of_examples
 from dprkit.imports.examples import examples_file, made_examples, tell_unasked
-from dprkit.imports.items import Dropped, Item, Tally, fault_of
+from dprkit.imports.items import Dropped, Item, Place, Tally
 from dprkit.imports.kinds import kinds_of
 from dprkit.imports.output import (
     PASSAGES,
@@ -28,6 +29,7 @@ from dprkit.imports.output import (
     Batch,
     example_line,
 )
+from dprkit.imports.splits import Splits
 from dprkit.progress import Run
 from dprkit.settings import ImportSettings, required
 from dprkit.store.atomic_files import sync
@@ -77,8 +79,14 @@ def files_of(settings: ImportSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
     if not settings.sources:
         raise SettingsError("no source given; name files or folders to import")
+    splits_of(settings)
     directory = required(settings.output_dir, "--output-dir", "output")
     return StageFiles({"sources": settings.sources}, directory)
+
+
+def splits_of(settings: ImportSettings) -> Splits | None:
+    """The sets of --split, if there are any."""
+    return Splits(settings.split, settings.split_by, settings.seed) if settings.split else None
 
 
 def _done(work: Draft) -> ImportDataReport | None:
@@ -87,13 +95,19 @@ def _done(work: Draft) -> ImportDataReport | None:
 
 def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport:
     tally = Tally()
-    batch = Batch(tally)
+    splits = splits_of(settings)
+    batch = Batch(tally, splits)
     names = _grow(work, settings, run, batch)
     read = sum(batch.written.values()) + sum(one.count for one in tally.dropped.values())
     targets = {name: examples_file(name) for name in names if name.endswith(QUESTIONS)}
     _move_in(work, [name for name in names if name not in targets.values()])
     made = _make_examples(work, settings, run, batch, targets)
     _move_in(work, sorted(made | set(names).intersection(targets.values())))
+    if "examples" in batch.written and "passages" not in batch.written:
+        batch.written["passages"] = passages_of_examples(work, tally)
+    if splits:
+        splits.check()
+        tally.notes += splits.notes()
     report = ImportDataReport(
         read=read,
         written=batch.written,
@@ -122,13 +136,13 @@ def _nothing(settings: ImportSettings, tally: Tally) -> str:
 # --- read and written -----------------------------------------------------------------------------
 
 
-def placed_items(settings: ImportSettings, tally: Tally) -> Iterator[tuple[Item, str]]:
+def placed_items(settings: ImportSettings, tally: Tally) -> Iterator[tuple[Item, Place]]:
     """The items of all sources, each with its place for a message."""
     for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
         tally.at = None
         tally.understand(source, kind.sentence)
         for number, item in enumerate(kind.items(Path(source), settings, tally), start=1):
-            yield item, tally.where(source, number)
+            yield item, tally.place(source, number)
 
 
 def _grow(work: Draft, settings: ImportSettings, run: Run, batch: Batch) -> list[str]:
@@ -139,11 +153,8 @@ def _grow(work: Draft, settings: ImportSettings, run: Run, batch: Batch) -> list
         work.rewind(f"{GROWING}{name}", size, name)
     run.progress.start("importing", None, "rows")
     items, saved, shown = 0, time.monotonic(), 0
-    for item, where in placed_items(settings, batch.tally):
-        if fault := fault_of(item):
-            batch.tally.drop(fault, where)
-        else:
-            batch.add(item, where)
+    for item, place in placed_items(settings, batch.tally):
+        batch.add(item, place)
         items += 1
         if not batch.full and items != done:
             continue

@@ -30,6 +30,15 @@ class SplitQuestion(Question, frozen=True):
 Item: TypeAlias = Passage | Question | Example | Judgement
 
 
+Place: TypeAlias = tuple[object, object]
+"""A file, and the line or byte or item in it; put together where a message needs it."""
+
+
+def shown(place: Place) -> str:
+    """A place as messages have it: path:line."""
+    return f"{place[0]}:{place[1]}"
+
+
 class Dropped(msgspec.Struct):
     """How many items were left out for one reason, and where the first of them stands."""
 
@@ -45,7 +54,7 @@ class Tally:
         self.notes: list[str] = []
         self.understood: dict[str, str] = {}
         """source -> how it is read, in words: its kind, and what each column is taken for."""
-        self.at: tuple[object, object] | None = None
+        self.at: Place | None = None
         """The file and line (or byte) of the item that is yielded next, where a reader knows it:
         what is left out later, such as an id that was there before, is then named by it."""
 
@@ -63,9 +72,13 @@ class Tally:
         """Tell how `source` is read; --dry-run and the report show it."""
         self.understood[str(source)] = sentence
 
-    def where(self, source: object, number: int) -> str:
+    def place(self, source: object, number: int) -> Place:
         """The place of the item at hand: what the reader told, else its number in the source."""
-        return f"{self.at[0]}:{self.at[1]}" if self.at else f"{source}: item {number:,}"
+        return self.at or (source, f" item {number:,}")
+
+    def where(self, source: object, number: int) -> str:
+        """The same for a message."""
+        return shown(self.place(source, number))
 
 
 def fault_of(item: Item) -> str:

@@ -56,6 +56,7 @@ KINDS: tuple[ImportKind, ...] = (
     _kind("kilt", "KILT's questions or its pages: a paragraph is a passage", "kilt"),
     _kind("trec-topics", "TREC's topics: the title is the question", "trec_topics"),
     _kind("examples", "DPR's training examples", _FILES, "is_examples", "example_items"),
+    _kind("rows", "training rows of sentence-transformers or Tevatron", "rows"),
     _kind("triples", "triples of MS MARCO, of ids or of texts", "triples"),
     _kind("qrels", "judgements of TREC's or BEIR's", _FILES, "is_qrels", "qrels_items"),
     _kind(
@@ -72,7 +73,7 @@ KINDS: tuple[ImportKind, ...] = (
 )
 
 
-_ROWS = ("examples", "triples", "qrels", "passages", "questions")
+_ROWS = ("examples", "rows", "triples", "qrels", "passages", "questions")
 """Kinds of rows that --columns makes a table of."""
 
 

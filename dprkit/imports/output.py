@@ -18,14 +18,22 @@ import msgspec
 
 from dprkit.data.examples import context_of
 from dprkit.data.questions import write_question
-from dprkit.imports.items import Item, Judgement, SplitQuestion, Tally
+from dprkit.imports.items import (
+    Item,
+    Judgement,
+    Place,
+    SplitQuestion,
+    Tally,
+    fault_of,
+    shown,
+)
 from dprkit.imports.seen import NEW, SAME, Seen
+from dprkit.imports.splits import Splits
 from dprkit.records import Example, Passage, Question
 
 BATCH, BATCH_BYTES = 4096, 4 << 20
 PASSAGES, QRELS, QUESTIONS = "passages.jsonl", "qrels.tsv", "questions.jsonl"
 QRELS_HEADER = b"query-id\tcorpus-id\tscore\n"
-Where = tuple[str, Item]
 
 
 class Batch:
@@ -34,12 +42,11 @@ class Batch:
     Ids of passages, questions and judgements are held, 10 bytes each; nothing else grows.
     """
 
-    def __init__(self, tally: Tally, split_of: Callable[[Item], str] = lambda item: "") -> None:
-        """`split_of`: the name of the split that an item is of; "" where there are none."""
-        self.tally, self.split_of = tally, split_of
+    def __init__(self, tally: Tally, splits: Splits | None = None) -> None:
+        self.tally, self.splits = tally, splits
         self.written: dict[str, int] = {}
         """What was written of each sort."""
-        self._items: list[tuple[Item, str]] = []
+        self._items: list[tuple[Item, Place]] = []
         self._bytes = 0
         self.has_gold = False
         """Whether a question names gold passages."""
@@ -49,21 +56,27 @@ class Batch:
     def full(self) -> bool:
         return len(self._items) >= BATCH or self._bytes >= BATCH_BYTES
 
-    def add(self, item: Item, where: str) -> None:
-        """Take an item; `where`: its place for a message."""
-        self._items.append((item, where))
+    def add(self, item: Item, place: Place) -> None:
+        """Take an item, or count it among the dropped where it cannot be written."""
+        if fault := fault_of(item):
+            self.tally.drop(fault, shown(place))
+            return
+        self._items.append((item, place))
         self._bytes += _length(item)
 
     def flush(self) -> dict[str, bytes]:
         """file -> what it grows by; the batch is empty then."""
         files: dict[str, io.BytesIO] = {}
         told = self._told_again()
-        for (item, where), state in zip(self._items, told, strict=True):
+        for (item, place), state in zip(self._items, told, strict=True):
             if state != NEW:
-                self.tally.drop(_again(item, state == SAME), where)
+                self.tally.drop(_again(item, state == SAME), shown(place))
                 continue
             self.has_gold |= isinstance(item, Question) and bool(item.gold)
             name, write = self._target(item)
+            if not name:
+                self.tally.drop("of no set of --split", shown(place))
+                continue
             write(item, files.setdefault(name, io.BytesIO()))
             sort = _SORTS[type(item)]
             self.written[sort] = self.written.get(sort, 0) + 1
@@ -85,14 +98,27 @@ class Batch:
         return told
 
     def _target(self, item: Item) -> tuple[str, Callable[[Any, io.BytesIO], object]]:
+        """The file that an item goes to, and how it is written there; "": no set has it."""
         if isinstance(item, Passage):
             return PASSAGES, _write_passage
         if isinstance(item, Judgement):
             return QRELS, _write_judgement
-        split = item.split if isinstance(item, SplitQuestion) else self.split_of(item)
+        split = self._split(item)
+        if split is None:
+            return "", _write_example
         if isinstance(item, Example):
             return f"{split or 'train'}.jsonl", _write_example
         return f"{split}.{QUESTIONS}".removeprefix("."), _write_one_question
+
+    def _split(self, item: Question | Example) -> str | None:
+        """The name of the set that an item is of; "" where there are no sets."""
+        if isinstance(item, SplitQuestion):
+            return item.split
+        if self.splits is None:
+            return ""
+        if isinstance(item, Example):
+            return self.splits.of(item)
+        return self.splits.of_question(item)
 
 
 _SORTS: dict[type, str] = {
@@ -147,8 +173,13 @@ class _Line(msgspec.Struct, gc=False):
     text: str
 
 
+def passage_row(passage: Passage) -> bytes:
+    """A passage as a row of passages.jsonl."""
+    return _encode(_Line(passage.id, passage.title, passage.text)) + b"\n"
+
+
 def _write_passage(passage: Passage, file: io.BytesIO) -> None:
-    file.write(_encode(_Line(passage.id, passage.title, passage.text)) + b"\n")
+    file.write(passage_row(passage))
 
 
 def _write_judgement(judgement: Judgement, file: io.BytesIO) -> None:

@@ -57,9 +57,9 @@ def preview(settings: ImportSettings, run: Run = Run()) -> ImportPreview:
             elif len(items) < SHOWN:
                 items.append(item)
         understood = tally.understood.get(source, "")
-        shown = [_shown(item) for item in items]
+        first = [_shown(item) for item in items]
         notes, dropped = tally.notes, tally.dropped
-        found.append(SourcePreview(source, kind.name, understood, shown, looked_at, dropped, notes))
+        found.append(SourcePreview(source, kind.name, understood, first, looked_at, dropped, notes))
     return ImportPreview(found)
 
 

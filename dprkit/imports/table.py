@@ -6,19 +6,22 @@ is counted with its reason; what breaks the form of the file is a FormatError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dprkit.data.csv_tables import Form, Table
 from dprkit.data.formats import is_json
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import RawRow, Stream, open_stream
-from dprkit.imports.columns import Understood, understand
-from dprkit.imports.dialect import by_content, dialect
-from dprkit.imports.items import Item, Tally, fault_of
+from dprkit.imports.columns import Asked, Understood, asked_of, understand
+from dprkit.imports.dialect import by_content, dialect, named
+from dprkit.imports.items import Item, Tally
 from dprkit.imports.values import Unusable
+from dprkit.records import Example
 from dprkit.settings import ImportSettings
 
 LOOKED_AT = 50
@@ -33,22 +36,23 @@ def fits(path: Path) -> bool:
 def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     """The items of a table's rows, in its order."""
     stream = open_stream(path)
-    if is_json(stream):
-        return _of_json(stream, settings, tally)
-    return _of_table(stream, settings, tally)
+    read = _of_json if is_json(stream) else _of_table
+    understood, made = read(stream, settings, tally)
+    tally.understand(path, understood.sentence)
+    return _grouped(made, tally) if understood.form.name == "labelled pairs" else made
 
 
-def _of_table(stream: Stream, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
+def _of_table(
+    stream: Stream, settings: ImportSettings, tally: Tally
+) -> tuple[Understood, Iterator[Item]]:
     form = dialect(stream, settings.columns)
-    asked: Mapping[Any, str | int] | None = settings.columns
-    if not form.header and not asked:
-        asked = {**by_content(_first_cells(stream, form), stream.path)}
+    asked = named(form, asked_of(form.columns, settings))
+    if not form.header and not _by_number(asked):
+        asked = by_content(_first_row(stream, form), asked, stream.path)
     understood = understand(form.columns, asked, stream.path)
-    tally.understand(stream.path, understood.sentence)
     make = understood.maker(form.columns)
-    for place, cells in Table(stream, _checkable(form, understood)).rows():
-        if item := _made(make, cells, stream.path, place.line, tally):
-            yield item
+    rows = ((p.line, cells) for p, cells in Table(stream, _checkable(form, understood)).rows())
+    return understood, made_of(make, rows, stream.path, tally)
 
 
 def _checkable(form: Form, understood: Understood) -> Form:
@@ -61,17 +65,22 @@ def _checkable(form: Form, understood: Understood) -> Form:
     return form._replace(columns=columns, text=text)
 
 
-def _first_cells(stream: Stream, form: Form) -> list[str]:
+def _first_row(stream: Stream, form: Form) -> list[str]:
     return next(cells for _, cells in Table(stream.ahead(), form).rows())
 
 
-def _of_json(stream: Stream, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
+def _by_number(asked: Asked) -> bool:
+    return bool(asked) and all(isinstance(name, int) for name in (asked or {}).values())
+
+
+def _of_json(
+    stream: Stream, settings: ImportSettings, tally: Tally
+) -> tuple[Understood, Iterator[Item]]:
     decode = decoder(dict[str, Any])
-    understood = understand(_names(stream), settings.columns, stream.path)
-    tally.understand(stream.path, understood.sentence)
-    for row in read_json_rows(stream):
-        if item := _made(understood.item, decode(row, stream.path), stream.path, row.where, tally):
-            yield item
+    names = _names(stream)
+    understood = understand(names, asked_of(names, settings), stream.path)
+    rows = ((row.where, decode(row, stream.path)) for row in read_json_rows(stream))
+    return understood, made_of(understood.item, rows, stream.path, tally)
 
 
 def _names(stream: Stream) -> list[str]:
@@ -94,17 +103,41 @@ def first_rows(stream: Stream, count: int = LOOKED_AT) -> list[RawRow]:
     return rows
 
 
-def _made(
-    make: Callable[[Any], Item], row: Any, path: Path | str, where: int | str, tally: Tally
-) -> Item | None:
-    """The item of a row, or None where it is counted among the dropped."""
-    try:
-        item = make(row)
-        problem = fault_of(item)
-    except Unusable as error:
-        problem = str(error)
-    if problem:
-        tally.drop(problem, f"{path}:{where}")
-        return None
-    tally.at = (path, where)
-    return item
+def made_of(
+    make: Callable[[Any], Item],
+    rows: Iterable[tuple[int | str, Any]],
+    path: Path | str,
+    tally: Tally,
+) -> Iterator[Item]:
+    """The items of rows, which come with their lines; a row that makes none is counted."""
+    for where, row in rows:
+        try:
+            item = make(row)
+        except Unusable as error:
+            tally.drop(str(error), f"{path}:{where}")
+            continue
+        tally.at = (path, where)
+        yield item
+
+
+def _grouped(items: Iterable[Item], tally: Tally) -> Iterator[Item]:
+    """The examples of pairs, those of one question that stand together as one."""
+    begun: Example | None = None
+    place = None
+    for item in items:
+        assert isinstance(item, Example)
+        here = tally.at
+        if begun and begun.question == item.question:
+            begun = msgspec.structs.replace(
+                begun,
+                positives=begun.positives + item.positives,
+                hard_negatives=begun.hard_negatives + item.hard_negatives,
+            )
+            continue
+        if begun:
+            tally.at = place
+            yield begun
+        begun, place = item, here
+    if begun:
+        tally.at = place
+        yield begun

@@ -68,7 +68,9 @@ def candidates_of(value: Any, ids: Any = None, titles: Any = None) -> list[Candi
     if isinstance(value, str):
         value = _written_list(value) or [value]
     found = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    named, headed = _beside(ids, len(found)), _beside(titles, len(found))
+    one_for_all = isinstance(titles, str)
+    headed = [titles] * len(found) if one_for_all else _beside(titles, len(found))
+    named = _beside(ids, len(found))
     return [
         _candidate(one, id_, title)
         for one, id_, title in zip(found, named, headed, strict=True)
@@ -110,6 +112,18 @@ def scores_of(value: Any) -> list[float]:
     if not all(map(math.isfinite, scores)):
         raise Unusable("a score that is no number")
     return scores
+
+
+def shared_out(
+    scores: list[float], positives: int, negatives: int
+) -> tuple[list[float], list[float]]:
+    """The scores of a column that has those of all passages of a row, of positives and negatives.
+
+    As many as the negatives of one positive are margins: how far the positive scores above each.
+    """
+    if positives == 1 and len(scores) == negatives:
+        return ([0.0], [-margin for margin in scores]) if negatives else ([], [])
+    return scores[:positives], scores[positives:]
 
 
 def _numbers(text: str) -> Any:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from dprkit.settings.fields import Count, about
+from dprkit.settings.data import Part
+from dprkit.settings.fields import Count, Positive, about
 
 KindName = Literal[
     "beir",
@@ -14,6 +15,7 @@ KindName = Literal[
     "kilt",
     "trec-topics",
     "examples",
+    "rows",
     "triples",
     "qrels",
     "passages",
@@ -64,6 +66,13 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
             file without a header.
         min_grade: Grade from which a judged passage is a positive, in the examples that are made
             of questions, judgements and passages.
+
+    Sets:
+        split: Write the examples and questions as several sets that share no question. The size
+            of a set is a share, or the rest.
+        split_by: What is never parted between two sets: a question, the passages of one title, or
+            those of one document by their ids.
+        seed: Seed of --split.
     """
 
     sources: Annotated[tuple[str, ...], about(flag="argument", path=True)] = ()
@@ -73,3 +82,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
         dict[Column, str | int] | None, about(metavar="question=query,positive=reply")
     ] = None
     min_grade: Count = 1
+    split: Annotated[
+        dict[str, Positive | Part] | None, about(metavar="train=80%,valid=10%,test=rest")
+    ] = None
+    split_by: Literal["question", "title", "document"] = "question"
+    seed: int = 0
