@@ -37,6 +37,7 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self.pooling = config.pooling
         self.unit_length = config.similarity == "cosine"
+        self.truncate_dim = config.truncate_dim
         self.dropout = nn.Dropout(dropout)
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.projection = nn.Linear(width, config.projection) if config.projection else None
@@ -46,6 +47,11 @@ class Encoder(nn.Module):
     @property
     def dim(self) -> int:
         """The width D of the vectors."""
+        return self.truncate_dim or self.width
+
+    @property
+    def width(self) -> int:
+        """The width of the vectors before they are cut."""
         config: Any = self.backbone.config
         return self.projection.out_features if self.projection else int(config.hidden_size)
 
@@ -69,6 +75,7 @@ class Encoder(nn.Module):
     def _head(self, pooled: Tensor) -> Tensor:
         pooled = self.dropout(pooled)
         vectors = pooled if self.projection is None else self.projection(pooled)
+        vectors = vectors[..., : self.truncate_dim] if self.truncate_dim else vectors
         return nn.functional.normalize(vectors, dim=-1) if self.unit_length else vectors
 
     def vectors(self, ids: Ids) -> Tensor:

@@ -72,7 +72,9 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     """What retriever.yaml holds of a bi-encoder.
 
     `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
-    side has a projection of its own.
+    side has a projection of its own. `truncate_dim`: of a vector only so many of its first numbers
+    are kept, before it is brought to unit length; None: all. `matryoshka`: the sizes that it was
+    trained to be cut to, the largest first.
     """
 
     shared: bool = False
@@ -80,11 +82,15 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     pooling: Literal["cls", "mean"] = "cls"
     projection: int | None = None
     similarity: Literal["dot", "cosine"] = "dot"
+    truncate_dim: int | None = None
+    matryoshka: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.separate_heads and not (self.shared and self.projection):
             raise ValueError("separate_heads needs shared: true and a projection")
+        if self.truncate_dim is not None and self.truncate_dim < 1:
+            raise ValueError("truncate_dim: expected a number from 1 up")
 
     @property
     def one_tokenizer(self) -> bool:

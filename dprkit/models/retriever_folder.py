@@ -34,6 +34,7 @@ from dprkit.models.config import (
 )
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens, late_tokens
+from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.tokens import Files, Tokens, load_tokenizer, load_tokens
 from dprkit.store.atomic_files import check_readable
 from dprkit.store.drafts import Draft
@@ -91,6 +92,7 @@ def _load_head(
     encoder = Encoder(backbone, config, dropout)
     if encoder.projection is not None:
         _load_projection(encoder.projection, folder)
+    refuse_misfit(config.truncate_dim or 1, encoder.width, folder, "truncate_dim")
     return encoder
 
 

@@ -79,6 +79,11 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
             (default: as the model of --init says, else {PASSAGE_MAX_LENGTH};
             {LATE_PASSAGE_MAX_LENGTH} of a ColBERT model).
+        matryoshka: Sizes that the vectors may be cut to afterwards: the loss is that of the first
+            numbers of each vector, averaged over these sizes (default: as the retriever of --init
+            was trained, else none).
+        matryoshka_weights: Weight of each size of --matryoshka in the loss (default: the same for
+            each).
         question_prefix: Text to put before every question (default: as the model of --init says,
             else none).
         passage_prefix: Text to put before every passage (default: as the model of --init says,
@@ -210,6 +215,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     similarity: Literal["dot", "cosine"] | None = None
     temperature: Above0 | None = None
     learn_temperature: bool = False
+    matryoshka: Annotated[tuple[Positive, ...] | None, about(metavar="384,256,128,64")] = None
+    matryoshka_weights: tuple[AtLeast0, ...] = ()
     title_join: str | None = None
     question_max_length: Length | None = None
     passage_max_length: Length | None = None

@@ -46,7 +46,8 @@ def _of_bi_encoder(config: RetrieverConfig) -> tuple[str, str]:
     kind = f"A bi-encoder ({config.pooling} pooling, {config.similarity})"
     return (
         kind,
-        """With dprkit:
+        _sizes(config)
+        + """With dprkit:
 
 ```python
 import dprkit
@@ -74,6 +75,18 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("OUT")
 ```
 """,
+    )
+
+
+def _sizes(config: RetrieverConfig) -> str:
+    """The sizes that its vectors may be cut to, in a paragraph; or nothing."""
+    if not config.matryoshka:
+        return ""
+    sizes = ", ".join(map(str, config.matryoshka))
+    return (
+        f"It was trained to be cut to {sizes} dimensions (Matryoshka): encode-corpus "
+        f"--truncate-dim {config.matryoshka[-1]} keeps the first {config.matryoshka[-1]} numbers "
+        "of each vector.\n\n"
     )
 
 

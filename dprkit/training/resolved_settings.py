@@ -117,6 +117,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             f"--loss-weights: {len(settings.loss_weights)} weights for "
             f"{len(settings.train_file)} training files; give one each"
         )
+    _refuse_sizes(settings)
     distilling(settings)  # raises for what contradicts itself
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
@@ -134,6 +135,22 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         defaults["shared"] = True
     missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
     return msgspec.structs.replace(settings, **missing)
+
+
+def _refuse_sizes(settings: TrainSettings) -> None:
+    """Refuse sizes of --matryoshka, or weights of them, that cannot be meant."""
+    sizes, weights = settings.matryoshka or (), settings.matryoshka_weights
+    if len(set(sizes)) < len(sizes):
+        raise SettingsError(
+            f"--matryoshka {','.join(map(str, sizes))}: names a size twice; name each once"
+        )
+    if weights and len(weights) != len(sizes):
+        raise SettingsError(
+            f"--matryoshka-weights: {len(weights)} weights for {len(sizes)} sizes of --matryoshka; "
+            "give one each"
+        )
+    if weights and not any(weights):
+        raise SettingsError("--matryoshka-weights: all are 0; give one above 0")
 
 
 def _says_how_vectors_are_made(source: str) -> bool:

@@ -35,7 +35,15 @@ COLBERT_ALONE = (
 )
 LATE_SHAPE = (*COLBERT_ALONE, "title_join", *LENGTHS, *PREFIXES)
 """What a ColBERT model is, beside the tokens that it skips."""
-BI_ENCODER_ALONE = ("shared", "separate_heads", "pooling", "projection", "similarity", "freeze")
+BI_ENCODER_ALONE = (
+    "shared",
+    "separate_heads",
+    "pooling",
+    "projection",
+    "similarity",
+    "matryoshka",
+    "freeze",
+)
 INSTEAD = {
     "projection": "; --embedding-size is the width of its vectors",
     "embedding_size": "; --projection is the width of its vectors",
@@ -66,6 +74,8 @@ def of_its_kind(settings: TrainSettings) -> TrainSettings:
     if kind == "bi-encoder":
         if start:
             config = bi_encoder_config(start, "--kind bi-encoder")
+            if settings.matryoshka is None and config.matryoshka:
+                settings = msgspec.structs.replace(settings, matryoshka=config.matryoshka)
             return _as_the_retriever(settings, config, _shape(config))
         return settings
     settings = msgspec.structs.replace(settings, kind=kind)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import msgspec
 import torch
 
 from dprkit.data.examples_by_row import ExampleFile
@@ -12,6 +14,7 @@ from dprkit.data.folds import Fold
 from dprkit.models.bi_encoder import BiEncoder, device
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.maxsim_scoring import MAXSIM
+from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.retriever_folder import save_retriever
 from dprkit.models.scoring import DOT
 from dprkit.models.tokens import Tokens
@@ -21,6 +24,7 @@ from dprkit.training.averaging import average, weights_of
 from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
+from dprkit.training.nested_objective import NestedObjective, nesting_of
 from dprkit.training.objectives import (
     CONTRASTIVE,
     DISTILL_LOSSES,
@@ -58,7 +62,8 @@ class RetrieverTask:
         draw = draw_of(settings)
         self.teacher_lists = teacher_lists(self.plan, draw) if draw.taught and group.first else None
         """The lists of the first questions, on the first process."""
-        self.objective = ScoreObjective(
+        objective = objective_of(self.model, settings, run)
+        self.objective = objective(
             settings.temperature or self.model.config.temperature,
             settings.learn_temperature,
             terms_of(settings),
@@ -104,6 +109,30 @@ class RetrieverTask:
     def save(self, work: Draft, below: str = "") -> None:
         """Write the retriever into an artifact."""
         save_retriever(work, *self.finished(), below=below)
+
+
+def objective_of(
+    model: BiEncoder | Colbert, settings: ResolvedSettings, run: Run
+) -> Callable[..., ScoreObjective]:
+    """What makes the objective; the sizes of --matryoshka are noted in the model's config.
+
+    Raises MismatchError for a size that is larger than its vectors.
+    """
+    if isinstance(model, Colbert):
+        return ScoreObjective
+    sizes = tuple(sorted(settings.matryoshka or (), reverse=True))
+    model.config = msgspec.structs.replace(model.config, matryoshka=sizes)
+    if not sizes:
+        return ScoreObjective
+    refuse_misfit(sizes[0], model.dim, "the model", "--matryoshka")
+    if sizes[0] < model.dim:
+        run.progress.warn(
+            f"--matryoshka: its largest size is {sizes[0]}, so the other {model.dim - sizes[0]} of "
+            f"the {model.dim} dimensions learn nothing; add {model.dim} to keep them useful"
+        )
+    unit_length = model.config.similarity == "cosine"
+    nesting = nesting_of(settings.matryoshka or (), settings.matryoshka_weights, unit_length)
+    return partial(NestedObjective, nesting)
 
 
 def terms_of(settings: ResolvedSettings) -> Sequence[Term]:

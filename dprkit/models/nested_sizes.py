@@ -1,0 +1,48 @@
+"""Vectors cut to their first numbers, as models are trained for that give the gist first.
+
+Kusupati et al. 2022, "Matryoshka Representation Learning": the first m numbers of a vector are a
+vector of their own. Where vectors are compared by cosine they are brought to length 1 again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dprkit.errors import MismatchError
+from dprkit.models.config import RetrieverConfig
+
+
+def cut(vectors: np.ndarray, size: int | None, unit_length: bool) -> np.ndarray:
+    """The first `size` numbers (N, size), float32, of vectors (N, D); None: all, as they are.
+
+    `unit_length`: whether they are brought to length 1 again; zeros stay zeros.
+    """
+    if size is None or size == vectors.shape[1]:
+        return vectors
+    first = np.array(vectors[:, :size], np.float32)  # a copy, without the rest
+    if unit_length:
+        first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
+    return first
+
+
+def refuse_misfit(size: int, width: int, where: Path | str, flag: str = "--truncate-dim") -> None:
+    """Raise MismatchError where vectors of `width` dimensions cannot be cut to `size`."""
+    if size > width:
+        raise MismatchError(
+            f"{flag} {size}: {where} gives vectors of {width} dimensions; give {width} or less"
+        )
+
+
+def untrained(size: int, config: RetrieverConfig, where: Path | str) -> str | None:
+    """What to tell of a size that a model was not trained to be cut to; None: it was."""
+    if size in (*config.matryoshka, config.truncate_dim):
+        return None
+    if not config.matryoshka:
+        return (
+            f"{where}: names no sizes that it was trained to be cut to (train --matryoshka), so at "
+            f"{size} dimensions it may find much less"
+        )
+    sizes = ", ".join(map(str, config.matryoshka))
+    return f"{where}: was trained to be cut to {sizes} dimensions, and not to {size}"
