@@ -30,6 +30,8 @@ class _Figure(NamedTuple):
 
 def metrics_table(report: Any) -> None:
     """The metrics on stdout, each under the name that per_question.jsonl has for it."""
+    if getattr(report, "sizes", None):
+        return _sizes_table(report.sizes)
     found = list(_figures(report))
     aside = [name for name in ASIDE if any(getattr(one, name) for one in found)]
     rows = [(*_cells(one), *(_counted(getattr(one, name)) for name in aside)) for one in found]
@@ -43,8 +45,22 @@ def metrics_table(report: Any) -> None:
         _print(["", *table(("metric", by, "value", "95 %", "n"), lines, own_shares)])
 
 
+def _sizes_table(sizes: dict[str, Any]) -> None:
+    """A row for each metric at a depth, a column for each size of the vectors."""
+    every = [list(_figures(one)) for one in sizes.values()]
+    rows = [
+        (_label(same[0]), *(_cells(one)[1] for one in same), f"{same[0].n:,}")
+        for same in zip(*every, strict=True)
+    ]
+    header = ("metric", *(f"{size} dimensions" for size in sizes), "n")
+    _print(table(header, rows, words=1))
+
+
 def metrics_sheet(report: Any) -> Sheet:
     """The same for --csv; by and slice are empty in the rows of all questions."""
+    if getattr(report, "sizes", None):
+        sized = [(size, one) for size, own in report.sizes.items() for one in _figures(own)]
+        return Sheet(("size", *_Figure._fields[2:8]), [(size, *one[2:8]) for size, one in sized])
     rows = list(_figures(report))
     for by, slices in report.slices.items():
         rows += [one for value, own in slices.items() for one in _figures(own, by, value)]

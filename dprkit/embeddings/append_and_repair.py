@@ -128,11 +128,13 @@ def check(directory: Path, settings: EncodeSettings) -> None:
         ("backend", manifest.settings.get("backend", "torch"), settings.backend),
         ("int8", manifest.settings.get("int8", False), settings.int8),
         ("pool_factor", manifest.settings.get("pool_factor", 1), settings.pool_factor),
+        ("truncate_dim", manifest.settings.get("truncate_dim"), settings.truncate_dim),
     ):
         if was != expected:
             flag = f"--{name.replace('_', '-')}"
             again = f"--no-{flag[2:]}" if was is False else flag if was is True else f"{flag} {was}"
             remedy = "" if name == "retriever" else f"give {again}, or "
+            remedy = f"leave {flag} out, or " if was is None else remedy
             raise MismatchError(
                 f"{directory}: its {name} was {was} and is {expected}; appended vectors would not "
                 f"belong to the others; {remedy}encode into another folder"

@@ -201,6 +201,7 @@ class _Encoding:
         report = _report(counts, work.directory, self.reused)
         report.of_shards = self.total
         self._tell_cut(report)
+        self._tell_size(report)
         return report
 
     def _counts(self, work: Draft, whole: Sequence[int]) -> dict[str, Any]:
@@ -232,6 +233,18 @@ class _Encoding:
                 "split long passages"
             )
             self.run.progress.note(report.notes[-1])
+
+    def _tell_size(self, report: EncodeReport) -> None:
+        """Say where the vectors are cut to a size that the retriever was not trained for."""
+        from dprkit.models.config import bi_encoder_config
+        from dprkit.models.nested_sizes import untrained
+
+        if size := self.settings.truncate_dim:
+            retriever = str(self.settings.retriever)
+            config = bi_encoder_config(retriever, "--truncate-dim")
+            if told := untrained([size], config, retriever):
+                report.notes.append(told)
+                self.run.progress.warn(told)
 
     def _alone(self, part: tuple[int, int]) -> Callable[[], object]:
         """What another process is to do, which may begin in another folder of another node."""

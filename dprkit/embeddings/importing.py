@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dprkit.errors import FormatError, InputError, MismatchError, SettingsError, loading, reading
+from dprkit.errors import FormatError, InputError, MismatchError, SettingsError
 from dprkit.models.config import bi_encoder_config
 from dprkit.progress import Run
 from dprkit.settings import ImportEmbeddingsSettings, required
@@ -76,6 +76,7 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.foreign_check import VectorSample
     from dprkit.embeddings.foreign_rows import CorpusRows, FilledShards, refuse_missing, write_ids
+    from dprkit.models.nested_sizes import width_of
 
     path = str(settings.passages)
     total = len(PassageFile(path, work.run.progress.note))
@@ -84,7 +85,7 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
     rows = CorpusRows(path, sample.see)
     cosine = sample.check(str(settings.retriever)) if settings.check else None
     dim = begun[0][1].vectors.shape[1]
-    if (width := _width(Path(str(settings.retriever)))) not in (None, dim):
+    if (width := width_of(str(settings.retriever))) not in (None, dim):
         raise MismatchError(
             f"{files[0]}: vectors of {dim} dimensions, but {settings.retriever} gives {width}; "
             "name the retriever that made the vectors"
@@ -101,17 +102,6 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
         progress.finish()
     counts = {"passages": total, "dim": dim, "shards": placed.shards}
     return work.finish(counts | {"files": len(files), "kinds": kinds, "cosine": cosine})
-
-
-def _width(retriever: Path) -> int | None:
-    """The width of a retriever's vectors, of which probes were kept."""
-    from safetensors import safe_open
-
-    path = retriever / "probes.safetensors"
-    if not path.is_file():
-        return None
-    with reading(path), loading(path, "damaged"), safe_open(path, "np") as probes:
-        return int(probes.get_slice("passages").get_shape()[1])
 
 
 def _blocks(

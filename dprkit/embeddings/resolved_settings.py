@@ -6,6 +6,7 @@ import msgspec
 
 from dprkit.errors import MismatchError
 from dprkit.models.config import ColbertConfig, load_config
+from dprkit.models.nested_sizes import refuse_misfit, width_of
 from dprkit.settings import EncodeSettings
 
 
@@ -21,6 +22,11 @@ def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]
                 f"{retriever}: is a ColBERT model, which runs on torch alone; leave out "
                 "--backend onnx (token vectors in 8 bits: --dtype int8)"
             )
+        if settings.truncate_dim is not None:
+            raise MismatchError(
+                f"{retriever}: is a ColBERT model; --truncate-dim is for the vectors of a "
+                "bi-encoder; leave it out"
+            )
         return msgspec.structs.replace(settings, dtype=dtype or "float16"), ()
     for flag, given in (
         ("--dtype int8", dtype == "int8"),
@@ -31,4 +37,6 @@ def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]
                 f"{retriever}: is a bi-encoder, which gives one vector a passage; {flag} is for "
                 "the token vectors of a ColBERT model; leave it out"
             )
+    if size := settings.truncate_dim:
+        refuse_misfit(size, width_of(retriever) or size, retriever)
     return msgspec.structs.replace(settings, dtype=dtype or "float32"), ("pool_factor",)

@@ -103,7 +103,10 @@ class SingleVectors:
     def retriever(self) -> Retriever:
         """The bi-encoder, loaded when it is first needed."""
         s = self.settings
-        return load_bi_encoder_retriever(str(s.retriever), s.backend, s.int8, s.precision, self.run)
+        path = str(s.retriever)
+        return load_bi_encoder_retriever(
+            path, s.backend, s.int8, s.precision, self.run, s.truncate_dim
+        )
 
     def files(self, number: int) -> tuple[str, ...]:
         """Vectors, ids, digests."""
@@ -150,8 +153,9 @@ class SingleVectors:
         return vectors
 
     def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
-        """The width of the vectors."""
-        return {"dim": _dim(directory, numbers)}
+        """The width of the vectors, and whether they were cut to it."""
+        size = self.settings.truncate_dim
+        return {"dim": _dim(directory, numbers)} | ({"truncate_dim": size} if size else {})
 
 
 NO_NUMBER = "is no number (NaN or infinite)"

@@ -77,6 +77,8 @@ class Embeddings:
         self.count = int(self.manifest.counts["passages"])
         self.dim = int(self.manifest.counts["dim"])
         self.shards = int(self.manifest.counts["shards"])
+        self.truncate_dim: int | None = self.manifest.counts.get("truncate_dim")
+        """What the vectors of the retriever were cut to; None: they are whole."""
 
     def vectors(self) -> Iterator[np.ndarray]:
         """The vectors (N, D) of each shard, read as they are touched.
@@ -84,7 +86,7 @@ class Embeddings:
         Raises InputError for a shard that is not as long as the manifest says.
         """
         for number in range(self.shards):
-            yield self._map(shard_names(number)[0])
+            yield self.mapped(shard_names(number)[0])
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The rows from `start` up to `stop`, (N, D) float32, copied: no page stays mapped."""
@@ -99,7 +101,7 @@ class Embeddings:
             begin, end = int(here[0]), int(here[-1]) + 1
             local = rows[begin:end] - self._starts[number]
             consecutive = local[-1] - local[0] + 1 == len(local)
-            vectors = self._map(shard_names(number)[0])
+            vectors = self.mapped(shard_names(number)[0])
             taken[begin:end] = vectors[local[0] : local[-1] + 1] if consecutive else vectors[local]
         return taken
 
@@ -108,7 +110,8 @@ class Embeddings:
         """(shards + 1,): the row that each shard begins with, and the count."""
         return np.cumsum([0, *(len(shard) for shard in self.vectors())])
 
-    def _map(self, name: str) -> np.ndarray:
+    def mapped(self, name: str) -> np.ndarray:
+        """A file of the folder, read as it is touched, which has its right length."""
         path, record = self.directory / name, self.manifest.files[name]
         with reading(path):
             size = path.stat().st_size

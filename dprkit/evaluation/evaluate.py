@@ -41,7 +41,8 @@ from dprkit.evaluation.kilt_pages import measures_of_pages
 from dprkit.evaluation.measures import FIRST_RANK_DEPTHS, Measure, by_qrels, parse
 from dprkit.evaluation.metrics import ByDepth, Values, metrics_of, own_values, said_once
 from dprkit.evaluation.notes import Note, notes_of
-from dprkit.evaluation.own_index import make_index, paths_of, with_own_index
+from dprkit.evaluation.own_index import make_index, paths_of, unless_previewed, with_own_index
+from dprkit.evaluation.own_sizes import by_size
 from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures, write_parquet
 from dprkit.evaluation.shares import Judge, Share, shares_of_file
 from dprkit.evaluation.slices import metrics_of_rows, slices_of
@@ -88,6 +89,8 @@ class EvaluateReport(msgspec.Struct):
     """How many rankings have equal scores at the depth and right below it."""
     slices: dict[str, dict[str, Slice]] = {}
     """What questions are told apart by -> its value -> the metrics of these questions."""
+    sizes: dict[str, Slice] = {}
+    """Of --truncate-dim: size of the vectors -> the metrics; the others here are the first's."""
     outputs: list[str] = []
 
 
@@ -106,6 +109,28 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     if settings.corpus is not None:
         _measures(settings)  # a name that is unknown is refused before the corpus is encoded
         settings = make_index(settings, run)
+        if settings.truncate_dim:
+            return _at_sizes(settings, run)
+    return _evaluated(settings, inputs, run)
+
+
+def _at_sizes(settings: EvaluateSettings, run: Run) -> EvaluateReport:
+    """The report of the first size, with the metrics of each."""
+    (size, first), *others = by_size(settings)
+    reports = {
+        other: unless_previewed(lambda one, run: _evaluated(one, _inputs(one), run), one, run)
+        for other, one in others
+    }
+    report = _evaluated(first, _inputs(first), run)
+    for each, one in {size: report, **reports}.items():
+        assert one is not None
+        report.sizes[str(each)] = Slice(one.questions, one.metrics, one.intervals, one.counts)
+        report.outputs += [] if one is report else one.outputs
+    return report
+
+
+def _evaluated(settings: EvaluateSettings, inputs: dict[str, str], run: Run) -> EvaluateReport:
+    """The report of one set of rankings, which are written where there is an output folder."""
     output = None if "-" in inputs.values() else settings.output_dir
     folder = _index_folder(settings, run, SEARCH_LIMIT if output is None else math.inf)
     if output is None:
@@ -217,7 +242,7 @@ def _evaluate(
             write_parquet(figures, file)
     with work.file(METRICS) as file:
         shown = msgspec.to_builtins(report)
-        del shown["outputs"], shown["notes"]
+        del shown["outputs"], shown["notes"], shown["sizes"]
         file.write(msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n")
     return work.finish(msgspec.to_builtins(report))
 

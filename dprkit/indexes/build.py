@@ -186,7 +186,9 @@ def _build(work: Draft, settings: IndexSettings) -> Manifest:
     counts = kind.load().build(work, source, settings)
     if kind.reads != "passages":
         _refuse_changed(work)
-    return work.finish({"type": settings.type, **counts}, drop=kind.leftovers)
+    size = getattr(source, "truncate_dim", None)
+    cut = {"truncate_dim": size} if size and kind.reads == "vectors" else {}
+    return work.finish({"type": settings.type, **counts, **cut}, drop=kind.leftovers)
 
 
 def _source(work: Draft, settings: IndexSettings) -> Embeddings | PassageFile:

@@ -52,6 +52,8 @@ class IndexFolder:
         self.kind = kind_of(self.type)
         self.rows = int(self.counts.get("rows") or self.counts["passages"])
         """The rows of the index, removed ones included."""
+        self.truncate_dim: int | None = self.counts.get("truncate_dim")
+        """What its vectors were cut to, and those of questions are; None: they are whole."""
         self._located: dict[str, Path] = {}
 
     def open(self, depths: Mapping[str, int | None] | None = None) -> Any:

@@ -58,7 +58,8 @@ def _vectors(embeddings: Embeddings, settings: TuneSettings) -> np.ndarray:
     """The questions' vectors (Q, D), by the retriever that made the embeddings."""
     from dprkit.models.retriever import load_for_questions
 
-    retriever = load_for_questions(retriever_of(embeddings, settings))
+    path, size = retriever_of(embeddings, settings), embeddings.truncate_dim
+    retriever = load_for_questions(path, truncate_dim=size)
     return retriever.encode_questions([q.question for q in questions_of(settings)])
 
 

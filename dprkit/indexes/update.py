@@ -97,6 +97,7 @@ def _inputs(settings: UpdateSettings, base: IndexFolder) -> dict[str, str | Inpu
             ("kind of vectors", base.reads, holds),
             ("retriever", base.inputs.get("retriever"), added.inputs.get("retriever")),
             ("number of dimensions", base.counts["dim"], added.counts["dim"]),
+            ("--truncate-dim", base.truncate_dim, added.counts.get("truncate_dim")),
         ):
             if getattr(was, "identity", was) != getattr(now, "identity", now):
                 raise MismatchError(
@@ -140,8 +141,10 @@ def _make(work: Draft, settings: UpdateSettings, base: IndexFolder) -> Manifest:
     with work.file(REMOVED) as file:
         np.save(file, np.sort(np.fromiter(gone.values(), np.int64, len(gone))))
     write_made_from(work)
+    cut = {"truncate_dim": base.truncate_dim} if base.truncate_dim else {}
     return work.finish(
-        {
+        cut
+        | {
             "type": UPDATED,
             "passages": left,
             "dim": base.counts["dim"],

@@ -77,8 +77,9 @@ def _given(settings: ConvertSettings) -> dict[str, Any]:
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
     given = {name: value for name, value in values.items() if value is not None}
     for name in sorted(given.keys() & ONE_VECTOR):
+        flag = name.replace("_", "-")
         raise SettingsError(
-            f"--{name} is for models with one vector a text; the source is a ColBERT model, which "
+            f"--{flag} is for models with one vector a text; the source is a ColBERT model, which "
             "has one for each token"
         )
     if "skip" in given:

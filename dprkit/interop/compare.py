@@ -160,6 +160,8 @@ def _difference(
     for texts in _texts(side, length if cut else 0):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
         wanted = theirs([_plain(text, model.config) for text in texts])
+        if size := given.get("truncate_dim"):
+            wanted = wanted[:, :size]
         if isinstance(model, Colbert):
             ours = compare_colbert.token_vectors(model, side, ids)
             pairs = list(zip(ours, wanted, strict=True))
@@ -217,6 +219,8 @@ def _sentence_transformers(
     from sentence_transformers import SentenceTransformer
 
     library = opened(SentenceTransformer, sources.of(side))
+    if given.get("truncate_dim") is not None:
+        library.truncate_dim = None
     encode = library.encode_query if side == "question" else library.encode_document
     how: dict[str, Any] = {"show_progress_bar": False, "prompt": given.get(f"{side}_prefix")}
     return lambda texts: np.asarray(encode(list(texts), **how))

@@ -30,7 +30,7 @@ USES = {
     dprkit search --index INDEX --rerank THIS_FOLDER --questions questions.txt""",
 }
 """What the card says of each."""
-EXPORTS = ("source", "output_dir", "to")
+EXPORTS = ("source", "output_dir", "to", "truncate_dim")
 """The settings of an export; the others say how a foreign source is read."""
 
 
@@ -96,6 +96,8 @@ def _check(settings: ConvertSettings) -> None:
                     f"--{flag} is about reading a foreign source; --to has no use for it"
                 )
         required(settings.source, "SOURCE", "retriever")
+        if settings.to == COPY and settings.truncate_dim:
+            raise SettingsError(f"--to {COPY}: it gives whole vectors; leave --truncate-dim out")
         if settings.to == COPY and settings.output_dir:
             raise SettingsError(
                 f"--to {COPY}: it is kept with its retriever; leave --output-dir out"
@@ -217,7 +219,8 @@ def _export(work: Draft, settings: ConvertSettings) -> Manifest:
     from dprkit.interop.export import export
 
     made = "reader" if is_reader(str(settings.source)) else "retriever"
-    dim, mapped = export(work, str(settings.source), str(settings.to))
+    size = settings.truncate_dim or None
+    dim, mapped = export(work, str(settings.source), str(settings.to), size)
     return work.finish({"kind": made, "to": settings.to, "dim": dim, "mapped": mapped})
 
 

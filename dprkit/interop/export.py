@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
+import msgspec
+
 from dprkit.errors import MismatchError
 from dprkit.interop import (
     dpr_checkpoint,
@@ -26,8 +28,11 @@ from dprkit.interop import (
 from dprkit.interop.compare import compare, compare_reader
 from dprkit.interop.sources import Sources
 from dprkit.models import onnx_export
+from dprkit.models.bi_encoder import BiEncoder
+from dprkit.models.config import bi_encoder_config
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.late_tokens import LateTokens
+from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.reader_config import is_reader
 from dprkit.models.reading import load_reader_model
 from dprkit.models.retriever_folder import load_model
@@ -50,21 +55,26 @@ READERS = {"hf-dpr-reader": hf_dpr_reader.write, "dpr-reader-cp": dpr_checkpoint
 """The forms of readers."""
 
 
-def export(work: Draft, source: str, to: str) -> tuple[int, list[str]]:
+def export(
+    work: Draft, source: str, to: str, truncate_dim: int | None = None
+) -> tuple[int, list[str]]:
     """Write the model at `source` in the form `to`; numbers of a row of it, and what became what.
 
-    Raises MismatchError for a form of another kind of model, InputError where the form cannot hold
+    `truncate_dim`: what the vectors of a bi-encoder are cut to. Raises MismatchError for a form of
+    another kind of model and for a size that does not fit, InputError where the form cannot hold
     the retriever, MissingExtra, GateError.
     """
     prefix = f"{TEMPORARY}export-"  # a name that a later run clears away
     with tempfile.TemporaryDirectory(prefix=prefix, dir=work.directory) as folder:
-        dim, mapped = _write(Path(folder), source, to)
+        dim, mapped = _write(Path(folder), source, to, truncate_dim)
         _place(work, Path(folder))
     return dim, mapped
 
 
-def _write(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
+def _write(folder: Path, source: str, to: str, truncate_dim: int | None) -> tuple[int, list[str]]:
     """Of a ColBERT model or reader, what is written is compared by the library it is for."""
+    if truncate_dim:
+        bi_encoder_config(source, "--truncate-dim")  # raises for what has no single vectors
     if is_reader(source):
         return _write_reader(folder, source, to)
     model, tokens = load_model(source)
@@ -78,7 +88,17 @@ def _write(folder: Path, source: str, to: str) -> tuple[int, list[str]]:
         return model.dim, [*mapped, compared.told]
     if to not in WRITERS:
         raise MismatchError(_other(source, "is a bi-encoder", to, WRITERS))
+    if truncate_dim:
+        _cut(model, truncate_dim, source)
     return model.dim, WRITERS[to](model, tokens, folder, source)
+
+
+def _cut(model: BiEncoder, size: int, source: str) -> None:
+    """Let a model cut its vectors. Raises MismatchError where they are shorter."""
+    refuse_misfit(size, model.dim, source)
+    model.config = msgspec.structs.replace(model.config, truncate_dim=size)
+    for encoder in (model.question_encoder, model.passage_encoder):
+        encoder.truncate_dim = size
 
 
 def _write_reader(folder: Path, source: str, to: str) -> tuple[int, list[str]]:

@@ -168,6 +168,8 @@ def _no_dpr(model: BiEncoder) -> str:
         return f"it has {config.pooling} pooling"
     if config.similarity != "dot":
         return f"it compares by {config.similarity}"
+    if config.truncate_dim:
+        return f"it cuts its vectors to {config.truncate_dim}"
     return (
         "it puts a prefix before texts" if config.question_prefix or config.passage_prefix else ""
     )

@@ -124,7 +124,7 @@ class FolderFile(Known):
     prompts: dict[str, str | None] = {}
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
-    truncate_dim: int | None = None
+    truncate_dim: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     def prompt(self, name: str) -> str:
         """What encode_query ("query") or encode_document ("document") puts before a text."""
@@ -257,16 +257,11 @@ def _check_place(said: NormalizeFile, folder: Path) -> None:
 
 
 def read_folder(folder: Path) -> FolderFile:
-    """Prompts and similarity. Raises InputError for a folder of another kind, or cut vectors."""
+    """Prompts, similarity, size of vectors. Raises InputError for a folder of another kind."""
     path = folder / CONFIG
     said: FolderFile = read_known(path, FolderFile)
     if said.model_type != "SentenceTransformer":
         raise InputError(f"{path}: is of a {said.model_type}; only SentenceTransformer is read")
-    if said.truncate_dim is not None:
-        raise InputError(
-            f"{path}: truncate_dim {said.truncate_dim} cuts its vectors, which is not supported; "
-            "take the key out of the file to have all dimensions"
-        )
     if said.default_prompt_name not in (None, QUERY, DOCUMENT, *said.prompts):
         raise InputError(f"{path}: its default prompt {said.default_prompt_name!r} is none of its")
     return said

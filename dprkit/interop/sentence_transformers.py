@@ -64,17 +64,21 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
             raise InputError(f"{question}: {name} differs between its sides; name another model")
     if any(prefixes) and not (first.include_prompt and last.include_prompt):
         raise InputError(f"{question}: its Pooling leaves prompts out; name another model")
+    if len({said.truncate_dim for said in folder_files}) > 1:
+        raise InputError(f"{question}: truncate_dim differs between its sides; name another model")
     similarity, why = _similarity(first, folder_files[0], question)
     lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
     texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
     fixed: dict[str, Any] = {"pooling": first.pooling}
     if first.unit_length:
         fixed["similarity"] = similarity
-    usual = {"title_join": " ", "similarity": similarity} | lengths | texts
+    size = {"truncate_dim": folder_files[0].truncate_dim}
+    usual = {"title_join": " ", "similarity": similarity} | lengths | texts | size
     config = configured(settings, fixed, usual)
     mapped = [f"Pooling is {config.pooling} pooling", why]
     mapped += ["Dense is the projection"] if first.tower.head else []
     mapped += ["the prompts are prefixes"] if any(prefixes) else []
+    mapped += [f"vectors are cut to {config.truncate_dim}"] if config.truncate_dim else []
     for name, text in folder_files[0].prompts.items():
         if text and name not in (QUERY, DOCUMENT):
             mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
@@ -85,6 +89,11 @@ def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:
     name = said.similarity_fn_name or "cosine"  # the library's own default
     if name not in ("cosine", "dot"):
         raise InputError(f"{folder}: compares by {name}; only dot and cosine are supported")
+    if row.unit_length and said.truncate_dim and name == "dot":
+        raise InputError(
+            f"{folder}: compares by dot what it cuts to {said.truncate_dim} after its Normalize, "
+            f"so lengths differ, which is not supported; say cosine in {CONFIG}"
+        )
     if row.unit_length:
         return "cosine", "Normalize is cosine similarity"
     note = "; its own vectors have any length" if name == "cosine" else ""
@@ -164,7 +173,7 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
         "prompts": {QUERY: config.question_prefix, DOCUMENT: config.passage_prefix},
         "default_prompt_name": None,
         "similarity_fn_name": config.similarity,
-    }
+    } | ({"truncate_dim": config.truncate_dim} if config.truncate_dim else {})
     write_json(folder / CONFIG, own)
     join = f"titles join by {config.title_join!r}, which the library leaves to its user"
     if config.shared and not config.separate_heads:
@@ -222,7 +231,7 @@ def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, st
     pooling = {f"pooling_mode_{mode}": kind == encoder.pooling for kind, mode in modes.items()}
     configs: dict[str, dict[str, Any]] = {"Pooling": {"word_embedding_dimension": width} | pooling}
     if encoder.projection is not None:
-        size = {"in_features": width, "out_features": encoder.dim, "bias": True}
+        size = {"in_features": width, "out_features": encoder.width, "bias": True}
         configs["Dense"] = size | {"activation_function": IDENTITY}
     if encoder.unit_length:
         configs["Normalize"] = {}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dprkit.errors import MismatchError, SettingsError, loading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.position_limit import measured
 from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings, TrainSettings
@@ -88,6 +89,7 @@ def configured(
                 f"--{flag} {given[name]}: the source is made for {fixed[name]}; leave the flag out"
             )
     config = usual | given | fixed
+    config["truncate_dim"] = config.get("truncate_dim") or None
     if config.get("similarity") == "cosine":
         # Only training needs it, and most sources do not tell theirs.
         config.setdefault("temperature", TEMPERATURES["cosine"])
@@ -107,6 +109,7 @@ def assembled(
     check_lengths(settings, rooms)
     config = msgspec.structs.replace(
         foreign.use,
+        truncate_dim=_size(foreign, settings),
         question_max_length=min(foreign.config.question_max_length, rooms[0]),
         passage_max_length=min(foreign.config.passage_max_length, rooms[1]),
         positions=rooms,
@@ -122,6 +125,18 @@ def assembled(
     if passage and not foreign.shared:
         tokens.read_passages_with(*passage.tokenizer)
     return BiEncoder(first, second, config).eval().to(device()), tokens
+
+
+def _size(foreign: Foreign, settings: ConvertSettings | TrainSettings) -> int | None:
+    """What the vectors are cut to. Raises MismatchError for a flag that asks for more than all.
+
+    Of a source that says so it cuts nothing, as sentence-transformers has it.
+    """
+    hidden: Any = foreign.question.backbone.config.hidden_size  # type: ignore[union-attr]
+    size, width = foreign.config.truncate_dim, foreign.use.projection or int(hidden)
+    if getattr(settings, "truncate_dim", None):
+        refuse_misfit(size or 0, width, foreign.question.where)
+    return size if size and size < width else None
 
 
 def check_lengths(settings: ConvertSettings | TrainSettings, rooms: tuple[int, int]) -> None:

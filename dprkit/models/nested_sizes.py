@@ -6,11 +6,12 @@ vector of their own. Where vectors are compared by cosine they are brought to le
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from dprkit.errors import MismatchError
+from dprkit.errors import MismatchError, loading, reading
 from dprkit.models.config import RetrieverConfig
 
 
@@ -35,14 +36,30 @@ def refuse_misfit(size: int, width: int, where: Path | str, flag: str = "--trunc
         )
 
 
-def untrained(size: int, config: RetrieverConfig, where: Path | str) -> str | None:
-    """What to tell of a size that a model was not trained to be cut to; None: it was."""
-    if size in (*config.matryoshka, config.truncate_dim):
+def width_of(retriever: Path | str) -> int | None:
+    """The width of a retriever's vectors, by the probes that were kept; None: there are none."""
+    from safetensors import safe_open
+
+    path = Path(retriever) / "probes.safetensors"
+    if not path.is_file():
+        return None
+    with reading(path), loading(path, "damaged"), safe_open(path, "np") as probes:
+        return int(probes.get_slice("passages").get_shape()[1])
+
+
+def untrained(sizes: Iterable[int], config: RetrieverConfig, where: Path | str) -> str | None:
+    """What to tell of sizes that a retriever was not trained to be cut to; None: it was.
+
+    Its whole width is no such size.
+    """
+    known = (width_of(where), *config.matryoshka)
+    others = ", ".join(str(size) for size in sizes if size not in known)
+    if not others:
         return None
     if not config.matryoshka:
         return (
             f"{where}: names no sizes that it was trained to be cut to (train --matryoshka), so at "
-            f"{size} dimensions it may find much less"
+            f"{others} dimensions it may find less"
         )
-    sizes = ", ".join(map(str, config.matryoshka))
-    return f"{where}: was trained to be cut to {sizes} dimensions, and not to {size}"
+    trained = ", ".join(map(str, config.matryoshka))
+    return f"{where}: was trained to be cut to {trained} dimensions, and not to {others}"

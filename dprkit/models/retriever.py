@@ -19,6 +19,7 @@ import numpy as np
 
 from dprkit.errors import SettingsError, need_extra
 from dprkit.models.config import ColbertConfig, Side, bi_encoder_config, load_config
+from dprkit.models.nested_sizes import cut, refuse_misfit
 from dprkit.models.onnx_copies import OnnxCopy, find_copy, keep_copy
 from dprkit.models.onnx_encoder import OnnxEncoder
 from dprkit.models.tokens import Ids, Tokens, load_tokens
@@ -49,18 +50,29 @@ class TextEncoder(Protocol):
 class Retriever:
     """A question encoder and a passage encoder with one similarity."""
 
-    def __init__(self, tokens: Tokens, open_encoder: Callable[[Side], TextEncoder]) -> None:
-        """`open_encoder` gives the encoder of a side; it is asked when one is first used."""
+    def __init__(
+        self,
+        tokens: Tokens,
+        open_encoder: Callable[[Side], TextEncoder],
+        truncate_dim: int | None = None,
+    ) -> None:
+        """`open_encoder` gives the encoder of a side; it is asked when one is first used.
+
+        `truncate_dim`: the first numbers of a vector that are kept; None: all.
+        """
         self.tokens, self.encoder_of = tokens, cache(open_encoder)
+        self.truncate_dim = truncate_dim
+        self._unit_length = getattr(tokens.config, "similarity", "") == "cosine"
 
     @property
     def dim(self) -> int:
         """The width D of the vectors."""
-        return self.encoder_of("passage").dim
+        return self.truncate_dim or self.encoder_of("passage").dim
 
     def encode(self, side: Side, ids: Ids, batch_tokens: int | None = None) -> np.ndarray:
         """The vectors (N, D), float32, of N texts given as token ids, in their order."""
-        return self.encoder_of(side).encode(ids, batch_tokens)
+        vectors = self.encoder_of(side).encode(ids, batch_tokens)
+        return cut(vectors, self.truncate_dim, self._unit_length)
 
     def encode_questions(
         self, questions: Sequence[str], batch_tokens: int | None = None
@@ -94,6 +106,7 @@ def load_retriever(
     int8: bool = False,
     precision: str = "fp32",
     run: Run = Run(),
+    truncate_dim: int | None = None,
 ) -> Retriever | LateRetriever:
     """The retriever in a folder that `dprkit train` or `dprkit convert` made.
 
@@ -102,21 +115,32 @@ def load_retriever(
     `precision`: fp32, bf16 or fp16, of torch's products. `backend="onnx"` runs on the CPU by
     onnxruntime; the ONNX copies of the encoders are made when they are first needed, which takes
     torch and some seconds, and kept. With `int8` their matrix products are in 8 bits: faster, and
-    the vectors are not quite the same (docs/performance.md).
+    the vectors are not quite the same (docs/performance.md). `truncate_dim`: keep so many of the
+    first numbers of each vector, brought to length 1 where they are compared by cosine.
 
     Raises MissingExtra, SettingsError for int8 with torch, MismatchError for a ColBERT model with
-    onnx, GateError for a copy that does not do what the retriever does.
+    onnx or `truncate_dim`, and for vectors that are shorter than that, GateError for a copy that
+    does not do what the retriever does.
     """
     check_backend(backend, int8, precision)
-    if backend == "torch" and isinstance(load_config(path), ColbertConfig):
+    if backend == "torch" and isinstance(load_config(path), ColbertConfig) and truncate_dim is None:
         return load_late_retriever(path, precision)
     if backend == "torch":
-        from dprkit.models.retriever_folder import load_bi_encoder
-        from dprkit.models.torch_encoder import encoders_of
+        retriever = _load_torch(path, precision)
+    else:
+        retriever = _load_onnx(path, {}, int8, run)
+    if truncate_dim is not None:
+        refuse_misfit(truncate_dim, retriever.dim, path)
+        retriever.truncate_dim = truncate_dim
+    return retriever
 
-        model, tokens = load_bi_encoder(path)
-        return Retriever(tokens, encoders_of(model, precision))
-    return _load_onnx(path, {}, int8, run)
+
+def _load_torch(path: Path | str, precision: str = "fp32") -> Retriever:
+    from dprkit.models.retriever_folder import load_bi_encoder
+    from dprkit.models.torch_encoder import encoders_of
+
+    model, tokens = load_bi_encoder(path)
+    return Retriever(tokens, encoders_of(model, precision))
 
 
 def load_late_retriever(path: Path | str, precision: str = "fp32") -> LateRetriever:
@@ -133,10 +157,11 @@ def load_bi_encoder_retriever(
     int8: bool = False,
     precision: str = "fp32",
     run: Run = Run(),
+    truncate_dim: int | None = None,
 ) -> Retriever:
     """As `load_retriever`, of a bi-encoder. Raises MismatchError for another kind."""
     bi_encoder_config(path, "what is asked for")
-    retriever = load_retriever(path, backend, int8, precision, run)
+    retriever = load_retriever(path, backend, int8, precision, run, truncate_dim)
     assert isinstance(retriever, Retriever)
     return retriever
 
@@ -155,14 +180,19 @@ def _load_onnx(
     return Retriever(tokens, open_encoder)
 
 
-def load_for_questions(path: Path | str, check: Verifier | None = None) -> Retriever:
+def load_for_questions(
+    path: Path | str, check: Verifier | None = None, truncate_dim: int | None = None
+) -> Retriever:
     """A retriever that is to encode questions, by the backend that starts soonest.
 
     That is the ONNX copy of its question encoder, if it is there: neither torch nor transformers
-    is imported then. Else it is torch. `check` sees that the copy was not changed.
+    is imported then. Else it is torch. `check` sees that the copy was not changed. `truncate_dim`:
+    as of `load_retriever`; that the vectors are as long is not asked.
     """
     copy = find_copy(path, "question", check=check) if find_spec("onnxruntime") else None
-    return _load_onnx(path, {"question": copy}) if copy else load_bi_encoder_retriever(path)
+    retriever = _load_onnx(path, {"question": copy}) if copy else load_bi_encoder_retriever(path)
+    retriever.truncate_dim = truncate_dim
+    return retriever
 
 
 def check_backend(backend: Backend, int8: bool, precision: str) -> None:

@@ -64,8 +64,9 @@ def _of_corpus(settings: EvaluateSettings, trial: Trial) -> Cost:
         retriever=settings.retriever, passages=settings.corpus, output_dir=embeddings
     )
     indexing = IndexSettings(embeddings=embeddings, output_dir=settings.index)
-    costs = [cost_of_encoding(encoding, trial), cost_of_index(indexing, trial)]
-    costs.append(cost_of_evaluation(replace(settings, corpus=None, retriever=None), trial))
+    there = replace(settings, corpus=None, retriever=None, truncate_dim=())
+    of_a_size = [cost_of_index(indexing, trial), cost_of_evaluation(there, trial)]
+    costs = [cost_of_encoding(encoding, trial), *of_a_size * (len(settings.truncate_dim) or 1)]
     return Cost(
         work=", ".join(cost.work for cost in costs),
         seconds=_sum(cost.seconds for cost in costs),

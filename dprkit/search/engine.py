@@ -45,17 +45,27 @@ class Engine(Protocol):
 class DenseEngine:
     """An index of vectors, with the retriever that makes vectors of questions."""
 
-    def __init__(self, index: DenseIndex, retriever: Path, check: Verifier | None = None) -> None:
-        """`check` sees that the ONNX copy of the question encoder was not changed."""
+    def __init__(
+        self,
+        index: DenseIndex,
+        retriever: Path,
+        check: Verifier | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
+        """`check` sees that the ONNX copy of the question encoder was not changed.
+
+        `truncate_dim`: what the vectors of the index were cut to.
+        """
         self.index, self.count = index, index.count
         self.retriever_path, self.check = retriever, check or Verifier()
+        self.truncate_dim = truncate_dim
 
     @cached_property
     def retriever(self) -> Retriever:
         """The retriever, loaded when the first question comes."""
         from dprkit.models.retriever import load_for_questions
 
-        retriever = load_for_questions(self.retriever_path, self.check)
+        retriever = load_for_questions(self.retriever_path, self.check, self.truncate_dim)
         self.check.tell()
         return retriever
 

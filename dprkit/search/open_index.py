@@ -99,7 +99,8 @@ def _engine(folder: IndexFolder, depths: Mapping[str, int | None], note: Note) -
     retriever = folder.input("retriever")
     if folder.reads == "tokens":
         return LateEngine(folder.open(depths), retriever, note)
-    return DenseEngine(folder.open_dense(depths), retriever, folder.check)
+    index = folder.open_dense(depths)
+    return DenseEngine(index, retriever, folder.check, folder.truncate_dim)
 
 
 def _refuse_other_kind(folder: IndexFolder) -> None:

@@ -156,7 +156,7 @@ def _retriever(
 
     index.check.artifact(path, "retriever")
     encoded = _encoded(embeddings, path, index) if embeddings is not None else None
-    retriever = load_retriever(path)
+    retriever = load_retriever(path, truncate_dim=encoded.truncate_dim if encoded else None)
     if isinstance(retriever, LateRetriever):
         late = retriever
         if encoded:

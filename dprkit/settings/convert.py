@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from dprkit.settings.fields import Length, about
+from dprkit.settings.fields import Count, Length, about
 from dprkit.settings.training import (  # in sentences of the docstring
     PASSAGE_MAX_LENGTH,  # noqa: F401
     QUESTION_MAX_LENGTH,  # noqa: F401
@@ -70,6 +70,8 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
             else cls).
         similarity: How the vectors of a question and a passage are compared (default: as the
             source says, else dot).
+        truncate_dim: First numbers of each vector that are kept, also with --to; 0 keeps all
+            (default: as the source says, else all).
         title_join: How the title and the text of a passage are joined: pair (two segments),
             none (the text alone), or a text that stands between them, such as '. ' (default:
             pair, or a space for sentence-transformers).
@@ -114,6 +116,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     pooling: Literal["cls", "mean"] | None = None
     similarity: Literal["dot", "cosine"] | None = None
+    truncate_dim: Count | None = None
     title_join: str | None = None
     question_max_length: Length | None = None
     passage_max_length: Length | None = None

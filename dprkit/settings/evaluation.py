@@ -61,6 +61,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
             used too, as that of --corpus.
         corpus: File of passages to encode with --retriever and to index, instead of --index, in
             folders below that of the results.
+        truncate_dim: With --corpus: sizes that vectors are cut to, each measured without encoding
+            again. The results of the first size are those of the folder, those of another lie in
+            dim-SIZE below it (default: whole vectors).
         split: The qrels of --beir to use: the file qrels/SPLIT.tsv.
         output_dir: Folder to write the results to.
         retriever: With --corpus or --beir, the model to measure: a retriever, a model that convert
@@ -93,6 +96,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, about(path=True, replaces="index results questions qrels corpus")
     ] = None
     corpus: Annotated[str | None, about(path=True, replaces="index results answers beir")] = None
+    truncate_dim: Annotated[
+        tuple[Positive, ...], about(metavar="384,256,128,64", harmless=True)
+    ] = ()
     split: str = "test"
     output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: Annotated[str | None, about(path=True, commas=True)] = None

@@ -107,7 +107,11 @@ def _by_vectors(
     from dprkit.teaching.kept_vectors import KeptVectors
 
     encoded = _encoded(settings.embeddings, path, work) if settings.embeddings else None
-    retriever = load_retriever(path, precision=settings.precision)
+    retriever = load_retriever(
+        path,
+        precision=settings.precision,
+        truncate_dim=encoded.embeddings.truncate_dim if encoded else None,
+    )
 
     def make(passages: Sequence[Passage]) -> TokenVectors:
         if isinstance(retriever, LateRetriever):

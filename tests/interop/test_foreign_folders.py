@@ -305,7 +305,12 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim 8 cuts"),
+        ("config_sentence_transformers.json", {"truncate_dim": 0}, r"at `\$.truncate_dim`"),
+        (
+            "config_sentence_transformers.json",
+            {"truncate_dim": 8, "similarity_fn_name": "dot"},
+            "compares by dot what it cuts to 8 after its Normalize",
+        ),
         ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "SparseEncoder"),
         ("config_sentence_transformers.json", {"new": 1}, "unknown field `new`"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default prompt 'x'"),
@@ -327,6 +332,46 @@ def test_a_key_of_a_module_that_is_not_understood_is_refused(
 ):
     edit(sentence / name, **values)
     refused(sentence, message, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_cut_vectors_point_where_those_of_the_library_do(sentence, tmp_path):
+    """It cuts behind its Normalize, and compares what is left by cosine."""
+    library = pytest.importorskip("sentence_transformers")
+    edit(sentence / "config_sentence_transformers.json", truncate_dim=8)
+    theirs = library.SentenceTransformer(str(sentence), device="cpu").encode_document(QUESTIONS)
+    convert(source=sentence, output_dir=tmp_path / "m")
+    ours = load_retriever(tmp_path / "m").encode_passages([("", text) for text in QUESTIONS])
+    assert ours.shape == theirs.shape == (len(QUESTIONS), 8)
+    lengths = np.linalg.norm(theirs, axis=1, keepdims=True)
+    np.testing.assert_allclose(ours, theirs / lengths, **CLOSE)
+    convert(source=tmp_path / "m", to="sentence-transformers", output_dir=tmp_path / "out")
+    loaded = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert loaded.truncate_dim == 8
+    np.testing.assert_allclose(loaded.encode_document(QUESTIONS), theirs, **CLOSE)
+
+
+def test_a_size_of_a_flag_counts_before_that_of_a_folder(sentence, tmp_path):
+    edit(sentence / "config_sentence_transformers.json", truncate_dim=8)
+    for name, size, dim in (("a", 4, 4), ("b", 0, 16)):
+        assert convert(source=sentence, truncate_dim=size, output_dir=tmp_path / name).dim == dim
+    refused_size = {"source": sentence, "truncate_dim": 17, "output_dir": tmp_path / "c"}
+    with pytest.raises(DprkitError, match=r"--truncate-dim 17: .* vectors of 16 dimensions"):
+        convert(**refused_size)
+    edit(sentence / "config_sentence_transformers.json", truncate_dim=99)  # cuts nothing there
+    assert convert(source=sentence, output_dir=tmp_path / "d").dim == 16
+    assert load_config(tmp_path / "d").truncate_dim is None
+
+
+def test_an_export_is_cut_by_its_flag(sentence, tmp_path):
+    convert(source=sentence, output_dir=tmp_path / "m")
+    how = {"source": tmp_path / "m", "to": "sentence-transformers", "truncate_dim": 4}
+    assert convert(**how, output_dir=tmp_path / "cut").dim == 4
+    assert convert(source=tmp_path / "cut", output_dir=tmp_path / "again").dim == 4
+    with pytest.raises(DprkitError, match="it has mean pooling"):
+        convert(source=tmp_path / "again", to="hf-dpr", output_dir=tmp_path / "dpr")
+    with pytest.raises(SettingsError, match="it gives whole vectors; leave --truncate-dim out"):
+        convert(source=tmp_path / "m", to="onnx-copy", truncate_dim=4)
 
 
 def test_a_pooling_without_its_width_is_refused(sentence, tmp_path):
