@@ -88,6 +88,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "grade": ("grade", "score", "relevance", "rel", "label", "judgement", "judgment"),
     "dataset": ("dataset",),
     "tags": ("tags",),
+    "pages": ("pages",),
 }
 """What a column is called in the files of others; the first name of a kind that is there counts."""
 _NUMBERED = re.compile(r"(?:hard_)?neg(?:ative)?s?_?\d+")
@@ -153,7 +154,7 @@ FORMS = (
     Form(
         "questions",
         ("question",),
-        ("question_id", "answers", "passage_id", "dataset", "tags"),
+        ("question_id", "answers", "passage_id", "dataset", "tags", "pages"),
         row_items.question,
         also={"question_id": ("id", "_id"), "passage_id": ("passage_ids",)},
     ),

@@ -27,6 +27,12 @@ class SplitQuestion(Question, frozen=True):
     split: str = ""
 
 
+class SplitExample(Example, frozen=True):
+    """An example of a source that has splits of its own; `split` names that of the example."""
+
+    split: str = ""
+
+
 Item: TypeAlias = Passage | Question | Example | Judgement
 
 

@@ -52,6 +52,7 @@ def _kind(
 _FILES = "field_files"
 KINDS: tuple[ImportKind, ...] = (
     _kind("beir", "a data set of BEIR, NanoBEIR or MS MARCO, a folder or a zip", "benchmarks"),
+    _kind("parquet", "parquet or Arrow files, or a folder of Hugging Face's datasets", "parquet"),
     _kind("squad", "SQuAD's JSON: a paragraph is a passage", "squad"),
     _kind("kilt", "KILT's questions or its pages: a paragraph is a passage", "kilt"),
     _kind("trec-topics", "TREC's topics: the title is the question", "trec_topics"),

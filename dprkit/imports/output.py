@@ -22,6 +22,7 @@ from dprkit.imports.items import (
     Item,
     Judgement,
     Place,
+    SplitExample,
     SplitQuestion,
     Tally,
     fault_of,
@@ -112,7 +113,7 @@ class Batch:
 
     def _split(self, item: Question | Example) -> str | None:
         """The name of the set that an item is of; "" where there are no sets."""
-        if isinstance(item, SplitQuestion):
+        if isinstance(item, SplitQuestion | SplitExample):
             return item.split
         if self.splits is None:
             return ""
@@ -126,6 +127,7 @@ _SORTS: dict[type, str] = {
     Question: "questions",
     SplitQuestion: "questions",
     Example: "examples",
+    SplitExample: "examples",
     Judgement: "judgements",
 }
 

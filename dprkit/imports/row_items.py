@@ -30,8 +30,8 @@ def judgement(values: Sequence[Any]) -> Judgement:
 
 
 def question(values: Sequence[Any]) -> Question:
-    """Of question, question_id, answers, passage_id, dataset, tags; without an id, by its text."""
-    asked, question_id, answers, passage_id, dataset, tags = values
+    """Of question, question_id, answers, passage_id, dataset, tags, pages; without an id, by text."""
+    asked, question_id, answers, passage_id, dataset, tags, pages = values
     text = single(asked)
     return Question(
         single(question_id) or content_id("", text),
@@ -40,6 +40,7 @@ def question(values: Sequence[Any]) -> Question:
         texts_of(passage_id),
         single(dataset),
         texts_of(tags),
+        tuple(map(texts_of, pages or ())),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from dprkit.records import Candidate
 
-_ID = ("docid", "_id", "id", "passage_id", "psg_id", "doc_id", "pid")
-_TEXT = ("text", "contents", "content", "passage", "document", "body")
+ID_FIELDS = ("docid", "_id", "id", "passage_id", "psg_id", "doc_id", "pid")
+TEXT_FIELDS = ("text", "contents", "content", "passage", "document", "body")
 
 
 class Unusable(Exception):
@@ -92,9 +92,9 @@ def _candidate(value: Any, id_: Any, title: Any) -> Candidate:
     from dprkit.data.ids import content_id
 
     if isinstance(value, dict):
-        id_ = next((value[name] for name in _ID if value.get(name) is not None), id_)
+        id_ = next((value[name] for name in ID_FIELDS if value.get(name) is not None), id_)
         title = value.get("title", title)
-        value = next((value[name] for name in _TEXT if value.get(name) is not None), "")
+        value = next((value[name] for name in TEXT_FIELDS if value.get(name) is not None), "")
     text, head = single(value), single(title)
     return Candidate(single(id_) or content_id(head, text), text, head)
 

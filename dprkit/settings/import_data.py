@@ -11,6 +11,7 @@ from dprkit.settings.fields import Count, Positive, about
 
 KindName = Literal[
     "beir",
+    "parquet",
     "squad",
     "kilt",
     "trec-topics",
@@ -42,6 +43,7 @@ Column = Literal[
     "grade",
     "dataset",
     "tags",
+    "pages",
 ]
 """What a column may hold (imports/columns.py)."""
 
@@ -66,6 +68,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
             file without a header.
         min_grade: Grade from which a judged passage is a positive, in the examples that are made
             of questions, judgements and passages.
+        subset: Subsets of a data set to read (Hugging Face's configs); without it all of them that
+            belong together, or the default one.
 
     Sets:
         split: Write the examples and questions as several sets that share no question. The size
@@ -82,6 +86,7 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
         dict[Column, str | int] | None, about(metavar="question=query,positive=reply")
     ] = None
     min_grade: Count = 1
+    subset: tuple[str, ...] = ()
     split: Annotated[
         dict[str, Positive | Part] | None, about(metavar="train=80%,valid=10%,test=rest")
     ] = None
