@@ -14,7 +14,7 @@ HEAD = 512
 LFS = b"version https://git-lfs"
 """How the file begins that stands in a clone for one that was not fetched."""
 
-_PANDAS = "python3 -c \"import pandas; pandas.read_{}({}).to_json('rows.jsonl', orient='records', lines=True)\""  # noqa: E501
+_IMPORT = "make dprkit's files of it: dprkit import-data {} --output-dir data"
 _SAVE = "save its rows as jsonl"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -32,10 +32,10 @@ _SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"\x1f\x8b", "a gzip file in a compressed file", "unpack it once: gunzip {}"),
     (b"\x28\xb5\x2f\xfd", "a zstandard file in a compressed file", "unpack it once: unzstd {}"),
     (b"\xfd7zXZ\x00", "an xz file in a compressed file", "unpack it once"),
-    (b"PAR1\x15", "a parquet file", "make jsonl of it: " + _PANDAS.format("parquet", "{py}")),
-    (b"ARROW1\x00", "an Arrow file", "make jsonl of it: " + _PANDAS.format("feather", "{py}")),
-    (b"FEA1\x00", "a feather file", "make jsonl of it: " + _PANDAS.format("feather", "{py}")),
-    (b"\xff\xff\xff\xff", "an Arrow stream", _SAVE + " (pyarrow.ipc.open_stream reads it)"),
+    (b"PAR1\x15", "a parquet file", _IMPORT),
+    (b"ARROW1\x00", "an Arrow file", _IMPORT),
+    (b"FEA1\x00", "an old feather file", _SAVE),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _IMPORT),
     (b"Obj\x01", "an Avro file", _SAVE),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _SAVE),
     (b"\x93NUMPY", "a numpy array", "text is needed; vectors come in by dprkit import-embeddings"),
@@ -76,7 +76,7 @@ def foreign_kind(head: bytes, path: Path | str, markup: bool = False) -> str:
         return f"UTF-16 text; convert it: iconv -f utf-16{order} -t utf-8"
     for start, what, way_out in _SIGNATURES:
         if head.startswith(start):
-            return f"{what}; " + way_out.replace("{}", name).replace("{py}", repr(given))
+            return f"{what}; " + way_out.replace("{}", name)
     start = b"" if markup else head.lstrip()
     if _PAGE.match(start):
         return "an HTML page; fetch the data itself (a server's error page is often saved like it)"

@@ -100,9 +100,9 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     names = _grow(work, settings, run, batch)
     read = sum(batch.written.values()) + sum(one.count for one in tally.dropped.values())
     targets = {name: examples_file(name) for name in names if name.endswith(QUESTIONS)}
-    _move_in(work, [name for name in names if name not in targets.values()])
-    made = _make_examples(work, settings, run, batch, targets)
-    _move_in(work, sorted(made | set(names).intersection(targets.values())))
+    _move_in(work, names)
+    lacking = {name: target for name, target in targets.items() if target not in names}
+    _move_in(work, sorted(_make_examples(work, settings, run, batch, lacking)))
     if "examples" in batch.written and "passages" not in batch.written:
         batch.written["passages"] = passages_of_examples(work, tally)
     if splits:
@@ -178,10 +178,11 @@ def _make_examples(
 ) -> set[str]:
     """Let the files of examples grow by those of each file of questions; which of them grew.
 
+    `targets`: where no source has examples of its own, which would be there twice.
     Their sizes are not saved: a run that was stopped here makes the examples again.
     """
     sizes, folder = dict(work.state["bytes"]), work.directory
-    if PASSAGES not in sizes or not (batch.has_gold or QRELS in sizes):
+    if not targets or PASSAGES not in sizes or not (batch.has_gold or QRELS in sizes):
         return set()
     passages = PassageFile(folder / PASSAGES, run.progress.note)
     judgements = JudgementFile(folder / QRELS, run.progress.note) if QRELS in sizes else None

@@ -8,7 +8,7 @@ that is needed and holds something else is refused by name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,13 @@ import msgspec
 from dprkit.data.examples import parse_example
 from dprkit.data.streams import RawRow
 from dprkit.errors import FormatError, InputError
-from dprkit.imports import table
 from dprkit.imports.arrow_rows import ArrowFile, is_arrow
-from dprkit.imports.columns import NAMES, Understood, understand
+from dprkit.imports.columns import NAMES, Asked, Understood, asked_of, understand
 from dprkit.imports.dataset_folder import ROLES, DataFile, data_files, is_data_set
-from dprkit.imports.items import Item, SplitExample, SplitQuestion, Tally, fault_of
+from dprkit.imports.items import Item, SplitExample, SplitQuestion, Tally
 from dprkit.imports.names import split_name
+from dprkit.imports.table import grouped, made_of
+from dprkit.imports.table import items as text_items
 from dprkit.imports.values import ID_FIELDS, TEXT_FIELDS, Unusable
 from dprkit.records import Example, Question
 from dprkit.settings import ImportSettings
@@ -34,6 +35,7 @@ STRUCTS = {
     "answers": ("text", "value"),
     "positive": TEXT_FIELDS,
     "negative": TEXT_FIELDS,
+    "passages": (*TEXT_FIELDS, "passage_text"),
 }
 """What may be structs -> the fields of which one has the text."""
 SETS = "pages"
@@ -57,7 +59,7 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     read = [_understood(file, settings) if is_arrow(file.path) else None for file in files]
     tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
-        for item in _items(known, tally) if known else table.items(file.path, settings, tally):
+        for item in _items(known, tally) if known else text_items(file.path, settings, tally):
             yield _in_split(item, split_name(file.split)) if file.split else item
 
 
@@ -98,24 +100,14 @@ class _Understood(NamedTuple):
     make: Callable[[Sequence[Any]], Item]
     """An item of their values."""
     sentence: str
+    pairs: bool = False
+    """Whether a question has a row for each of its passages."""
 
 
 def _items(file: _Understood, tally: Tally) -> Iterator[Item]:
-    path, make = file.source.path, file.make
-    for number, cells in file.source.rows(file.names):
-        where = f"row {number}"
-        try:
-            item = make(cells)
-            problem = fault_of(item)
-        except Unusable as error:
-            problem = str(error)
-        except FormatError as error:
-            raise FormatError(path, where, error.problem) from None
-        if problem:
-            tally.drop(problem, f"{path}:{where}")
-        else:
-            tally.at = (path, where)
-            yield item
+    rows = ((f"row {number}", cells) for number, cells in file.source.rows(file.names))
+    made = made_of(file.make, rows, file.source.path, tally)
+    return grouped(made, tally) if file.pairs else made
 
 
 def _understood(file: DataFile, settings: ImportSettings) -> _Understood:
@@ -126,14 +118,22 @@ def _understood(file: DataFile, settings: ImportSettings) -> _Understood:
         used = [name for name in names if name in DPR + DPR_OTHERS]
         sentence = f"examples in DPR's columns: {', '.join(used)}"
         return _Understood(source, used, _dpr_maker(used, file.path), sentence)
-    asked = settings.columns or _asked(names, ROLES.get(file.config, ""))
+    asked = _given(names, settings) or _asked(names, ROLES.get(file.config, ""))
     understood = understand(names, asked, file.path)
     _refuse_nested(source, understood)
     used = [name for named in understood.columns.values() for name in named]
-    return _Understood(source, used, understood.maker(used), understood.sentence)
+    pairs = understood.form.name == "labelled pairs"
+    return _Understood(source, used, understood.maker(used), understood.sentence, pairs)
 
 
-def _asked(names: Sequence[str], role: str) -> Mapping[str, str] | None:
+def _given(names: Sequence[str], settings: ImportSettings) -> Asked:
+    """What --columns says of a file's columns: of several configs, each has its own."""
+    lower = {name.lower() for name in names}
+    of_file = {held: n for held, n in (settings.columns or {}).items() if str(n).lower() in lower}
+    return of_file or asked_of(names, settings)
+
+
+def _asked(names: Sequence[str], role: str) -> Asked:
     """What --columns would say of a config whose name tells what its rows are."""
     lower = {name.lower(): name for name in names}
     held = {"questions": "question", "passages": "text"}.get(role)
@@ -145,7 +145,10 @@ def _asked(names: Sequence[str], role: str) -> Mapping[str, str] | None:
 def _dpr_maker(names: Sequence[str], path: Path) -> Callable[[Sequence[Any]], Item]:
     def make(cells: Sequence[Any]) -> Item:
         given = {name: value for name, value in zip(names, cells, strict=True) if value is not None}
-        return parse_example(RawRow(msgspec.json.encode(given), ""), path)
+        try:
+            return parse_example(RawRow(msgspec.json.encode(given), ""), path)
+        except FormatError as error:
+            raise Unusable(error.problem) from None
 
     return make
 

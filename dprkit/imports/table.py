@@ -39,7 +39,7 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     read = _of_json if is_json(stream) else _of_table
     understood, made = read(stream, settings, tally)
     tally.understand(path, understood.sentence)
-    return _grouped(made, tally) if understood.form.name == "labelled pairs" else made
+    return grouped(made, tally) if understood.form.name == "labelled pairs" else made
 
 
 def _of_table(
@@ -120,7 +120,7 @@ def made_of(
         yield item
 
 
-def _grouped(items: Iterable[Item], tally: Tally) -> Iterator[Item]:
+def grouped(items: Iterable[Item], tally: Tally) -> Iterator[Item]:
     """The examples of pairs, those of one question that stand together as one."""
     begun: Example | None = None
     place = None
