@@ -30,7 +30,10 @@ def judgement(values: Sequence[Any]) -> Judgement:
 
 
 def question(values: Sequence[Any]) -> Question:
-    """Of question, question_id, answers, passage_id, dataset, tags, pages; without an id, by text."""
+    """Of question, question_id, answers, passage_id, dataset, tags, pages.
+
+    A question without an id gets one of its text.
+    """
     asked, question_id, answers, passage_id, dataset, tags, pages = values
     text = single(asked)
     return Question(

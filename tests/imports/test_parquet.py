@@ -97,10 +97,10 @@ def test_columns_of_other_names_numbers_as_ids_and_dictionaries_of_texts(tmp_pat
 def test_rows_that_make_no_item_are_counted_with_the_first_place(tmp_path):
     rows = [{"_id": "1", "text": "a"}, {"_id": "2", "text": None}, {"_id": "3", "text": " "}]
     path = write(tmp_path / "x", rows)
-    found, tally = read(path)
-    assert found == [Passage("1", "a")]
-    assert {why: (d.count, d.first) for why, d in tally.dropped.items()} == {
-        "no text": (2, f"{path}:row 2")
+    result = call("import-data", path, "--output-dir", tmp_path / "out", "--json")
+    assert json.loads(result.stdout)["written"] == {"passages": 1}
+    assert json.loads(result.stdout)["dropped"] == {
+        "no text": {"count": 2, "first": f"{path}:row 2"}
     }
 
 
