@@ -82,9 +82,9 @@ def _with_splits(files: list[DataFile]) -> Iterator[DataFile]:
 def _in_split(item: Item, split: str) -> Item:
     """A question or an example with the split that its source has it in."""
     if isinstance(item, Question):
-        return SplitQuestion(*msgspec.structs.astuple(item), split)
+        return SplitQuestion(**msgspec.structs.asdict(item), split=split)
     if isinstance(item, Example):
-        return SplitExample(*msgspec.structs.astuple(item), split)
+        return SplitExample(**msgspec.structs.asdict(item), split=split)
     return item
 
 
