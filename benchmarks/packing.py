@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModel
 
 from dprkit.models import linear, packing
 from dprkit.models.forward_batches import chunks, padded
-from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 from dprkit.models.tokens import Ids
 
 WIDE = {"vocab_size": 1000, "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.forward_batches import chunks, padded
-from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 from dprkit.models.rows import RowModel, Rows
 from dprkit.models.tokens import Ids
 

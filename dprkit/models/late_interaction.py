@@ -17,7 +17,7 @@ from dprkit.models import linear, packing
 from dprkit.models.config import SIDES, ColbertConfig, Side
 from dprkit.models.forward_batches import chunks, padded
 from dprkit.models.late_tokens import LateTokens
-from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 from dprkit.models.rows import RowModel, Rows
 from dprkit.models.tokens import Ids
 

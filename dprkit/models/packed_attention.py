@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from dprkit.models.attention_pattern import Pattern
-
-if TYPE_CHECKING:
-    from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 
 ATTENTION = "dprkit_packed"
 """The name of `attention` in transformers' registry."""

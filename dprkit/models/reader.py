@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dprkit.models import linear, packing
 from dprkit.models.forward_batches import chunks, padded
-from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 from dprkit.models.reader_config import ReaderConfig
 from dprkit.models.reader_tokens import ReaderTokens
 from dprkit.models.rows import RowModel, Rows

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from dprkit.models import packing
 from dprkit.models.attention_pattern import Pattern
 from dprkit.models.forward_batches import padded
-from dprkit.models.packing import Pack
+from dprkit.models.pack import Pack
 from dprkit.models.rows import Rows
 
 WIDE = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

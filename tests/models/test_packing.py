@@ -7,8 +7,8 @@ import transformers
 from dprkit.models import packing
 from dprkit.models.bi_encoder import Encoder
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.pack import Pack
 from dprkit.models.packed_attention import Way
-from dprkit.models.packing import Pack
 
 SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 FULL = {**SIZE, "intermediate_size": 32, "max_position_embeddings": 40}
