@@ -13,14 +13,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dprkit.data import questions
 from dprkit.data.formats import read_records
 from dprkit.data.ids import text_key
-from dprkit.errors import DprkitError, InputError
+from dprkit.errors import InputError
 from dprkit.imports.field_files import judgements_of, passages_of
 from dprkit.imports.items import Item, Judgement, SplitQuestion, Tally
 from dprkit.imports.names import split_name
@@ -56,11 +55,16 @@ class _DataSet(NamedTuple):
 
 
 def fits(path: Path) -> bool:
-    """Whether a folder or zip has a corpus and queries under their usual names."""
-    with suppress(DprkitError):
-        if path.is_dir() or (path.is_file() and is_zip(path)):
-            return len({file.role for file in _files(Tree(path))} & {"corpus", "queries"}) == 2
-    return False
+    """Whether a folder or zip has a corpus and queries under their usual names.
+
+    A zip that cannot be read is of this kind too, whose reader tells what is wrong with it.
+    """
+    if not path.is_dir() and not (path.is_file() and is_zip(path)):
+        return False
+    try:
+        return len({file.role for file in _files(Tree(path))} & {"corpus", "queries"}) == 2
+    except InputError:
+        return path.is_file()
 
 
 def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:

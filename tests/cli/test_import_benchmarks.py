@@ -135,7 +135,9 @@ def test_a_zip_that_climbs_out_and_a_wrong_folder_are_one_line(examples: list[An
     with zipfile.ZipFile("beir.zip", "a") as archive:
         archive.writestr("../../evil", "x")
     Path("wrong/below").mkdir(parents=True)
-    for source in ("beir.zip", "wrong"):
-        refused = call("import-data", source, "--output-dir", "data", "--kind", "beir")
+    (Path("wrong/below/corpus.jsonl")).write_text("{}")
+    (Path("wrong/below/queries.jsonl")).write_text("{}")
+    for source, problem in (("beir.zip", "leads out of it"), ("wrong", "did you mean wrong/below")):
+        refused = call("import-data", source, "--output-dir", "data")
         assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
-        assert source in refused.stderr and not Path("data").exists()
+        assert problem in refused.stderr and not Path("data").exists()
