@@ -105,7 +105,10 @@ def _write_ids(work: Draft, name: str, embeddings: Embeddings) -> None:
 
 
 def _to_npy(work: Draft, embeddings: Embeddings) -> None:
-    """vectors.npy, (N, D) of the artifact's own kind of numbers, and ids.txt."""
+    """vectors.npy, (N, D) of the artifact's own kind of numbers, and ids.txt.
+
+    Vectors that are kept in 8 bits or 1 bit a number become float32, here and in other forms.
+    """
     _write_ids(work, "ids.txt", embeddings)
     kind = next(embeddings.vectors()).dtype
     with work.file("vectors.npy") as file:

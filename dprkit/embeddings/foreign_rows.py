@@ -19,6 +19,7 @@ import numpy as np
 from dprkit.data.ids import DPR_WIKI_PREFIX
 from dprkit.data.npy import write_header
 from dprkit.data.passages import read_passages
+from dprkit.embeddings.quantized import column_names, column_types, columns_of
 from dprkit.embeddings.shards import id_lines, shard_names
 from dprkit.errors import FormatError, writing
 from dprkit.records import Passage
@@ -69,49 +70,67 @@ class FilledShards:
 
     def __init__(self, work: Draft, passages: int, dim: int, size: int, dtype: str) -> None:
         self.work, self.passages, self.dim, self.size = work, passages, dim, size
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype, self.types = dtype, column_types(dtype, dim)
         self.shards = -(-passages // size)
         self.there = np.zeros(passages, bool)
         for number in range(self.shards):
-            work.claim(shard_names(number)[0])
+            for name in column_names(number, dtype):
+                work.claim(name)
 
     def close(self) -> None:
         """Leave nothing behind of shards that got no name."""
-        for left in self.work.directory.glob(f"{TEMPORARY}vectors-*.npy"):
-            left.unlink(missing_ok=True)
+        for kind in ("vectors", "scales"):
+            for left in self.work.directory.glob(f"{TEMPORARY}{kind}-*.npy"):
+                left.unlink(missing_ok=True)
 
     def put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Write (N, D) vectors at N rows, all different and none of them there yet."""
         order = np.argsort(rows, kind="stable")
-        rows, vectors = rows[order], np.ascontiguousarray(vectors[order], self.dtype)
+        rows, kept = rows[order], columns_of(vectors[order], self.dtype)
         # Cut where a row does not follow the one before it, or begins a shard.
         new = (np.diff(rows) != 1) | (rows[1:] % self.size == 0)
         edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(rows)]
-        width = self.dim * self.dtype.itemsize
         for number, runs in groupby(pairwise(edges), lambda run: int(rows[run[0]]) // self.size):
-            path, header = self._path(number), self._header(number)
-            with writing(path):
-                if not path.exists():
-                    path.write_bytes(header)
-                with path.open("r+b") as file:
-                    for begin, end in runs:
-                        file.seek(len(header) + int(rows[begin]) % self.size * width)
-                        file.write(vectors[begin:end].data)
+            spans = [(int(rows[begin]) % self.size, begin, end) for begin, end in runs]
+            for column, (kind, shape) in enumerate(self.types):
+                lines = np.ascontiguousarray(kept[column], kind)
+                self._write(number, column, spans, lines, shape)
         self.there[rows] = True
 
-    def _path(self, number: int) -> Path:
-        return self.work.directory / f"{TEMPORARY}{shard_names(number)[0]}"
+    def _write(
+        self,
+        number: int,
+        column: int,
+        spans: list[tuple[int, int, int]],
+        lines: np.ndarray,
+        shape: tuple[int, ...],
+    ) -> None:
+        """Write `lines` (N, *shape) to a column; `spans`: first row in the shard, from, to."""
+        path, header = self._path(number, column), self._header(number, lines.dtype, shape)
+        width = lines.itemsize * int(np.prod(shape))
+        with writing(path):
+            if not path.exists():
+                path.write_bytes(header)
+            with path.open("r+b") as file:
+                for row, begin, end in spans:
+                    file.seek(len(header) + row * width)
+                    file.write(lines[begin:end].data)
 
-    def _header(self, number: int) -> bytes:
+    def _path(self, number: int, column: int) -> Path:
+        name = column_names(number, self.dtype)[column]
+        return self.work.directory / f"{TEMPORARY}{name}"
+
+    def _header(self, number: int, kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
         rows = min(self.size, self.passages - number * self.size)
         head = io.BytesIO()
-        write_header(head, (rows, self.dim), self.dtype)
+        write_header(head, (rows, *shape), kind)
         return head.getvalue()
 
     def finish(self) -> None:
         """Give the shards their names; every row must be there."""
         for number in range(self.shards):
-            self.work.move_in(shard_names(number)[0], self._path(number))
+            for column, name in enumerate(column_names(number, self.dtype)):
+                self.work.move_in(name, self._path(number, column))
             self.work.run.progress.advance(min(self.size, self.passages - number * self.size))
 
 

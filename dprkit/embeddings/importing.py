@@ -76,6 +76,7 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.foreign_check import VectorSample
     from dprkit.embeddings.foreign_rows import CorpusRows, FilledShards, refuse_missing, write_ids
+    from dprkit.embeddings.quantized import scale_of
     from dprkit.models.nested_sizes import width_of
 
     path = str(settings.passages)
@@ -100,7 +101,7 @@ def _import(work: Draft, settings: ImportEmbeddingsSettings, files: list[Path]) 
         progress.start("reading back for checksums", total, "vectors")
         placed.finish()
         progress.finish()
-    counts = {"passages": total, "dim": dim, "shards": placed.shards}
+    counts = {"passages": total, "dim": dim, "shards": placed.shards, **scale_of(settings.dtype)}
     return work.finish(counts | {"files": len(files), "kinds": kinds, "cosine": cosine})
 
 
@@ -189,8 +190,10 @@ def _refuse_doubled(path: Path, block: ForeignBlock, rows: np.ndarray, there: np
 
 
 def _fitting(path: Path, block: ForeignBlock, placed: FilledShards) -> np.ndarray:
-    """The vectors of a block, as wide as the others, in the numbers on disk."""
+    """The vectors (N, D) of a block, as wide as the others, float32 or as the file has them."""
     import numpy as np
+
+    from dprkit.embeddings.quantized import largest
 
     vectors = block.vectors
     if vectors.shape[1] != placed.dim:
@@ -199,8 +202,8 @@ def _fitting(path: Path, block: ForeignBlock, placed: FilledShards) -> np.ndarra
             "name the files of one model"
         )
         raise FormatError(path, f"row {block.first}", problem)
-    large = np.abs(vectors).max(axis=1, initial=0) > np.finfo(placed.dtype).max
-    if large.any():
-        row = block.first + int(large.argmax())
+    too_large = np.abs(vectors).max(axis=1, initial=0) > largest(placed.dtype)
+    if too_large.any():
+        row = block.first + int(too_large.argmax())
         raise FormatError(path, f"row {row}", f"has a number too large for {placed.dtype}")
-    return vectors.astype(placed.dtype, copy=False)
+    return vectors

@@ -27,16 +27,17 @@ def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]
                 f"{retriever}: is a ColBERT model; --truncate-dim is for the vectors of a "
                 "bi-encoder; leave it out"
             )
-        return msgspec.structs.replace(settings, dtype=dtype or "float16"), ()
-    for flag, given in (
-        ("--dtype int8", dtype == "int8"),
-        ("--pool-factor", settings.pool_factor != 1),
-    ):
-        if given:
+        if dtype == "binary":
             raise MismatchError(
-                f"{retriever}: is a bi-encoder, which gives one vector a passage; {flag} is for "
-                "the token vectors of a ColBERT model; leave it out"
+                f"{retriever}: is a ColBERT model; --dtype binary is for a bi-encoder's one vector "
+                "a passage; give --dtype int8"
             )
+        return msgspec.structs.replace(settings, dtype=dtype or "float16"), ()
+    if settings.pool_factor != 1:
+        raise MismatchError(
+            f"{retriever}: is a bi-encoder, which gives one vector a passage; --pool-factor is for "
+            "the token vectors of a ColBERT model; leave it out"
+        )
     if size := settings.truncate_dim:
         refuse_misfit(size, width_of(retriever) or size, retriever)
     return msgspec.structs.replace(settings, dtype=dtype or "float32"), ("pool_factor",)

@@ -16,6 +16,14 @@ import numpy as np
 
 from dprkit.data.npy import mapped
 from dprkit.embeddings.append_and_repair import Found
+from dprkit.embeddings.quantized import (
+    Columns,
+    bytes_a_vector,
+    column_names,
+    columns_of,
+    largest,
+    scale_of,
+)
 from dprkit.embeddings.shards import growing_shard, shard_names
 from dprkit.embeddings.token_bytes import bytes_a_passage
 from dprkit.embeddings.token_pooling import pooled
@@ -97,7 +105,7 @@ class SingleVectors:
     window, large = 1024, False
 
     def __init__(self, settings: EncodeSettings, run: Run) -> None:
-        self.settings, self.run = settings, run
+        self.settings, self.run, self.dtype = settings, run, str(settings.dtype)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -109,23 +117,22 @@ class SingleVectors:
         )
 
     def files(self, number: int) -> tuple[str, ...]:
-        """Vectors, ids, digests."""
-        return shard_names(number)
+        """Vectors, ids, digests, and what belongs to the vectors."""
+        return (*shard_names(number), *column_names(number, self.dtype)[1:])
 
     def growing(self, work: Draft, number: int, rows: int) -> AbstractContextManager[Write]:
-        """Write shard `number` of `rows` passages: (n, D) vectors at a time."""
-        return growing_shard(work, number, rows, self.retriever.dim, str(self.settings.dtype))
+        """Write shard `number` of `rows` passages, some at a time."""
+        return growing_shard(work, number, rows, self.retriever.dim, self.dtype)
 
     def bytes_a_passage(self, passages: Sequence[Passage]) -> float:
         """Bytes of a vector, an id and a digest, on average."""
         ids = sum(len(p.id.encode()) + 1 for p in passages) / len(passages)
-        return self.retriever.dim * np.dtype(self.settings.dtype).itemsize + ids + 8
+        return bytes_a_vector(self.dtype, self.retriever.dim) + ids + 8
 
-    def taken_over(self, directory: Path, parts: Sequence[Found]) -> np.ndarray:
-        """The vectors (K, D) of the passages in `parts`, in the order of their places."""
-        kept = [mapped(directory / shard_names(part.number)[0])[part.rows] for part in parts]
-        taken: np.ndarray = np.concatenate(kept)[_order(parts)]
-        return taken
+    def taken_over(self, directory: Path, parts: Sequence[Found]) -> Columns:
+        """The columns of the passages in `parts`, K lines each, in the order of their places."""
+        each = zip(*(column_names(part.number, self.dtype) for part in parts), strict=True)
+        return tuple(_taken(directory, names, parts) for names in each)
 
     def encode(self, ids: Ids) -> np.ndarray:
         """The vectors (N, D) of N passages."""
@@ -133,29 +140,38 @@ class SingleVectors:
 
     def unfit(self, made: np.ndarray) -> tuple[int, str] | None:
         """The first vector of (N, D) that is no number, or too large to be kept, and why."""
-        fit = (np.abs(made) <= np.finfo(str(self.settings.dtype)).max).all(axis=1)  # a NaN is not
+        fit = (np.abs(made) <= largest(self.dtype)).all(axis=1)  # a NaN is not
         if fit.all():
             return None
         bad = int(fit.argmin())
-        largest = np.abs(made[bad]).max()
-        if np.isfinite(largest):
-            return bad, f"holds {largest:.3g}, too large for float16; use --dtype float32"
+        if np.isfinite(found := np.abs(made[bad]).max()):
+            return bad, f"holds {found:.3g}, too large for float16; use --dtype float32"
         return bad, NO_NUMBER
 
     def whole(
-        self, known: np.ndarray, before: np.ndarray | None, made: np.ndarray, cut: Sequence[bool]
-    ) -> np.ndarray:
-        """The vectors (N, D): `before` (K, D) where a passage is known (N,), else `made`."""
-        vectors = np.empty((len(known), self.retriever.dim), self.settings.dtype)
-        vectors[~known] = made
-        if before is not None:
-            vectors[known] = before
-        return vectors
+        self, known: np.ndarray, before: Columns | None, made: np.ndarray, cut: Sequence[bool]
+    ) -> Columns:
+        """N lines of each column: of `before` where a passage is known (N,), else of `made`."""
+        columns = columns_of(made, self.dtype)
+        if before is None:
+            return columns
+        order = np.argsort(np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)]))
+        return tuple(np.concatenate(both)[order] for both in zip(before, columns, strict=True))
 
     def counts(self, directory: Path, numbers: Sequence[int]) -> dict[str, Any]:
-        """The width of the vectors, and whether they were cut to it."""
+        """The width of the vectors, whether they were cut to it, and what scales their numbers."""
         size = self.settings.truncate_dim
-        return {"dim": _dim(directory, numbers)} | ({"truncate_dim": size} if size else {})
+        counts = scale_of(self.dtype) | ({"truncate_dim": size} if size else {})
+        if self.dtype == "binary" and numbers:  # the file has bytes, of 8 numbers
+            return {"dim": self.retriever.dim, **counts}
+        return {"dim": _dim(directory, numbers), **counts}
+
+
+def _taken(directory: Path, names: Sequence[str], parts: Sequence[Found]) -> np.ndarray:
+    """The rows of `parts` in their files `names`, in the order of their places."""
+    kept = [mapped(directory / n)[part.rows] for n, part in zip(names, parts, strict=True)]
+    taken: np.ndarray = np.concatenate(kept)[_order(parts)]
+    return taken
 
 
 NO_NUMBER = "is no number (NaN or infinite)"

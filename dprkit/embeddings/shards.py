@@ -1,6 +1,7 @@
 """The encoded corpus on disk: shards of vectors with the ids of their passages.
 
-    vectors-00000.npy     (N, D) float32 or float16, memory-mappable
+    vectors-00000.npy     (N, D) float32 or float16, memory-mappable; in 8 bits or 1 bit a number,
+                          with scales-00000.npy, as dprkit.embeddings.quantized says
     ids-00000.txt         N lines, the id of each row's passage
     digests-00000.npy     (N,) uint64, a hash of each passage (dprkit.embeddings.append_and_repair)
 
@@ -10,13 +11,20 @@ Row r of the corpus is row r - (the shards before) of its shard, in the corpus f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from dprkit.data.npy import mapped, write_header
+from dprkit.embeddings.quantized import (
+    Columns,
+    Quantized,
+    Vectors,
+    column_names,
+    column_types,
+)
 from dprkit.errors import InputError, reading
 from dprkit.store.drafts import Draft
 from dprkit.store.manifests import Manifest, read_manifest
@@ -43,24 +51,26 @@ def write_shard(work: Draft, number: int, vectors: np.ndarray, ids: list[str]) -
         file.write(id_lines(ids))
 
 
-WriteRows = Callable[[np.ndarray, list[str], np.ndarray], None]
-"""Adds n rows to a shard: (n, D) vectors, their n ids and (n,) digests of their passages."""
+WriteRows = Callable[[Columns, list[str], np.ndarray], None]
+"""Adds n rows to a shard: its columns, their n ids and (n,) digests of their passages."""
 
 
 @contextmanager
 def growing_shard(work: Draft, number: int, rows: int, dim: int, dtype: str) -> Iterator[WriteRows]:
     """Write shard `number` of `rows` passages; it appears when the block ends without an error."""
-    vectors_name, ids_name, digests_name = shard_names(number)
-    with (
-        work.file(vectors_name) as vectors_file,
-        work.file(ids_name) as ids_file,
-        work.file(digests_name, content=False) as digests_file,
-    ):
-        write_header(vectors_file, (rows, dim), dtype)
+    _, ids_name, digests_name = shard_names(number)
+    types = column_types(dtype, dim)
+    with ExitStack() as files:
+        columns = [files.enter_context(work.file(name)) for name in column_names(number, dtype)]
+        ids_file = files.enter_context(work.file(ids_name))
+        digests_file = files.enter_context(work.file(digests_name, content=False))
+        for file, (kind, shape) in zip(columns, types, strict=True):
+            write_header(file, (rows, *shape), kind)
         write_header(digests_file, (rows,), "<u8")
 
-        def write_rows(vectors: np.ndarray, ids: list[str], digests: np.ndarray) -> None:
-            vectors_file.write(np.ascontiguousarray(vectors, dtype).data)
+        def write_rows(kept: Columns, ids: list[str], digests: np.ndarray) -> None:
+            for file, column, (kind, _) in zip(columns, kept, types, strict=True):
+                file.write(np.ascontiguousarray(column, kind).data)
             ids_file.write(id_lines(ids))
             digests_file.write(np.ascontiguousarray(digests, "<u8").data)
 
@@ -80,13 +90,20 @@ class Embeddings:
         self.truncate_dim: int | None = self.manifest.counts.get("truncate_dim")
         """What the vectors of the retriever were cut to; None: they are whole."""
 
-    def vectors(self) -> Iterator[np.ndarray]:
+    def vectors(self) -> Iterator[Vectors]:
         """The vectors (N, D) of each shard, read as they are touched.
 
         Raises InputError for a shard that is not as long as the manifest says.
         """
         for number in range(self.shards):
-            yield self.mapped(shard_names(number)[0])
+            yield self._vectors_of(number)
+
+    def _vectors_of(self, number: int) -> Vectors:
+        kept = self.mapped(shard_names(number)[0])
+        if kept.dtype.kind == "f":
+            return kept
+        scales = [self.mapped(name) for name in column_names(number, str(kept.dtype))[1:]]
+        return Quantized((kept, *scales), self.dim)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The rows from `start` up to `stop`, (N, D) float32, copied: no page stays mapped."""
@@ -101,7 +118,7 @@ class Embeddings:
             begin, end = int(here[0]), int(here[-1]) + 1
             local = rows[begin:end] - self._starts[number]
             consecutive = local[-1] - local[0] + 1 == len(local)
-            vectors = self.mapped(shard_names(number)[0])
+            vectors = self._vectors_of(number)
             taken[begin:end] = vectors[local[0] : local[-1] + 1] if consecutive else vectors[local]
         return taken
 
@@ -121,7 +138,7 @@ class Embeddings:
             )
         return mapped(path)
 
-    def left_of(self, work: Draft) -> Iterator[tuple[int, int, np.ndarray]]:
+    def left_of(self, work: Draft) -> Iterator[tuple[int, int, Vectors]]:
         """(number, first row, vectors (N, D)) of the shards that `work` has not taken over yet.
 
         A shard counts as taken over, and is noted in `work`, when the next one is asked for. What

@@ -119,7 +119,7 @@ def growing_token_shard(
                 write_scales(cast(Int8Tokens, kept.tokens).scales)
             lengths.write(np.ascontiguousarray(np.diff(kept.tokens.bounds), "<i4").data)
             cut.write(np.ascontiguousarray(kept.cut, "?").data)
-            write_rows(kept.means, ids, digests)
+            write_rows((kept.means,), ids, digests)
 
         yield write
 

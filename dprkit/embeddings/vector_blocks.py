@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dprkit.embeddings.quantized import Chosen, Quantized
 from dprkit.embeddings.shards import Embeddings, shard_names
 from dprkit.errors import InputError, reading
 
@@ -36,11 +37,19 @@ class _Shard(NamedTuple):
     start: int
     """Its first row in the corpus."""
     rows: int
-    dtype: np.dtype[np.generic]
+    kept: np.ndarray
+    """What the file has of them, mapped: no row beyond the budget may be touched."""
     offset: int
     """Bytes before the first row: the header."""
-    mapped: np.ndarray
-    """Its rows within the budget; none of them is beyond it."""
+    mapped: int
+    """Its rows within the budget."""
+    quantized: Quantized | None
+    """What makes float32 of numbers in 8 bits or 1 bit."""
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row in the file."""
+        return int(self.kept.shape[1]) * self.kept.itemsize
 
 
 class Blocks:
@@ -60,7 +69,7 @@ class Blocks:
 
     def _cut_long(self, number: int) -> Iterator[Block]:
         shard = self._shards[number]
-        plain = len(shard.mapped) if shard.dtype == np.float32 else 0
+        plain = shard.mapped if shard.kept.dtype == np.float32 else 0
         yield from self._cut(number, _LONG * self.rows, 0, plain)
         yield from self._cut(number, self.rows, plain)
 
@@ -100,24 +109,28 @@ class Reader:
     def read(self, block: Block) -> np.ndarray:
         """The vectors (B, D) float32 of a block, until the next one is read."""
         shard = self._shards[block.shard]
-        raw = self._raw(shard, block.start - shard.start, block.stop - shard.start)
-        return raw if raw.dtype == np.float32 else widen(raw, self._floats[: len(raw)])
+        start, stop = block.start - shard.start, block.stop - shard.start
+        raw = self._raw(shard, start, stop)
+        if raw.dtype == np.float32:
+            return raw
+        return _floats(shard, raw, slice(start, stop), self._floats[: len(raw)])
 
     def _raw(self, shard: _Shard, start: int, stop: int) -> np.ndarray:
-        if stop <= len(shard.mapped):
-            return shard.mapped[start:stop]
-        width = self._dim * shard.dtype.itemsize
-        into = self._bytes[: (stop - start) * width]
+        if stop <= shard.mapped:
+            return shard.kept[start:stop]
+        into = self._bytes[: (stop - start) * shard.width]
         with reading(shard.path), shard.path.open("rb", buffering=0) as file:
-            file.seek(shard.offset + start * width)
+            file.seek(shard.offset + start * shard.width)
             _fill(file.readinto(into.data), into.nbytes, shard)
-        return into.view(shard.dtype).reshape(stop - start, self._dim)
+        return into.view(shard.kept.dtype).reshape(stop - start, -1)
 
     def check(self, block: Block) -> None:
         """Raise InputError if the block holds what is no number."""
         shard = self._shards[block.shard]
         first, last = block.start - shard.start, block.stop - shard.start - 1
-        if not np.isfinite(self._raw(shard, first, last + 1)).all():
+        # float16's infinity becomes a number where it is widened; a scale in 8 bits may be none.
+        raw = self.read(block) if shard.quantized else self._raw(shard, first, last + 1)
+        if not np.isfinite(raw).all():
             raise InputError(
                 f"{shard.path}: holds NaN or infinity in rows {first} to {last}; encode again"
             )
@@ -144,29 +157,41 @@ def widen(numbers: np.ndarray, into: np.ndarray) -> np.ndarray:
     return into
 
 
+def _floats(shard: _Shard, raw: np.ndarray, rows: Chosen, into: np.ndarray) -> np.ndarray:
+    """What the file has of `rows`, (R, ...), as float32 (R, D), written to `into` or new."""
+    return shard.quantized.floats(raw, rows) if shard.quantized else widen(raw, into)
+
+
 def _shards(embeddings: Embeddings, resident_bytes: int) -> Iterator[_Shard]:
     start, left = 0, resident_bytes
     for number, vectors in enumerate(embeddings.vectors()):
         path = embeddings.directory / shard_names(number)[0]
-        rows = min(len(vectors), left // max(1, vectors.shape[1] * vectors.itemsize))
-        mapped = vectors[:rows] if rows else np.empty((0, embeddings.dim), vectors.dtype)
-        offset = path.stat().st_size - vectors.nbytes
-        yield _Shard(path, start, len(vectors), vectors.dtype, offset, mapped)
-        start, left = start + len(vectors), left - mapped.nbytes
+        quantized = vectors if isinstance(vectors, Quantized) else None
+        kept = quantized.kept if quantized else vectors[:]
+        offset = path.stat().st_size - kept.nbytes
+        mapped = min(len(kept), left // max(1, kept.shape[1] * kept.itemsize))
+        shard = _Shard(path, start, len(kept), kept, offset, mapped, quantized)
+        yield shard
+        start, left = start + len(kept), left - mapped * shard.width
 
 
 def _take(shard: _Shard, rows: np.ndarray, into: np.ndarray) -> None:
-    near = int(np.searchsorted(rows, len(shard.mapped)))
-    into[:near] = shard.mapped[rows[:near]]
+    near = int(np.searchsorted(rows, shard.mapped))
+    if near:
+        _spread(shard, shard.kept[rows[:near]], rows[:near], into[:near])
     if near == len(rows):
         return
-    far = np.empty((len(rows) - near, into.shape[1]), shard.dtype)
-    width = far.shape[1] * far.itemsize
+    far = np.empty((len(rows) - near, shard.kept.shape[1]), shard.kept.dtype)
     with reading(shard.path), shard.path.open("rb", buffering=0) as file:
         for row, vector in zip(rows[near:].tolist(), far, strict=True):
-            file.seek(shard.offset + row * width)
-            _fill(file.readinto(vector.data.cast("B")), width, shard)
-    into[near:] = far
+            file.seek(shard.offset + row * shard.width)
+            _fill(file.readinto(vector.data.cast("B")), shard.width, shard)
+    _spread(shard, far, rows[near:], into[near:])
+
+
+def _spread(shard: _Shard, kept: np.ndarray, rows: np.ndarray, into: np.ndarray) -> None:
+    """Write what the file has of `rows` to `into`, (R, D) float32."""
+    into[:] = shard.quantized.floats(kept, rows) if shard.quantized else kept
 
 
 def _fill(got: int | None, wanted: int, shard: _Shard) -> None:

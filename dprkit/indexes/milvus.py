@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
+from dprkit.embeddings.quantized import Vectors
 from dprkit.embeddings.shards import Embeddings
 from dprkit.errors import (
     InputError,
@@ -283,7 +284,7 @@ class Collection:
                     "name another with --collection"
                 )
 
-    def load(self, begin: int, ids: list[str], vectors: np.ndarray) -> Iterator[int]:
+    def load(self, begin: int, ids: list[str], vectors: Vectors) -> Iterator[int]:
         """Put (N, D) vectors and their N ids at the rows from `begin` on; counts as they go."""
         step = max(1, MESSAGE // (4 * vectors.shape[1]))
         for first in range(0, len(ids), step):

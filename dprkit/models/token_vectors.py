@@ -119,10 +119,17 @@ class Int8Tokens(_EndToEnd):
 
 def quantized(vectors: TokenVectors) -> Int8Tokens:
     """The token vectors in 8 bits: of each, the number that is largest becomes 127 or -127."""
-    values = np.asarray(vectors.values, np.float32)
-    scales = np.abs(values).max(axis=1, initial=0) / np.float32(127)
+    return Int8Tokens(*in_8_bits(np.asarray(vectors.values, np.float32)), vectors.bounds)
+
+
+def in_8_bits(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (N, D) float32 as (N, D) int8 and the scales (N,) by which they are multiplied.
+
+    Of each vector the number that is largest becomes 127 or -127.
+    """
+    scales = np.abs(vectors).max(axis=1, initial=0) / np.float32(127)
     divisors = np.where(scales > 0, scales, np.float32(1))[:, None]
-    return Int8Tokens(np.rint(values / divisors).astype(np.int8), scales, vectors.bounds)
+    return np.rint(vectors / divisors).astype(np.int8), scales
 
 
 def bounds_of(counts: np.ndarray) -> np.ndarray:

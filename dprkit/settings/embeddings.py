@@ -25,8 +25,9 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         passages: File of the corpus: a DPR tsv, jsonl or a BEIR corpus.jsonl.
         output_dir: Folder to write the embeddings to.
         shard_size: Passages in a shard; a stopped run loses at most one shard.
-        dtype: Number type of the vectors on disk; int8 is for the token vectors of a ColBERT
-            model (default: float32, of a ColBERT model float16).
+        dtype: Number type of the vectors on disk; int8 keeps a scale beside each vector, and
+            binary, for bi-encoders, keeps the sign of each number alone (default: float32, of a
+            ColBERT model float16).
         truncate_dim: First numbers of each vector that are kept, of a bi-encoder; a search cuts the
             questions' vectors in the same way (default: all).
         pool_factor: Token vectors of a ColBERT model that become one, on average, by
@@ -50,7 +51,7 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     output_dir: Annotated[str | None, about(workspace="embeddings")] = None
     shard_size: Positive = 50_000
-    dtype: Literal["float32", "float16", "int8"] | None = None
+    dtype: Literal["float32", "float16", "int8", "binary"] | None = None
     truncate_dim: Positive | None = None
     pool_factor: Positive = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -21,7 +21,9 @@ MovedRetriever = Annotated[
 MovedCorpus = Annotated[
     str | None, about("File of the corpus of the index, if it was moved.", path=True)
 ]
-NumberType = Annotated[Literal["float32", "float16"], about("Number type of the vectors on disk.")]
+NumberType = Annotated[
+    Literal["float32", "float16", "int8", "binary"], about("Number type of the vectors on disk.")
+]
 FoldName = Annotated[str, Meta(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")]
 """One of several folds, such as 1/4: see data/folds.py."""
 LeftOut = Annotated[

@@ -323,7 +323,7 @@ def test_what_is_for_another_kind_of_model_is_refused_by_name(
         (small_colbert, ["--int8"], "are kept in 8 bits by --dtype int8"),
         (small_colbert, ["--pool-factor", "0"], "--pool-factor: 0 is not valid"),
         (small_retriever, ["--pool-factor", "2"], "--pool-factor is for the token vectors"),
-        (small_retriever, ["--dtype", "int8"], "--dtype int8 is for the token vectors"),
+        (small_colbert, ["--dtype", "binary"], "binary is for a bi-encoder's one vector a passage"),
     ):
         ran = call(*words(retriever, tiny_passages, tmp_path / "e", *flags))
         assert ran.exit_code == 1
