@@ -105,12 +105,11 @@ def _cut_shards(work: Draft, before: Embeddings, size: int) -> None:
     from dprkit.models.nested_sizes import cut
 
     config = bi_encoder_config(work.record.inputs["retriever"].path, "--truncate-dim")
-    for number in range(before.shards):
-        vectors_name, _, digests_name = shard_names(number)
-        vectors, digests = before.mapped(vectors_name), before.mapped(digests_name)
+    for number, vectors in enumerate(before.vectors()):
+        digests = before.mapped(shard_names(number)[2])
         ids = before.ids_of(number)
         with growing_shard(work, number, len(ids), size, str(vectors.dtype)) as write:
             for begin in range(0, len(ids), ROWS):
                 rows = slice(begin, begin + ROWS)
                 first = cut(vectors[rows], size, config.similarity == "cosine")
-                write(first, ids[rows], digests[rows])
+                write((first,), ids[rows], digests[rows])

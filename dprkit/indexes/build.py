@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dprkit.data.corpus_by_row import PassageFile
     from dprkit.embeddings.shards import Embeddings
     from dprkit.indexes import (
+        binary,
+        binary_settings,
         bm25,
         exact,
         faiss_index,
@@ -36,9 +38,17 @@ if TYPE_CHECKING:
     from dprkit.indexes.kinds import DepthsModule, KindModule, SettingsModule
 
     # mypy compares the modules with what the table of kinds promises of them.
-    _MODULES: tuple[KindModule, ...] = (bm25, exact, faiss_index, late, late_exact, milvus)
+    _MODULES: tuple[KindModule, ...] = (
+        binary,
+        bm25,
+        exact,
+        faiss_index,
+        late,
+        late_exact,
+        milvus,
+    )
     _SETTINGS: tuple[SettingsModule, ...] = (bm25, faiss_types, milvus)
-    _DEPTHS: tuple[DepthsModule, ...] = (faiss_types, late_settings)
+    _DEPTHS: tuple[DepthsModule, ...] = (binary_settings, faiss_types, late_settings)
 
 DEPTHS = {"nprobe", "ef_search", "candidates"}
 """Settings of how far a search looks, which some types of index have."""

@@ -113,6 +113,13 @@ KINDS = {
     "hnswsq8": _faiss("train_sample"),
     "pq": _faiss("train_sample"),
     "exact": Kind("dprkit.indexes.exact", checked=False, searches_embeddings=True),
+    "binary": Kind(
+        "dprkit.indexes.binary",
+        rules="dprkit.indexes.binary_settings",
+        settings=("candidates",),
+        has_depths=True,
+        searches_embeddings=True,
+    ),
     "bm25": Kind(
         "dprkit.indexes.bm25", reads="passages", settings=("k1", "b", "stemmer"), updatable=False
     ),

@@ -54,7 +54,7 @@ def named_first_stage() -> Iterator[None]:
 
 def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:
     """How far a search looks: the candidates, and the depths of the first stage."""
-    return {"candidates": counts["candidates"], **_first(counts).depths_of(counts[VECTORS])}
+    return {**_first(counts).depths_of(counts[VECTORS]), "candidates": counts["candidates"]}
 
 
 def depths_for(settings: IndexSettings, counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dprkit.store.manifests import Manifest, read_manifest
 SCRATCH = "scratch"
 FIGURES, PLOT = "tuning.json", "tuning.svg"
 TYPES = {
-    "vectors": ("flat", "sq8", "ivf", "ivfsq8", "ivfpq", "hnsw"),
+    "vectors": ("flat", "sq8", "ivf", "ivfsq8", "ivfpq", "hnsw", "binary"),
     "tokens": ("late-exact", "late"),
 }
 """What is tried for what embeddings hold, where the user names nothing."""

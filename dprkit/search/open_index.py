@@ -37,7 +37,8 @@ def open_index(
     `retriever` and `passages` say where those lie now, if they were moved. `hybrid`: another index
     of the same corpus, whose hits are fused with those of the first, by their scores. `nprobe` and
     `ef_search`: how thoroughly a FAISS index looks; `candidates`: how many passages a late index
-    compares by their token vectors. `note` is told what takes long.
+    compares by their token vectors, or a binary index by their vectors. `note` is told what takes
+    long.
 
     Raises InputError where one is missing, MismatchError where it is not the one the index was
     made from, and DamagedError where it was changed. To see that nothing was, it reads at most

@@ -12,6 +12,8 @@ from dprkit.settings.shared import EncodedCorpus, MovedCorpus
 
 CANDIDATES = 1000
 """Candidates of a late index, where nothing is said."""
+BINARY_CANDIDATES = 400
+"""Candidates of a binary index, where nothing is said."""
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +28,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         embeddings: Folder of the embeddings, which are the encoded corpus.
         output_dir: Folder to write the index to.
         type: Type of the index: flat (exact), hnsw, ivf, ivfsq8, ivfpq, sq16, sq8, hnswsq8, pq,
-            exact (searches the embeddings themselves), bm25, milvus, a FAISS factory string
+            exact (searches the embeddings themselves), binary (a bit for each number finds
+            candidates, and the embeddings rank them), bm25, milvus, a FAISS factory string
             such as IVF1024,SQ8, or auto; for the embeddings of a ColBERT retriever, late, or
             late-exact, which compares all token vectors (default: flat, or late for these).
         passages: For bm25, and the words of late: file of the corpus (default: the corpus of the
@@ -46,8 +49,9 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
         first_stage: For late: type of the index of one vector a passage that finds the
             candidates, which token vectors then rank; with +bm25 behind it, words
             find candidates too, and the best of both by their scores are taken.
-        candidates: For late: passages of the first stage whose token vectors are compared with a
-            question; 0 takes {CANDIDATES}. Another value does not build the index again.
+        candidates: For late and binary: passages of the first stage that are compared with a
+            question by their token vectors, or vectors; 0 takes {CANDIDATES}, or
+            {BINARY_CANDIDATES} for binary. Another value does not build the index again.
         k1: For bm25: how much more a repeated word counts; with 0 a repeated word counts once.
         b: For bm25: how much the length of a passage lowers its score, from 0 (not at all) to
             1.
@@ -97,7 +101,7 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
         output_dir: Folder to write the figures and the plot to.
         retriever: Folder of the retriever of the embeddings, if it was moved.
         types: Types of index to try, named as in index --type (default:
-            flat,sq8,ivf,ivfsq8,ivfpq,hnsw; for the embeddings of a ColBERT retriever
+            flat,sq8,ivf,ivfsq8,ivfpq,hnsw,binary; for the embeddings of a ColBERT retriever
             late-exact,late).
         first_stages: For late: first stages to try, named as in index --first-stage.
         pool_factors: For token vectors: pool factors to try, as in encode-corpus --pool-factor.

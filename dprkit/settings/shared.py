@@ -38,7 +38,8 @@ LeftOut = Annotated[
 Candidates = Annotated[
     Positive | None,
     about(
-        "For late: passages of the first stage whose token vectors are compared with a question "
+        "For late and binary: passages of the first stage that are compared with a question by "
+        "their token vectors, or vectors "
         "(default: the number that the index was built with)."
     ),
 ]

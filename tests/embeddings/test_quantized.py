@@ -121,7 +121,9 @@ def test_blocks_give_any_rows_whether_they_are_mapped_or_not(dtype, resident, tm
     np.testing.assert_allclose(np.concatenate(read), expected, atol=1e-6)
     rows = np.array([0, 7, 53, 89, 90, 149])
     np.testing.assert_allclose(blocks.take(rows), expected[rows], atol=1e-6)
-    np.testing.assert_allclose(Embeddings(tmp_path / "e").read(80, 101), expected[80:101], atol=1e-6)
+    np.testing.assert_allclose(
+        Embeddings(tmp_path / "e").read(80, 101), expected[80:101], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["exact", "flat", "IVF4,SQ8"])
@@ -130,7 +132,7 @@ def test_every_kind_of_index_takes_them_as_floats(kind, kept, tmp_path):
     index(IndexSettings(**words, nprobe=4))
     vectors = read(kept / "int8")
     hits = IndexFolder(tmp_path / "i").open_dense().search(vectors[:5] + 0.01, 10)
-    scores = np.sort((vectors[:5] + 0.01) @ vectors.T)[:, : -11 : -1]
+    scores = np.sort((vectors[:5] + 0.01) @ vectors.T)[:, :-11:-1]
     np.testing.assert_allclose(hits.scores, scores, atol=0.05 if kind == "IVF4,SQ8" else 1e-5)
 
 

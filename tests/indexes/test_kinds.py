@@ -157,7 +157,8 @@ def test_every_kind_has_what_the_table_says_of_it():
         assert not kind.checked or callable(rules.check_settings), name
         assert name not in kind_names() or callable(module.build), name
         if kind.has_depths:
-            deepest = {"candidates": 1000} if kind.has_first_stage else {"nprobe": 4}
+            deepest = {"late": {"candidates": 1000}, "binary": {"candidates": 2000}}
+            deepest = deepest.get(name, {"nprobe": 4})
             assert rules.depths_to_try({"lists": 4})[-1] == deepest
         assert {*kind.settings} <= {*known}, name
     assert kind_of("IVF16,Flat") == kind_of("ivf") and "updated" not in kind_names()
