@@ -306,7 +306,10 @@ def decode(raw: bytes, path: Path | str, where: int | str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        problem = f"not UTF-8 (byte 0x{raw[error.start]:02x}); convert it: iconv -f latin1 -t utf-8"
+        problem = (
+            f"not UTF-8 (byte 0x{raw[error.start]:02x}); convert it: iconv -f latin1 -t utf-8 "
+            "(only such lines, if others are UTF-8)"
+        )
         if b"\0" in raw:
             problem = "a binary file; text is needed"
         raise FormatError(path, where, problem) from None

@@ -16,6 +16,7 @@ import msgspec
 
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.judgements_by_question import JudgementFile
+from dprkit.data.streams import STDIN
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.derived import passages_of_examples
 from dprkit.imports.examples import examples_file, made_examples, tell_unasked
@@ -77,11 +78,18 @@ def import_data(settings: ImportSettings, run: Run = Run()) -> ImportDataReport:
 
 def files_of(settings: ImportSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
-    if not settings.sources:
-        raise SettingsError("no source given; name files or folders to import")
+    check_sources(settings)
     splits_of(settings)
     directory = required(settings.output_dir, "--output-dir", "output")
     return StageFiles({"sources": settings.sources}, directory)
+
+
+def check_sources(settings: ImportSettings) -> None:
+    """Raise SettingsError where there is no source, or one that cannot be read again."""
+    if not settings.sources:
+        raise SettingsError("no source given; name files or folders to import")
+    if STDIN in settings.sources:
+        raise SettingsError("-: a source is read more than once; save the stream to a file first")
 
 
 def splits_of(settings: ImportSettings) -> Splits | None:

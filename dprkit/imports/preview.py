@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dprkit.errors import SettingsError
+from dprkit.imports.import_data import check_sources
 from dprkit.imports.items import Dropped, Item, Tally, fault_of
 from dprkit.imports.kinds import kinds_of
 from dprkit.progress import Run
@@ -44,8 +44,7 @@ class ImportPreview(msgspec.Struct):
 
 def preview(settings: ImportSettings, run: Run = Run()) -> ImportPreview:
     """Read the first items of each source; nothing is written. Raises what import_data raises."""
-    if not settings.sources:
-        raise SettingsError("no source given; name files or folders to import")
+    check_sources(settings)
     found = []
     for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
         tally, items, looked_at = Tally(), list[Item](), 0

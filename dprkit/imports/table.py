@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ from dprkit.imports.columns import Asked, Understood, asked_of, understand
 from dprkit.imports.dialect import by_content, dialect, named
 from dprkit.imports.items import Item, Tally
 from dprkit.imports.values import Unusable
-from dprkit.records import Example
+from dprkit.records import Example, Question
 from dprkit.settings import ImportSettings
 
 LOOKED_AT = 50
-"""JSON rows whose names are looked at."""
+"""JSON rows whose names are looked at, and answers whose lengths are."""
+LONG_ANSWER = 150
+"""Letters that the middle one of answers may have without a note."""
 
 
 def fits(path: Path) -> bool:
@@ -39,7 +42,9 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     read = _of_json if is_json(stream) else _of_table
     understood, made = read(stream, settings, tally)
     tally.understand(path, understood.sentence)
-    return grouped(made, tally) if understood.form.name == "labelled pairs" else made
+    if understood.form.name == "labelled pairs":
+        return grouped(made, tally)
+    return _watched(made, understood, tally) if understood.form.name == "questions" else made
 
 
 def _of_table(
@@ -118,6 +123,21 @@ def made_of(
             continue
         tally.at = (path, where)
         yield item
+
+
+def _watched(items: Iterable[Item], understood: Understood, tally: Tally) -> Iterator[Item]:
+    """Questions, with a note where what is called an answer seems to be a passage."""
+    lengths: list[int] = []
+    for item in items:
+        yield item
+        if isinstance(item, Question) and item.answers and len(lengths) < LOOKED_AT:
+            lengths.append(len(item.answers[0]))
+            if len(lengths) == LOOKED_AT and median(lengths) > LONG_ANSWER:
+                question, answers = (understood.columns[h][0] for h in ("question", "answers"))
+                tally.note(
+                    f"the answers in {answers} are long; if they are passages that answer the "
+                    f"questions, give --columns question={question},positive={answers}"
+                )
 
 
 def grouped(items: Iterable[Item], tally: Tally) -> Iterator[Item]:

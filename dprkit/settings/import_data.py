@@ -38,6 +38,8 @@ Column = Literal[
     "negative",
     "negative_id",
     "negative_score",
+    "passages",
+    "label",
     "score",
     "passage_id",
     "grade",
@@ -56,7 +58,7 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     reason. Files may be compressed. --dry-run shows the first rows and writes nothing.
 
     Example: dprkit import-data pairs.csv --output-dir data
-    Example: dprkit import-data faq.csv --columns question=Query,positive=Reply --output-dir data
+    Example: dprkit import-data faq.csv --columns question=q,positive=a --output-dir data
 
     Settings:
         sources: Files and folders to read, one after another, as one import.
@@ -83,7 +85,7 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[str | None, about(output=True)] = None
     kind: tuple[KindName, ...] = ()
     columns: Annotated[
-        dict[Column, str | int] | None, about(metavar="question=query,positive=reply")
+        dict[Column, str | int] | None, about(metavar="question=query,positive=pos")
     ] = None
     min_grade: Count = 1
     subset: tuple[str, ...] = ()

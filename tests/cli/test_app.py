@@ -305,6 +305,7 @@ AT_1 = ["--metrics", "answer_recall@1"]
 LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
+    "import-data": ["import-data", "other.csv", *NEW],
     "train": ["train", "--max-epochs", "0", "--output-dir", "new"],
     "encode-corpus": ["encode-corpus", "--shard-size", "200", "--output-dir", "new"],
     "index": ["index", "--output-dir", "new"],
@@ -348,6 +349,8 @@ def give_inputs(name):
         }
         row = {"question": QUESTION, "answers": ["Shakespeare"], **passages}
         Path("one.jsonl").write_text(json.dumps(row))
+    if name == "import-data":
+        Path("other.csv").write_text("query,positive\nwho,a passage\n")
     if name == "explain":
         write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":
