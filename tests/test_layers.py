@@ -24,7 +24,7 @@ LAYERS = [
         "version",
         "cpu_cores",
     },
-    {"ahead", "settings", "memory", "svg", "yaml_file"},
+    {"ahead", "hub", "settings", "memory", "svg", "yaml_file"},
     {"store"},
     {"rounds"},
     {"recipes"},
@@ -45,6 +45,7 @@ LAYERS = [
 LAYER = {group: number for number, groups in enumerate(LAYERS) for group in groups}
 SINGLE = {
     "ahead",
+    "hub",
     "errors",
     "records",
     "rank_metrics",

@@ -8,7 +8,7 @@ folders tell (corpus/train-00000-of-00001.parquet).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from dprkit.errors import InputError, SettingsError, nearest, reading
 
 SAVED, SAVED_DICT, README = "state.json", "dataset_dict.json", "README.md"
 ENDINGS = ("*.parquet", "*.arrow")
+SNAPSHOTS = "snapshots"
+"""The folder of the hub's cache in which a fetched data set lies."""
+TEXTS = tuple(f"*{kind}{packed}" for kind in (".jsonl", ".csv", ".tsv") for packed in ("", ".gz"))
 ROLES = {
     **dict.fromkeys(("corpus", "passages", "documents", "docs", "collection"), "passages"),
     **dict.fromkeys(("queries", "questions", "topics"), "questions"),
@@ -38,13 +41,14 @@ class DataFile(NamedTuple):
 
 
 def is_data_set(folder: Path) -> bool:
-    """Whether a folder is one of datasets: saved, with configs, or with parquet in it."""
+    """Whether a folder is one of datasets: saved, fetched, with configs, or with parquet in it."""
     if not folder.is_dir():
         return False
     return (
         (folder / SAVED).is_file()
         or (folder / SAVED_DICT).is_file()
         or bool(_configs(folder))
+        or folder.parent.name == SNAPSHOTS
         or next(_found(folder), None) is not None
     )
 
@@ -55,7 +59,7 @@ def data_files(folder: Path, subset: tuple[str, ...] = ()) -> list[DataFile]:
     Raises InputError for a folder without files, and SettingsError for a config that is not there,
     or where there are several and nothing tells which one is wanted.
     """
-    files = _saved(folder) or list(_of_readme(folder)) or _by_names(folder)
+    files = _saved(folder) or list(_of_readme(folder, subset)) or _by_names(folder)
     if not files:
         raise InputError(f"{folder}: no parquet or Arrow file there; name the files")
     configs = list(dict.fromkeys(file.config for file in files))
@@ -69,7 +73,7 @@ def data_files(folder: Path, subset: tuple[str, ...] = ()) -> list[DataFile]:
 
 def _together(folder: Path, configs: list[str]) -> list[str]:
     """The configs that are read where nobody names one."""
-    if len(configs) == 1 or all(config in ROLES or config == "default" for config in configs):
+    if len(configs) < 2 or all(config in ROLES or config == "default" for config in configs):
         return configs
     default = [c["config_name"] for c in _configs(folder) if c.get("default") is True]
     if default or "default" in configs:
@@ -151,14 +155,16 @@ def _configs(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _of_readme(folder: Path) -> Iterator[DataFile]:
-    for config in _configs(folder):
-        name = str(config["config_name"])
+def _of_readme(folder: Path, subset: tuple[str, ...]) -> Iterator[DataFile]:
+    """What a README names. Only the files of the configs that are read have to be there."""
+    configs = _configs(folder)
+    names = [str(config["config_name"]) for config in configs]
+    for config, name in zip(configs, names, strict=True):
         below = _inside(folder, str(config["data_dir"])) if config.get("data_dir") else folder
         for split, pattern in _patterns(config["data_files"]):
             _inside(folder, pattern)
             paths = sorted(path for path in below.glob(pattern) if path.is_file())
-            if not paths:
+            if not paths and name in (subset or _together(folder, names)):
                 raise InputError(
                     f"{folder / README}: the config {name} names {pattern}, and there is no such "
                     "file; fetch it"
@@ -180,25 +186,42 @@ def _patterns(given: Any) -> Iterator[tuple[str, str]]:
             yield str(one.get("split", "")), str(path)
 
 
+def patterns_of(folder: Path, subset: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns of the files that README.md names for what is to be read; none: it names none.
+
+    Raises SettingsError as `data_files` does.
+    """
+    configs = _configs(folder)
+    wanted = subset or _together(folder, [config["config_name"] for config in configs])
+    return tuple(
+        f"{config['data_dir']}/{pattern}" if config.get("data_dir") else pattern
+        for config in configs
+        if config["config_name"] in wanted
+        for _, pattern in _patterns(config["data_files"])
+    )
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
 def _found(folder: Path) -> Iterator[Path]:
     """The parquet files in a folder, or else its Arrow files; hidden ones are passed over."""
-    for ending in ENDINGS:
-        paths = sorted(
-            path
-            for path in folder.rglob(ending)
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
-        if paths:
-            yield from paths
-            return
+    found = (_all(folder, (ending,)) for ending in ENDINGS)
+    yield from next(filter(None, found), [])
+
+
+def _all(folder: Path, endings: Sequence[str]) -> list[Path]:
+    return sorted(
+        path
+        for ending in endings
+        for path in folder.rglob(ending)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _by_names(folder: Path) -> list[DataFile]:
     files = []
-    for path in _found(folder):
+    for path in list(_found(folder)) or _all(folder, TEXTS):
         name = path.relative_to(folder)
         above = next((part for part in name.parts[:-1] if part not in _NO_CONFIG), "")
         split = _SPLIT.search(name.as_posix().removeprefix(f"{above}/"))

@@ -20,6 +20,7 @@ from dprkit.data.streams import STDIN
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.derived import passages_of_examples
 from dprkit.imports.examples import examples_file, made_examples, tell_unasked
+from dprkit.imports.hub_names import fetched
 from dprkit.imports.items import Dropped, Item, Place, Tally
 from dprkit.imports.kinds import kinds_of
 from dprkit.imports.output import (
@@ -65,6 +66,7 @@ def import_data(settings: ImportSettings, run: Run = Run()) -> ImportDataReport:
     breaks its form, and InputError where nothing comes of the sources.
     """
     directory = Path(str(files_of(settings).folder))
+    settings = fetched(settings, run.progress.note)
     inputs = {f"source {number}": path for number, path in enumerate(settings.sources)}
     with draft(directory, "data", settings, inputs, run) as work:
         report = _done(work) or _import(work, settings, run)

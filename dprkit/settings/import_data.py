@@ -61,7 +61,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     Example: dprkit import-data faq.csv --columns question=q,positive=a --output-dir data
 
     Settings:
-        sources: Files and folders to read, one after another, as one import.
+        sources: Files and folders to read, one after another, as one import; OWNER/NAME is a data
+            set of the Hugging Face hub.
         output_dir: Folder to write the files to.
         kind: What the sources are, for all of them or one after another (default: told by what is
             in them).
