@@ -20,7 +20,7 @@ def hush() -> None:
     """Keep the library's bars and its word on every try to reach the hub off stderr."""
     from logging import ERROR, getLogger
 
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     getLogger("huggingface_hub").setLevel(ERROR)
@@ -31,9 +31,12 @@ def cached(name: str, patterns: Sequence[str], kind: Kind = "model") -> Path | N
     from huggingface_hub import snapshot_download
 
     hush()
-    how = {"allow_patterns": list(patterns), "repo_type": kind}
+    wanted = list(patterns)
     try:
-        return Path(snapshot_download(name, local_files_only=True, **how))
+        found = snapshot_download(
+            name, repo_type=kind, allow_patterns=wanted, local_files_only=True
+        )
+        return Path(found)
     except Exception:  # each release of huggingface_hub has others for what its cache lacks
         return None
 
