@@ -6,6 +6,7 @@ grows with it. It tells a Tally what it leaves out and where that stands.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -99,4 +100,7 @@ def fault_of(item: Item) -> str:
         if not item.question.strip():
             return "no question"
         return "" if any(p.text.strip() for p in item.positives) else "no positive"
-    return "" if item.question_id and item.passage_id else "a judgement without an id"
+    if not (item.question_id and item.passage_id):
+        return "a judgement without an id"
+    ids = item.question_id + item.passage_id
+    return "a tab or line break in an id" if re.search(r"[\t\n\r]", ids) else ""

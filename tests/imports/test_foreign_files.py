@@ -15,7 +15,7 @@ import pytest
 from dprkit.data.ids import content_id
 from dprkit.errors import FormatError
 from dprkit.imports import field_files, kilt, squad, trec_topics, triples
-from dprkit.imports.items import Judgement, Tally
+from dprkit.imports.items import Judgement, Tally, fault_of
 from dprkit.records import Passage, Question
 from dprkit.settings import ImportSettings
 
@@ -335,3 +335,9 @@ def test_published_files_are_told_and_read_as_plain_readers_read_them(tmp_path: 
         contexts = [[c["psg_id"] for c in row["positive_ctxs"]] for row in json.load(file)]
     found = read(field_files.example_items, examples)
     assert [[p.id for p in example.positives] for example in found] == contexts
+
+
+def test_a_judgement_that_a_tsv_cannot_hold_is_left_out_with_the_reason() -> None:
+    assert fault_of(Judgement("q", "a b", 1)) == ""
+    assert fault_of(Judgement("q", "a\tb", 1)) == "a tab or line break in an id"
+    assert fault_of(Judgement("", "b", 1)) == "a judgement without an id"
