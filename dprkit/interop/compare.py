@@ -241,11 +241,24 @@ def _transformers(
         given = batch(texts)
         states = model(**given).last_hidden_state
         mask = given["attention_mask"]
-        if config.pooling == "cls":
-            return np.asarray(states[torch.arange(len(mask)), mask.argmax(1)])
-        return np.asarray((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+        kept = [one[real].numpy() for one, real in zip(states, mask.bool(), strict=True)]
+        return np.stack([_pooled(config.pooling, text) for text in kept])
 
     return torch.no_grad()(vectors)
+
+
+def _pooled(pooling: str, states: np.ndarray) -> np.ndarray:
+    """(H,) of the states (L, H) of one text's tokens, by another way than dprkit.models.pooling."""
+    places = np.arange(1, len(states) + 1)
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "cls": lambda: states[0],
+        "last": lambda: states[-1],
+        "mean": lambda: states.mean(0),
+        "max": lambda: states.max(0),
+        "weighted-mean": lambda: np.average(states, axis=0, weights=places),
+        "mean-sqrt": lambda: states.sum(0) / np.sqrt(len(states)),
+    }
+    return ways[pooling]()
 
 
 def _dpr(sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]) -> Theirs:

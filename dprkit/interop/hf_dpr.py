@@ -166,6 +166,8 @@ def _no_dpr(model: BiEncoder) -> str:
         return f"its encoders are {kind}"
     if config.pooling != "cls":
         return f"it has {config.pooling} pooling"
+    if config.heads:
+        return f"it has {len(config.heads)} layers behind its pooling"
     if config.similarity != "dot":
         return f"it compares by {config.similarity}"
     if config.truncate_dim:
@@ -180,10 +182,10 @@ def _dpr(encoder: Encoder, kind: Any, prefix: str) -> Any:
 
     config = encoder.backbone.config.to_dict()  # type: ignore[union-attr, operator]
     bert_config = {name: value for name, value in config.items() if name not in OWN}
-    width = encoder.projection.out_features if encoder.projection else 0
+    width = encoder.width if encoder.projection is not None else 0
     dpr = kind(DPRConfig(**bert_config, projection_dim=width))
     weights = {f"{prefix}.bert_model.{k}": v for k, v in encoder.backbone.state_dict().items()}
-    if encoder.projection:
+    if encoder.projection is not None:
         head = encoder.projection.state_dict()
         weights |= {f"{prefix}.encode_proj.{k}": v for k, v in head.items()}
     dpr.load_state_dict(weights)

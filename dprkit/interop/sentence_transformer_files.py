@@ -25,8 +25,25 @@ LENGTHS = tuple(
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """The file of a Transformer module has had several names; the first that is there counts."""
-KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-POOLINGS = {"cls": "cls", "mean": "mean", "cls_token": "cls", "mean_tokens": "mean"}
+HEADS = ("Dense", "LayerNorm", "Normalize", "Dropout")
+KINDS = ("Transformer", "Pooling", *HEADS)
+MODES = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean-sqrt": "mean_sqrt_len_tokens",
+    "weighted-mean": "weightedmean",
+    "last": "lasttoken",
+}
+"""A pooling -> its name in a Pooling module."""
+FLAGS = {mode: mode for mode in MODES.values()} | {
+    "cls": "cls_token",
+    "max": "max_tokens",
+    "mean": "mean_tokens",
+    "weightedmean": "weightedmean_tokens",
+}
+"""The modes in the older form, which has a flag for each: pooling_mode_cls_token and so on."""
+POOLINGS = {name: pooling for pooling, mode in MODES.items() for name in (mode, FLAGS[mode])}
 QUERY, DOCUMENT = "query", "document"
 SENTENCE = "sentence_embedding"
 PLAIN_TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
@@ -98,6 +115,12 @@ class NormalizeFile(Known):
     module_output_name: str | None = SENTENCE
 
 
+class LayerNormFile(Known):
+    """The config.json of a LayerNorm."""
+
+    dimension: int | None = None
+
+
 class DenseFile(NormalizeFile):
     """The config.json of a Dense."""
 
@@ -130,6 +153,11 @@ class FolderFile(Known):
         """What encode_query ("query") or encode_document ("document") puts before a text."""
         return self.prompts.get(name) or ""
 
+    def others(self) -> dict[str, str]:
+        """The prompts that neither of them uses, by their names."""
+        sides = QUERY, DOCUMENT
+        return {name: text for name, text in self.prompts.items() if text and name not in sides}
+
 
 def read_known(path: Path, kind: type[Any]) -> Any:
     """The contents of a file that a folder may lack, as a struct with all of its keys known."""
@@ -155,8 +183,8 @@ def listed(folder: Path) -> list[ModuleEntry]:
     return entries
 
 
-def read_rows(folder: Path) -> list[dict[str, Path]]:
-    """The folder of each module by its kind: one row for both sides, or questions and passages."""
+def read_rows(folder: Path) -> list[list[Module]]:
+    """The modules: one row for both sides, or one of questions and one of passages."""
     modules = [module_in(folder, entry.type, entry.path) for entry in listed(folder)]
     if not modules or modules[0].kind != "Router":
         return [_checked(modules, folder)]
@@ -187,17 +215,17 @@ def module_in(folder: Path, name: str, path: str) -> Module:
     return Module(name.rpartition(".")[2], folder / path)
 
 
-def _checked(modules: list[Module], folder: Path) -> dict[str, Path]:
+def _checked(modules: list[Module], folder: Path) -> list[Module]:
     kinds = [module.kind for module in modules]
     for kind in kinds:
         if kind not in KINDS:
             raise InputError(f"{folder}: has a module {kind}, which is not supported")
-    if kinds[:2] != ["Transformer", "Pooling"] or kinds != [k for k in KINDS if k in kinds]:
+    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= set(HEADS):
         raise InputError(
             f"{folder}: its modules are {', '.join(kinds) or 'none'}; Transformer, Pooling, then "
-            "at most Dense and Normalize are supported, in this order"
+            f"any of {', '.join(HEADS)} are supported, in this order"
         )
-    return dict(modules)
+    return modules
 
 
 # --- what each file says --------------------------------------------------------------------------
@@ -228,20 +256,24 @@ def read_pooling(folder: Path) -> tuple[str, bool]:
         modes = [name.removeprefix("pooling_mode_") for name in flags if getattr(said, name)]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         names = " with ".join(modes) or "unknown"
-        raise InputError(f"{folder}: its pooling is {names}; only cls and mean are supported")
+        raise InputError(
+            f"{folder}: its pooling is {names}; one of {', '.join(MODES.values())} is supported"
+        )
     if said.embedding_dimension is None and said.word_embedding_dimension is None:
         raise InputError(f"{folder}: its config.json lacks embedding_dimension")
     return POOLINGS[modes[0]], said.include_prompt
 
 
 def read_dense(folder: Path) -> DenseFile:
-    """A linear projection of the vector. Raises InputError for a Dense that is more than that."""
+    """What a Dense does. Raises InputError where it is of something else than the vector."""
     said: DenseFile = read_known(folder / "config.json", DenseFile)
-    activation = said.activation_function
-    what = "a residual" if said.use_residual else activation.rpartition(".")[2]
-    if said.use_residual or not activation.startswith("torch.") or what != "Identity":
-        raise InputError(f"{folder}: its Dense has {what}; only a linear one is supported")
     _check_place(said, folder)
+    return said
+
+
+def read_layer_norm(folder: Path) -> LayerNormFile:
+    """What a LayerNorm is of. Raises InputError for more than is known of it."""
+    said: LayerNormFile = read_known(folder / "config.json", LayerNormFile)
     return said
 
 

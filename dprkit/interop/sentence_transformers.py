@@ -1,7 +1,7 @@
-"""sentence-transformers folders: a Transformer, its Pooling, and optional Dense and Normalize.
+"""sentence-transformers folders: a Transformer, its Pooling, and what follows it.
 
-sentence_transformer_files.py reads what the folder's files say. What dprkit has no counterpart for
-is refused by name.
+sentence_transformer_files.py reads what the folder's files say, sentence_transformer_heads.py what
+follows the Pooling. What dprkit has no counterpart for is refused by name.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from torch import Tensor
 
 from dprkit.errors import InputError
-from dprkit.interop.folder import model_max_length, read_weights, tower_in
+from dprkit.interop.folder import model_max_length, tower_in
 from dprkit.interop.sentence_transformer_files import (
     CONFIG,
     DOCUMENT,
+    FLAGS,
     LENGTHS,
+    MODES,
     MODULES,
     QUERY,
     ROUTER,
     FolderFile,
-    check_normalize,
-    read_dense,
+    Module,
     read_folder,
     read_pooling,
     read_rows,
     read_transformer,
 )
+from dprkit.interop.sentence_transformer_heads import Written, head_written, read_head
 from dprkit.interop.tokenizer import changed
 from dprkit.interop.tower import Foreign, Tower, configured
 from dprkit.models.bi_encoder import BiEncoder, Encoder
@@ -62,8 +63,9 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     for name in ("pooling", "unit_length"):
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; name another model")
-    if any(prefixes) and not (first.include_prompt and last.include_prompt):
-        raise InputError(f"{question}: its Pooling leaves prompts out; name another model")
+    prompts = folder_files[0].others()
+    if not (first.include_prompt and last.include_prompt):
+        _refuse_prompts(question, settings, any(prefixes) or bool(prompts))
     if len({said.truncate_dim for said in folder_files}) > 1:
         raise InputError(f"{question}: truncate_dim differs between its sides; name another model")
     similarity, why = _similarity(first, folder_files[0], question)
@@ -72,17 +74,33 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     fixed: dict[str, Any] = {"pooling": first.pooling}
     if first.unit_length:
         fixed["similarity"] = similarity
-    size = {"truncate_dim": folder_files[0].truncate_dim}
-    usual = {"title_join": " ", "similarity": similarity} | lengths | texts | size
+    own = {"truncate_dim": folder_files[0].truncate_dim, "prompts": prompts}
+    usual = {"title_join": " ", "similarity": similarity} | lengths | texts | own
     config = configured(settings, fixed, usual)
     mapped = [f"Pooling is {config.pooling} pooling", why]
-    mapped += ["Dense is the projection"] if first.tower.head else []
+    mapped += _head_said(first.tower)
     mapped += ["the prompts are prefixes"] if any(prefixes) else []
     mapped += [f"vectors are cut to {config.truncate_dim}"] if config.truncate_dim else []
-    for name, text in folder_files[0].prompts.items():
-        if text and name not in (QUERY, DOCUMENT):
-            mapped.append(f"the prompt {name!r} is not taken; --passage-prefix can give it")
+    if prompts:
+        names = ", ".join(map(repr, prompts))
+        mapped.append(f"questions can have another prompt by dprkit search --prompt: {names}")
     return Foreign(first.tower, last.tower if len(rows) > 1 else None, config, mapped)
+
+
+def _refuse_prompts(folder: Path, settings: ConvertSettings, has_prompts: bool) -> None:
+    """Raise InputError for prompts whose tokens would have no part in vectors."""
+    if has_prompts or settings.question_prefix or settings.passage_prefix:
+        raise InputError(
+            f"{folder}: its Pooling leaves the tokens of prompts out (include_prompt), which is "
+            "not supported; name another model"
+        )
+
+
+def _head_said(tower: Tower) -> list[str]:
+    if not tower.heads:
+        return ["Dense is the projection"] if tower.head else []
+    kinds = [type(layer).__name__ for layer in tower.heads]
+    return [f"{', '.join(kinds)} are the heads, in this order"]
 
 
 def _similarity(row: Row, said: FolderFile, folder: Path) -> tuple[str, str]:
@@ -109,12 +127,11 @@ def _rows(folder: Path) -> list[Row]:
     return [_row(row, towers) for row in read_rows(folder)]
 
 
-def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
+def _row(modules: list[Module], towers: dict[Path, Tower]) -> Row:
     """Read a row. `towers` holds the transformers that an earlier row has read."""
-    pooling, include_prompt = read_pooling(folders["Pooling"])
-    if "Normalize" in folders:
-        check_normalize(folders["Normalize"])
-    base = folders["Transformer"]
+    base, pooled = (module.folder for module in modules[:2])
+    pooling, include_prompt = read_pooling(pooled)
+    head = read_head(modules[2:])
     said = read_transformer(base)
     if base not in towers:
         tower = tower_in(base)
@@ -124,9 +141,9 @@ def _row(folders: dict[str, Path], towers: dict[Path, Tower]) -> Row:
     tower = towers[base]
     most = said.max_seq_length or model_max_length(base) or tower.room
     lengths = said.query_length or most, said.document_length or most
-    if "Dense" in folders:
-        tower = replace(tower, head=_dense(folders["Dense"]))
-    return Row(tower, pooling, include_prompt, "Normalize" in folders, lengths)
+    if head.weights:
+        tower = replace(tower, head=head.weights, heads=head.layers)
+    return Row(tower, pooling, include_prompt, head.unit_length, lengths)
 
 
 def lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
@@ -138,28 +155,9 @@ def lowering(tokenizer: Any, files: Files) -> tuple[Any, Files]:
     return changed(tokenizer, files)
 
 
-def _dense(folder: Path) -> dict[str, Tensor]:
-    """The projection of a Dense module."""
-    said, weights = read_dense(folder), read_weights(folder)
-    weight = weights.get("linear.weight")
-    wanted = {"linear.weight", "linear.bias"} if said.bias else {"linear.weight"}
-    if weight is None or weight.dim() != 2 or weights.keys() != wanted:
-        raise InputError(
-            f"{folder}: holds {', '.join(sorted(weights))}, not the weights of its Dense"
-        )
-    width, dim = weight.shape
-    if said.in_features not in (None, dim) or said.out_features not in (None, width):
-        raise InputError(
-            f"{folder}: its weights make {width} dimensions of {dim}, its config.json says "
-            f"{said.out_features} of {said.in_features}"
-        )
-    return {"weight": weight, "bias": weights.get("linear.bias", weight.new_zeros(width))}
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 TYPE = "sentence_transformers.models."
-IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[str]:
@@ -170,7 +168,8 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     """
     config = model.config
     own = {
-        "prompts": {QUERY: config.question_prefix, DOCUMENT: config.passage_prefix},
+        "prompts": config.prompts
+        | {QUERY: config.question_prefix, DOCUMENT: config.passage_prefix},
         "default_prompt_name": None,
         "similarity_fn_name": config.similarity,
     } | ({"truncate_dim": config.truncate_dim} if config.truncate_dim else {})
@@ -223,24 +222,21 @@ def _write_transformer(
 
 
 def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, str]]:
-    """Pooling, Dense and Normalize of one side: their folders and classes."""
+    """Pooling and what follows it, of one side: their folders and classes."""
     from safetensors.torch import save_file
 
     width = int(encoder.backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    modes = {"cls": "cls_token", "mean": "mean_tokens"}
-    pooling = {f"pooling_mode_{mode}": kind == encoder.pooling for kind, mode in modes.items()}
-    configs: dict[str, dict[str, Any]] = {"Pooling": {"word_embedding_dimension": width} | pooling}
-    if encoder.projection is not None:
-        size = {"in_features": width, "out_features": encoder.width, "bias": True}
-        configs["Dense"] = size | {"activation_function": IDENTITY}
-    if encoder.unit_length:
-        configs["Normalize"] = {}
-    rows = [(f"{name}{i}_{kind}", kind) for i, kind in enumerate(configs, start=1)]
-    for path, kind in rows:
-        write_json(folder / path / "config.json", configs[kind])
-        if kind == "Dense" and encoder.projection is not None:
-            head = {f"linear.{k}": v for k, v in encoder.projection.state_dict().items()}
-            save_file(head, folder / path / "model.safetensors")
+    used = MODES[encoder.pooling]
+    flags = {f"pooling_mode_{flag}": mode == used for mode, flag in FLAGS.items()}
+    pooling: Written = ("Pooling", {"word_embedding_dimension": width} | flags, {})
+    modules = [pooling, *head_written(encoder)]
+    rows: list[tuple[str, str]] = []
+    for number, (kind, config, weights) in enumerate(modules, start=1):
+        path = f"{name}{number}_{kind}"
+        write_json(folder / path / "config.json", config)
+        if weights:
+            save_file(weights, folder / path / "model.safetensors")
+        rows.append((path, kind))
     return rows
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dprkit.errors import MismatchError, SettingsError, loading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.heads import Heads
 from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.position_limit import measured
 from dprkit.models.tokens import Files, Tokens
@@ -29,9 +30,11 @@ class Tower:
     where: Path
     """The folder or file it was read from."""
     head: dict[str, Tensor] | None = None
-    """weight (D, H) and bias (D) of a projection after pooling."""
+    """weight (D, H) and bias (D) of a projection after pooling, or the weights of `heads`."""
     idle: list[str] = field(default_factory=list)
     """Weights of heads that are passed over."""
+    heads: Heads = ()
+    """The layers after pooling, where they are more than a projection."""
 
     @cached_property
     def room(self) -> int:
@@ -67,6 +70,7 @@ class Foreign:
             shared=self.shared,
             separate_heads=self.shared and self.passage is not None,
             projection=_width(self.question, self.passage),
+            heads=self.question.heads,
         )
 
 
@@ -149,14 +153,19 @@ def check_lengths(settings: ConvertSettings | TrainSettings, rooms: tuple[int, i
 
 
 def _width(question: Tower, passage: Tower | None) -> int | None:
-    """The width of the projections, which both sides have or neither."""
+    """The width of the projections, which both sides have or neither; None of other heads."""
     heads = [tower.head for tower in (question, passage or question)]
     if (heads[0] is None) != (heads[1] is None):
         raise MismatchError(
             "one encoder has a projection and the other has none; "
             "name two encoders that were trained together"
         )
-    return int(heads[0]["weight"].shape[0]) if heads[0] else None
+    if passage and question.heads != passage.heads:
+        raise MismatchError(
+            "the layers behind pooling differ between the two encoders; name two that were trained "
+            "together"
+        )
+    return int(heads[0]["weight"].shape[0]) if heads[0] and not question.heads else None
 
 
 def _encoder(tower: Tower, config: RetrieverConfig) -> Encoder:

@@ -2,7 +2,8 @@
 
 Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering", section 3:
 the vector of a text is its encoder's state at the first token, the score of a question and a
-passage the dot product of their vectors. Mean pooling, a projection and cosine are choices.
+passage the dot product of their vectors. Other poolings, a projection or more layers behind it,
+and cosine are choices.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from dprkit.models import linear, packing
 from dprkit.models.config import RetrieverConfig
 from dprkit.models.forward_batches import chunks, padded
+from dprkit.models.head_modules import chain
+from dprkit.models.heads import width_behind
 from dprkit.models.pack import Pack
+from dprkit.models.pooling import pooled
 from dprkit.models.rows import RowModel, Rows
 from dprkit.models.tokens import Ids
 
@@ -26,7 +30,9 @@ def device() -> torch.device:
 
 
 class Encoder(nn.Module):
-    """A transformer with pooling and an optional projection: token ids -> one vector a text.
+    """A transformer with pooling and a head, if any: token ids -> one vector a text.
+
+    `projection` is the head: one linear layer, or the chain of `config.heads`.
 
     `packed` says whether texts go through without padding (dprkit.models.packing); it may be set
     to False, as for torch.compile, which wants few shapes.
@@ -35,12 +41,18 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module, config: RetrieverConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling = config.pooling
+        self.pooling, self.heads = config.pooling, config.heads
         self.unit_length = config.similarity == "cosine"
         self.truncate_dim = config.truncate_dim
         self.dropout = nn.Dropout(dropout)
         width = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.projection = nn.Linear(width, config.projection) if config.projection else None
+        self.projection: nn.Module | None = None
+        if config.projection:
+            self.projection = nn.Linear(width, config.projection)
+        elif config.heads:
+            self.projection = chain(config.heads, width)
+        self.width = config.projection or width_behind(config.heads, width)
+        """The width of the vectors before they are cut."""
         linear.enable(backbone)
         self.packed = packing.enable(backbone)
 
@@ -49,32 +61,14 @@ class Encoder(nn.Module):
         """The width D of the vectors."""
         return self.truncate_dim or self.width
 
-    @property
-    def width(self) -> int:
-        """The width of the vectors before they are cut."""
-        config: Any = self.backbone.config
-        return self.projection.out_features if self.projection else int(config.hidden_size)
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The vectors (N, D) of texts given as (N, L) ids and a (N, L) mask of their tokens."""
         states = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        return self._head(self._pool(states.last_hidden_state, attention_mask))
+        return self._head(pooled(self.pooling, states.last_hidden_state, attention_mask))
 
-    def _pool(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(N, L, H) -> (N, H); without a mask nothing is padding.
-
-        A text without a token gets zeros, as sentence-transformers gives it for the mean.
-        """
-        if mask is None:
-            return hidden[:, 0] if self.pooling == "cls" else hidden.mean(1)
-        hidden = hidden.masked_fill(mask.unsqueeze(-1) == 0, 0)  # it may be no number there
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        return hidden.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(hidden.dtype)
-
-    def _head(self, pooled: Tensor) -> Tensor:
-        pooled = self.dropout(pooled)
-        vectors = pooled if self.projection is None else self.projection(pooled)
+    def _head(self, vectors: Tensor) -> Tensor:
+        vectors = self.dropout(vectors)
+        vectors = vectors if self.projection is None else self.projection(vectors)
         vectors = vectors[..., : self.truncate_dim] if self.truncate_dim else vectors
         return nn.functional.normalize(vectors, dim=-1) if self.unit_length else vectors
 
@@ -90,7 +84,7 @@ class Encoder(nn.Module):
             return cast(Tensor, self(*self.padded(ids, place)))
         pack = Pack(ids, packing.first_position(self.backbone), place)
         parts = packing.states(self.backbone, pack)  # (n, L, H) each
-        return self._head(pack.as_given([self._pool(part) for part in parts]))
+        return self._head(pack.as_given([pooled(self.pooling, part) for part in parts]))
 
     def encode(self, ids: Ids, batch_tokens: int) -> Tensor:
         """The vectors (N, D) of N texts, in their order, with gradient where it is enabled.

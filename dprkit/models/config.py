@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from dprkit.errors import InputError, MismatchError, loading, reading
+from dprkit.models.heads import Heads
 from dprkit.settings.training import (
     EMBEDDING_SIZE,
     LATE_PASSAGE_MAX_LENGTH,
@@ -16,6 +17,7 @@ from dprkit.settings.training import (
     PASSAGE_MAX_LENGTH,
     QUESTION_MAX_LENGTH,
     TEMPERATURES,
+    Pooling,
 )
 from dprkit.yaml_file import read_yaml
 
@@ -31,7 +33,8 @@ QUESTION, PASSAGE = "question_encoder", "passage_encoder"
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What retriever.yaml holds of every kind of model; `kind` in it is the tag of a class below.
 
-    The prefixes are put before every question and passage. `straight_apostrophe`: ’ in a question
+    The prefixes are put before every question and passage. `prompts`: others, by their names, which
+    may stand in the place of the question's prefix. `straight_apostrophe`: ’ in a question
     is read as ', as DPR does. `positions`: the tokens that the question's transformer can read,
     and the passage's; measured when a model comes in.
     """
@@ -42,6 +45,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     passage_max_length: int = PASSAGE_MAX_LENGTH
     question_prefix: str = ""
     passage_prefix: str = ""
+    prompts: dict[str, str] = {}
     straight_apostrophe: bool = False
     positions: tuple[int, int] | None = None
 
@@ -72,22 +76,26 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     """What retriever.yaml holds of a bi-encoder.
 
     `shared`: one transformer serves questions and passages. `separate_heads`: it does, but each
-    side has a projection of its own. `truncate_dim`: of a vector only so many of its first numbers
-    are kept, before it is brought to unit length; None: all. `matryoshka`: the sizes that it was
-    trained to be cut to, the largest first.
+    side has a projection of its own. `projection`: the width of a linear layer behind pooling;
+    `heads`: more layers than one, or others, in its place. `truncate_dim`: of a vector only so many
+    of its first numbers are kept, before it is brought to unit length; None: all. `matryoshka`: the
+    sizes that it was trained to be cut to, the largest first.
     """
 
     shared: bool = False
     separate_heads: bool = False
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
     projection: int | None = None
+    heads: Heads = ()
     similarity: Literal["dot", "cosine"] = "dot"
     truncate_dim: int | None = None
     matryoshka: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.separate_heads and not (self.shared and self.projection):
+        if self.projection and self.heads:
+            raise ValueError("heads: stand in the place of a projection; leave one of them out")
+        if self.separate_heads and not (self.shared and (self.projection or self.heads)):
             raise ValueError("separate_heads needs shared: true and a projection")
         if self.truncate_dim is not None and self.truncate_dim < 1:
             raise ValueError("truncate_dim: expected a number from 1 up")

@@ -5,7 +5,8 @@
     passage_encoder/               the same; absent where one encoder serves both, as in a ColBERT
                                    model, and only a projection where one transformer has two heads
     */projection.safetensors       weight (D, H) and bias (D), where there is a projection; the
-                                   weight alone in a ColBERT model
+                                   weight alone in a ColBERT model; the weights of each layer of
+                                   `heads`, by its number
     probes.safetensors             32 texts with their vectors (dprkit.models.probe_texts)
 
 Only safetensors are read; nothing is unpickled.
@@ -96,7 +97,7 @@ def _load_head(
     return encoder
 
 
-def _load_projection(projection: nn.Linear, folder: Path) -> None:
+def _load_projection(projection: nn.Module, folder: Path) -> None:
     from safetensors.torch import load_file
 
     path = folder / PROJECTION

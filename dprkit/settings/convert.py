@@ -10,6 +10,7 @@ from dprkit.settings.fields import Count, Length, about
 from dprkit.settings.training import (  # in sentences of the docstring
     PASSAGE_MAX_LENGTH,  # noqa: F401
     QUESTION_MAX_LENGTH,  # noqa: F401
+    Pooling,
 )
 
 Kind = Literal[
@@ -114,7 +115,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     passage_encoder: Annotated[str | None, about(path=True, hub=True)] = None
     backbone: Annotated[str | None, about(path=True, hub=True)] = None
 
-    pooling: Literal["cls", "mean"] | None = None
+    pooling: Pooling | None = None
     similarity: Literal["dot", "cosine"] | None = None
     truncate_dim: Count | None = None
     title_join: str | None = None

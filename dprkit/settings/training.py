@@ -13,6 +13,8 @@ from dprkit.settings.trainer import TrainerSettings
 QUESTION_MAX_LENGTH, PASSAGE_MAX_LENGTH = 64, 256
 LATE_QUESTION_MAX_LENGTH, LATE_PASSAGE_MAX_LENGTH = 32, 350
 EMBEDDING_SIZE = 128
+Pooling = Literal["cls", "mean", "last", "weighted-mean", "max", "mean-sqrt"]
+"""How the states of tokens become one vector: dprkit/models/pooling.py."""
 TEMPERATURES = {"dot": 1.0, "cosine": 0.05, "maxsim": 0.25}
 MAX_EPOCHS = 10
 CONTRASTIVE_WEIGHT, TEACHER_ENTROPY, CANDIDATES = 0.2, 0.5, 8
@@ -25,7 +27,7 @@ class Defaults:
 
     lr: float
     batch_size: int
-    pooling: Literal["cls", "mean"]
+    pooling: Pooling
     projection: int
     output_dropout: float
 
@@ -210,7 +212,7 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     kind: Literal["bi-encoder", "colbert"] | None = None
     shared: bool | None = None
     separate_heads: bool | None = None
-    pooling: Literal["cls", "mean"] | None = None
+    pooling: Pooling | None = None
     projection: Count | None = None
     similarity: Literal["dot", "cosine"] | None = None
     temperature: Above0 | None = None

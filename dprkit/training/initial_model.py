@@ -134,7 +134,9 @@ def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfi
         name: value
         for name in (*SHAPE, *PREFIXES)
         if (value := getattr(settings, name, None)) is not None
-    } | ({"projection": settings.projection or None} if settings.projection is not None else {})
+    }
+    if settings.projection is not None:
+        given |= {"projection": settings.projection or None, "heads": ()}
     config = msgspec.structs.replace(said, **given)
     usual = said.temperature
     if config.similarity != said.similarity:
@@ -167,7 +169,7 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
         _tell_contradictions(source, said, wanted, run)
     if foreign.passage and (wanted.shared, wanted.separate_heads) != (foreign.shared,) * 2:
         raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
-    if wanted.projection != said.projection:
+    if (wanted.projection, wanted.heads) != (said.projection, said.heads):
         _new_heads(foreign, wanted.projection)
     model, tokens = assembled(foreign, settings)
     for encoder in (model.question_encoder, model.passage_encoder):
@@ -191,6 +193,11 @@ def _tell_contradictions(
         if theirs != ours:
             flag = name.replace("_", "-")
             run.progress.warn(f"{source}: says {name} {theirs}; --{flag} {ours or 0} is taken")
+    if said.heads and not taken.heads:
+        run.progress.warn(
+            f"{source}: has {len(said.heads)} layers behind its pooling; --projection "
+            f"{taken.projection or 0} is taken instead"
+        )
 
 
 def _new_heads(foreign: Foreign, width: int | None) -> None:
@@ -202,7 +209,7 @@ def _new_heads(foreign: Foreign, width: int | None) -> None:
             head = dict(nn.Linear(size, width).state_dict())
     for tower in (foreign.question, foreign.passage):
         if tower is not None:
-            tower.head = head
+            tower.head, tower.heads = head, ()
 
 
 def _two_towers(

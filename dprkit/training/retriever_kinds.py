@@ -76,6 +76,11 @@ def of_its_kind(settings: TrainSettings) -> TrainSettings:
             config = bi_encoder_config(start, "--kind bi-encoder")
             if settings.matryoshka is None and config.matryoshka:
                 settings = msgspec.structs.replace(settings, matryoshka=config.matryoshka)
+            if config.heads and settings.projection:
+                raise MismatchError(
+                    f"{start}: has {len(config.heads)} layers behind its pooling, in whose place "
+                    "no projection can stand; leave projection out"
+                )
             return _as_the_retriever(settings, config, _shape(config))
         return settings
     settings = msgspec.structs.replace(settings, kind=kind)

@@ -241,6 +241,8 @@ NORM = ("Normalize", {})
 DENSE = ("Dense", {"in_features": 16, "out_features": 5, "bias": False})
 IDENTITY = {"activation_function": "torch.nn.modules.linear.Identity"}
 LINEAR = ("Dense", DENSE[1] | IDENTITY)
+PRELU = ("Dense", DENSE[1] | {"activation_function": "torch.nn.modules.activation.PReLU"})
+OWN = ("Dense", DENSE[1] | {"activation_function": "my.activations.Tanh"})
 
 
 def save_dense(folder, bias=False):
@@ -288,17 +290,20 @@ def test_a_sentence_transformer_is_read_by_hand(tmp_path, spelling, unit):
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([("Pooling", {"pooling_mode_max_tokens": True})], "its pooling is max_tokens"),
+        ([("Pooling", {"pooling_mode": "median"})], "its pooling is median; one of cls, max"),
         ([("Pooling", {"pooling_mode": ["cls", "mean"]})], "its pooling is cls with mean"),
-        ([MEAN, DENSE], "its Dense has Tanh"),
-        ([MEAN, ("Dense", LINEAR[1] | {"use_residual": True})], "its Dense has a residual"),
+        ([MEAN, PRELU], "the activation torch.nn.modules.activation.PReLU, which is not supported"),
+        ([MEAN, OWN], "the activation my.activations.Tanh, which is not supported"),
         ([MEAN, ("CNN", {})], "has a module CNN"),
-        ([MEAN, NORM, LINEAR], "in this order"),
+        ([MEAN, ("WeightedLayerPooling", {})], "has a module WeightedLayerPooling"),
+        ([NORM, MEAN], "in this order"),
         ([("WordEmbeddings", {})], "has a module WordEmbeddings"),
     ],
 )
 def test_a_module_without_counterpart_is_refused_by_name(tmp_path, modules, message):
     save_sentence_transformer(tmp_path / "in", modules=modules)
+    if (tmp_path / "in/2_Dense").is_dir():
+        save_dense(tmp_path / "in/2_Dense")
     with pytest.raises(InputError, match=message):
         convert(source=tmp_path / "in", output_dir=tmp_path / "out")
 
@@ -306,7 +311,7 @@ def test_a_module_without_counterpart_is_refused_by_name(tmp_path, modules, mess
 def test_prompts_that_pooling_leaves_out_are_refused(tmp_path):
     pooling = ("Pooling", CLS[1] | {"include_prompt": False})
     save_sentence_transformer(tmp_path / "in", modules=[pooling], prompts={"query": "q: "})
-    with pytest.raises(InputError, match="leaves prompts out"):
+    with pytest.raises(InputError, match="leaves the tokens of prompts out"):
         convert(source=tmp_path / "in", output_dir=tmp_path / "out")
 
 

@@ -52,6 +52,30 @@ def test_mean_pooling_leaves_padding_out():
     torch.testing.assert_close(padded, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("pooling", "theirs"),
+    {
+        "cls": "cls",
+        "last": "lasttoken",
+        "mean": "mean",
+        "weighted-mean": "weightedmean",
+        "max": "max",
+        "mean-sqrt": "mean_sqrt_len_tokens",
+    }.items(),
+)
+def test_each_pooling_is_that_of_sentence_transformers_packed_and_padded(pooling, theirs):
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    model = encoder(pooling=pooling)
+    ids, mask = model.padded(IDS, torch.device("cpu"))
+    with torch.no_grad():
+        states = model.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        features = {"token_embeddings": states, "attention_mask": mask}
+        wanted = modules.Pooling(16, theirs)(features)["sentence_embedding"]
+        assert model.packed
+        torch.testing.assert_close(model.encode(IDS, 1000), wanted, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(model(ids, mask), wanted, atol=1e-6, rtol=1e-5)
+
+
 def test_cosine_vectors_have_unit_length_and_a_projection_sets_the_width():
     model = encoder(similarity="cosine", projection=5)
     with torch.no_grad():
@@ -74,7 +98,7 @@ def test_nothing_encodes_to_nothing():
     assert encoder().encode([], 100).shape == (0, 16)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last", "max"])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_text_without_a_token_gets_zeros_and_the_others_their_vectors(
