@@ -34,6 +34,7 @@ UNUSED = {
     "--corpus": "corpus",
     "--metrics": "metrics",
     "--rerank": "rerank",
+    "--prompt": "prompt",
     "--pages": "pages",
 }
 """Flags that say nothing of answers."""

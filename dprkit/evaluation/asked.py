@@ -131,7 +131,7 @@ def rankings_of_index(
 
     questions = judged_questions(settings, asked, run)
     depths = {"candidates": settings.candidates}
-    (engine,), passages = open_engines([folder], depths, run.progress.note)
+    (engine,), passages = open_engines([folder], depths, run.progress.note, settings.prompt)
     engine = reranked(engine, settings, folder, passages, run.progress.note)
     searcher = Searcher(engine, passages)
     run.progress.note(f"searching with {len(questions)} questions")

@@ -175,6 +175,8 @@ def _inputs(settings: EvaluateSettings) -> dict[str, str]:
             raise SettingsError("--index and --results both name rankings; give one of them")
         if settings.rerank is not None:
             raise SettingsError("--rerank is for the search of an index; leave it or --results out")
+        if settings.prompt is not None:
+            raise SettingsError("--prompt is for the search of an index; leave it or --results out")
         named = {"questions": settings.questions, "qrels": settings.qrels}
         return {"results": settings.results} | {name: p for name, p in named.items() if p}
     _check_depths(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -141,6 +141,7 @@ class ColbertConfig(ModelConfig, frozen=True, kw_only=True, tag="colbert"):
         return True
 
 
+C = TypeVar("C", bound=ModelConfig)
 Config = RetrieverConfig | ColbertConfig
 """What retriever.yaml may hold."""
 
@@ -167,6 +168,17 @@ def load_config(directory: Path | str) -> Config:
     with loading(path, "not the settings of a retriever"):
         config: Config = msgspec.convert(document.value, Config)
     return config
+
+
+def with_prompt(config: C, name: str, where: Path | str) -> C:
+    """The config of the retriever `where` with its prompt `name` before questions.
+
+    Raises MismatchError where it has no prompt of that name.
+    """
+    if name not in config.prompts:
+        known = f"it has {', '.join(config.prompts)}" if config.prompts else "it has no prompts"
+        raise MismatchError(f"{where}: has no prompt {name!r}; {known} ({CONFIG})")
+    return msgspec.structs.replace(config, question_prefix=config.prompts[name])
 
 
 def bi_encoder_config(directory: Path | str, use: str) -> RetrieverConfig:

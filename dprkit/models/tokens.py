@@ -9,14 +9,22 @@ Hugging Face's DPRContextEncoder gives ones to the second segment, which DPR nev
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from dprkit.errors import InputError, loading, reading
-from dprkit.models.config import PASSAGE, QUESTION, SIDES, ModelConfig, RetrieverConfig, Side
+from dprkit.models.config import (
+    PASSAGE,
+    QUESTION,
+    SIDES,
+    ModelConfig,
+    RetrieverConfig,
+    Side,
+    with_prompt,
+)
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -38,6 +46,7 @@ FILES = (
 """What the tokenizers of Hugging Face folders are made of."""
 
 Files = Mapping[str, bytes]
+Prefixes = Sequence[str] | None
 
 
 class Tokens:
@@ -56,40 +65,50 @@ class Tokens:
             self.of["passage"] = tokenizer, files
             tokenizer.no_padding()
 
-    def questions(self, questions: Sequence[str]) -> Ids:
-        """The ids of each question, cut to `config.question_max_length` tokens."""
-        return self.questions_and_cuts(questions)[0]
+    def questions(self, questions: Sequence[str], prefixes: Prefixes = None) -> Ids:
+        """The ids of each question, cut to `config.question_max_length` tokens.
+
+        `prefixes`: the prefix of each, instead of `config.question_prefix`.
+        """
+        texts = _each(self.question_text, questions, prefixes)
+        return self._encode("question", texts, self.config.question_max_length)[0]
 
     def questions_and_cuts(self, questions: Sequence[str]) -> tuple[Ids, list[bool]]:
         """The ids of each question, as `questions` gives them, and whether it was cut."""
         texts = [self.question_text(question) for question in questions]
         return self._encode("question", texts, self.config.question_max_length)
 
-    def passages(self, passages: Sequence[Passage]) -> Ids:
+    def passages(self, passages: Sequence[Passage], prefixes: Prefixes = None) -> Ids:
         """The ids of each passage, title first, cut to `config.passage_max_length` tokens.
 
-        Of a pair, the longer of title and text is cut first.
+        Of a pair, the longer of title and text is cut first. `prefixes`: the prefix of each,
+        instead of `config.passage_prefix`.
         """
-        return self.passages_and_cuts(passages)[0]
+        texts = _each(self.passage_text, passages, prefixes)
+        return self._encode("passage", texts, self.config.passage_max_length)[0]
 
     def passages_and_cuts(self, passages: Sequence[Passage]) -> tuple[Ids, list[bool]]:
         """The ids of each passage, as `passages` gives them, and whether it was cut."""
         texts = [self.passage_text(passage) for passage in passages]
         return self._encode("passage", texts, self.config.passage_max_length)
 
+    def ask_with(self, prompt: str, where: Path | str) -> None:
+        """Let questions begin with the prompt of that name, of the retriever `where`."""
+        self.config = with_prompt(self.config, prompt, where)
+
     def token(self, side: Side, number: int) -> str:
         """A token of a side's vocabulary, by its id."""
         return str(self.of[side][0].id_to_token(number))
 
-    def question_text(self, question: str) -> str:
+    def question_text(self, question: str, prefix: str | None = None) -> str:
         """A question as the tokenizer is given it."""
-        text = self.config.question_prefix + question.strip()
+        text = (self.config.question_prefix if prefix is None else prefix) + question.strip()
         return text.replace("’", "'") if self.config.straight_apostrophe else text
 
-    def passage_text(self, passage: Passage) -> str | tuple[str, str]:
+    def passage_text(self, passage: Passage, prefix: str | None = None) -> str | tuple[str, str]:
         """A passage as the tokenizer is given it: a text, or a pair of texts."""
-        title, text = passage.title.strip(), passage.text.strip()
-        prefix, join = self.config.passage_prefix, self.config.title_join
+        title, text, join = passage.title.strip(), passage.text.strip(), self.config.title_join
+        prefix = self.config.passage_prefix if prefix is None else prefix
         if not title or join == NO_TITLE:
             return prefix + text
         return (prefix + title, text) if join == PAIR else f"{prefix}{title}{join}{text}"
@@ -102,6 +121,16 @@ class Tokens:
         ids = [encoding.ids for encoding in found]
         full = (len(text) == length for text in ids)
         return ids, [at and bool(e.overflowing) for at, e in zip(full, found, strict=True)]
+
+
+Text = TypeVar("Text")
+
+
+def _each(
+    text_of: Callable[[Text, str | None], Any], texts: Sequence[Text], prefixes: Prefixes
+) -> list[Any]:
+    each = prefixes or [None] * len(texts)
+    return [text_of(text, prefix) for text, prefix in zip(texts, each, strict=True)]
 
 
 def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:

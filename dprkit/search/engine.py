@@ -51,14 +51,16 @@ class DenseEngine:
         retriever: Path,
         check: Verifier | None = None,
         truncate_dim: int | None = None,
+        prompt: str | None = None,
     ) -> None:
         """`check` sees that the ONNX copy of the question encoder was not changed.
 
-        `truncate_dim`: what the vectors of the index were cut to.
+        `truncate_dim`: what the vectors of the index were cut to. `prompt`: the name of the
+        retriever's prompt that questions begin with.
         """
         self.index, self.count = index, index.count
         self.retriever_path, self.check = retriever, check or Verifier()
-        self.truncate_dim = truncate_dim
+        self.truncate_dim, self.prompt = truncate_dim, prompt
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -67,6 +69,8 @@ class DenseEngine:
 
         retriever = load_for_questions(self.retriever_path, self.check, self.truncate_dim)
         self.check.tell()
+        if self.prompt is not None:
+            retriever.tokens.ask_with(self.prompt, self.retriever_path)
         return retriever
 
     def search(

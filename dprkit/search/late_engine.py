@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 class LateEngine:
     """An Engine by MaxSim."""
 
-    def __init__(self, index: TokenIndex, retriever: Path, note: Note = silent) -> None:
-        """`note` is told of the first question that is longer than what the model reads."""
+    def __init__(
+        self,
+        index: TokenIndex,
+        retriever: Path,
+        note: Note = silent,
+        prompt: str | None = None,
+    ) -> None:
+        """`note` is told of the first question that is longer than what the model reads.
+
+        `prompt`: the name of the retriever's prompt that questions begin with.
+        """
         self.index, self.count, self.retriever_path = index, index.count, retriever
+        self.prompt = prompt
         self._note: Note | None = note
 
     @cached_property
@@ -31,7 +41,10 @@ class LateEngine:
         """The retriever, loaded when the first question comes."""
         from dprkit.models.retriever import load_late_retriever
 
-        return load_late_retriever(self.retriever_path)
+        retriever = load_late_retriever(self.retriever_path)
+        if self.prompt is not None:
+            retriever.tokens.ask_with(self.prompt, self.retriever_path)
+        return retriever
 
     def search(
         self, questions: Sequence[str], topk: int, allowed: np.ndarray | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dprkit.errors import MismatchError
 from dprkit.indexes.index_folder import IndexFolder
-from dprkit.models.config import ColbertConfig, is_retriever, load_config
+from dprkit.models.config import ColbertConfig, is_retriever, load_config, with_prompt
 from dprkit.models.reader_config import is_reader
 from dprkit.progress import Note, silent
 from dprkit.search.engine import DenseEngine, Engine, HybridEngine
@@ -75,14 +75,23 @@ def open_folders(
 
 
 def open_engines(
-    folders: Sequence[IndexFolder], depths: Mapping[str, int | None], note: Note
+    folders: Sequence[IndexFolder],
+    depths: Mapping[str, int | None],
+    note: Note,
+    prompt: str | None = None,
 ) -> tuple[list[Engine], IndexedPassages]:
     """The engine of each index, and the passages that all of them find.
 
-    `depths`: how far a search looks, by name. One that no index has is told to `note`.
+    `depths`: how far a search looks, by name. One that no index has is told to `note`. `prompt`:
+    the retrievers' prompt before questions. Raises MismatchError where there is none of that name.
     """
     passages = folders[0].passages(note)
-    engines = [_engine(folder, depths, note) for folder in folders]
+    if prompt is not None and all(folder.reads == "passages" for folder in folders):
+        raise MismatchError(
+            f"--prompt {prompt}: {folders[0].path} is an index of words, which needs no retriever; "
+            "leave it out"
+        )
+    engines = [_engine(folder, depths, note, prompt) for folder in folders]
     types = " or ".join(folder.type for folder in folders)
     for name, depth in depths.items():
         if depth and not any(name in folder.depths for folder in folders):
@@ -92,16 +101,20 @@ def open_engines(
     return engines, passages
 
 
-def _engine(folder: IndexFolder, depths: Mapping[str, int | None], note: Note) -> Engine:
+def _engine(
+    folder: IndexFolder, depths: Mapping[str, int | None], note: Note, prompt: str | None
+) -> Engine:
     if folder.reads == "passages":
         engine: Engine = folder.open(depths)
         return engine
     _refuse_other_kind(folder)
     retriever = folder.input("retriever")
+    if prompt is not None:
+        with_prompt(load_config(retriever), prompt, retriever)  # raises before it is loaded
     if folder.reads == "tokens":
-        return LateEngine(folder.open(depths), retriever, note)
+        return LateEngine(folder.open(depths), retriever, note, prompt)
     index = folder.open_dense(depths)
-    return DenseEngine(index, retriever, folder.check, folder.truncate_dim)
+    return DenseEngine(index, retriever, folder.check, folder.truncate_dim, prompt)
 
 
 def _refuse_other_kind(folder: IndexFolder) -> None:

@@ -104,7 +104,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
     names = ("nprobe", "ef_search", "candidates")
     depths = {name: getattr(settings, name) for name in names}
     folders = open_folders(paths, moved, note)
-    engines, passages = open_engines(folders, depths, note)
+    engines, passages = open_engines(folders, depths, note, settings.prompt)
     engine = engines[0]
     if settings.hybrid is not None:
         report.fusion = Fusion(method=settings.fusion, weights=settings.weights)

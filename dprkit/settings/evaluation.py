@@ -11,6 +11,7 @@ from dprkit.settings.fields import Count, Positive, about
 from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
+    PromptName,
     RerankAnswers,
     RerankBy,
     RerankDepth,
@@ -22,14 +23,14 @@ from dprkit.settings.shared import (
 
 _RANKED = about(
     path=True,
-    replaces="index corpus questions qrels output_dir rerank rerank_depth rerank_weight "
+    replaces="index corpus questions qrels output_dir prompt rerank rerank_depth rerank_weight "
     "rerank_embeddings rerank_by rerank_answers",
 )
 
 
 _ANSWERED = about(
     path=True,
-    replaces="index results questions qrels beir corpus output_dir rerank rerank_depth "
+    replaces="index results questions qrels beir corpus output_dir prompt rerank rerank_depth "
     "rerank_weight rerank_embeddings rerank_by rerank_answers",
 )
 
@@ -103,6 +104,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[str | None, about(workspace="results")] = None
     retriever: Annotated[str | None, about(path=True, commas=True)] = None
     passages: MovedCorpus = None
+    prompt: PromptName = None
     topk: Annotated[tuple[Positive, ...], Meta(min_length=1), about(metavar="1,5,20,100")] = (
         1,
         5,

@@ -11,6 +11,7 @@ from dprkit.settings.shared import (
     Candidates,
     MovedCorpus,
     MovedRetriever,
+    PromptName,
     RerankAnswers,
     RerankBy,
     RerankDepth,
@@ -56,6 +57,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Annotated[str, about(flag="-o", output=True)] = "-"
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
+    prompt: PromptName = None
     topk: Positive = 100
     hybrid: Annotated[str | None, about(path=True)] = None
     fusion: Literal["weighted", "rrf"] = "weighted"

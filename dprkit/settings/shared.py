@@ -21,6 +21,13 @@ MovedRetriever = Annotated[
 MovedCorpus = Annotated[
     str | None, about("File of the corpus of the index, if it was moved.", path=True)
 ]
+PromptName = Annotated[
+    str | None,
+    about(
+        "Prompt to put before the questions instead of the question_prefix of the retriever: the "
+        "name of one of the prompts in its retriever.yaml.",
+    ),
+]
 NumberType = Annotated[
     Literal["float32", "float16", "int8", "binary"], about("Number type of the vectors on disk.")
 ]

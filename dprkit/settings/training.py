@@ -90,6 +90,11 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             else none).
         passage_prefix: Text to put before every passage (default: as the model of --init says,
             else none).
+        question_prefixes: Text to put before the questions of each training file, in the order of
+            --train-file; the option is given again for each, '' for none (default:
+            --question-prefix for each file).
+        passage_prefixes: Text to put before the passages of each training file, in the same way
+            (default: --passage-prefix for each file).
         output_dropout: Dropout on the pooled vector, or on the state of each token in a ColBERT
             model (default: {PRETRAINED.output_dropout:g}, or {SCRATCH.output_dropout:g} for a
             bi-encoder from scratch).
@@ -224,6 +229,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     passage_max_length: Length | None = None
     question_prefix: str | None = None
     passage_prefix: str | None = None
+    question_prefixes: Annotated[tuple[str, ...], about(repeated=True)] = ()
+    passage_prefixes: Annotated[tuple[str, ...], about(repeated=True)] = ()
     output_dropout: Share | None = None
     lora_rank: Count = 0
     lora_alpha: Positive | None = None

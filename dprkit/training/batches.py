@@ -24,7 +24,7 @@ import numpy as np
 from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.folds import Fold
 from dprkit.data.row_index import changed
-from dprkit.models.tokens import Tokens
+from dprkit.models.tokens import Prefixes, Tokens
 from dprkit.records import Candidate, Example
 from dprkit.training.batch_layout import Layout, batches_needed, cut, lay_out
 from dprkit.training.candidate_lists import drawn_candidates
@@ -242,6 +242,8 @@ class BatchTexts(NamedTuple):
     scores; not a number where there is none."""
     files: list[int]
     """(Q,): the file that a question is of."""
+    sources: list[int]
+    """(P,): the file that a passage is of."""
     places: list[str]
     """(Q,): the rows for messages, `train.jsonl:17`."""
     false_negatives: np.ndarray
@@ -306,6 +308,7 @@ def make_batch(
         positives,
         lists,
         files,
+        sources,
         [mixture.where(at) for at in rows],
         false,
     )
@@ -350,6 +353,20 @@ class _Columns:
         return column
 
 
+class FilePrefixes(NamedTuple):
+    """The prefix of the questions and of the passages of each file; empty: as the model's."""
+
+    questions: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
+
+    def of(self, batch: BatchTexts) -> tuple[Prefixes, Prefixes]:
+        """The prefix of each question and of each passage; None: as the model's."""
+        return (
+            [self.questions[file] for file in batch.files] if self.questions else None,
+            [self.passages[file] for file in batch.sources] if self.passages else None,
+        )
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Makes the batch of an optimizer step, counted from 0: a pure function of the step."""
@@ -361,6 +378,7 @@ class Preparation:
     """Whether a passage that holds an answer is no negative: see `make_batch`."""
     loss_weights: Sequence[float] = ()
     """How much a question of each file counts in the loss; empty: all alike."""
+    prefixes: FilePrefixes = FilePrefixes()
 
     def __call__(self, step: int) -> Batch:
         batch = make_batch(
@@ -370,14 +388,18 @@ class Preparation:
             self.draw,
             self.by_answers,
         )
-        sides = self.tokens.questions(batch.questions), self.tokens.passages(batch.passages)
+        asked, read = self.prefixes.of(batch)
+        sides = (
+            self.tokens.questions(batch.questions, asked),
+            self.tokens.passages(batch.passages, read),
+        )
         return Batch(step, sides, batch.targets(self.loss_weights, self.draw.taught), batch.places)
 
     def describe(self) -> Callable[[], Preparation]:
         """What makes the same of the files in another process."""
         mixture = self.plan.mixture
         files = [(str(file.path), file.sha256, file.leave_out) for file in mixture.files]
-        rest = self.draw, self.tokens, self.by_answers, self.loss_weights
+        rest = self.draw, self.tokens, self.by_answers, self.loss_weights, self.prefixes
         return partial(_opened_again, files, mixture.weights, self.plan.options, rest)
 
 

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,7 +48,27 @@ def starting_model(
         model, tokens = load_bi_encoder(settings.init, settings.output_dropout)
     else:
         model, tokens = _from_model(settings, settings.init, run)
+    read_as_asked(model, tokens, settings)
     return _prepared(model, settings), tokens
+
+
+def read_as_asked(model: BiEncoder | Colbert, tokens: Tokens, settings: ResolvedSettings) -> None:
+    """Let texts begin with the prefixes that are asked for; those of files become prompts."""
+    given = {name: value for name in PREFIXES if (value := getattr(settings, name)) is not None}
+    prompts = model.config.prompts | _prompts_of_files(settings)
+    config: Any = msgspec.structs.replace(model.config, **given, prompts=prompts)
+    model.config = tokens.config = config
+
+
+def _prompts_of_files(settings: ResolvedSettings) -> dict[str, str]:
+    """The prefixes of the questions of each file by its name, with its folder's if need be."""
+    paths = [Path(path) for path, _ in settings.files]
+    stems = [path.stem for path in paths]
+    return {
+        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": prefix
+        for path, prefix in zip(paths, settings.question_prefixes, strict=False)
+        if prefix
+    }
 
 
 def _prepared(model: BiEncoder | Colbert, settings: ResolvedSettings) -> BiEncoder | Colbert:

@@ -118,6 +118,7 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             f"{len(settings.train_file)} training files; give one each"
         )
     _refuse_sizes(settings)
+    _refuse_prefixes(settings)
     distilling(settings)  # raises for what contradicts itself
     usual = SCRATCH if scratch else PRETRAINED
     defaults: dict[str, Any] = {
@@ -135,6 +136,17 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         defaults["shared"] = True
     missing = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
     return msgspec.structs.replace(settings, **missing)
+
+
+def _refuse_prefixes(settings: TrainSettings) -> None:
+    """Raises SettingsError for prefixes that are not one a training file."""
+    for side in ("question", "passage"):
+        given = getattr(settings, f"{side}_prefixes")
+        if len(given) not in (0, len(settings.train_file)):
+            raise SettingsError(
+                f"--{side}-prefixes: {len(given)} prefixes for {len(settings.train_file)} "
+                "training files; give one each, '' for none"
+            )
 
 
 def _refuse_sizes(settings: TrainSettings) -> None:

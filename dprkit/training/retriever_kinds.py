@@ -136,14 +136,21 @@ def _shape(config: RetrieverConfig) -> dict[str, Any]:
 
 def _late_shape(config: ColbertConfig) -> dict[str, Any]:
     words = next((name for name, words in SKIP.items() if words == config.skip), None)
-    return {name: getattr(config, name) for name in LATE_SHAPE} | {"skip": words}
+    shape = {name: getattr(config, name) for name in LATE_SHAPE if name not in PREFIXES}
+    return shape | {"skip": words}
 
 
 def _as_the_retriever(
     settings: TrainSettings, config: Config, shape: dict[str, Any]
 ) -> TrainSettings:
-    """The settings with the shape of the retriever; they may not contradict it."""
-    for name, theirs in {**{name: getattr(config, name) for name in PREFIXES}, **shape}.items():
+    """The settings with the shape of the retriever; they may not contradict it.
+
+    Prefixes may be others than so far, but for that of passages which are not encoded anew.
+    """
+    kept = shape
+    if settings.freeze:
+        kept = shape | {"passage_prefix": config.passage_prefix}
+    for name, theirs in kept.items():
         mine = getattr(settings, name)
         if mine not in (theirs, None):
             raise MismatchError(

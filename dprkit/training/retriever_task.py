@@ -21,7 +21,7 @@ from dprkit.models.tokens import Tokens
 from dprkit.progress import Run
 from dprkit.store.drafts import Draft
 from dprkit.training.averaging import average, weights_of
-from dprkit.training.batches import BatchPlan, Draw, Mixture, Preparation
+from dprkit.training.batches import BatchPlan, Draw, FilePrefixes, Mixture, Preparation
 from dprkit.training.gradients import GradientEngine
 from dprkit.training.initial_model import finished, starting_model
 from dprkit.training.nested_objective import NestedObjective, nesting_of
@@ -76,7 +76,12 @@ class RetrieverTask:
         # The tokenizer is set to a length at each use, and the feed works beside validation.
         tokens = copy.deepcopy(self.tokens)
         self.prepare = Preparation(
-            self.plan, draw, tokens, settings.mask_answers, settings.loss_weights
+            self.plan,
+            draw,
+            tokens,
+            settings.mask_answers,
+            settings.loss_weights,
+            FilePrefixes(settings.question_prefixes, settings.passage_prefixes),
         )
 
     def validate(self, engine: GradientEngine) -> Figures | None:
