@@ -367,6 +367,9 @@ class FilePrefixes(NamedTuple):
         )
 
 
+AS_THE_MODEL = FilePrefixes()
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Makes the batch of an optimizer step, counted from 0: a pure function of the step."""
@@ -378,7 +381,7 @@ class Preparation:
     """Whether a passage that holds an answer is no negative: see `make_batch`."""
     loss_weights: Sequence[float] = ()
     """How much a question of each file counts in the loss; empty: all alike."""
-    prefixes: FilePrefixes = FilePrefixes()
+    prefixes: FilePrefixes = AS_THE_MODEL
 
     def __call__(self, step: int) -> Batch:
         batch = make_batch(
