@@ -129,7 +129,7 @@ Text = TypeVar("Text")
 def _each(
     text_of: Callable[[Text, str | None], Any], texts: Sequence[Text], prefixes: Prefixes
 ) -> list[Any]:
-    each = prefixes or [None] * len(texts)
+    each: Sequence[str | None] = prefixes or [None] * len(texts)
     return [text_of(text, prefix) for text, prefix in zip(texts, each, strict=True)]
 
 
