@@ -105,7 +105,7 @@ def open_stream(path: Path | str, markup: bool = False) -> Stream:
     Raises InputError where it cannot be read and FormatError where it is empty or of a kind that
     is not read here, as `markup` such as HTML and XML is unless it is wanted.
     """
-    return _stream(path, _opened_chunks(path), markup)
+    return _stream(path, opened_chunks(path), markup)
 
 
 def stream_of(file: IO[bytes], path: Path | str) -> Stream:
@@ -134,7 +134,7 @@ def _head(chunks: Iterator[bytes]) -> bytes:
     return head
 
 
-def _opened_chunks(path: Path | str) -> Iterator[bytes]:
+def opened_chunks(path: Path | str) -> Iterator[bytes]:
     """The bytes of `path` (`-`: stdin), decompressed."""
     with reading(path):
         opened: Any = nullcontext(sys.stdin.buffer) if str(path) == STDIN else open(path, "rb")  # noqa: SIM115
