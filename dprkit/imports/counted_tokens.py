@@ -1,14 +1,13 @@
-"""Words as units of a text that weigh as many tokens as a model's tokenizer makes of them."""
+"""Units of a text, and words that weigh as many tokens as a model's tokenizer makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dprkit.errors import InputError, loading
-from dprkit.imports.splitting import Unit
 
 FILE = "tokenizer.json"
 _PLACES = ("", "passage_encoder", "question_encoder", "0_Transformer")
@@ -19,6 +18,15 @@ BEFORE = "a"
 """A word before the one that is counted: some tokenizers add a space to what begins with one."""
 LEFT = 2
 """A title leaves at least 1 of so many parts of a passage to the text."""
+
+
+class Unit(NamedTuple):
+    """A piece of a text that is in a passage as a whole, with the space before it."""
+
+    text: str
+    weight: int
+    alone: int
+    """Its weight at the beginning of a passage, where no space is before it."""
 
 
 class CountedTokens:
@@ -34,14 +42,15 @@ class CountedTokens:
 
     def count(self, text: str) -> int:
         """The tokens of a text by itself, special ones left out."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return len(ids)
 
     def room(self, title: str, limit: int) -> int:
         """The tokens left for the text where a passage with its title is to have `limit`.
 
         The special tokens of a pair of title and text count too. A long title takes half at most.
         """
-        special = self._tokenizer.num_special_tokens_to_add(bool(title))
+        special: int = self._tokenizer.num_special_tokens_to_add(bool(title))
         return max(limit - self.count(title) - special, (limit - special) // LEFT, 1)
 
     def units(self, word: str, room: int) -> Iterator[Unit]:
@@ -55,8 +64,10 @@ class CountedTokens:
         yield from self.units(word[half:], room)
 
     def _weighed(self, word: str) -> Unit:
-        spaced = self.count(f"{BEFORE}{word}") - self.count(BEFORE)
-        return Unit(word, spaced, self.count(word.lstrip()))
+        alone = self.count(word.lstrip())
+        if not word.startswith(" "):  # a piece of a word
+            return Unit(word, alone, alone)
+        return Unit(word, self.count(f"{BEFORE}{word}") - self.count(BEFORE), alone)
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -68,6 +68,7 @@ def import_data(settings: ImportSettings, run: Run = Run()) -> ImportDataReport:
     directory = Path(str(files_of(settings).folder))
     settings = fetched(settings, run.progress.note)
     inputs = {f"source {number}": path for number, path in enumerate(settings.sources)}
+    inputs |= {"tokenizer": settings.tokenizer} if settings.tokenizer else {}
     with draft(directory, "data", settings, inputs, run) as work:
         report = _done(work) or _import(work, settings, run)
     for note in report.notes:

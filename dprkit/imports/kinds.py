@@ -70,6 +70,7 @@ KINDS: tuple[ImportKind, ...] = (
     _kind(
         "questions", "questions with ids or with answers", _FILES, "is_questions", "question_items"
     ),
+    _kind("texts", "texts, .txt, .md, .html, .jsonl, in a folder or one by one", "texts"),
     _kind("table", "a table, or JSON rows with named columns", "table"),
 )
 

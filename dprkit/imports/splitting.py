@@ -11,9 +11,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 from dprkit.errors import SettingsError
+from dprkit.imports.counted_tokens import CountedTokens, Unit
 
 WORDS = 100
 """Words of a passage where nothing else is asked for: those of DPR's."""
@@ -23,15 +23,6 @@ _FORM = re.compile(r"(words|tokens)=([1-9][0-9]*)|(sentences)(?:=([1-9][0-9]*))?
 
 Cut = Callable[[str, Iterable[str]], Iterator[str]]
 """A title and the paragraphs below it -> the texts of passages, white space made one space."""
-
-
-class Unit(NamedTuple):
-    """A piece of a text that is in a passage as a whole, with the space before it."""
-
-    text: str
-    weight: int
-    alone: int
-    """Its weight at the beginning of a passage, where no space is before it."""
 
 
 def cut_by(how: str | None, overlap: int, tokenizer: str | None) -> Cut:
@@ -121,12 +112,11 @@ def spaced_words(text: str) -> Iterator[str]:
 
 # --- sentences ------------------------------------------------------------------------------------
 
-_SHORT = frozenset(
-    "mr mrs ms dr prof st vs cf ca approx inc ltd co corp jr sr gen col lt sgt capt rev hon ed eds "
-    "jan feb mar apr jun jul aug sep sept oct nov dec e.g i.e al bzw z.b nr".split()
+_SHORT = re.compile(
+    "mrs?|ms|dr|prof|st|vs|cf|ca|approx|inc|ltd|co|corp|jr|sr|gen|col|lt|sgt|capt|rev|hon|eds?|jan"
+    r"|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|e\.g|i\.e|al|bzw|z\.b|nr|(?:[^\W\d_]\.)*[^\W\d_]"
 )
-_BEFORE_NUMBERS = frozenset("no nos fig figs eq eqs sec secs ch vol vols p pp art tab".split())
-_INITIALS = re.compile(r"(?:\w\.)*\w")
+_BEFORE_NUMBERS = re.compile("nos?|figs?|eqs?|secs?|ch|vols?|pp?|art|tab")
 _END = re.compile(
     r"[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[¿¡]*[^\W_a-z])"  # and what follows begins as a sentence does
     r"|[。！？]+[」』”’)\]）]*"
@@ -153,9 +143,9 @@ def sentences(text: str) -> Iterator[str]:
 def _is_short(text: str, start: int, end: int) -> bool:
     """Whether the full stop before `end` belongs to an abbreviation or an initial."""
     word = text[text.rfind(" ", start, end) + 1 : end - 1].lower().lstrip("([\"'“‘")
-    if word in _BEFORE_NUMBERS:
+    if _BEFORE_NUMBERS.fullmatch(word):
         return text[end + 1 : end + 2].isdigit()
-    return word in _SHORT or _INITIALS.fullmatch(word) is not None
+    return _SHORT.fullmatch(word) is not None
 
 
 def _sentences(text: str) -> Iterator[Unit]:
@@ -166,8 +156,6 @@ def _sentences(text: str) -> Iterator[Unit]:
 
 
 def _by_tokens(limit: int, overlap: int, folder: str) -> Cut:
-    from dprkit.imports.counted_tokens import CountedTokens
-
     tokens = CountedTokens(folder)
     room_of = lru_cache(1)(lambda title: tokens.room(title, limit))
 

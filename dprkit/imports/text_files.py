@@ -42,7 +42,9 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CHARSET = re.compile(rb"<(?:meta\b|\?xml\b)[^>]*?\b(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", re.I)
+_CHARSET = re.compile(
+    rb"<(?:meta\b|\?xml\b)[^>]*?\b(?:charset|encoding)\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE
+)
 _HTML_HEAD = 4096
 _AS_BROWSERS = {
     **dict.fromkeys(("iso-8859-1", "latin1", "latin-1", "us-ascii", "ascii"), "cp1252"),
@@ -184,7 +186,7 @@ def _decoded(path: Path, chunks: Iterator[bytes], charset: str) -> Iterator[str]
     marked = next((name for mark, name in _MARKS if first.startswith(mark)), "")
     if not marked and (b"\0" in first or first.startswith(_FOREIGN)):
         raise Unreadable(NOT_TEXT, str(path))
-    decoder = _decoder(marked or charset)
+    decoder = _decoder(marked or _AS_BROWSERS.get(charset.lower(), charset))
     try:
         for chunk in chain((first,), chunks):
             text = decoder.decode(chunk)
@@ -198,7 +200,7 @@ def _decoded(path: Path, chunks: Iterator[bytes], charset: str) -> Iterator[str]
 
 def _decoder(charset: str) -> codecs.IncrementalDecoder:
     """Of the encoding called so; of UTF-8 where there is none of that name for texts."""
-    name = _AS_BROWSERS.get(charset.lower(), charset) or "utf-8"
+    name = charset or "utf-8"
     try:
         "".encode(name)  # a LookupError for what is no encoding of texts, such as hex
     except (LookupError, UnicodeError):

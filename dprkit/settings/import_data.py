@@ -21,6 +21,7 @@ KindName = Literal[
     "qrels",
     "passages",
     "questions",
+    "texts",
     "table",
 ]
 """The names of imports/kinds.py's table."""
@@ -80,6 +81,13 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
         split_by: What is never parted between two sets: a question, the passages of one title, or
             those of one document by their ids.
         seed: Seed of --split.
+
+    Texts:
+        split_passages: How long a passage is where texts are split: a number of words, of whole
+            sentences (sentences stands for sentences=5), or of tokens of --tokenizer, with the
+            title (default: words=100). A passage ends at a heading, too.
+        overlap: Words, sentences or tokens at the end of a passage with which the next one begins.
+        tokenizer: Folder of the model whose tokens count, for tokens=N.
     """
 
     sources: Annotated[tuple[str, ...], about(flag="argument", path=True)] = ()
@@ -95,3 +103,7 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     split_by: Literal["question", "title", "document"] = "question"
     seed: int = 0
+
+    split_passages: Annotated[str | None, about(metavar="words=100|sentences|tokens=256")] = None
+    overlap: Count = 0
+    tokenizer: Annotated[str | None, about(path=True)] = None
