@@ -2,8 +2,9 @@
 
 --append takes over the vectors of passages that are the same, --repair keeps shards that are whole.
 
-Beside its vectors and ids a shard has digests-00000.npy, (N,) uint64, a hash of each passage. They
-are no part of the artifact's identity.
+Beside its vectors and ids a shard has digests-00000.npy, (N,) uint64, a hash of each passage's
+title and text. So a passage is known whatever its id and its row are now, as in a corpus that is
+numbered and had passages inserted. Digests are no part of the artifact's identity.
 """
 
 from __future__ import annotations
@@ -33,12 +34,43 @@ from dprkit.store.shared_work import reopen_damaged
 
 
 def digests(passages: Sequence[Passage]) -> np.ndarray:
-    """(N,) uint64: equal where id, title and text are."""
-    raw = b"".join(
-        hashlib.blake2b(f"{p.id}\n{p.title}\n{p.text}".encode(), digest_size=8).digest()
-        for p in passages
-    )
+    """(N,) uint64: equal where title and text are, which is all that a vector depends on."""
+    return _hashed(f"{p.title}\n{p.text}" for p in passages)
+
+
+def _digests_with_ids(passages: Sequence[Passage]) -> np.ndarray:
+    """(N,) uint64: as embeddings had them at first, equal where the id is equal too."""
+    return _hashed(f"{p.id}\n{p.title}\n{p.text}" for p in passages)
+
+
+def _hashed(texts: Iterable[str]) -> np.ndarray:
+    raw = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(raw, "<u8")
+
+
+class KnownPassages:
+    """Passages that were encoded, found by their digests, wherever they are in another corpus.
+
+    Memory: 16 bytes a passage.
+    """
+
+    def __init__(self, known: np.ndarray) -> None:
+        """`known`: (N,) uint64, the digests of N rows."""
+        self._order = np.argsort(known, kind="stable")
+        self._digests = known[self._order]
+
+    def rows_of(self, passages: Sequence[Passage]) -> np.ndarray:
+        """(N,) int64: the row of each of N passages; -1 where it is not there."""
+        rows = self._rows(digests(passages))
+        lacking = np.flatnonzero(rows < 0)
+        rows[lacking] = self._rows(_digests_with_ids([passages[at] for at in lacking.tolist()]))
+        return rows
+
+    def _rows(self, wanted: np.ndarray) -> np.ndarray:
+        if not len(self._digests):
+            return np.full(len(wanted), -1)
+        at = np.minimum(np.searchsorted(self._digests, wanted), len(self._digests) - 1)
+        return np.where(self._digests[at] == wanted, self._order[at], -1)
 
 
 class Found(NamedTuple):
@@ -63,27 +95,26 @@ class PreviousVectors:
         self.manifest = read_manifest(self.directory, KIND)
         self._good: dict[str, bool] = {}
         """Which files were looked at, and are whole."""
-        numbers = range(self.manifest.counts["shards"])
-        self._digests, self._places = _sorted([self._digests_of(number) for number in numbers])
+        shards = [self._digests_of(number) for number in range(self.manifest.counts["shards"])]
+        self._begins = np.cumsum([0, *map(len, shards)])
+        self._known = KnownPassages(np.concatenate([np.empty(0, "<u8"), *shards]))
 
     def found(
-        self, wanted: np.ndarray, names: Callable[[int], Iterable[str]]
+        self, wanted: Sequence[Passage], names: Callable[[int], Iterable[str]]
     ) -> tuple[np.ndarray, list[Found]]:
-        """Which of the passages with digests `wanted` (N,) were there, (N,) bool, and where.
+        """Which of the N passages that are `wanted` were there, (N,) bool, and where.
 
         `names`: the files of a shard; all must be whole.
         """
         known: np.ndarray = np.zeros(len(wanted), bool)
-        at = np.searchsorted(self._digests, wanted)
-        at[at == len(self._digests)] = 0
-        matches = np.flatnonzero(self._digests[at] == wanted) if len(self._digests) else at[:0]
-        shards, rows = self._places[at[matches]] >> 32, self._places[at[matches]] & 0xFFFFFFFF
+        rows = self._known.rows_of(wanted)
+        shards = np.searchsorted(self._begins, rows, side="right") - 1  # -1 where it was not there
         parts = []
-        for number in np.unique(shards).tolist():
-            here = shards == number
+        for number in np.unique(shards[rows >= 0]).tolist():
+            here = np.flatnonzero(shards == number)
             if all([self._is_good(name) for name in names(number)]):
-                known[matches[here]] = True
-                parts.append(Found(number, matches[here], rows[here]))
+                known[here] = True
+                parts.append(Found(number, here, rows[here] - self._begins[number]))
         return known, parts
 
     def _digests_of(self, number: int) -> np.ndarray:
@@ -99,14 +130,6 @@ class PreviousVectors:
             if not self._good[name]:
                 self.note(f"{self.directory / name}: damaged; its passages are encoded again")
         return self._good[name]
-
-
-def _sorted(shards: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The (N,) digests of all shards in order; of each its place: shard << 32 | row, int64."""
-    places = [np.arange(len(shard)) + (number << 32) for number, shard in enumerate(shards)]
-    digests = np.concatenate([np.empty(0, "<u8"), *shards])
-    order = np.argsort(digests)
-    return digests[order], np.concatenate([np.empty(0, np.int64), *places])[order]
 
 
 def previous_vectors(work: Draft) -> PreviousVectors | None:

@@ -304,7 +304,7 @@ class _Encoding:
             known: np.ndarray = np.zeros(len(window), bool)
             before = None
             if self.previous:
-                known, parts = self.previous.found(digests, contents.files)
+                known, parts = self.previous.found(window, contents.files)
                 before = contents.taken_over(self.previous.directory, parts) if parts else None
             new = [p for p, there in zip(window, known.tolist(), strict=True) if not there]
             ids, cut = contents.retriever.tokens.passages_and_cuts(new)

@@ -1,7 +1,7 @@
 """Vectors of passages that were encoded before, found by what the passages are.
 
-A passage is found where its id, title and text are those that were encoded, so that a file whose
-ids are of another corpus gets no wrong vectors.
+A passage is found where its title and text are those that were encoded, so that a file whose ids
+are of another corpus gets no wrong vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dprkit.data.npy import mapped
-from dprkit.embeddings.append_and_repair import digests
+from dprkit.embeddings.append_and_repair import KnownPassages
 from dprkit.embeddings.shards import Embeddings, shard_names
 from dprkit.embeddings.token_shards import TokenShards, is_tokens
 from dprkit.errors import InputError
@@ -35,8 +35,7 @@ class EncodedPassages:
                 "corpus with dprkit encode-corpus"
             )
         known = np.concatenate([np.empty(0, "<u8"), *(mapped(Path(directory) / n) for n in names)])
-        self._order = np.argsort(known, kind="stable")
-        self._digests = known[self._order]
+        self._known = KnownPassages(known)
 
     @cached_property
     def _tokens(self) -> TokenShards:
@@ -44,12 +43,7 @@ class EncodedPassages:
 
     def rows_of(self, passages: Sequence[Passage]) -> np.ndarray:
         """(N,) int64: the row of each of N passages; -1 where it is not there."""
-        wanted = digests(passages)
-        if not len(self._digests):
-            return np.full(len(passages), -1)
-        at = np.minimum(np.searchsorted(self._digests, wanted), len(self._digests) - 1)
-        rows: np.ndarray = np.where(self._digests[at] == wanted, self._order[at], -1)
-        return rows
+        return self._known.rows_of(passages)
 
     def completed(
         self, passages: Sequence[Passage], make: Callable[[Sequence[Passage]], TokenVectors]

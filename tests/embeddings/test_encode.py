@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dprkit.data.passages import read_passages
-from dprkit.embeddings import encode
+from dprkit.embeddings import append_and_repair, encode
 from dprkit.embeddings.encode import encode_corpus
 from dprkit.embeddings.estimate import estimate
 from dprkit.embeddings.shards import Embeddings
@@ -274,7 +275,14 @@ def test_a_stopped_append_goes_on_with_what_it_may_reuse(small_retriever, tiny_p
     assert report.reused == 130  # the first two shards were whole
 
 
-@pytest.mark.parametrize("how", ["inserted", "removed", "turned round", "in other shards"])
+def renumbered(passages):
+    """As a corpus whose ids are the numbers of its lines: each passage behind has another id."""
+    return [msgspec.structs.replace(p, id=str(number)) for number, p in enumerate(passages)]
+
+
+@pytest.mark.parametrize(
+    "how", ["inserted", "numbered", "removed", "turned round", "in other shards"]
+)
 def test_passages_that_were_there_are_found_wherever_they_lie_now(
     small_retriever, tiny_passages, tmp_path, how
 ):
@@ -284,6 +292,7 @@ def test_passages_that_were_there_are_found_wherever_they_lie_now(
     encode_corpus(settings(small_retriever, corpus, tmp_path / "e", shard_size=30))
     wanted = {
         "inserted": [*passages[:5], *passages[200:202], *passages[5:200]],
+        "numbered": renumbered([*passages[:5], *passages[200:202], *passages[5:200]]),
         "removed": [*passages[3:90], *passages[91:200]],
         "turned round": passages[:200][::-1],
         "in other shards": passages[:200],
@@ -296,7 +305,7 @@ def test_passages_that_were_there_are_found_wherever_they_lie_now(
     )
     report = encode_corpus(appended, append=True)
     encode_corpus(fresh)
-    assert (report.passages, report.reused) == (len(wanted), len(wanted) - 2 * (how == "inserted"))
+    assert (report.passages, report.reused) == (len(wanted), len(wanted) - 2 * (len(wanted) > 200))
     assert Embeddings(tmp_path / "e").ids() == [p.id for p in wanted]
     one, other = files_of(tmp_path / "e"), files_of(tmp_path / "fresh")
     assert one.keys() == other.keys()
@@ -306,6 +315,27 @@ def test_passages_that_were_there_are_found_wherever_they_lie_now(
             np.testing.assert_allclose(*vectors, atol=1e-6)
         else:
             assert one[name] == other[name]
+
+
+def test_embeddings_whose_digests_are_of_the_ids_too_are_appended_to(
+    small_retriever, tiny_passages, tmp_path, monkeypatch
+):
+    """As they were made before: hashes of id, title and text."""
+
+    def with_ids(passages):
+        texts = (f"{p.id}\n{p.title}\n{p.text}".encode() for p in passages)
+        raw = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+        return np.frombuffer(raw, "<u8")
+
+    passages = list(read_passages(tiny_passages))
+    corpus = corpus_of(passages[:100], tmp_path / "p.jsonl")
+    now = settings(small_retriever, corpus, tmp_path / "e")
+    with monkeypatch.context() as before:
+        before.setattr(append_and_repair, "digests", with_ids)
+        encode_corpus(now)
+    corpus_of([passages[150], *passages[:100]], corpus)
+    report = encode_corpus(now, append=True)
+    assert (report.passages, report.reused) == (101, 100)
 
 
 def test_append_at_the_command_line_says_how_many_were_there(
