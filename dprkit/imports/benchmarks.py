@@ -71,6 +71,7 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     """The judgements of all splits, the questions that they name, the passages."""
     tree = Tree(path)
     found = _data_set(tree)
+    tally.understand(path, _sentence(found))
     judged: dict[str, _Named] = {}
     for file in found.qrels:
         named = judged.setdefault(_split(file, found), _Named())
@@ -181,6 +182,21 @@ def _data_set(tree: Tree) -> _DataSet:
     if len(parts) > 1:
         raise InputError(f"{tree.path}: {len(parts)} data sets ({_some(parts)}); name their files")
     return found
+
+
+def _sentence(found: _DataSet) -> str:
+    """Which files hold what, and the splits that they are of."""
+    of = {"passages": found.corpus, "questions": found.queries, "judgements": found.qrels}
+    return "; ".join(
+        f"{held} of {', '.join(_with_split(file, found) for file in files)}"
+        for held, files in of.items()
+        if files
+    )
+
+
+def _with_split(file: _File, found: _DataSet) -> str:
+    split = _split(file, found)
+    return f"{file.name} ({split})" if split else file.name
 
 
 def _some(names: list[str]) -> str:

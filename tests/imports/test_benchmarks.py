@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -95,6 +96,12 @@ def test_beir_is_read_as_it_is_downloaded_with_all_its_splits(tmp_path: Path, fo
     ]
     assert by_split(items) == {"train": ["q0", "q1"], "valid": ["q1"], "test": ["q2"]}
     assert SplitQuestion("q2", "question 2", split="test") in items
+    assert re.fullmatch(
+        r"passages of (?P<in>\S*)corpus\.jsonl(\.gz)?; questions of (?P=in)queries\.jsonl; "
+        r"judgements of (?P=in)qrels/dev\.tsv \(valid\), (?P=in)qrels/test\.tsv \(test\), "
+        r"(?P=in)qrels/train\.tsv \(train\)",
+        tally.understood[str(path)],
+    )
     (unjudged,) = tally.dropped.values()
     assert (unjudged.count, unjudged.first.rpartition("queries.jsonl")[2]) == (1, ":question 4")
 
