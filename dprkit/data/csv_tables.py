@@ -23,6 +23,8 @@ from dprkit.errors import FormatError
 
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 csv.field_size_limit(sys.maxsize)
+LINE_BYTES = 256
+"""What a line takes in memory beside its text."""
 AHEAD = 10_000
 """Lines that a quoted cell may span before any other cell was seen to be quoted."""
 
@@ -91,14 +93,12 @@ class Table:
         for row in tuple(pulled):
             yield decode(row.raw, self.stream.path, row.where) + "\n"
         for row in self.lines:
-            size = size + len(row.raw) if pulled else 0
+            size = size + len(row.raw) + LINE_BYTES if pulled else 0
             pulled.append(row)
             if len(pulled) > most:
                 raise csv.Error("no end of a quoted cell")
             if size > LONGEST:
-                raise too_long(
-                    self.stream.path, pulled[0].where, "a cell in quotes that never end,"
-                )
+                raise too_long(self.stream.path, pulled[0].where, "a cell whose quotes do not end,")
             line = decode(row.raw, self.stream.path, row.where)
             if len(pulled) == 1 and not line.strip():
                 pulled.clear()

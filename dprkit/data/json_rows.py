@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from dprkit.data import streams
-from dprkit.data.streams import SPACE, RawRow, Stream, read_lines
+from dprkit.data.streams import LONGEST, SPACE, RawRow, Stream, read_lines, too_long
 from dprkit.errors import FormatError
 
 _WINDOW = 3 << 15  # bytes; numpy gets larger arrays as fresh pages each time, at half the speed
-LONGEST_OBJECT = 1 << 28
-"""Bytes of an object of an array: the whole run of a system may be one."""
+_LONGEST_KEYED = 1 << 28
+"""Bytes of an object in an object: it may be the whole run of a system."""
+_MOST = 1 << 24
+"""Bytes that are added at once to a row that is not whole."""
 
 
 def read_json_rows(stream: Stream) -> Iterator[RawRow]:
@@ -39,6 +41,7 @@ def _objects(stream: Stream, opening: bytes) -> Iterator[tuple[bytes, int, bytes
     Also, with an empty object, what has been read and belongs to none, before more is read.
     """
     chunks, offset = stream.chunks, stream.begin  # offset: of the buffer's first byte
+    longest = LONGEST if opening == b"[" else _LONGEST_KEYED
     while not (fresh := next(chunks)).strip(SPACE):
         offset += len(fresh)
     begin = fresh.index(opening) + 1
@@ -53,13 +56,10 @@ def _objects(stream: Stream, opening: bytes) -> Iterator[tuple[bytes, int, bytes
             done = end
         buffer, offset = buffer[done:], offset + done
         yield buffer, offset, b""
+        if len(buffer) > longest:
+            raise too_long(stream.path, f"byte {offset}", "an object", longest)
         # A row longer than a chunk is copied again with as much again, so the work stays linear.
-        if len(buffer) > LONGEST_OBJECT:
-            problem = (
-                f"an object of more than {LONGEST_OBJECT >> 20} MB; name a file of smaller rows"
-            )
-            raise FormatError(stream.path, f"byte {offset}", problem)
-        fresh = b"".join(_take(chunks, max(streams.CHUNK, len(buffer))))
+        fresh = b"".join(_take(chunks, min(max(streams.CHUNK, len(buffer)), _MOST)))
         if not fresh:
             return
         buffer += fresh

@@ -289,10 +289,11 @@ def read_all_lines(stream: Stream) -> Iterator[RawRow]:
         yield RawRow(b"".join(pending), number, start)
 
 
-def too_long(path: Path | str, where: int | str, what: str = "a line") -> FormatError:
+def too_long(
+    path: Path | str, where: int | str, what: str = "a line", most: int = LONGEST
+) -> FormatError:
     """The error of a row that no memory should have to hold."""
-    size = f"{LONGEST >> 20} MB"
-    return FormatError(path, where, f"{what} of more than {size}; no row is that long")
+    return FormatError(path, where, f"{what} of more than {most >> 20} MB; no row is that long")
 
 
 def read_text_lines(stream: Stream) -> Iterator[tuple[int, str]]:
