@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,21 @@ from dprkit.settings import Setting
 from dprkit.store.atomic_files import write_file
 from dprkit.yaml_file import as_yaml
 
+OWN_DATA = "For data of your own, change the lines marked CHANGE. "
 
-def write_new(path: Path, recipe: Recipe) -> None:
+
+def write_new(path: Path, recipe: Recipe, found: Sequence[str] = ()) -> None:
     """Write a new recipe to `path`, begun from `recipe` and named for its folder or its file.
 
-    Raises OutputError where something is there.
+    `found`: what is told of the data that it was made for, if it was. Raises OutputError where
+    something is there.
     """
     if os.path.lexists(path):
         raise OutputError(f"{path}: already there; move it away first")
     name = path.stem if path.name != RECIPE else path.resolve().parent.name
     name = name.encode(errors="ignore").decode()  # of a folder that is not UTF-8
     with write_file(path) as file:
-        file.write(commented(recipe, name).encode())
+        file.write(commented(recipe, name, found).encode())
 
 
 def to_change(recipe: Recipe) -> list[str]:
@@ -48,13 +51,18 @@ def _is_own_path(recipe: Recipe, setting: Setting, value: Any) -> bool:
     return not all(one and one[1] in recipe.written and one[2] in PATHS for one in found)
 
 
-def commented(recipe: Recipe, name: str) -> str:
-    """The YAML of a recipe with every setting: those it leaves at their default commented out."""
+def commented(recipe: Recipe, name: str, found: Sequence[str] = ()) -> str:
+    """The YAML of a recipe with every setting: those it leaves at their default commented out.
+
+    `found`: what is told of the data that it was made for, if it was.
+    """
     places = replace(recipe, name="NAME", written={stage: {} for stage in recipe.names})
+    begin = f"begun from the shipped {recipe.name!r} ({', '.join(recipe_names())})."
     lines = [
-        f"# A dprkit recipe, begun from the shipped {recipe.name!r} ({', '.join(recipe_names())}).",
+        f"# A dprkit recipe, {'made for imported data.' if found else begin}",
+        *(f"# {line}" for line in found),
         "# Settings that are commented out have the value shown. Paths are relative to this file.",
-        "# For data of your own, change the lines marked CHANGE. dprkit run runs all stages.",
+        f"# {'' if found else OWN_DATA}dprkit run runs all stages.",
         f"name: {as_yaml(name)}",
     ]
     if recipe.repeat:
@@ -65,7 +73,7 @@ def commented(recipe: Recipe, name: str) -> str:
             lines.append(f"  stage: {recipe.kinds[stage]}")
         for key, setting in recipe.fields(stage).items():
             default = places.explain(stage, {})[key][0]
-            change = f"{stage}.{key}" in to_change(recipe)
+            change = not found and f"{stage}.{key}" in to_change(recipe)
             lines += _commented_setting(recipe.written[stage], key, setting, default, change)
     return "\n".join(lines) + "\n"
 

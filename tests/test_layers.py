@@ -38,7 +38,7 @@ LAYERS = [
     {"mining", "teaching"},
     {"evaluation", "audit"},
     {"report"},
-    {"pipeline", "new_recipe"},
+    {"pipeline", "new_recipe", "imported_recipe"},
     {"cli"},
     {"__main__"},
 ]
@@ -58,6 +58,7 @@ SINGLE = {
     "recipes",
     "rounds",
     "new_recipe",
+    "imported_recipe",
     "version",
     "yaml_file",
 }

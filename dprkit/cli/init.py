@@ -12,8 +12,12 @@ from dprkit.cli import completion
 from dprkit.cli.display import say
 from dprkit.cli.exit_codes import ending
 from dprkit.cli.options import AsJson, Quiet
+from dprkit.errors import SettingsError
+from dprkit.imported_recipe import MODEL, recipe_for
 from dprkit.new_recipe import to_change, write_new
-from dprkit.recipes import RECIPE, load_recipe
+from dprkit.recipes import RECIPE, RUNS, Recipe, load_recipe
+
+TINY = "tiny"
 
 
 def init(
@@ -24,31 +28,78 @@ def init(
         ),
     ] = Path(),
     recipe_name: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--recipe",
             metavar="NAME",
             help="Name of the shipped recipe to begin with. [default: tiny]",
             autocompletion=completion.of_recipes,
         ),
-    ] = "tiny",
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Folder that import-data wrote; the recipe is made for what is in it.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="With --from: model to start training from, a folder or hub name; where there is "
+            "nothing to train with, the retriever to search with. "
+            f"[default: {MODEL}]",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write dprkit.yaml, a recipe to edit with a comment on every setting.
 
     Example: dprkit init my-experiment --recipe tiny
+    Example: dprkit init mine --from data
     """
     with ending(as_json) as end:
-        recipe = load_recipe(recipe=recipe_name)
         is_file = where.suffix in (".yaml", ".yml") and not where.is_dir()
         path = where if is_file else where / RECIPE
-        write_new(path, recipe)
-        change = to_change(recipe)
+        if data is None and model is not None:
+            raise SettingsError("--model: is for a recipe of imported data; give --from too")
+        if data is not None and recipe_name is not None:
+            raise SettingsError("--recipe and --from both say what to begin with; give one")
+        found: list[str] = []
+        if data is None:
+            recipe = load_recipe(recipe=recipe_name or TINY)
+        else:
+            recipe, found = recipe_for(data, model, path.parent)
+        write_new(path, recipe, found)
+        change = [] if found else to_change(recipe)
         if as_json:
-            end.print_json({"recipe": recipe.name, "outputs": [str(path)], "change": change})
+            told = {"recipe": recipe.name, "outputs": [str(path)], "change": change}
+            end.print_json(told | ({"found": found, "stages": recipe.names} if found else {}))
+        elif found and not quiet:
+            _tell_of_data(path, found, recipe)
         elif not quiet:
             _tell_what_next(path, change)
+
+
+def _tell_of_data(path: Path, found: list[str], recipe: Recipe) -> None:
+    """What was found, and the next three commands."""
+    for line in found:
+        say(line)
+    say(f"  -> {path}: {', '.join(recipe.names)}")
+    at = "" if path.name == RECIPE else f" --config {path.name}"
+    name = path.stem if path.name != RECIPE else path.resolve().parent.name
+    say("Next:")
+    if path.resolve().parent != Path.cwd():
+        say(f"  cd {quote(str(path.parent))}")
+    say(f"  dprkit plan{at}        # tries each stage, and tells how long it takes")
+    say(f"  dprkit run{at}")
+    if "index" in recipe.names:
+        index = quote(f"{RUNS}/{name}/index")
+        say(f"  echo 'a question' | dprkit search --index {index} --questions - --topk 5")
 
 
 def _tell_what_next(path: Path, change: list[str]) -> None:
