@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dprkit.errors import MismatchError, SettingsError, loading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
-from dprkit.models.heads import Heads
+from dprkit.models.heads import Heads, width_behind
 from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.position_limit import measured
 from dprkit.models.tokens import Files, Tokens
@@ -137,7 +137,8 @@ def _size(foreign: Foreign, settings: ConvertSettings | TrainSettings) -> int | 
     Of a source that says so it cuts nothing, as sentence-transformers has it.
     """
     hidden: Any = foreign.question.backbone.config.hidden_size  # type: ignore[union-attr]
-    size, width = foreign.config.truncate_dim, foreign.use.projection or int(hidden)
+    size, use = foreign.config.truncate_dim, foreign.use
+    width = use.projection or width_behind(use.heads, int(hidden))
     if getattr(settings, "truncate_dim", None):
         refuse_misfit(size or 0, width, foreign.question.where)
     return size if size and size < width else None

@@ -27,6 +27,7 @@ from tests.interop.foreign import (
 
 MEAN = ("Pooling", {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True})
 NORM = ("Normalize", {})
+TANH = "torch.nn.modules.activation.Tanh"
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
 
@@ -361,6 +362,14 @@ def test_a_size_of_a_flag_counts_before_that_of_a_folder(sentence, tmp_path):
     edit(sentence / "config_sentence_transformers.json", truncate_dim=99)  # cuts nothing there
     assert convert(source=sentence, output_dir=tmp_path / "d").dim == 16
     assert load_config(tmp_path / "d").truncate_dim is None
+
+
+def test_a_size_may_lie_between_that_of_the_transformer_and_that_of_the_head(tmp_path):
+    wide = ("Dense", {"in_features": 16, "out_features": 24, "activation_function": TANH})
+    save_sentence_transformer(tmp_path / "st", modules=[MEAN, wide], truncate_dim=20)
+    weights = {"linear.weight": torch.randn(24, 16), "linear.bias": torch.randn(24)}
+    save_file(weights, tmp_path / "st/2_Dense/model.safetensors")
+    assert convert(source=tmp_path / "st", output_dir=tmp_path / "m").dim == 20
 
 
 def test_an_export_is_cut_by_its_flag(sentence, tmp_path):
