@@ -37,7 +37,7 @@ from dprkit.indexes.hits_and_tie_order import Hits, best
 from dprkit.indexes.index_folder import IndexFolder
 from dprkit.indexes.made_from import write_made_from
 from dprkit.settings import IndexSettings
-from dprkit.settings.indexes import BINARY_CANDIDATES
+from dprkit.settings.indexes import CANDIDATES
 from dprkit.store.drafts import Draft
 
 PART_ROWS = 1 << 20
@@ -139,7 +139,7 @@ class BinaryIndex:
         self,
         embeddings: Embeddings,
         parts: list[Any],
-        candidates: int = BINARY_CANDIDATES,
+        candidates: int = CANDIDATES,
         threads: int | None = None,
     ) -> None:
         """`parts`: FAISS indexes of the rows, in order. `threads`: None is as many as
@@ -174,7 +174,8 @@ class BinaryIndex:
             for begin in range(0, len(questions) if depth else 0, _QUESTIONS):
                 some = questions[begin : begin + _QUESTIONS]
                 found = self._found(some, depth, allowed, pool)
-                ranked = pool.map(partial(self._ranked, depth=depth), some, found)
+                each = pool.map if len(some) > 1 else map
+                ranked = each(partial(self._ranked, depth=depth), some, found)
                 for number, (rows, scores) in enumerate(ranked, begin):
                     hits.rows[number], hits.scores[number] = rows, scores
         return hits

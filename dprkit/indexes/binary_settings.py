@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dprkit.settings import IndexSettings
-from dprkit.settings.indexes import BINARY_CANDIDATES
+from dprkit.settings.indexes import CANDIDATES
 
 
 def check_settings(_settings: IndexSettings) -> None:
@@ -20,7 +20,7 @@ def depths_of(counts: Mapping[str, Any]) -> dict[str, int]:
 
 def depths_for(settings: IndexSettings, _counts: Mapping[str, Any]) -> dict[str, int]:
     """The counts of the manifest that say so."""
-    return {"candidates": settings.candidates or BINARY_CANDIDATES}
+    return {"candidates": settings.candidates or CANDIDATES}
 
 
 def depths_to_try(_counts: Mapping[str, Any]) -> list[dict[str, int]]:

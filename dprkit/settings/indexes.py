@@ -11,9 +11,7 @@ from dprkit.settings.fields import AtLeast0, Count, Positive, about
 from dprkit.settings.shared import EncodedCorpus, MovedCorpus
 
 CANDIDATES = 1000
-"""Candidates of a late index, where nothing is said."""
-BINARY_CANDIDATES = 400
-"""Candidates of a binary index, where nothing is said."""
+"""Candidates of a late or binary index, where nothing is said."""
 
 
 class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +48,8 @@ class IndexSettings(msgspec.Struct, frozen=True, kw_only=True):
             candidates, which token vectors then rank; with +bm25 behind it, words
             find candidates too, and the best of both by their scores are taken.
         candidates: For late and binary: passages of the first stage that are compared with a
-            question by their token vectors, or vectors; 0 takes {CANDIDATES}, or
-            {BINARY_CANDIDATES} for binary. Another value does not build the index again.
+            question by their token vectors, or vectors; 0 takes {CANDIDATES}. Another value
+            does not build the index again.
         k1: For bm25: how much more a repeated word counts; with 0 a repeated word counts once.
         b: For bm25: how much the length of a passage lowers its score, from 0 (not at all) to
             1.

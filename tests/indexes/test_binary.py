@@ -82,7 +82,7 @@ def test_with_all_rows_as_candidates_it_is_exact_search(tmp_path):
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.9])
 def test_no_row_is_found_that_is_not_allowed(share, tmp_path):
     vectors = corpus(12)
-    found = built(tmp_path, [vectors], candidates=1000).open_dense()
+    found = built(tmp_path, [vectors], candidates=1400).open_dense()
     rng = np.random.default_rng(0)
     allowed = np.sort(rng.choice(1500, round(1500 * share), replace=False))
     questions = corpus(12, 5)
@@ -129,6 +129,7 @@ def test_equal_vectors_and_a_dimension_of_one_number_are_taken(tmp_path):
     np.testing.assert_array_equal(hits.rows, [[0, 1, 2, 3, 4]] * 2)
 
 
+@pytest.mark.slow
 def test_the_commands_build_search_measure_and_update_it(
     small_index, small_retriever, tiny_passages, tiny_examples, tmp_path
 ):
