@@ -144,3 +144,11 @@ def test_a_dry_run_tells_the_disk(small_retriever, tiny_passages, tmp_path):
         sizes[dtype] = json.loads(ran.stdout)["disk_bytes"]
     assert sizes["float32"] - sizes["int8"] == 282 * (4 * 8 - 8 - 4)
     assert sizes["float32"] - sizes["binary"] == 282 * (4 * 8 - 1)
+
+
+@pytest.mark.slow
+def test_bits_are_those_of_sentence_transformers():
+    quantization = pytest.importorskip("sentence_transformers.quantization")
+    vectors = np.random.default_rng(0).standard_normal((50, 24), dtype=np.float32)
+    expected = quantization.quantize_embeddings(vectors, "ubinary")
+    np.testing.assert_array_equal(columns_of(vectors, "binary")[0], expected)

@@ -169,7 +169,7 @@ def test_more_are_compared_where_more_are_asked_for(corpus):
     agree(few.search(asked, 1000), scores, 1000)
 
 
-FIRST = ("exact", "flat", "ivf", "hnsw", "sq8", "IVF4,SQ8", "auto")
+FIRST = ("exact", "binary", "flat", "ivf", "hnsw", "sq8", "IVF4,SQ8", "auto")
 
 
 @pytest.mark.parametrize("first", [*FIRST, "exact+bm25"])
