@@ -58,6 +58,7 @@ COMMANDS = {
     "train": Command(render.training),
     "train-reader": Command(render.training),
     "convert": Command(render.conversion),
+    "push": Command(render.pushed),
     "encode-corpus": Command(
         render.encoding,
         options=ENCODE_OPTIONS,

@@ -28,7 +28,7 @@ COMMANDS_OF = {
     "Recipes": "init plan run config",
     "Data and models": (
         "download import-data select-data export-data mine-negatives train train-reader "
-        "score-teacher convert"
+        "score-teacher convert push"
     ),
     "Indexes": "encode-corpus import-embeddings export-embeddings index tune-index update-index",
     "Search": "search explain read",

@@ -95,6 +95,10 @@ def conversion(report: Any) -> None:
         say(f"  {line}")
 
 
+def pushed(report: Any) -> None:
+    say(f"{report.name}: {counted(len(report.files), 'file')}, {size(report.bytes)}")
+
+
 def encoding(report: Any) -> None:
     if hasattr(report, "sample"):
         return _estimate(report)

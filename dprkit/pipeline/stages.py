@@ -67,6 +67,7 @@ FUNCTIONS: Mapping[str, Stage] = {
     "train": Stage("dprkit.training.train:train"),
     "train-reader": Stage("dprkit.training.train_reader:train_reader"),
     "convert": Stage("dprkit.interop.convert:convert", in_run=False),
+    "push": Stage("dprkit.interop.push:push", in_run=False),
     "encode-corpus": Stage("dprkit.embeddings.encode:encode_corpus"),
     "import-embeddings": Stage("dprkit.embeddings.importing:import_embeddings", in_run=False),
     "export-embeddings": Stage("dprkit.embeddings.exporting:export_embeddings", in_run=False),

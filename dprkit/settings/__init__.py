@@ -21,6 +21,7 @@ from dprkit.settings.fields import Setting, fields_of, record_of, required
 from dprkit.settings.import_data import ImportSettings
 from dprkit.settings.indexes import IndexSettings, TuneSettings, UpdateSettings
 from dprkit.settings.mining import MineSettings
+from dprkit.settings.pushing import PushSettings
 from dprkit.settings.reading import ReadSettings
 from dprkit.settings.reporting import ReportSettings
 from dprkit.settings.results import ConvertResultsSettings
@@ -48,6 +49,7 @@ __all__ = [
     "ImportSettings",
     "IndexSettings",
     "MineSettings",
+    "PushSettings",
     "ReadSettings",
     "ReportSettings",
     "ScoreTeacherSettings",
@@ -74,6 +76,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "train": TrainSettings,
     "train-reader": TrainReaderSettings,
     "convert": ConvertSettings,
+    "push": PushSettings,
     "encode-corpus": EncodeSettings,
     "import-embeddings": ImportEmbeddingsSettings,
     "export-embeddings": ExportEmbeddingsSettings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dprkit.models.card_head import card_head, of_validation
 from dprkit.models.config import ColbertConfig, Config, RetrieverConfig
 from dprkit.settings import TrainSettings, fields_of
 from dprkit.settings.trainer import TrainerSettings
@@ -15,7 +16,8 @@ def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) 
     kind, use = (
         _of_bi_encoder(config) if isinstance(config, RetrieverConfig) else _of_colbert(config)
     )
-    return f"""# A dprkit retriever
+    head = card_head("retriever", "retriever", of_validation(counts))
+    return f"""{head}# A dprkit retriever
 
 {kind} that started from {start}.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dprkit.models.card_head import card_head, of_validation
 from dprkit.models.reader_config import ReaderConfig
 from dprkit.settings import TrainReaderSettings
 from dprkit.training.model_card import course, figures, recipe
@@ -12,7 +13,8 @@ from dprkit.training.model_card import course, figures, recipe
 def reader_card(settings: TrainReaderSettings, config: ReaderConfig, counts: dict[str, Any]) -> str:
     """README.md of a reader: what it is, what it was trained on, how to load it."""
     types = "1 after the question" if config.token_types == "segments" else "0 everywhere"
-    return f"""# A dprkit reader
+    head = card_head("reader", "reader", of_validation(counts))
+    return f"""{head}# A dprkit reader
 
 An extractive reader that started from {settings.init}. It reads a question, a title and a text of
 {config.passage_max_length} tokens together (token types: {types}), and tells how relevant the text

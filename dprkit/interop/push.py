@@ -1,0 +1,69 @@
+"""push: a model and its card -> a repository of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from dprkit import hub
+from dprkit.errors import MismatchError, SettingsError, reading
+from dprkit.models.card_head import of_evaluation, with_results
+from dprkit.models.reader_config import is_reader
+from dprkit.progress import Run
+from dprkit.settings import PushSettings, required
+from dprkit.store.integrity import Verifier
+from dprkit.store.manifests import MANIFEST, Input, Manifest, with_checksum
+
+CARD = "README.md"
+KINDS = ("retriever", "reader", "export")
+
+
+class PushReport(msgspec.Struct):
+    """What was uploaded, and where it is."""
+
+    name: str
+    files: list[str]
+    bytes: int
+    outputs: list[str]
+
+
+def push(settings: PushSettings, run: Run = Run()) -> PushReport:
+    """Upload the model `settings.model` as the repository `settings.name`, in one commit.
+
+    Raises SettingsError where nothing names it, MismatchError for what is no model, DamagedError
+    for one that was changed, and InputError for what the hub refuses.
+    """
+    if settings.name is None:
+        raise SettingsError("no name given; name the repository, such as me/my-retriever")
+    folder = Path(required(settings.model, "--model", "model"))
+    manifest = Verifier(run.progress.note).artifact(folder)
+    if manifest.kind not in KINDS:
+        raise MismatchError(f"{folder}: holds {manifest.kind}; push takes a retriever or a reader")
+    results = [of_evaluation(Path(path)) for path in settings.results]
+    files: dict[str, Path | bytes] = {name: folder / name for name in manifest.files}
+    name = hub.create(settings.name, settings.private, settings.update)
+    kind = "reader" if is_reader(str(folder)) else "retriever"
+    card = with_results(_card(folder), kind, name.rpartition("/")[2], results)
+    files |= {CARD: card.encode(), MANIFEST: msgspec.json.encode(_without_paths(manifest))}
+    size = sum(len(f) if isinstance(f, bytes) else f.stat().st_size for f in files.values())
+    run.progress.note(f"{name}: uploading {len(files)} files, {size / 1e6:,.1f} MB")
+    url = hub.upload(name, files, settings.message)
+    return PushReport(name, sorted(files), size, [url])
+
+
+def _card(folder: Path) -> str:
+    path = folder / CARD
+    if not path.is_file():
+        return "# A model of dprkit\n"
+    with reading(path):
+        return path.read_text()
+
+
+def _without_paths(manifest: Manifest) -> Manifest:
+    """The manifest without the command and the folders of the machine that made the model."""
+    inputs = {
+        name: Input(Path(known.path).name, known.identity)
+        for name, known in manifest.inputs.items()
+    }
+    return with_checksum(msgspec.structs.replace(manifest, command=(), inputs=inputs))

@@ -1,0 +1,100 @@
+"""push at the command line, to a local server that stands for the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dprkit.models.card_head import card_head, of_validation, with_results
+from dprkit.models.retriever import load_retriever
+from tests.conftest import call, environment, shell
+from tests.hub_server import serving
+
+
+def eval_results(card, tmp_path):
+    """(data set, metric, value) as huggingface_hub reads a card."""
+    from huggingface_hub import ModelCard
+
+    path = tmp_path / "card.md"
+    path.write_bytes(card)
+    data = ModelCard.load(path).data
+    found = [(r.dataset_name, r.metric_type, r.metric_value) for r in data.eval_results or ()]
+    return data.model_name, found
+
+
+def test_the_head_of_a_card_has_the_figures_of_the_validation_and_takes_more(tmp_path):
+    counts = {"valid": {"questions": 9, "mrr": 0.5}}
+    card = card_head("retriever", "retriever", of_validation(counts)) + "# A retriever\n\n---\nx\n"
+    assert eval_results(card.encode(), tmp_path) == (
+        "retriever",
+        [("validation", "mrr", 0.5)],
+    )
+    task = {"type": "information-retrieval"}
+    data = {"type": "nq", "name": "NQ"}
+    more = {"task": task, "dataset": data, "metrics": [{"type": "ndcg@10", "value": 0.25}]}
+    longer = with_results(card, "retriever", "mine", [more])
+    assert longer.endswith("---\n\n# A retriever\n\n---\nx\n")
+    assert eval_results(longer.encode(), tmp_path) == (
+        "mine",
+        [("validation", "mrr", 0.5), ("NQ", "ndcg@10", 0.25)],
+    )
+    assert with_results("# Mine\n", "reader", "m", []).count("model-index") == 0
+
+
+@pytest.mark.slow
+def test_what_is_pushed_is_the_model_and_its_card_has_the_metrics(finished, tmp_path):
+    run = finished / "runs/dprkit"
+    with serving() as hub:
+        more = {"HF_TOKEN": hub.token, "HF_HUB_DISABLE_XET": "1"}
+        here = {"env": environment(**hub.environment(tmp_path / "hf"), **more)}
+        words = ["push", "tiny", "--model", run / "model", "--results", run / "results"]
+        made = shell(*words, "--json", **here)
+        assert made.returncode == 0, made.stderr
+        assert json.loads(made.stdout)["name"] == "me/tiny"
+        assert json.loads(made.stdout)["outputs"] == [f"{hub.url}/me/tiny"]
+        files = hub.repos["models/me/tiny"]
+        assert len(hub.sent) >= 1
+        for name, content in files.items():
+            path = tmp_path / "fetched" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        again = shell(*words, **here)
+        assert again.returncode == 1
+        assert "tiny: is on the hub already; give --update to write into it" in again.stderr
+        assert shell(*words, "--update", **here).returncode == 0
+        wrong = shell(*words, env=here["env"] | {"HF_TOKEN": "hf_wrong"})
+        assert "tiny: the hub does not know the token; make a new one" in wrong.stderr
+        none = shell(*words, env=here["env"] | {"HF_TOKEN": ""})
+        assert "tiny: no token for the hub; get one at " in none.stderr
+    gone = shell(*words, **here)
+    assert gone.returncode == 1
+    assert "cannot be asked" in gone.stderr
+    assert gone.stderr.count("\n") == 1
+    ours, theirs = load_retriever(run / "model"), load_retriever(tmp_path / "fetched")
+    asked = ["who wrote hamlet"]
+    assert (ours.encode_questions(asked) == theirs.encode_questions(asked)).all()
+    assert "info" and call("info", "--check", tmp_path / "fetched").exit_code == 0
+    assert str(finished) not in files["manifest.json"].decode()
+    name, found = eval_results(files["README.md"], tmp_path)
+    metrics = json.loads((run / "results/metrics.json").read_text())["metrics"]
+    assert name == "tiny"
+    assert ("test", "answer_recall@5", metrics["answer_recall"]["5"]) in [
+        (data, metric, pytest.approx(value, abs=1e-6)) for data, metric, value in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["push"], "no name given; name the repository, such as me/my-retriever"),
+        (["push", "me/x", "--model", "gone"], "gone"),
+        (["push", "me/x", "--model", "index"], "index: holds index; push takes a retriever"),
+        (["push", "me/x", "--model", "model"], "me/x: the hub (https://huggingface.co) cannot be"),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(finished, monkeypatch, words, problem):
+    monkeypatch.chdir(finished / "runs/dprkit")
+    result = call(*words)
+    assert result.exit_code == 1
+    assert problem in result.stderr
