@@ -15,7 +15,7 @@ from dprkit.settings import PushSettings, required
 from dprkit.store.integrity import Verifier
 from dprkit.store.manifests import MANIFEST, Input, Manifest, with_checksum
 
-CARD = "README.md"
+CARD, LAST = "README.md", "last/"
 KINDS = ("retriever", "reader", "export")
 
 
@@ -40,8 +40,10 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     manifest = Verifier(run.progress.note).artifact(folder)
     if manifest.kind not in KINDS:
         raise MismatchError(f"{folder}: holds {manifest.kind}; push takes a retriever or a reader")
+    kept = {name: known for name, known in manifest.files.items() if not name.startswith(LAST)}
+    manifest = msgspec.structs.replace(manifest, files=kept)
     results = [of_evaluation(Path(path)) for path in settings.results]
-    files: dict[str, Path | bytes] = {name: folder / name for name in manifest.files}
+    files: dict[str, Path | bytes] = {name: folder / name for name in kept}
     name = hub.create(settings.name, settings.private, settings.update)
     kind = "reader" if is_reader(str(folder)) else "retriever"
     card = with_results(_card(folder), kind, name.rpartition("/")[2], results)
