@@ -306,6 +306,7 @@ LINES = {
     "select-data": ["select-data", "-o", "new.jsonl", "--num-items", "3"],
     "select-data folder": ["select-data", "--output-dir", "new", "--num-items", "3"],
     "import-data": ["import-data", "other.csv", *NEW],
+    "export-data": ["export-data", "made", "--to", "sentence-transformers", *NEW],
     "train": ["train", "--max-epochs", "0", "--output-dir", "new"],
     "encode-corpus": ["encode-corpus", "--shard-size", "200", "--output-dir", "new"],
     "index": ["index", "--output-dir", "new"],
@@ -349,8 +350,10 @@ def give_inputs(name):
         }
         row = {"question": QUESTION, "answers": ["Shakespeare"], **passages}
         Path("one.jsonl").write_text(json.dumps(row))
-    if name == "import-data":
+    if name in ("import-data", "export-data"):
         Path("other.csv").write_text("query,positive\nwho,a passage\n")
+    if name == "export-data":
+        assert call("import-data", "other.csv", "--output-dir", "made").exit_code == 0
     if name == "explain":
         write_colbert(Path("late"), bundled("bundled:tiny/examples.json"))
     if name == "import-embeddings":

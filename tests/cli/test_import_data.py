@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dprkit.imports import output
 from dprkit.imports.import_data import import_data
 from dprkit.settings import ImportSettings
 from dprkit.store.drafts import Draft
-from tests.conftest import DPRKIT, call, environment
+from tests.conftest import call
 
 ROWS = 30
 
@@ -148,24 +148,24 @@ def test_a_killed_import_ends_with_the_same_bytes(empty, monkeypatch):
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
 
 
-@pytest.mark.slow
-def test_an_import_that_the_system_kills_goes_on(empty, tiny_passages):
-    passages = list(read_passages(tiny_passages))
-    with open("big.tsv", "w") as file:
-        for n in range(400_000):
-            file.write(f"{n}\t{n} {passages[n % len(passages)].text[:100]}\n")
-    command = [*DPRKIT, "import-data", "big.tsv", "--output-dir", "out"]
-    begun = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE)
+def test_an_import_that_the_system_kills_goes_on(empty, monkeypatch):
+    monkeypatch.setattr(stage, "SAVED_EVERY", 0)
+    monkeypatch.setattr(output, "BATCH", 200)
+    Path("big.tsv").write_text("".join(f"{n}\tthe text of {n}\n" for n in range(20_000)))
+    settings = ImportSettings(sources=("big.tsv",), kind=("passages",), output_dir="out")
+    if not (child := os.fork()):
+        import_data(settings)
+        os._exit(0)
     progress = Path("out/progress.json")
-    while begun.poll() is None and not (progress.exists() and b'"items"' in progress.read_bytes()):
-        time.sleep(0.05)
-    begun.send_signal(signal.SIGKILL)
-    begun.communicate()
-    report = asked("import-data", "big.tsv", "--output-dir", "out")
-    assert report["written"] == {"passages": 400_000}
-    with open("big.tsv") as source, open("out/passages.jsonl") as made:
-        for line, row in zip(source, made, strict=True):
-            assert line == "{id}\t{text}\n".format(**json.loads(row))
+    while not (progress.exists() and b'"items":' in progress.read_bytes().replace(b" ", b"")):
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert json.loads(progress.read_text())["state"]["items"] < 20_000
+    report = asked("import-data", "big.tsv", "--kind", "passages", "--output-dir", "out")
+    assert report["written"] == {"passages": 20_000}
+    expected = [{"id": str(n), "title": "", "text": f"the text of {n}"} for n in range(20_000)]
+    assert lines("out/passages.jsonl") == expected
 
 
 # --- what is refused ------------------------------------------------------------------------------
