@@ -116,7 +116,12 @@ def test_any_list_of_depths_can_be_typed(depths):
         ("train", "lr", "nan", r"--lr: 'nan' is not valid: expected float > 0.0"),
         ("train", "lr", float("inf"), "--lr: inf is not valid: expected a finite number"),
         ("train", "output_dropout", 1.0, "expected float < 1.0"),
-        ("train", "pooling", "max", "--pooling: 'max' is not valid: invalid enum value 'max'"),
+        (
+            "train",
+            "pooling",
+            "median",
+            "--pooling: 'median' is not valid: invalid enum value 'median'",
+        ),
         ("train", "scratch_vocab_size", 10, "expected int >= 300"),
         ("train", "batch_size", [8], r"--batch-size: \[8\] is not valid: expected int"),
         ("evaluate", "topk", "5,abc", "--topk: '5,abc' is not valid: expected int"),

@@ -77,6 +77,7 @@ def _finished(manifest: Any) -> Iterator[str]:
     yield "counts"
     for name, value in manifest.counts.items():
         yield from _count(name, value, "  ")
+    yield from _packed(manifest)
     yield from _bytes_a_passage(manifest)
     yield "settings"
     for name, value in manifest.settings.items():
@@ -84,6 +85,13 @@ def _finished(manifest: Any) -> Iterator[str]:
     yield "files"
     for name, file in manifest.files.items():
         yield f"  {file.bytes:>14,}  {file.sha256[:12]}  {name}"
+
+
+def _packed(manifest: Any) -> Iterator[str]:
+    """What `packed` among the counts of a model means."""
+    if manifest.kind in MODELS and "packed" in manifest.counts:
+        way = "without padding" if manifest.counts["packed"] else "padded to the longest of a pass"
+        yield f"  its texts go through {way}"
 
 
 def _bytes_a_passage(manifest: Any) -> Iterator[str]:

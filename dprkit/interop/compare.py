@@ -82,6 +82,8 @@ def compare(
         return Compared(f"no library reads a source of the kind {kind}")
     if isinstance(model, Colbert) and (flags := compare_colbert.flags_of_use(given)):
         return Compared(f"{', '.join(flags)} give the model another use than its source")
+    if given.get("end_token"):
+        return Compared("--end-token gives the model another use than its source")
     library = "transformers" if kind in BY_TRANSFORMERS else "sentence-transformers"
     if not find_spec(library.replace("-", "_")):
         return Compared(f"{library} is not installed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,8 @@ class ConvertReport(msgspec.Struct, kw_only=True):
     dim: int
     mapped: list[str]
     """What became what, a sentence each."""
+    packed: bool | None = None
+    """Whether its texts go through without padding; None of what is no model of dprkit's."""
     passed_over: list[str] = []
     """Weights of heads that have no part in the vectors."""
     largest_difference: float | None = None
@@ -148,19 +150,29 @@ def _import(work: Draft, settings: ConvertSettings) -> Manifest:
             f"{work.directory}: holds {work.record.kind}; choose another output for {made}"
         )
     keep = _keep_reader if made == "reader" else _keep_retriever
-    dim, mapped, difference = keep(work, kind, foreign, settings)
+    kept = keep(work, kind, foreign, settings)
     for name in foreign.idle:
         work.run.progress.detail(f"passed over: {name}")
     with work.file(CARD, content=False) as card:
-        card.write(_card(made, kind, settings, mapped).encode())
-    counts = {"kind": kind, "to": made, "dim": dim, "mapped": mapped}
-    return work.finish(counts | {"passed_over": foreign.idle, "largest_difference": difference})
+        card.write(_card(made, kind, settings, kept.mapped).encode())
+    counts = {"kind": kind, "to": made, "passed_over": foreign.idle} | kept._asdict()
+    return work.finish(counts)
 
 
-def _keep_retriever(
-    work: Draft, kind: str, foreign: Any, settings: ConvertSettings
-) -> tuple[int, list[str], float | None]:
-    """The width of its vectors, what became what, and how far the source's library differs."""
+class Kept(NamedTuple):
+    """The width of a model's vectors, whether its texts are packed, and what became what.
+
+    And how far the source's library differs.
+    """
+
+    dim: int
+    packed: bool
+    mapped: list[str]
+    largest_difference: float | None
+
+
+def _keep_retriever(work: Draft, kind: str, foreign: Any, settings: ConvertSettings) -> Kept:
+    """Write a retriever."""
     from dprkit.interop.compare import compare
     from dprkit.interop.sources import assembled_foreign, sources_of
     from dprkit.models.probe_texts import save_probes
@@ -171,12 +183,11 @@ def _keep_retriever(
     compared.check(_UNLIKE.format(_source(settings)))
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
-    return model.dim, [*foreign.mapped, compared.told], compared.difference
+    mapped = [*foreign.mapped, compared.told]
+    return Kept(model.dim, not model.padded, mapped, compared.difference)
 
 
-def _keep_reader(
-    work: Draft, kind: str, foreign: Any, settings: ConvertSettings
-) -> tuple[int, list[str], float | None]:
+def _keep_reader(work: Draft, kind: str, foreign: Any, settings: ConvertSettings) -> Kept:
     """As `_keep_retriever`, of a reader."""
     from dprkit.interop.compare import compare_reader
     from dprkit.interop.foreign_reader import assembled_reader
@@ -189,7 +200,8 @@ def _keep_reader(
     compared.check(_UNLIKE.format(_source(settings)))
     save_reader(work, model, tokens)
     save_reader_probes(work, model, tokens)
-    return model.dim, [*foreign.mapped, compared.told], compared.difference
+    mapped = [*foreign.mapped, compared.told]
+    return Kept(model.dim, not model.padded, mapped, compared.difference)
 
 
 _UNLIKE = "{}: dprkit does not read this model as it is meant"

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from dprkit.errors import MismatchError, SettingsError, loading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.decoders import reads_one_way
 from dprkit.models.heads import Heads, width_behind
 from dprkit.models.nested_sizes import refuse_misfit
 from dprkit.models.position_limit import measured
 from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings, TrainSettings
-from dprkit.settings.training import TEMPERATURES
+from dprkit.settings.training import DECODER, TEMPERATURES
 
 
 @dataclass
@@ -74,6 +75,12 @@ class Foreign:
         )
 
 
+def usual_use(tower: Tower) -> dict[str, Any]:
+    """How a plain transformer is used, where it is otherwise than an encoder is by default."""
+    with loading(tower.where, "the model cannot be used as an encoder of texts"):
+        return dict(DECODER) if reads_one_way(tower.backbone) else {}
+
+
 def configured(
     settings: ConvertSettings, fixed: dict[str, Any], usual: dict[str, Any]
 ) -> RetrieverConfig:
@@ -118,6 +125,11 @@ def assembled(
         passage_max_length=min(foreign.config.passage_max_length, rooms[1]),
         positions=rooms,
     )
+    if config.pooling == "cls" and reads_one_way(question.backbone):
+        raise MismatchError(
+            f"{question.where}: is a decoder, whose first token knows nothing of the text behind "
+            "it; choose another pooling than cls, such as --pooling last"
+        )
     first = _encoder(question, config)
     second = _encoder(passage, config) if passage else first
     if first.dim != second.dim:

@@ -1,4 +1,4 @@
-"""Plain transformers (BERT, RoBERTa, DistilBERT, ELECTRA, MPNet): one folder, or one a side.
+"""Plain transformers (BERT, ModernBERT, Qwen3, ...): one folder, or one a side.
 
 Such a folder says nothing about how its states become vectors: pooling and similarity are flags.
 """
@@ -6,14 +6,15 @@ Such a folder says nothing about how its states become vectors: pooling and simi
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dprkit.interop.folder import model_max_length, tower_in
-from dprkit.interop.tower import Foreign, configured
+from dprkit.interop.tower import Foreign, configured, usual_use
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import ConvertSettings
 
 
-def _lengths(*folders: Path) -> dict[str, int]:
+def _lengths(*folders: Path) -> dict[str, Any]:
     """The usual lengths, where the tokenizers allow as many tokens."""
     usual = RetrieverConfig()
     names = "question_max_length", "passage_max_length"
@@ -26,8 +27,9 @@ def _lengths(*folders: Path) -> dict[str, int]:
 
 def read(question: Path, passage: Path | None, settings: ConvertSettings) -> Foreign:
     """One folder that serves both sides, or a pair."""
-    config = configured(settings, {}, _lengths(question, passage or question))
     towers = tower_in(question), tower_in(passage) if passage else None
+    usual = _lengths(question, passage or question) | usual_use(towers[0])
+    config = configured(settings, {}, usual)
     kind = towers[0].backbone.config.model_type  # type: ignore[union-attr]
     use = f"{config.pooling} pooling and {config.similarity} similarity"
     return Foreign(*towers, config, [f"{kind} with {use}, as the flags say or by default"])

@@ -79,7 +79,8 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     side has a projection of its own. `projection`: the width of a linear layer behind pooling;
     `heads`: more layers than one, or others, in its place. `truncate_dim`: of a vector only so many
     of its first numbers are kept, before it is brought to unit length; None: all. `matryoshka`: the
-    sizes that it was trained to be cut to, the largest first.
+    sizes that it was trained to be cut to, the largest first. `end_token`: the token of the
+    vocabulary put behind each text, where the tokenizer does not do so by itself; "" for none.
     """
 
     shared: bool = False
@@ -90,6 +91,7 @@ class RetrieverConfig(ModelConfig, frozen=True, kw_only=True, tag="bi-encoder"):
     similarity: Literal["dot", "cosine"] = "dot"
     truncate_dim: int | None = None
     matryoshka: tuple[int, ...] = ()
+    end_token: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,6 +25,7 @@ from dprkit.models.config import (
     Side,
     with_prompt,
 )
+from dprkit.models.end_token import ends, with_end
 from dprkit.records import Passage
 
 Ids = list[list[int]]
@@ -55,12 +56,15 @@ class Tokens:
     def __init__(self, loaded: tuple[Any, Files], config: ModelConfig) -> None:
         """`loaded`: a tokenizer and its files, as `load_tokenizer` gives them, for both sides."""
         self.config = config
+        self._end = config.end_token if isinstance(config, RetrieverConfig) else ""
+        loaded = _ended(loaded, self._end)
         self.of: dict[Side, tuple[Any, Files]] = dict.fromkeys(SIDES, loaded)
         """The tokenizer of a side and its files; none for one that was learned here."""
         loaded[0].no_padding()
 
     def read_passages_with(self, tokenizer: Any, files: Files) -> None:
         """Let passages have a tokenizer of their own, unless its files are the same."""
+        tokenizer, files = _ended((tokenizer, files), self._end)
         if files != self.of["question"][1]:
             self.of["passage"] = tokenizer, files
             tokenizer.no_padding()
@@ -131,6 +135,34 @@ def _each(
 ) -> list[Any]:
     each: Sequence[str | None] = prefixes or [None] * len(texts)
     return [text_of(text, prefix) for text, prefix in zip(texts, each, strict=True)]
+
+
+def _ended(loaded: tuple[Any, Files], token: str) -> tuple[Any, Files]:
+    """A tokenizer that puts `token` behind each text, with its files; "" changes nothing."""
+    tokenizer, files = loaded
+    if not token or ends(tokenizer) == token:
+        return loaded
+    tokenizer = with_end(tokenizer, token)
+    if not files:
+        return tokenizer, files  # it was learned here
+    said = msgspec.json.decode(files.get(SETTINGS, b"{}"), type=dict[str, Any])
+    # A class of its own, or these two, would have the ends of a text made anew.
+    settings = said | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    for name in ("add_bos_token", "add_eos_token"):
+        settings.pop(name, None)
+    return tokenizer, {
+        **files,
+        TOKENIZER: tokenizer.to_str(pretty=True).encode(),
+        SETTINGS: msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n",
+    }
+
+
+def usual_end(loaded: tuple[Any, Files]) -> str:
+    """The end token of a tokenizer that puts none behind its texts; "" where it does."""
+    tokenizer, files = loaded
+    said = msgspec.json.decode(files.get(SETTINGS, b"{}"), type=dict[str, Any]).get("eos_token")
+    token = said.get("content") if isinstance(said, dict) else said
+    return token if isinstance(token, str) and not ends(tokenizer) else ""
 
 
 def load_tokens(directory: Path, config: RetrieverConfig) -> Tokens:

@@ -68,18 +68,20 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Use:
         pooling: How the vectors of the tokens become one vector (default: as the source says,
-            else cls).
+            else cls, or last for a decoder).
         similarity: How the vectors of a question and a passage are compared (default: as the
             source says, else dot).
         truncate_dim: First numbers of each vector that are kept, also with --to; 0 keeps all
             (default: as the source says, else all).
         title_join: How the title and the text of a passage are joined: pair (two segments),
             none (the text alone), or a text that stands between them, such as '. ' (default:
-            pair, or a space for sentence-transformers).
+            pair, or a space for sentence-transformers and for a decoder).
         question_max_length: Tokens of a question that the encoder reads; the others are cut off
             (default: as the source says, else {QUESTION_MAX_LENGTH}).
         passage_max_length: Tokens of a passage that the encoder reads; the others are cut off
             (default: as the source says, else {PASSAGE_MAX_LENGTH}).
+        end_token: Token of the vocabulary put behind every text, such as <|endoftext|>, where the
+            tokenizer puts none there; '' for none (default: none).
         question_prefix: Text put before every question (default: as the source says).
         passage_prefix: Text put before every passage (default: as the source says).
 
@@ -121,6 +123,7 @@ class ConvertSettings(msgspec.Struct, frozen=True, kw_only=True):
     title_join: str | None = None
     question_max_length: Length | None = None
     passage_max_length: Length | None = None
+    end_token: str | None = None
     question_prefix: str | None = None
     passage_prefix: str | None = None
 

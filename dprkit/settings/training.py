@@ -34,6 +34,9 @@ class Defaults:
 
 PRETRAINED = Defaults(lr=2e-5, batch_size=32, pooling="cls", projection=0, output_dropout=0.0)
 SCRATCH = Defaults(lr=1e-3, batch_size=8, pooling="mean", projection=20, output_dropout=0.2)
+DECODER = {"pooling": "last", "title_join": " "}
+"""How a plain decoder is used: only its last token has read the whole text, and its tokenizer
+knows no pairs of texts."""
 
 
 class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
@@ -62,7 +65,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         separate_heads: Share the transformer, with one projection for questions and another for
             passages.
         pooling: How the vectors of the tokens become one vector (default: as the model of
-            --init says, else {PRETRAINED.pooling}; {SCRATCH.pooling} from scratch).
+            --init says, else {PRETRAINED.pooling}, or last for a decoder; {SCRATCH.pooling} from
+            scratch).
         projection: Dimensions to which the vectors are projected; 0 projects nothing (default:
             as the model of --init says, else {PRETRAINED.projection}; {SCRATCH.projection} from
             scratch).
@@ -74,7 +78,10 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         learn_temperature: Train the temperature too; --temperature is its first value.
         title_join: How the title and the text of a passage are joined: pair (two segments),
             none (the text alone), or a text that stands between them, such as '. ' (default: as
-            the model of --init says, else pair).
+            the model of --init says, else pair, or a space for a decoder).
+        end_token: Token of the vocabulary to put behind every text, such as <|endoftext|>, where
+            the tokenizer puts none there; '' for none (default: the end token of a plain
+            transformer with --pooling last, else as the model of --init says).
         question_max_length: Tokens of a question that the encoder reads; the others are cut off
             (default: as the model of --init says, else {QUESTION_MAX_LENGTH};
             {LATE_QUESTION_MAX_LENGTH} of a ColBERT model).
@@ -225,6 +232,7 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     matryoshka: Annotated[tuple[Positive, ...] | None, about(metavar="384,256,128,64")] = None
     matryoshka_weights: tuple[AtLeast0, ...] = ()
     title_join: str | None = None
+    end_token: str | None = None
     question_max_length: Length | None = None
     passage_max_length: Length | None = None
     question_prefix: str | None = None

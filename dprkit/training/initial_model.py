@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from dprkit.data.examples_by_row import ExampleFile
 from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
-from dprkit.interop.tower import Foreign, assembled, check_lengths
+from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths, usual_use
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.position_limit import measured
 from dprkit.models.retriever_folder import load_bi_encoder
-from dprkit.models.tokens import Tokens
+from dprkit.models.tokens import Tokens, usual_end
 from dprkit.progress import Run
 from dprkit.settings.training import TEMPERATURES
 from dprkit.training.initial_colbert import starting_colbert
@@ -153,7 +153,7 @@ def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfi
     """What the settings ask for, and where they do not, what a folder says of its use."""
     given = {
         name: value
-        for name in (*SHAPE, *PREFIXES)
+        for name in (*SHAPE, *PREFIXES, "end_token")
         if (value := getattr(settings, name, None)) is not None
     }
     if settings.projection is not None:
@@ -184,9 +184,13 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
         raise MismatchError(
             f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
         )
-    said = RetrieverConfig() if kind == "transformer" else foreign.use
-    foreign.config = wanted = _config(settings, said)
-    if kind != "transformer":
+    plain = kind == "transformer"
+    said = RetrieverConfig(**usual_use(foreign.question)) if plain else foreign.use
+    wanted = _config(settings, said)
+    if plain and wanted.pooling == "last" and settings.end_token is None:
+        wanted = _with_usual_end(foreign.question, wanted, run)
+    foreign.config = wanted
+    if not plain:
         _tell_contradictions(source, said, wanted, run)
     if foreign.passage and (wanted.shared, wanted.separate_heads) != (foreign.shared,) * 2:
         raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
@@ -201,6 +205,18 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
         )
         model = _two_towers(model.question_encoder, config, settings)
     return model, tokens
+
+
+def _with_usual_end(tower: Tower, config: RetrieverConfig, run: Run) -> RetrieverConfig:
+    """With the tokenizer's end token, where texts have none at their end."""
+    token = usual_end(tower.tokenizer)
+    if not token:
+        return config
+    run.progress.note(
+        f"{tower.where}: its tokenizer puts no token behind a text, so {token} is put there; "
+        "--end-token names another, or '' for none"
+    )
+    return msgspec.structs.replace(config, end_token=token)
 
 
 TOLD = ("pooling", "similarity", "projection", "question_max_length", "passage_max_length")

@@ -8,11 +8,18 @@ from typing import Any
 import msgspec
 
 from dprkit.data.folds import Fold, parse_fold
-from dprkit.errors import SettingsError, nearest
+from dprkit.errors import SettingsError, nearest, reading
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.trainer import TrainerSettings
-from dprkit.settings.training import MAX_EPOCHS, PRETRAINED, SCRATCH, TEMPERATURES, Defaults
+from dprkit.settings.training import (
+    DECODER,
+    MAX_EPOCHS,
+    PRETRAINED,
+    SCRATCH,
+    TEMPERATURES,
+    Defaults,
+)
 from dprkit.training.distill_settings import Distilling, distilling
 from dprkit.training.resolved_trainer import (
     FOREVER,
@@ -175,10 +182,21 @@ def _says_how_vectors_are_made(source: str) -> bool:
     return not folder.exists() or any((folder / name).exists() for name in marks)
 
 
+def _may_be_decoder(source: str) -> bool:
+    """Whether the config of a plain transformer has marks of one."""
+    marks = "num_key_value_heads", "n_head", "ForCausalLM"
+    path = Path(source) / "config.json"
+    with reading(path):
+        config = path.read_text(errors="replace") if path.is_file() else ""
+    return any(f'{mark}"' in config for mark in marks)
+
+
 def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     """How vectors are made of a model that does not say so itself."""
     plain = RetrieverConfig(shared=bool(settings.separate_heads), pooling=usual.pooling)
     shape = {name: getattr(plain, name) for name in SHAPE}
+    if settings.init and _may_be_decoder(settings.init):  # the model itself decides
+        shape = {name: value for name, value in shape.items() if name not in DECODER}
     temperature = TEMPERATURES[settings.similarity or plain.similarity]
     return shape | {"projection": usual.projection, "temperature": temperature}
 

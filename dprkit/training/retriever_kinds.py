@@ -39,6 +39,7 @@ BI_ENCODER_ALONE = (
     "shared",
     "separate_heads",
     "pooling",
+    "end_token",
     "projection",
     "similarity",
     "matryoshka",
@@ -74,6 +75,8 @@ def of_its_kind(settings: TrainSettings) -> TrainSettings:
     if kind == "bi-encoder":
         if start:
             config = bi_encoder_config(start, "--kind bi-encoder")
+            if settings.end_token not in (None, config.end_token):
+                raise MismatchError(f"{start}: its texts have an end already; leave end_token out")
             if settings.matryoshka is None and config.matryoshka:
                 settings = msgspec.structs.replace(settings, matryoshka=config.matryoshka)
             if config.heads and settings.projection:

@@ -199,6 +199,7 @@ def _finish(
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
         card.write(model_card(settings.recorded, model.config, counts).encode())
+    counts |= {"packed": not model.padded}
     return work.finish(counts, drop=(BEST, CHECKPOINT))
 
 

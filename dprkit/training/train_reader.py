@@ -172,4 +172,5 @@ def _finish(
     save_reader_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
         card.write(reader_card(settings.recorded, model.config, counts).encode())
+    counts |= {"packed": not model.padded}
     return work.finish(counts, drop=(BEST, CHECKPOINT))

@@ -52,8 +52,16 @@ FAMILIES = {
     "llama": ("llama", DECODER, "weighted-mean"),
     "mistral": ("mistral", {**DECODER, "sliding_window": 8}, "last"),
     "gemma": ("gemma", {**DECODER, "head_dim": 8}, "last"),
+    "gemma2": ("gemma2", {**DECODER, "head_dim": 8, "sliding_window": 8}, "last"),
+    "embedding-gemma": (
+        "gemma3_text",
+        {**DECODER, "head_dim": 8, "sliding_window": 8, "use_bidirectional_attention": True},
+        "mean",
+    ),
 }
 """The type of the model, its sizes, and the pooling that it is used with."""
+PADDED = {"mpnet", "deberta"}
+"""Their positions are relative to each other in a way of their own."""
 
 
 def test_every_pooling_has_a_family():
@@ -102,6 +110,7 @@ def test_a_family_is_converted_trained_and_exported_with_the_vectors_of_its_libr
     source = save(tmp_path, family)
     report = convert(source=source, output_dir=tmp_path / "model")
     assert report.largest_difference < 1e-5
+    assert report.packed == (family not in PADDED)
     assert load_config(tmp_path / "model").pooling == FAMILIES[family][2]
     before = vectors_of_both(source, tmp_path / "model")
     settings = {"init": str(tmp_path / "model"), "output_dir": str(tmp_path / "trained")}
