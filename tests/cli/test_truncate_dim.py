@@ -96,6 +96,7 @@ def test_an_index_of_cut_vectors_is_asked_by_cut_vectors(index, cosine, corpus):
     )
 
 
+@pytest.mark.slow
 def test_rankings_are_scored_again_by_cut_vectors(index, corpus, cosine):
     """Of an index of whole vectors; the embeddings are the cut ones."""
     words = ("--rerank", cosine, "--rerank-embeddings", index / "e", "--rerank-depth", COUNT)
@@ -107,6 +108,7 @@ def test_rankings_are_scored_again_by_cut_vectors(index, corpus, cosine):
     assert {id_ for line in ranked(found) for id_ in line} <= passages
 
 
+@pytest.mark.slow
 def test_passages_are_appended_and_updated_at_one_size(index, cosine, corpus, tmp_path):
     words = ("--retriever", cosine, "--passages", corpus / "corpus.tsv", "--output-dir")
     done("encode-corpus", *words, index / "e", "--truncate-dim", SIZE, "--shard-size", 25)
@@ -147,6 +149,7 @@ def test_several_sizes_are_measured_in_one_table_of_one_encoding(cosine, corpus,
     assert {line.partition(",")[0] for line in lines[1:]} == {"8", "3"}
 
 
+@pytest.mark.slow
 def test_a_preview_sees_a_size_that_was_not_measured(cosine, corpus, tmp_path):
     from dprkit.evaluation.evaluate import evaluate
 
@@ -217,6 +220,7 @@ def test_an_index_has_its_size(index, corpus, tmp_path):
         ("small_retriever", 8, ""),
     ],
 )
+@pytest.mark.slow
 def test_a_size_that_was_not_trained_is_told(which, size, told, corpus, tmp_path, request):
     words = ("--passages", corpus / "corpus.tsv", "--output-dir", tmp_path / "e")
     retriever = request.getfixturevalue(which)

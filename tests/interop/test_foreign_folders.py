@@ -364,6 +364,7 @@ def test_a_size_of_a_flag_counts_before_that_of_a_folder(sentence, tmp_path):
     assert load_config(tmp_path / "d").truncate_dim is None
 
 
+@pytest.mark.slow
 def test_a_size_may_lie_between_that_of_the_transformer_and_that_of_the_head(tmp_path):
     wide = ("Dense", {"in_features": 16, "out_features": 24, "activation_function": TANH})
     save_sentence_transformer(tmp_path / "st", modules=[MEAN, wide], truncate_dim=20)
@@ -372,6 +373,7 @@ def test_a_size_may_lie_between_that_of_the_transformer_and_that_of_the_head(tmp
     assert convert(source=tmp_path / "st", output_dir=tmp_path / "m").dim == 20
 
 
+@pytest.mark.slow
 def test_an_export_is_cut_by_its_flag(sentence, tmp_path):
     convert(source=sentence, output_dir=tmp_path / "m")
     how = {"source": tmp_path / "m", "to": "sentence-transformers", "truncate_dim": 4}

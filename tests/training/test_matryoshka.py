@@ -160,6 +160,7 @@ def test_the_sizes_are_kept_and_a_further_training_has_them(nested, tmp_path):
     assert config_of(tmp_path / "plain")["matryoshka"] == [8]
 
 
+@pytest.mark.slow
 def test_dimensions_that_learn_nothing_are_told(nested, tmp_path):
     more = ("--projection", 8, "--matryoshka", "4", "--max-steps", 1)
     result = train(nested / "t.jsonl", tmp_path / "m", *more)
