@@ -146,12 +146,16 @@ def config_of(folder):
     return yaml.safe_load((folder / "retriever.yaml").read_text())
 
 
-def test_the_sizes_are_kept_and_a_further_training_has_them(nested, tmp_path):
+def test_the_sizes_are_kept(nested):
     assert config_of(nested / "m")["matryoshka"] == [8, 3]
     assert "cut to 8, 3 dimensions" in (nested / "m" / "README.md").read_text()
     lines = [json.loads(line) for line in (nested / "m" / "metrics.jsonl").read_text().splitlines()]
     line = next(line for line in lines if "loss@3" in line)
     assert line["loss"] == pytest.approx((line["loss@3"] + line["loss@8"]) / 2)
+
+
+@pytest.mark.slow
+def test_a_further_training_has_the_sizes_unless_it_names_others(nested, tmp_path):
     more = ("--init", nested / "m", "--max-steps", 1)
     assert train(nested / "t.jsonl", tmp_path / "further", *more).exit_code == 0
     assert config_of(tmp_path / "further")["matryoshka"] == [8, 3]
