@@ -351,7 +351,7 @@ def give_inputs(name):
         row = {"question": QUESTION, "answers": ["Shakespeare"], **passages}
         Path("one.jsonl").write_text(json.dumps(row))
     if name in ("import-data", "export-data"):
-        Path("other.csv").write_text("query,positive\nwho,a passage\n")
+        Path("other.csv").write_text("query,positive,negative\nwho,a passage,another\n")
     if name == "export-data":
         assert call("import-data", "other.csv", "--output-dir", "made").exit_code == 0
     if name == "explain":
