@@ -119,6 +119,7 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     if splits:
         splits.check()
         tally.notes += splits.notes()
+    tally.notes += unused_columns(settings, tally)
     report = ImportDataReport(
         read=read,
         written=batch.written,
@@ -128,6 +129,17 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     )
     work.finish(msgspec.to_builtins(report))
     return report
+
+
+def unused_columns(settings: ImportSettings, tally: Tally) -> list[str]:
+    """What to tell of names in --columns that none of several sources has."""
+    told = "\n".join(tally.understood.values()).lower()
+    asked = settings.columns or {} if len(settings.sources) > 1 else {}
+    return [
+        f"--columns {held}={name}: no source has this column"
+        for held, name in asked.items()
+        if isinstance(name, str) and f"{held} from {name.lower()}" not in told
+    ]
 
 
 def _move_in(work: Draft, names: Iterable[str]) -> None:

@@ -99,6 +99,15 @@ def test_several_sources_are_one_import_and_what_is_left_out_is_told(empty):
     assert counts["dropped"]["no text"] == {"count": 1, "first": "a.tsv:3"}
 
 
+def test_a_name_in_columns_that_no_source_has_is_told(empty):
+    Path("a.csv").write_text("nr,body\n1,one text\n")
+    Path("b.csv").write_text("ask,answer\nwho?,me\n")
+    named = ["--columns", "text=body,id=Nr,question=ask,title=head", "--output-dir", "out"]
+    report = asked("import-data", "a.csv", "b.csv", *named)
+    assert report["written"] == {"passages": 1, "questions": 1}
+    assert report["notes"] == ["--columns title=head: no source has this column"]
+
+
 def test_sets_share_no_question(pairs):
     split = ["--split", "train=60%,valid=rest", "--seed", "1", "--split-by", "question"]
     report = asked("import-data", "pairs.csv", *NAMED, *split, "--output-dir", "out")
