@@ -12,6 +12,7 @@ from typing import Any
 
 from dprkit.settings import bundled
 from tests.conftest import write_colbert, write_reader
+from tests.docs.foreign_place import write_foreign
 from tests.interop.foreign import (
     save_bert,
     save_cross_encoder,
@@ -75,7 +76,8 @@ def write_inputs() -> None:
     """Write the files that the pages name, into the current folder."""
     few = rows(40)
     read = csv.reader(bundled("bundled:tiny/passages.tsv").read_text().splitlines(), delimiter="\t")
-    corpus = "".join(f'{id}\t"{text[:LONG]}"\t{title}\n' for id, text, title in read)
+    cells = [(id, text[:LONG], title) for id, text, title in read]
+    corpus = "".join(f'{id}\t"{text}"\t{title}\n' for id, text, title in cells)
     for name in ("my-train", "nq-train", "nq-dev", "a", "b"):
         pack(f"{name}.json.gz", json.dumps(few))
     for name in ("nq", "train", "valid"):
@@ -101,6 +103,7 @@ def write_inputs() -> None:
     Path("train.questions.jsonl").write_text(lines(asked[:20]))
     Path("dev.questions.jsonl").write_text(lines(asked[20:]))
     write_of_others(asked)
+    write_foreign(rows(60), cells[1:])
 
 
 def write_of_others(asked: list[dict[str, Any]]) -> None:

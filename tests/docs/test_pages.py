@@ -25,6 +25,7 @@ HAS = {
     "Makefile": ("runs",),
     "docs/guide.md": (),
     "docs/recipes.md": (),
+    "docs/your-data.md": ("model",),
     "docs/training.md": ("model", "emb", "index"),
     "docs/late-interaction.md": (),
     "docs/distillation.md": (),
@@ -39,6 +40,7 @@ HAS = {
 }
 """Page -> the artifacts that its reader has already."""
 OF_DOCS = ("corpora", "distillation", "evaluation", "late-interaction", "recipes", "training")
+OF_DOCS += ("your-data",)
 LONG = {*(f"docs/{n}.md" for n in OF_DOCS), "configs/rdr-nq.yaml", "configs/rdr-squad.yaml"}
 """Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
