@@ -54,6 +54,7 @@ def read(folder: Path, settings: ConvertSettings) -> ForeignColbert:
         "passage_max_length": how.document_length or most,
         "question_prefix": said.prompt_of("question"),
         "passage_prefix": said.prompt_of("passage"),
+        "prompts": said.others(),
         "question_marker": "",
         "passage_marker": "",
         "skip": read_mask(chain.mask) if chain.mask else (),

@@ -172,7 +172,8 @@ def _prompts(folder: Path, tokens: LateTokens, source: str) -> dict[str, str]:
         QUERY: (config.question_marker, config.question_prefix, asked),
         DOCUMENT: (config.passage_marker, config.passage_prefix, read),
     }
-    prompts = {}
+    # Another prompt would stand in the place of the marker too.
+    prompts = {} if config.question_marker else dict(config.prompts)
     for side, (marker, prefix, wanted) in starts.items():
         for prompt in (marker + prefix, f"{marker} {prefix}"):
             ids = tokenizer([prompt + text for text in SHORT])["input_ids"]

@@ -63,6 +63,11 @@ class MultiVectorFile(FolderFile):
         named = [name for name in PROMPTS[side] if self.prompts.get(name) is not None]
         return self.prompt(named[0]) if named else ""
 
+    def others(self) -> dict[str, str]:
+        """The prompts that no side's texts get, by their names."""
+        sides = {name for names in PROMPTS.values() for name in names}
+        return {name: text for name, text in super().others().items() if name not in sides}
+
 
 class TokenDenseFile(DenseFile):
     """The config.json of a Dense; PyLate does not say that it is about tokens."""

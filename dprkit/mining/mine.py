@@ -198,7 +198,7 @@ def _opened(settings: MineSettings, run: Run) -> tuple[Miner, Rows]:
     note = run.progress.note
     moved = {"retriever": settings.retriever, "passages": settings.passages}
     folders = open_folders(_indexes(settings), moved, note)
-    engines, passages = open_engines(folders, {}, note)
+    engines, passages = open_engines(folders, {}, note, settings.prompt)
     if settings.hybrid:
         fusion = Fusion(method=settings.fusion, weights=settings.weights)
         hybrid: Engine = HybridEngine(engines, fusion)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from dprkit.settings.fields import AtLeast0, Count, Positive, about
-from dprkit.settings.shared import MovedCorpus, MovedRetriever
+from dprkit.settings.shared import MovedCorpus, MovedRetriever, PromptName
 
 Margin = Annotated[float, Meta(ge=0, le=1)]
 
@@ -88,6 +88,7 @@ class MineSettings(msgspec.Struct, frozen=True, kw_only=True):
     output_dir: Annotated[str | None, about(workspace="mined")] = None
     retriever: MovedRetriever = None
     passages: MovedCorpus = None
+    prompt: PromptName = None
 
     from_rank: Annotated[Positive, about(flag="--from")] = 1
     to_rank: Annotated[Positive, about(flag="--to")] = 100

@@ -10,9 +10,11 @@ from dprkit.errors import InputError, MismatchError
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
 from dprkit.models.retriever_folder import load_bi_encoder
+from dprkit.progress import Run
 from dprkit.settings import TrainSettings
 from dprkit.training.train import train
 from tests.interop.foreign import PASSAGES, QUESTIONS, convert, save_bert
+from tests.training.test_train import StopAtStep, content
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 from sentence_transformers import SentenceTransformer  # noqa: E402
@@ -110,6 +112,11 @@ def test_training_keeps_the_chain_and_goes_on_with_it(made, tiny_examples, tmp_p
         "lr": 1e-2,
     }
     train(TrainSettings(**settings, max_steps=2))
+    stopped = settings | {"output_dir": str(tmp_path / "stopped"), "checkpoint_every": "1"}
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainSettings(**stopped, max_steps=2), Run(StopAtStep(1)))
+    train(TrainSettings(**stopped, max_steps=2))
+    assert content(tmp_path / "stopped") == content(tmp_path / "trained")
     heads = load_config(folder / "model").heads
     assert load_config(tmp_path / "trained").heads == heads
     (before, _), (after, _) = map(load_bi_encoder, (folder / "model", tmp_path / "trained"))
