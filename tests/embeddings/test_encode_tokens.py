@@ -372,7 +372,7 @@ def test_a_bi_encoder_keeps_its_manifest(small_retriever, tiny_passages, tmp_pat
     manifest = read_manifest(tmp_path / "e")
     assert manifest.counts == {"passages": COUNT, "dim": 8, "shards": 3}
     recorded = {"shard_size", "dtype", "precision", "backend", "int8", "batch_tokens"}
-    assert set(manifest.settings) == recorded | {"num_processes", "engine"}
+    assert set(manifest.settings) == recorded | {"num_processes", "engine", "truncate_dim"}
     assert manifest.settings["dtype"] == "float32"
     assert isinstance(load_retriever(small_retriever).dim, int)
 
