@@ -26,6 +26,11 @@ from dprkit.models.tokens import Ids
 from dprkit.training.objectives import Outcome
 from dprkit.training.processes import ALONE, Group
 
+PIECES = {"cpu": 4, "cuda": 8}
+"""Chunks that the last side of a batch is cut into at least, so that as many processes share it."""
+LEAST_TOKENS = 512
+"""Tokens below which a chunk is not made smaller for that."""
+
 
 class Chunk(NamedTuple):
     """One forward pass: texts of one side of the batch."""
@@ -75,8 +80,13 @@ class GradientEngine:
         self.dtype = torch.promote_types(first.dtype, torch.float32)  # of the rows
 
     def cut(self, sides: Sequence[Ids], texts: int | None = None) -> list[Chunk]:
-        """The chunks of a batch for this model on this device."""
-        return cut(sides, PASS_TOKENS[self.device.type], texts, self.model.padded)
+        """The chunks of a batch for this model on this device, enough of them for several processes.
+
+        On a GPU a batch would often be one chunk, and all processes but one would wait for it.
+        """
+        device = self.device.type
+        share = max(LEAST_TOKENS, -(-sum(map(len, sides[-1])) // PIECES[device]))
+        return cut(sides, min(PASS_TOKENS[device], share), texts, self.model.padded)
 
     def run(self, chunk: Chunk, seed: int | None = None) -> Rows:
         """The rows of a chunk's N texts, values (T, D); `seed` is that of its dropout."""

@@ -12,7 +12,7 @@ from dprkit.models.rows import Rows
 from dprkit.progress import Run
 from dprkit.training.gradients import GradientEngine, cut, split
 from dprkit.training.objectives import SYMMETRIC, ScoreObjective, tensors
-from dprkit.training.processes import join, launch
+from dprkit.training.processes import Group, join, launch
 
 
 def batch_of(questions, each, vocabulary=500, seed=0):
@@ -136,6 +136,16 @@ def test_chunks_cover_every_text_once():
         both = [*batch[0], *batch[1]]
         assert [both[row] for row in chunk.texts] == chunk.ids
         assert {row < 30 for row in chunk.texts} == {chunk.side == 0}
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_share_a_batch_that_fits_one_pass_evenly(model, size):
+    questions, passages = batch_of(2, 1)[0], [list(range(1, 101))] * 40
+    engines = [GradientEngine(model, Group(rank, size)) for rank in range(size)]
+    work = engines[0].cut([questions, passages])
+    loads = [sum(len(text) for c in one.mine(work) for text in c.ids) for one in engines]
+    assert max(loads) < 1.2 * sum(loads) / size
+    assert len(engines[0].cut([questions, passages[:4]])) == 2
 
 
 class Case(msgspec.Struct):
