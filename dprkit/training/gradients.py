@@ -80,7 +80,7 @@ class GradientEngine:
         self.dtype = torch.promote_types(first.dtype, torch.float32)  # of the rows
 
     def cut(self, sides: Sequence[Ids], texts: int | None = None) -> list[Chunk]:
-        """The chunks of a batch for this model on this device, enough of them for several processes.
+        """The chunks of a batch for this model on this device, enough for several processes.
 
         On a GPU a batch would often be one chunk, and all processes but one would wait for it.
         """

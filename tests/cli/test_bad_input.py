@@ -438,7 +438,7 @@ def test_a_device_that_takes_no_more_is_told(work):
         (["evaluate", "--topk", ""], "--topk: '' is not valid"),
         (["train", "--lr", "0"], "--lr: 0.0 is not valid: expected float > 0.0"),
         (["train", "--lr", "inf"], "--lr: inf is not valid: expected a finite number"),
-        (["train", "--pooling", "max"], "--pooling: 'max' is not valid"),
+        (["train", "--pooling", "sum"], "--pooling: 'sum' is not valid"),
         (
             ["train", "--passage-max-length", "9999"],
             "--passage-max-length: the model reads at most",
