@@ -324,7 +324,7 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
         ("sentence_bert_config.json", {"query_expansion": {"length": 9}}, "query_expansion"),
         ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task"),
         ("1_Pooling/config.json", {"new": 1}, "unknown field `new`"),
-        ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "its pooling is weightedmean"),
+        ("1_Pooling/config.json", {"pooling_mode": "median"}, "its pooling is median"),
         ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}, "token_embeddings"),
     ],
 )
