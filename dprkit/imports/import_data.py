@@ -117,7 +117,7 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     if "examples" in batch.written and "passages" not in batch.written:
         batch.written["passages"] = passages_of_examples(work, tally)
     if splits:
-        splits.check()
+        _check(work, splits)
         tally.notes += splits.notes()
     tally.notes += unused_columns(settings, tally)
     report = ImportDataReport(
@@ -140,6 +140,15 @@ def unused_columns(settings: ImportSettings, tally: Tally) -> list[str]:
         for held, name in asked.items()
         if isinstance(name, str) and f"{held} from {name.lower()}" not in told
     ]
+
+
+def _check(work: Draft, splits: Splits) -> None:
+    """Raise InputError for a set that stayed empty; nothing that is half done stays then."""
+    try:
+        splits.check()
+    except InputError:
+        work.state.clear()
+        raise
 
 
 def _move_in(work: Draft, names: Iterable[str]) -> None:

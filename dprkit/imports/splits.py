@@ -25,7 +25,7 @@ _SETS = 256
 
 
 class Splits:
-    """The sets of --split. Memory: 8 bytes for each positive of an example."""
+    """The sets of --split. Memory: 8 bytes for each example, and for each positive of one."""
 
     def __init__(self, shares: Mapping[str, int | str], by: By = "question", seed: int = 0) -> None:
         """`shares`: name of a set -> its share ("80%"), or "rest".
@@ -37,7 +37,8 @@ class Splits:
         self.counts = dict.fromkeys(shares, 0)
         """The examples of each set, as far as they were asked for."""
         self._by, self._seed, self._ends = by, seed, _ends(shares)
-        self._groups = 0
+        self._groups = array("Q")
+        """For each example the hash of its group."""
         self._met = array("Q")
         """For each positive the hash of its article, with the number of the set in the low byte."""
 
@@ -57,11 +58,19 @@ class Splits:
         """Raise InputError for a set that stayed empty."""
         empty = [name for name, count in self.counts.items() if not count]
         if empty:
-            by = "" if self._by == "question" else f", or part them by less than a {self._by}"
+            count = self._count()
+            groups = f" of {count:,} {self._by}{'s' * (count != 1)}"
+            of = "" if self._by == "question" else groups
             raise InputError(
-                f"--split: of {sum(self.counts.values()):,} examples {' and '.join(empty)} got "
-                f"none; give a larger share or another --seed{by}"
+                f"--split: {len(self._groups):,} examples{of} are shared out, and "
+                f"{' and '.join(empty)} got none; give a larger share or another --seed"
             )
+
+    def _count(self) -> int:
+        """How many groups there are."""
+        import numpy as np
+
+        return len(np.unique(np.frombuffer(self._groups, np.uint64))) if self._groups else 0
 
     def notes(self) -> list[str]:
         """What to tell of articles whose examples are in several sets, for each two sets."""
@@ -83,8 +92,9 @@ class Splits:
         return f"question {same_question(question)}"
 
     def _drawn(self, group: str) -> str | None:
-        place = text_key(f"{self._seed} {group}") / 2**64
-        name = next((name for name, end in self._ends if place < end), None)
+        key = text_key(f"{self._seed} {group}")
+        self._groups.append(key)
+        name = next((name for name, end in self._ends if key / 2**64 < end), None)
         if name:
             self.counts[name] += 1
         return name

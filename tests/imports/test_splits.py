@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import pytest
 
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.splits import Splits
 from dprkit.records import Candidate, Example
+from tests.conftest import call
 
 SHARES = {"train": "80%", "valid": "10%", "test": "rest"}
 
@@ -69,8 +72,28 @@ def test_a_set_that_stays_empty_is_refused():
     splits = Splits(SHARES, "title")
     for number in range(50):
         splits.of(example(f"q{number}", "The same"))
-    with pytest.raises(InputError, match=r"of 50 examples \w+ and \w+ got none; .*than a title$"):
+    with pytest.raises(InputError, match=r"50 examples of 1 title are shared out, and \w+ and "):
         splits.check()
+
+
+def test_another_seed_is_tried_after_an_empty_set_without_more_ado(empty):
+    table = [f"q{n},text {n},Title {n % 3}" for n in range(60)]
+    Path("pairs.csv").write_text("\n".join(["question,positive,positive_title", *table]))
+    words = ("import-data", "pairs.csv", "--output-dir", "d", "--split-by", "title", "--split")
+    codes = []
+    for seed in range(12):
+        done = call(*words, "train=60%,test=rest", "--seed", seed)
+        codes.append(done.exit_code)
+        assert "half done" not in done.stderr
+        if done.exit_code:
+            assert "60 examples of 3 titles are shared out" in done.stderr
+    assert set(codes) == {0, 1}
+    assert len(read_titles("d/train.jsonl") & read_titles("d/test.jsonl")) == 0
+
+
+def read_titles(path):
+    rows = map(json.loads, Path(path).read_text().splitlines())
+    return {passage["title"] for row in rows for passage in row["positive_ctxs"]}
 
 
 @pytest.mark.parametrize(
