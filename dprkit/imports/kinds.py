@@ -50,6 +50,7 @@ def _kind(
 
 
 _FILES = "field_files"
+TEXTS = "texts"
 KINDS: tuple[ImportKind, ...] = (
     _kind("beir", "a data set of BEIR, NanoBEIR or MS MARCO, a folder or a zip", "benchmarks"),
     _kind("parquet", "parquet or Arrow files, or a folder of Hugging Face's datasets", "parquet"),
@@ -70,7 +71,7 @@ KINDS: tuple[ImportKind, ...] = (
     _kind(
         "questions", "questions with ids or with answers", _FILES, "is_questions", "question_items"
     ),
-    _kind("texts", "texts, .txt, .md, .html, .jsonl, in a folder or one by one", "texts"),
+    _kind(TEXTS, "texts, .txt, .md, .html, .jsonl, in a folder or one by one", TEXTS),
     _kind("table", "a table, or JSON rows with named columns", "table"),
 )
 
@@ -80,7 +81,23 @@ _ROWS = ("examples", "rows", "triples", "qrels", "passages", "questions")
 
 
 def kinds_of(settings: ImportSettings) -> list[ImportKind]:
-    """The kind of each source: what --kind says, for all or one after another, else what fits."""
+    """The kind of each source: what --kind says, for all or one after another, else what fits.
+
+    Raises SettingsError for settings of texts where no source is one.
+    """
+    kinds = _kinds_of(settings)
+    given = (settings.split_passages, settings.overlap, settings.tokenizer)
+    if any(given) and not any(kind.name == TEXTS for kind in kinds):
+        flag = ("--split-passages", "--overlap", "--tokenizer")[[*map(bool, given)].index(True)]
+        told = " and ".join(dict.fromkeys(kind.name for kind in kinds))
+        raise SettingsError(
+            f"{flag}: is for splitting texts, and the sources are {told}; leave it out, or give "
+            f"--kind {TEXTS} for JSON rows of texts"
+        )
+    return kinds
+
+
+def _kinds_of(settings: ImportSettings) -> list[ImportKind]:
     named = settings.kind
     if not named:
         kinds = [kind for kind in KINDS if not (settings.columns and kind.name in _ROWS)]

@@ -170,6 +170,24 @@ def test_which_sources_are_texts(docs):
     assert not any(map(fits, map(Path, others)))
 
 
+def test_rows_alone_are_split_where_they_are_said_to_be_texts(docs):
+    words = (
+        "import-data",
+        "docs/rows.jsonl",
+        "--split-passages",
+        "words=2",
+        "--output-dir",
+        "data",
+    )
+    refused = call(*words)
+    assert refused.exit_code == 1
+    assert "--split-passages: is for splitting texts, and the sources are " in refused.stderr
+    assert "--kind texts for JSON rows of texts" in refused.stderr
+    assert call(*words, "--kind", "texts").exit_code == 0
+    ids = [json.loads(row)["id"] for row in Path("data/passages.jsonl").read_text().splitlines()]
+    assert ids == ["rows.jsonl#7:1", "rows.jsonl#7:2", "rows.jsonl#2:1"]
+
+
 def test_a_line_of_any_length_is_read_in_pieces(empty, monkeypatch):
     monkeypatch.setattr("dprkit.imports.text_files.LINE", 1000)
     monkeypatch.setattr("dprkit.imports.sections.PARAGRAPH", 1000)
