@@ -26,6 +26,7 @@ PLAIN = {
 def ends(tokenizer: Any) -> str:
     """The special token that a tokenizer puts behind each text, or ""."""
     tokenizer.no_truncation()
+    tokenizer.no_padding()
     last = tokenizer.encode("a")
     return str(last.tokens[-1]) if last.special_tokens_mask[-1:] == [1] else ""
 

@@ -135,11 +135,13 @@ def write_of_others(asked: list[dict[str, Any]]) -> None:
 
 def write_hub(folder: Path) -> None:
     """What the hub's cache has after the models that pages name were fetched."""
+    from tests.interop.decoder_folders import save_sentence_model
     from tests.interop.late_folders import save_stanford
 
     pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
     modules = [("Pooling", pooling), ("Normalize", {})]
     names = ("bert-base-uncased", "sentence-transformers/all-MiniLM-L6-v2")
+    names = (*names, "Qwen/Qwen3-Embedding-0.6B")
     save_dpr_pair(folder / "pair")
     pair = {f"soheeyang/rdr-{n}_encoder-single-nq-base": n for n in ("question", "ctx")}
     for name in (*names, "colbert-ir/colbertv2.0", *pair):
@@ -154,6 +156,8 @@ def write_hub(folder: Path) -> None:
             continue
         if "MiniLM" in name:
             save_sentence_transformer(model, modules=modules)
+        elif "Qwen3" in name:
+            save_sentence_model(model, "qwen3")
         elif "colbert" in name:
             save_stanford(model)
         else:

@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from dprkit.errors import MismatchError
 from dprkit.models.config import load_config
@@ -13,54 +10,12 @@ from dprkit.progress import Run
 from dprkit.settings import TrainSettings
 from dprkit.training.train import train
 from tests.conftest import call
-from tests.interop.foreign import WORDS, convert, word_pieces, write_json
-from tests.models.test_packed_families import DECODERS, FAMILIES
+from tests.interop.decoder_folders import save_plain, save_sentence_model
+from tests.interop.foreign import convert
 from tests.training.test_train import StopAtStep, content
 
 PASSAGES = [("Hamlet", "a play by Shakespeare"), ("", "no title here"), ("Nile", "a river " * 30)]
 QUESTIONS = ["who wrote hamlet", "a", "what is the " + "very " * 30 + "long"]
-
-
-def save_plain(folder, family, end=True):
-    """A model with random weights; `end`: its tokenizer puts [SEP] behind each text."""
-    kind, size = FAMILIES[family]
-    torch.manual_seed(0)
-    special = {"bos_token_id": 2, "eos_token_id": 3} if "bos_token_id" in size else {}
-    config = AutoConfig.for_model(kind, **{**size, "vocab_size": len(WORDS), **special})
-    model = AutoModel.from_config(config).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    model.save_pretrained(folder)
-    tokenizer = word_pieces()
-    tokenizer.post_processor = TemplateProcessing(
-        single="$A [SEP]" if end else "[CLS] $A",
-        pair="$A $B:0 [SEP]" if end else "[CLS] $A $B:0",
-        special_tokens=[("[SEP]", 3), ("[CLS]", 2)],
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "eos_token": "[SEP]"}
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=90, padding_side="left", **names
-    ).save_pretrained(folder)
-    return folder
-
-
-def save_sentence_model(folder, family):
-    """As sentence-transformers keeps an embedder: the last token or the mean, at length 1."""
-    save_plain(folder, family)
-    mode = "lasttoken" if family in DECODERS else "mean"
-    kinds = {"Transformer": None, "Pooling": {"embedding_dimension": 32, "pooling_mode": mode}}
-    kinds["Normalize"] = {}
-    places = [("" if kind == "Transformer" else f"{i}_{kind}") for i, kind in enumerate(kinds)]
-    listed = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (kind, path) in enumerate(zip(kinds, places, strict=True))
-    ]
-    write_json(folder / "modules.json", listed)
-    for path, config in list(zip(places, kinds.values(), strict=True))[1:]:
-        write_json(folder / path / "config.json", config)
-    prompts = {"query": "given a web question: ", "document": ""}
-    write_json(folder / "config_sentence_transformers.json", {"prompts": prompts})
-    return folder
 
 
 def their_vectors(folder):
