@@ -98,6 +98,7 @@ def test_its_export_loads_there_with_the_same_vectors(made):
     same_vectors(loaded, folder / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [mixed], indirect=True)
 def test_training_keeps_the_chain_and_goes_on_with_it(made, tiny_examples, tmp_path):
     _, folder = made

@@ -119,7 +119,7 @@ def ids_in(path):
     return [[one["id"] for one in line["ctxs"]] for line in lines]
 
 
-@pytest.mark.parametrize("stage", ["search", "evaluate"])
+@pytest.mark.parametrize("stage", ["search", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_the_prompt_of_that_name_stands_before_questions(place, asked, stage, tmp_path):
     questions, found = asked
     for more, prefix in (((), "ask: "), (("--prompt", "facts"), "is it true, or not: ")):
