@@ -208,12 +208,18 @@ def test_help_version_completion_and_config_import_nothing_heavy(tmp_path):
     ("typed", "offered"),
     [
         ("dprkit tra", ["train", "train-reader"]),
-        ("dprkit train --pooling ", ["cls", "mean"]),
+        (
+            "dprkit train --pooling ",
+            ["cls", "mean", "last", "weighted-mean", "max", "mean-sqrt"],
+        ),
         ("dprkit index --type ivf", ["ivf", "ivfsq8", "ivfpq"]),
         ("dprkit run --recipe t", ["tiny"]),
         ("dprkit run --set tr", ["train.", "train-reader."]),
         ("dprkit run --set train.poo", ["train.pooling="]),
-        ("dprkit run --set train.pooling=m", ["train.pooling=mean"]),
+        (
+            "dprkit run --set train.pooling=m",
+            ["train.pooling=mean", "train.pooling=max", "train.pooling=mean-sqrt"],
+        ),
         ("dprkit run --set index.type=bm", ["index.type=bm25"]),
         ("dprkit init --recipe ti", ["tiny"]),
         ("dprkit config show enc", ["encode-corpus"]),
