@@ -13,7 +13,7 @@ from dprkit.cli.display import say
 from dprkit.cli.exit_codes import ending
 from dprkit.cli.options import AsJson, Quiet
 from dprkit.errors import SettingsError
-from dprkit.imported_recipe import MODEL, recipe_for
+from dprkit.imported_recipe import recipe_for
 from dprkit.new_recipe import to_change, write_new
 from dprkit.recipes import RECIPE, RUNS, Recipe, load_recipe
 
@@ -51,7 +51,7 @@ def init(
             metavar="MODEL",
             help="With --from: model to start training from, a folder or hub name; where there is "
             "nothing to train with, the retriever to search with. "
-            f"[default: {MODEL}]",
+            "[default: MiniLM of sentence-transformers]",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -128,7 +128,7 @@ class Embeddings:
         return np.cumsum([0, *(len(shard) for shard in self.vectors())])
 
     def mapped(self, name: str) -> np.ndarray:
-        """A file of the folder, read as it is touched, which has its right length."""
+        """A file, an array of any shape, read as it is touched, which has its right length."""
         path, record = self.directory / name, self.manifest.files[name]
         with reading(path):
             size = path.stat().st_size

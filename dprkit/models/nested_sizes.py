@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dprkit.errors import MismatchError, loading, reading
 from dprkit.models.config import RetrieverConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def cut(vectors: np.ndarray, size: int | None, unit_length: bool) -> np.ndarray:
@@ -20,6 +22,8 @@ def cut(vectors: np.ndarray, size: int | None, unit_length: bool) -> np.ndarray:
 
     `unit_length`: whether they are brought to length 1 again; zeros stay zeros.
     """
+    import numpy as np
+
     if size is None or size == vectors.shape[1]:
         return vectors
     first = np.array(vectors[:, :size], np.float32)  # a copy, without the rest

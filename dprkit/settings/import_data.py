@@ -59,7 +59,7 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
     reason. Files may be compressed. --dry-run shows the first rows and writes nothing.
 
     Example: dprkit import-data pairs.csv --output-dir data
-    Example: dprkit import-data faq.csv --columns question=q,positive=a --output-dir data
+    Example: dprkit import-data faq.csv --columns question=Asked --output-dir data
 
     Settings:
         sources: Files and folders to read, one after another, as one import; OWNER/NAME is a data

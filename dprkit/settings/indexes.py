@@ -98,9 +98,9 @@ class TuneSettings(msgspec.Struct, frozen=True, kw_only=True):
         questions: File of the questions to measure with.
         output_dir: Folder to write the figures and the plot to.
         retriever: Folder of the retriever of the embeddings, if it was moved.
-        types: Types of index to try, named as in index --type (default:
-            flat,sq8,ivf,ivfsq8,ivfpq,hnsw,binary; for the embeddings of a ColBERT retriever
-            late-exact,late).
+        types: Types of index to try, named as in index --type (default: all that dprkit knows by
+            name for the embeddings at hand: flat to binary, or of a ColBERT retriever late-exact
+            and late).
         first_stages: For late: first stages to try, named as in index --first-stage.
         pool_factors: For token vectors: pool factors to try, as in encode-corpus --pool-factor.
             Pooling takes some milliseconds a passage.

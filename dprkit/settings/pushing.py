@@ -32,4 +32,4 @@ class PushSettings(msgspec.Struct, frozen=True, kw_only=True):
     results: Annotated[tuple[str, ...], about(path=True)] = ()
     private: bool = True
     update: bool = False
-    message: str = "Upload a model of dprkit"
+    message: str = "Upload a model"

@@ -49,7 +49,7 @@ class NestedObjective(ScoreObjective):
         self.nesting = nesting
 
     def forward(self, questions: Rows, passages: Rows, weights: Tensor, **told: Tensor) -> Outcome:
-        """As of a ScoreObjective."""
+        """As of a ScoreObjective; the rows (T, D) are cut to each size."""
         outcomes: list[Outcome] = []
         for size in self.nesting.sizes:
             asked, found = self._cut(questions, size), self._cut(passages, size)

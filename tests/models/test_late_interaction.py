@@ -250,7 +250,8 @@ def test_a_projection_that_does_not_fit_is_named(tmp_path, tiny_examples):
 def test_retriever_yaml_of_a_bi_encoder_keeps_its_order(small_retriever):
     lines = (small_retriever / "retriever.yaml").read_text().splitlines()
     assert [line.split(":")[0] for line in lines if line[0] not in " -"] == [
-        "kind", "shared", "separate_heads", "pooling", "projection", "similarity", "temperature",
-        "title_join", "question_max_length", "passage_max_length", "question_prefix",
-        "passage_prefix", "straight_apostrophe", "positions",
+        "kind", "shared", "separate_heads", "pooling", "projection", "heads", "similarity",
+        "truncate_dim", "matryoshka", "end_token", "temperature", "title_join",
+        "question_max_length", "passage_max_length", "question_prefix", "passage_prefix", "prompts",
+        "straight_apostrophe", "positions",
     ]  # fmt: skip
