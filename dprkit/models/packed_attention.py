@@ -48,7 +48,8 @@ def _mask(*given: Any, **more: Any) -> Pattern | Tensor | None:
     """What a transformer's layers of one sort are given as their mask."""
     from transformers.masking_utils import sdpa_mask
 
-    pack = _running.get()
+    # A compiled model has no packs, and a context variable would break its graph here.
+    pack = None if torch.compiler.is_compiling() else _running.get()
     if pack is None:
         return sdpa_mask(*given, **more)
     return Pattern(more["mask_function"], pack.lengths[0], pack.bounds.device)
