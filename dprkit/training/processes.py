@@ -109,7 +109,8 @@ def join() -> Group:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group(backend, timeout=PATIENCE)
+        with _together():
+            dist.init_process_group(backend, timeout=PATIENCE)
     return Group(dist.get_rank(), dist.get_world_size())
 
 
