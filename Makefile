@@ -23,7 +23,7 @@ check: $(VENV)/.installed-dev  ## Format, lint, types and generated docs, withou
 	$(BIN)/python -m dprkit.cli.reference --check docs/cli.md
 
 test-slow: $(VENV)/.installed-dev  ## The tests that take longer.
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist worksteal
 
 bench: $(VENV)/.installed-dev  ## The benchmarks of docs/performance.md.
 	$(BIN)/python benchmarks/select_data.py
