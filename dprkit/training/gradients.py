@@ -26,9 +26,9 @@ from dprkit.models.tokens import Ids
 from dprkit.training.objectives import Outcome
 from dprkit.training.processes import ALONE, Group
 
-PIECES = {"cpu": 4, "cuda": 8}
-"""Chunks that the last side of a batch is cut into at least, so that as many processes share it."""
-LEAST_TOKENS = 512
+GPU_PIECES = 8
+"""Chunks that a batch's last side is cut into at least on a GPU, so that as many share it."""
+GPU_LEAST = 512
 """Tokens below which a chunk is not made smaller for that."""
 
 
@@ -65,6 +65,15 @@ def cut(
     return work
 
 
+def tokens_of_pass(device: str, tokens: int) -> int:
+    """Tokens of a chunk, where a batch's last side has `tokens`.
+
+    What fills a GPU is often a whole batch, and all processes but one would wait for it.
+    """
+    most = PASS_TOKENS[device]
+    return most if device == "cpu" else min(most, max(GPU_LEAST, -(-tokens // GPU_PIECES)))
+
+
 class GradientEngine:
     """Runs a model's chunks on this process's share of a group."""
 
@@ -80,13 +89,9 @@ class GradientEngine:
         self.dtype = torch.promote_types(first.dtype, torch.float32)  # of the rows
 
     def cut(self, sides: Sequence[Ids], texts: int | None = None) -> list[Chunk]:
-        """The chunks of a batch for this model on this device, enough for several processes.
-
-        On a GPU a batch would often be one chunk, and all processes but one would wait for it.
-        """
-        device = self.device.type
-        share = max(LEAST_TOKENS, -(-sum(map(len, sides[-1])) // PIECES[device]))
-        return cut(sides, min(PASS_TOKENS[device], share), texts, self.model.padded)
+        """The chunks of a batch for this model on this device."""
+        most = tokens_of_pass(self.device.type, sum(map(len, sides[-1])))
+        return cut(sides, most, texts, self.model.padded)
 
     def run(self, chunk: Chunk, seed: int | None = None) -> Rows:
         """The rows of a chunk's N texts, values (T, D); `seed` is that of its dropout."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dprkit.models.forward_batches import PASS_TOKENS
 from dprkit.models.retriever_folder import load_bi_encoder
 from dprkit.models.rows import Rows
 from dprkit.progress import Run
-from dprkit.training.gradients import GradientEngine, cut, split
+from dprkit.training.gradients import GPU_LEAST, GradientEngine, cut, split, tokens_of_pass
 from dprkit.training.objectives import SYMMETRIC, ScoreObjective, tensors
 from dprkit.training.processes import Group, join, launch
 
@@ -138,14 +139,21 @@ def test_chunks_cover_every_text_once():
         assert {row < 30 for row in chunk.texts} == {chunk.side == 0}
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_processes_share_a_batch_that_fits_one_pass_evenly(model, size):
-    questions, passages = batch_of(2, 1)[0], [list(range(1, 101))] * 40
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_processes_with_gpus_share_a_batch_that_fits_one_pass_evenly(model, size):
+    """As they would be dealt: there is no GPU here."""
+    questions, passages = batch_of(2, 1)[0], [list(range(1, 151))] * 256
+    work = cut([questions, passages], tokens_of_pass("cuda", 256 * 150))
     engines = [GradientEngine(model, Group(rank, size)) for rank in range(size)]
-    work = engines[0].cut([questions, passages])
     loads = [sum(len(text) for c in one.mine(work) for text in c.ids) for one in engines]
     assert max(loads) < 1.2 * sum(loads) / size
-    assert len(engines[0].cut([questions, passages[:4]])) == 2
+    assert tokens_of_pass("cuda", 100) == GPU_LEAST
+    assert tokens_of_pass("cuda", 10**6) == PASS_TOKENS["cuda"]
+
+
+def test_a_processor_cuts_a_batch_by_its_cache_alone(model):
+    questions, passages = batch_of(2, 1)[0], [list(range(1, 101))] * 20
+    assert len(GradientEngine(model).cut([questions, passages])) == 2
 
 
 class Case(msgspec.Struct):
