@@ -6,15 +6,9 @@ a question. KILT calls them input and output, BEIR _id and text. DPR's examples 
 
 from __future__ import annotations
 
-import ast
 import csv
 import re
-import tokenize
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +30,7 @@ from dprkit.data.json_decoding import decoder, json_lines
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import cell
 from dprkit.data.streams import Stream, open_stream, read_text_lines
+from dprkit.data.written_lists import lacks_comma, written_list
 from dprkit.errors import FormatError
 from dprkit.records import Question
 
@@ -264,39 +259,13 @@ def _cells(line: str, path: Path | str, number: int) -> list[str]:
         raise FormatError(path, number, f"broken quotes: {error}") from None
 
 
-def _lacks_comma(text: str) -> bool:
-    """Whether strings stand apart without a comma, as in numpy's lists; Python would join them.
-
-    Those that touch are meant to be joined: DPR's own files have 'it''s'.
-    """
-    if not re.search(r"""['"]\s+['"]""", text):
-        return False
-    with suppress(tokenize.TokenError, SyntaxError):
-        tokens = [
-            token
-            for token in tokenize.generate_tokens(StringIO(text).readline)
-            if token.type not in (tokenize.NL, tokenize.NEWLINE)
-        ]
-        return any(
-            token.type == after.type == tokenize.STRING and token.end != after.start
-            for token, after in pairwise(tokens)
-        )
-    return False
-
-
 def _literal(text: str, path: Path | str, number: int) -> tuple[str, ...]:
-    """The strings of a Python list, read as data: nothing in the file is run."""
-    try:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # answers may be regex: '\\d' is no Python escape
-            value = None if _lacks_comma(text) else ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
-    if not (isinstance(value, list | tuple) and all(isinstance(answer, str) for answer in value)):
+    """The strings of a Python list. Raises FormatError for what is none."""
+    texts = None if lacks_comma(text) else written_list(text)
+    if texts is None:
         problem = f"the answers are no Python list of strings: {text[:40]}"
         raise FormatError(path, number, problem)
-    return tuple(value)
+    return texts
 
 
 FORMATS = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from dprkit.data.ids import content_id
+from dprkit.data.written_lists import lacks_comma, written_list
 from dprkit.records import Candidate
 
 ID_FIELDS = ("docid", "_id", "id", "passage_id", "psg_id", "doc_id", "pid")
@@ -42,22 +43,29 @@ def texts_of(value: Any) -> tuple[str, ...]:
     if isinstance(value, dict):
         value = value.get("text", value.get("value"))
     if isinstance(value, str):
-        value = _written_list(value) or ([value] if value.strip() else [])
+        value = _listed(value)
     if isinstance(value, list | tuple):
         return tuple(dict.fromkeys(text for text in map(single, value) if text.strip()))
     return (single(value),) if value is not None else ()
 
 
-def _written_list(text: str) -> list[Any] | None:
-    """The list that a text writes in Python or JSON; None: it is a text."""
+def _listed(text: str) -> Sequence[Any]:
+    """The list that a text writes in Python or JSON; a text that writes none is alone in one.
+
+    Raises Unusable for a list as numpy prints it, whose texts Python would join.
+    """
     if not text.startswith(("[", "(")):
-        return None
-    for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            value = read(text)
-            if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-                return list(value)
-    return None
+        return [text]
+    with suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return value
+    texts = written_list(text)
+    if texts is None:
+        return [text]
+    if lacks_comma(text):
+        raise Unusable("a list without commas, as numpy prints it")
+    return texts
 
 
 def candidates_of(value: Any, ids: Any = None, titles: Any = None) -> list[Candidate]:
@@ -66,7 +74,7 @@ def candidates_of(value: Any, ids: Any = None, titles: Any = None) -> list[Candi
     An id is "" where the source gives none.
     """
     if isinstance(value, str):
-        value = _written_list(value) or [value]
+        value = _listed(value)
     found = value if isinstance(value, list | tuple) else [] if value is None else [value]
     one_for_all = isinstance(titles, str)
     headed = [titles] * len(found) if one_for_all else _beside(titles, len(found))
@@ -89,8 +97,6 @@ def _beside(value: Any, count: int) -> Sequence[Any]:
 
 
 def _candidate(value: Any, id_: Any, title: Any) -> Candidate:
-    from dprkit.data.ids import content_id
-
     if isinstance(value, dict):
         id_ = next((value[name] for name in ID_FIELDS if value.get(name) is not None), id_)
         title = value.get("title", title)

@@ -247,6 +247,23 @@ def test_rows_that_make_no_item_are_counted_with_the_place_of_the_first(tmp_path
     }
 
 
+def test_lists_that_cells_write_are_lists_also_where_they_are_empty(tmp_path):
+    cells = ("""a,p,"['n', ""m's""]"\n""", "b,p,[]\n", """c,"[""x"", ""y""]","[n"\n""")
+    items, tally = read(save(tmp_path, "question,positive,negative\n" + "".join(cells)))
+    found = [(texts(e.positives), texts(e.hard_negatives)) for e in items]
+    assert found == [
+        ([("p", None)], [("n", None), ("m's", None)]),
+        ([("p", None)], []),
+        ([("x", None), ("y", None)], [("[n", None)]),
+    ]
+    assert not tally.dropped
+    path = save(tmp_path, "question,answers\na,['Paris' 'London']\nb,[]\nc,['it''s']\n")
+    items, tally = read(path)
+    assert [(q.question, q.answers) for q in items] == [("b", ()), ("c", ("its",))]
+    dropped = tally.dropped["a list without commas, as numpy prints it"]
+    assert (dropped.count, dropped.first) == (1, f"{path}:2")
+
+
 def test_long_answers_are_told_to_be_passages_perhaps(tmp_path):
     path = save(tmp_path, "question,answer\n" + "q,word word\n" * 60)
     assert not read(path)[1].notes
