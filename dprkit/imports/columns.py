@@ -223,21 +223,20 @@ def understand(names: Sequence[str], asked: Asked, path: object) -> Understood:
 
     Raises FormatError where columns are missing, named twice, or tell nothing.
     """
-    where = 1
     given = {held: str(name) for held, name in (asked or {}).items()}
     lower = {name.lower(): name for name in names}
-    _refuse_twice(names, given, path, where)
+    _refuse_twice(names, given, path)
     chosen = {held: lower[name.lower()] for held, name in given.items() if name.lower() in lower}
     for held, name in given.items():
         if held not in chosen:
             listed = ", ".join(names) or "none"
             problem = f"there is no column {name}, which --columns gives for {held}; there are "
-            raise FormatError(str(path), where, problem + listed)
+            raise FormatError(str(path), 1, problem + listed)
     for form in FORMS:
         if found := _fitting(form, lower, chosen):
             read = {name for several in found.values() for name in several}
             return Understood(form, found, tuple(name for name in names if name not in read))
-    raise FormatError(str(path), where, _nothing(names))
+    raise FormatError(str(path), 1, _nothing(names))
 
 
 def _nothing(names: Sequence[str]) -> str:
@@ -248,19 +247,17 @@ def _nothing(names: Sequence[str]) -> str:
     )
 
 
-def _refuse_twice(
-    names: Sequence[str], given: Mapping[str, str], path: object, where: int | str
-) -> None:
+def _refuse_twice(names: Sequence[str], given: Mapping[str, str], path: object) -> None:
     """Raise FormatError for a name of a column that counts and occurs twice."""
     lower = [name.lower() for name in names]
     wanted = {name.lower() for name in given.values()} | (ALL_NAMES if not given else frozenset())
     if twice := next((name for name in lower if name in wanted and lower.count(name) > 1), ""):
         problem = f"{lower.count(twice)} columns are called {twice}; rename one of them"
-        raise FormatError(str(path), where, problem)
+        raise FormatError(str(path), 1, problem)
     values = [name.lower() for name in given.values()]
     if twice := next((name for name in values if values.count(name) > 1), ""):
         held = " and ".join(key for key, name in given.items() if name.lower() == twice)
-        raise FormatError(str(path), where, f"--columns gives the column {twice} for {held}")
+        raise FormatError(str(path), 1, f"--columns gives the column {twice} for {held}")
 
 
 def _fitting(
@@ -295,12 +292,13 @@ def _numbered(lower: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {"negative": names} if names else {}
 
 
-def asked_of(names: Iterable[str], settings: ImportSettings) -> Asked:
-    """What --columns says of a source with the columns `names`; all of it, of a single source.
+def asked_of(names: Iterable[str], settings: ImportSettings, alone: bool = True) -> Asked:
+    """What --columns says of a file with the columns `names`; all of it, of a single file.
 
     Of several, each has its own columns, and what is said of others' columns does not count.
+    `alone`: whether the file is a whole source.
     """
-    if len(settings.sources) == 1 or not settings.columns:
+    if (alone and len(settings.sources) == 1) or not settings.columns:
         return settings.columns
     lower = {name.lower() for name in names}
     return {held: name for held, name in settings.columns.items() if str(name).lower() in lower}

@@ -134,7 +134,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _configs(folder: Path) -> list[dict[str, Any]]:
-    """The configs in the head of README.md that name files."""
+    """The configs in the head of README.md that name files; a head without any need be no YAML."""
     import yaml
 
     path = folder / README
@@ -143,8 +143,10 @@ def _configs(folder: Path) -> list[dict[str, Any]]:
     with reading(path):
         text = path.read_text(errors="replace")
     head = re.match(r"---\r?\n(.*?)\r?\n---\s", text, re.S)
+    if not head or "configs:" not in head[1]:
+        return []
     try:
-        card = yaml.safe_load(head[1]) if head else None
+        card = yaml.safe_load(head[1])
     except yaml.YAMLError:
         raise InputError(f"{path}: the head between the lines --- is no YAML; mend it") from None
     found = card.get("configs") if isinstance(card, dict) else None

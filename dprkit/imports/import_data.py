@@ -132,12 +132,11 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
 
 
 def unused_columns(settings: ImportSettings, tally: Tally) -> list[str]:
-    """What to tell of names in --columns that none of several sources has."""
+    """What to tell of names in --columns that no source has."""
     told = "\n".join(tally.understood.values()).lower()
-    asked = settings.columns or {} if len(settings.sources) > 1 else {}
     return [
         f"--columns {held}={name}: no source has this column"
-        for held, name in asked.items()
+        for held, name in (settings.columns or {}).items()
         if isinstance(name, str) and f"{held} from {name.lower()}" not in told
     ]
 

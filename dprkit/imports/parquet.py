@@ -56,8 +56,10 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
         files = [DataFile(path, "default", "")]
     else:
         files = list(_with_splits(data_files(path, settings.subset)))
-    read = [_understood(file, settings) if is_arrow(file.path) else None for file in files]
-    tally.understand(path, _sentence(files, read))
+    alone = len(files) == 1
+    read = [_understood(file, settings, alone) if is_arrow(file.path) else None for file in files]
+    if any(read):
+        tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
         for item in _items(known, tally) if known else text_items(file.path, settings, tally):
             yield _in_split(item, split_name(file.split)) if file.split else item
@@ -110,27 +112,23 @@ def _items(file: _Understood, tally: Tally) -> Iterator[Item]:
     return grouped(made, tally) if file.pairs else made
 
 
-def _understood(file: DataFile, settings: ImportSettings) -> _Understood:
-    """How a file is read. Raises as `understand` does, and InputError for a nested column."""
+def _understood(file: DataFile, settings: ImportSettings, alone: bool) -> _Understood:
+    """How a file is read; `alone`: its source has no other.
+
+    Raises as `understand` does, and InputError for a nested column.
+    """
     source = ArrowFile(file.path)
     names: list[str] = source.schema.names
     if set(DPR) <= set(names) and not settings.columns:
         used = [name for name in names if name in DPR + DPR_OTHERS]
         sentence = f"examples in DPR's columns: {', '.join(used)}"
         return _Understood(source, used, _dpr_maker(used, file.path), sentence)
-    asked = _given(names, settings) or _asked(names, ROLES.get(file.config, ""))
+    asked = asked_of(names, settings, alone) or _asked(names, ROLES.get(file.config, ""))
     understood = understand(names, asked, file.path)
     _refuse_nested(source, understood)
     used = [name for named in understood.columns.values() for name in named]
     pairs = understood.form.name == "labelled pairs"
     return _Understood(source, used, understood.maker(used), understood.sentence, pairs)
-
-
-def _given(names: Sequence[str], settings: ImportSettings) -> Asked:
-    """What --columns says of a file's columns: of several configs, each has its own."""
-    lower = {name.lower() for name in names}
-    of_file = {held: n for held, n in (settings.columns or {}).items() if str(n).lower() in lower}
-    return of_file or asked_of(names, settings)
 
 
 def _asked(names: Sequence[str], role: str) -> Asked:

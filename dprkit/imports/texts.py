@@ -9,6 +9,7 @@ above it.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
@@ -17,7 +18,7 @@ from typing import Any
 
 from dprkit.data.csv_tables import first_line
 from dprkit.data.json_decoding import decoder
-from dprkit.data.json_rows import read_json_rows
+from dprkit.data.json_rows import head, read_json_rows
 from dprkit.data.streams import open_stream
 from dprkit.errors import FormatError, InputError
 from dprkit.imports.columns import NAMES
@@ -33,6 +34,8 @@ LOOKED_AT = 10_000
 """Files and folders that are looked at for a text among them."""
 BETWEEN = " > "
 """Between the headings of a title."""
+_HEADING = re.compile(rb"\s*\S[^\n]*\n[^\S\n]*\n")
+"""A first line with a blank one behind it: a text begins so, and no table."""
 
 
 def fits(path: Path) -> bool:
@@ -45,10 +48,12 @@ def fits(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a text file has tabs in its first line, or a header of a table."""
+    """Whether a text file has tabs in its first line, or a header with rows right below it."""
     try:
         stream = open_stream(path, markup=True)
-        return dialect(stream).header or "\t" in first_line(stream)
+        if "\t" in first_line(stream):
+            return True
+        return dialect(stream).header and not _HEADING.match(head(stream))
     except FormatError:
         return False
 

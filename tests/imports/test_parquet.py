@@ -134,6 +134,19 @@ def test_configs_named_by_folders_tell_what_a_text_is(tmp_path):
     assert "queries has questions: question from text, question_id from _id" in sentence
 
 
+def test_columns_of_one_config_are_not_asked_of_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "corpus/x.parquet", [{"_id": "1", "text": "t"}])
+    asked = write(tmp_path / "queries/x.parquet", [{"_id": "q", "asked": "who?"}])
+    columns = {"sources": (str(tmp_path),), "columns": {"question": "asked"}}
+    assert read(tmp_path, **columns)[0] == [Passage("1", "t"), Question("q", "who?")]
+    columns = {"sources": (str(asked),), "columns": {"question": "asked", "answers": "replies"}}
+    with pytest.raises(FormatError, match="no column replies, which --columns gives for answers"):
+        read(asked, **columns)
+    told = call("import-data", tmp_path, "--columns", "text=x,question=asked", "--output-dir", "o")
+    assert "--columns text=x: no source has this column" in told.stderr
+
+
 def test_the_head_of_a_readme_names_configs_and_splits(tmp_path):
     write(tmp_path / "a/x1.parquet", [{"anchor": "q1", "positive": "p"}])
     write(tmp_path / "a/x2.parquet", [{"anchor": "q2", "positive": "p"}])

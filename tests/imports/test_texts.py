@@ -170,6 +170,17 @@ def test_which_sources_are_texts(docs):
     assert not any(map(fits, map(Path, others)))
 
 
+def test_a_book_and_a_page_with_a_head_of_its_own_are_no_data_sets(empty):
+    Path("book.txt").write_text("Contents\n\nChapter 1. It begins.\n")
+    Path("docs").mkdir()
+    Path("docs/README.md").write_text("---\ntitle: A tool: what it is\n---\nIt is a tool.\n")
+    for source, text in (("book.txt", "Contents Chapter 1. It begins."), ("docs", "It is a tool.")):
+        said = call("import-data", source, "--output-dir", f"of-{source}")
+        assert said.exit_code == 0, said.stderr
+        rows = Path(f"of-{source}/passages.jsonl").read_text().splitlines()
+        assert [json.loads(row)["text"] for row in rows] == [text]
+
+
 def test_rows_alone_are_split_where_they_are_said_to_be_texts(docs):
     words = (
         "import-data",
