@@ -31,6 +31,8 @@ BATCH = 64
 FEW = 40
 """Examples below which none are set aside for validation and test."""
 _VALID, _TEST = ("valid", "dev", "validation"), ("test",)
+_VALID_AND_TEST = {"train": "90%", "valid": "5%", "test": "rest"}
+_VALID_ALONE = {"train": "95%", "valid": "rest"}
 
 
 class Found(NamedTuple):
@@ -165,14 +167,15 @@ def _has_negatives(found: Found) -> bool:
 def _to_train(found: Found, data: Callable[[str], str]) -> Stages:
     """The stages up to the model: sets, negatives, training."""
     stages: Stages = {}
-    train, valid = data(TRAIN), found.set_of(_VALID)
-    valid = data(valid.replace(".questions", "")) if valid else None
+    train = data(TRAIN)
+    names = (f"{name}.jsonl" for name in _VALID)
+    valid = next((data(name) for name in names if name in found.files), None)
     if not valid and found.examples >= FEW:
         stages["select-data"] = {
             "sources": [train],
             "require": ["positive"],
             "shuffle": True,
-            "split": {"train": "90%", "valid": "5%", "test": "rest"},
+            "split": _VALID_ALONE if found.set_of(_TEST) else _VALID_AND_TEST,
         }
         train, valid = (f"select-data.output_dir/{name}.jsonl" for name in ("train", "valid"))
     if not _has_negatives(found):
@@ -212,9 +215,10 @@ def _to_measure(found: Found, data: Callable[[str], str], stages: Stages) -> dic
     """The evaluation, on questions that nothing was trained on, if there are some."""
     if "index" not in stages:
         return {}
-    if "select-data" in stages:
+    questions = found.set_of(_TEST)
+    if questions is None and "select-data" in stages:
         return {"questions": "select-data.output_dir/test.jsonl"}
-    questions = found.set_of(_TEST) or found.set_of(_VALID)
+    questions = questions or found.set_of(_VALID)
     if questions is None and not found.examples and QUESTIONS in found.files:
         questions = QUESTIONS
     if questions is None:

@@ -67,6 +67,27 @@ def test_sets_and_negatives_that_are_there_are_used(pairs):
     assert written["train"]["init"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def test_a_test_set_that_is_there_is_measured_with_its_judgements(empty):
+    Path("d/qrels").mkdir(parents=True)
+    Path("d/corpus.jsonl").write_text(
+        lines([{"_id": f"p{n}", "text": f"t {n}"} for n in range(60)])
+    )
+    Path("d/queries.jsonl").write_text(
+        lines([{"_id": f"q{n}", "text": f"is {n}"} for n in range(60)])
+    )
+    judged = [f"q{n}\tp{n}\t1\n" for n in range(60)]
+    head = "query-id\tcorpus-id\tscore\n"
+    Path("d/qrels/train.tsv").write_text(head + "".join(judged[:50]))
+    Path("d/qrels/test.tsv").write_text(head + "".join(judged[50:]))
+    call("import-data", "d", "--output-dir", "data")
+    assert call("init", "--from", "data").exit_code == 0
+    written = load_recipe().written
+    asked = {"questions": "data/test.questions.jsonl", "qrels": "data/qrels.tsv"}
+    assert written["evaluate"] == asked
+    assert written["select-data"]["split"] == {"train": "95%", "valid": "rest"}
+    assert written["train"]["valid_file"] == "select-data.output_dir/valid.jsonl"
+
+
 def test_a_corpus_alone_is_indexed_by_its_words_or_by_a_retriever(empty, small_retriever):
     Path("docs").mkdir()
     Path("docs/a.txt").write_text("The river is long.")
