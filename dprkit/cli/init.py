@@ -65,15 +65,7 @@ def init(
     with ending(as_json) as end:
         is_file = where.suffix in (".yaml", ".yml") and not where.is_dir()
         path = where if is_file else where / RECIPE
-        if data is None and model is not None:
-            raise SettingsError("--model: is for a recipe of imported data; give --from too")
-        if data is not None and recipe_name is not None:
-            raise SettingsError("--recipe and --from both say what to begin with; give one")
-        found: list[str] = []
-        if data is None:
-            recipe = load_recipe(recipe=recipe_name or TINY)
-        else:
-            recipe, found = recipe_for(data, model, path.parent)
+        recipe, found = _begun(recipe_name, data, model, path.parent)
         write_new(path, recipe, found)
         change = [] if found else to_change(recipe)
         if as_json:
@@ -83,6 +75,19 @@ def init(
             _tell_of_data(path, found, recipe)
         elif not quiet:
             _tell_what_next(path, change)
+
+
+def _begun(
+    recipe_name: str | None, data: Path | None, model: str | None, at: Path
+) -> tuple[Recipe, list[str]]:
+    """The recipe to write, and what was found where it is made for imported data."""
+    if data is None:
+        if model is not None:
+            raise SettingsError("--model: is for a recipe of imported data; give --from too")
+        return load_recipe(recipe=recipe_name or TINY), []
+    if recipe_name is not None:
+        raise SettingsError("--recipe and --from both say what to begin with; give one")
+    return recipe_for(data, model, at)
 
 
 def _tell_of_data(path: Path, found: list[str], recipe: Recipe) -> None:

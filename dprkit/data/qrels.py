@@ -115,7 +115,7 @@ def _of_json(stream: Stream) -> Iterator[PlacedJudgement]:
 def _of_lines(stream: Stream) -> Iterator[PlacedJudgement]:
     columns = None
     for number, line in read_text_lines(stream):
-        cells = _cells(line)
+        cells = cells_of(line)
         if columns is None:
             columns = _of_header(cells)
             if columns:
@@ -131,8 +131,8 @@ def _of_lines(stream: Stream) -> Iterator[PlacedJudgement]:
         yield question, passage, int(grade.partition(".")[0]), number
 
 
-def _cells(line: str) -> list[str]:
-    """The cells of a line: by tabs, so that ids may hold spaces, or else by any blanks."""
+def cells_of(line: str) -> list[str]:
+    """The cells of a line of judgements: by tabs, so that ids may hold spaces, or else by any blanks."""
     cells = [cell.strip() for cell in line.split("\t")]
     return cells if len(cells) > 2 else line.split()
 

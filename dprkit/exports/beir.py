@@ -7,15 +7,15 @@ them, where dprkit finds it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 
 from dprkit.data.passages import read_passages
 from dprkit.data.questions import named
 from dprkit.errors import InputError, SettingsError
-from dprkit.exports.judged import Judged, all_questions, judged_of, splits_of
+from dprkit.exports.judged import QRELS, Judged, all_questions, judged_of, judged_row, splits_of
 from dprkit.exports.sources import DataFiles
-from dprkit.exports.tables import Kind, Row, Table
+from dprkit.exports.tables import Row, Table
 from dprkit.records import Passage, Question
 
 
@@ -28,12 +28,11 @@ def beir_tables(files: DataFiles) -> list[Table]:
         )
     if not splits_of(files):
         raise SettingsError("no questions for BEIR's queries; name them with --questions")
-    qrels: Mapping[str, Kind] = {"query-id": "text", "corpus-id": "text", "score": "number"}
     return [
         Table("queries", "jsonl", {}, partial(all_questions, files), _query_row),
         Table("corpus", "jsonl", {}, partial(read_passages, files.passages), _corpus_row),
         *(
-            Table(f"qrels/{split}", "tsv", qrels, partial(judged_of, files, split), _qrels_row)
+            Table(f"qrels/{split}", "tsv", QRELS, partial(judged_of, files, split), _qrels_row)
             for split in splits_of(files)
         ),
     ]
@@ -51,8 +50,8 @@ def _query_row(question: Question, _: Counter[str]) -> Iterable[Row]:
     yield {"_id": id_, "text": text, "metadata": {}} | known | row
 
 
-def _qrels_row(judged: Judged, _: Counter[str]) -> Iterable[Row]:
+def _qrels_row(judged: Judged, dropped: Counter[str]) -> Iterable[Row]:
     for id_ in judged[:2]:
         if any(sign in id_ for sign in "\t\r\n"):
             raise InputError(f"the id {id_!r} has a tab or a line break, which BEIR's qrels cannot")
-    yield {"query-id": judged.question_id, "corpus-id": judged.passage_id, "score": judged.grade}
+    return judged_row(judged, dropped)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from dprkit.data.questions import read_questions
 from dprkit.data.streams import open_stream
 from dprkit.errors import InputError
 from dprkit.exports.sources import DataFiles
+from dprkit.exports.tables import Kind, Row
 from dprkit.records import Question
 
 
@@ -28,6 +30,14 @@ class Judged(NamedTuple):
     question_id: str
     passage_id: str
     grade: int
+
+
+QRELS: Mapping[str, Kind] = {"query-id": "text", "corpus-id": "text", "score": "number"}
+
+
+def judged_row(judged: Judged, _: Counter[str]) -> Iterable[Row]:
+    """The row of a judgement, in the columns QRELS."""
+    yield dict(zip(QRELS, judged, strict=True))
 
 
 def questions_of(files: DataFiles, split: str) -> Iterator[Question]:

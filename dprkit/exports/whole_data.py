@@ -13,7 +13,7 @@ from functools import partial
 
 from dprkit.data.examples import read_examples
 from dprkit.data.passages import read_passages
-from dprkit.exports.judged import Judged, judged_of, questions_of, splits_of
+from dprkit.exports.judged import QRELS, judged_of, judged_row, questions_of, splits_of
 from dprkit.exports.sources import DataFiles
 from dprkit.exports.tables import Kind, Row, Table
 from dprkit.records import Candidate, Example, Passage, Question
@@ -35,7 +35,6 @@ EXAMPLES: Mapping[str, Kind] = {
     "hard_negative_ctxs": "passages",
     "negative_ctxs": "passages",
 }
-QRELS: Mapping[str, Kind] = {"query-id": "text", "corpus-id": "text", "score": "number"}
 
 
 def whole_tables(files: DataFiles) -> list[Table]:
@@ -52,7 +51,7 @@ def whole_tables(files: DataFiles) -> list[Table]:
         tables.append(Table(f"examples/{split}", "parquet", EXAMPLES, read_rows, _example_row))
     for split in splits_of(files) if files.qrels else ():
         judged = partial(judged_of, files, split)
-        tables.append(Table(f"qrels/{split}", "parquet", QRELS, judged, _qrels_row))
+        tables.append(Table(f"qrels/{split}", "parquet", QRELS, judged, judged_row))
     return tables
 
 
@@ -108,7 +107,3 @@ def _contexts(candidates: Iterable[Candidate]) -> list[Row]:
         }
         for one in candidates
     ]
-
-
-def _qrels_row(judged: Judged, _: Counter[str]) -> Iterable[Row]:
-    yield {"query-id": judged.question_id, "corpus-id": judged.passage_id, "score": judged.grade}

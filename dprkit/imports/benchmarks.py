@@ -21,10 +21,9 @@ from dprkit.data.formats import read_records
 from dprkit.data.ids import text_key
 from dprkit.errors import InputError
 from dprkit.imports.field_files import judgements_of, passages_of
-from dprkit.imports.items import Item, Judgement, SplitQuestion, Tally
+from dprkit.imports.items import Item, Judgement, Tally, in_split
 from dprkit.imports.names import split_name
 from dprkit.imports.trees import Tree, is_zip
-from dprkit.records import Question
 from dprkit.settings import ImportSettings
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def _judgements(tree: Tree, file: _File, named: _Named, tally: Tally) -> Iterato
 
 def _questions(
     tree: Tree, file: _File, own: str, judged: dict[str, _Named], tally: Tally
-) -> Iterator[Question]:
+) -> Iterator[Item]:
     """Each question once for every split that it is of; without judgements, all of them.
 
     `own`: the split that the file's name says, or `""`.
@@ -110,14 +109,7 @@ def _questions(
             if judged and not of:
                 tally.drop(UNJUDGED, f"{stream.path}:{where}")
             for split in of if judged else [""]:
-                yield _in_split(question, split)
-
-
-def _in_split(question: Question, split: str) -> Question:
-    if not split:
-        return question
-    fields = {name: getattr(question, name) for name in question.__struct_fields__}
-    return SplitQuestion(**fields, split=split)
+                yield in_split(question, split)
 
 
 class _Named:

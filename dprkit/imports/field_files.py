@@ -23,7 +23,7 @@ from dprkit.data import passages, questions
 from dprkit.data.examples import parse_example
 from dprkit.data.formats import read_records
 from dprkit.data.json_rows import read_json_rows
-from dprkit.data.qrels import judgements
+from dprkit.data.qrels import cells_of, judgements
 from dprkit.data.streams import Stream, open_stream
 from dprkit.imports.items import Item, Judgement, Tally
 from dprkit.imports.looking import first_lines, first_object
@@ -38,7 +38,15 @@ _PASSAGES = re.compile(r"collection|corpus|passage|psgs|docs?\b|documents", re.I
 _ID = re.compile(r"\S*\d\S*")
 _ANSWERS = ("[", "(")
 """How DPR's lists of answers begin."""
-_OF_QUESTION = {"id", "_id", "question", "query", "text", "input", "answers", "answer"} | {
+_OF_QUESTION = {
+    "id",
+    "_id",
+    "question",
+    "query",
+    "text",
+    "input",
+    "answers",
+    "answer",
     "passage_id",
     "passage_ids",
     "dataset",
@@ -63,15 +71,10 @@ def is_qrels(path: Path) -> bool:
     """Whether the first lines are judgements, with a header or without."""
     if {"query-id", "corpus-id"} <= first_object(path).keys():
         return True
-    rows = [_cells(line) for line in first_lines(path)]
+    rows = [cells_of(line) for line in first_lines(path)]
     if rows and {cell.lower() for cell in rows[0]} == _HEADERS[1]:
         return True
     return bool(rows) and all(_is_judgement(row) for row in rows)
-
-
-def _cells(line: str) -> list[str]:
-    cells = [cell.strip() for cell in line.split("\t")]
-    return cells if len(cells) > 2 else line.split()
 
 
 def _is_judgement(row: Sequence[str]) -> bool:

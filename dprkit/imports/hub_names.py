@@ -28,7 +28,7 @@ def fetched(settings: ImportSettings, note: Note) -> ImportSettings:
 
 
 def _fetched(source: str, settings: ImportSettings, note: Note) -> str:
-    if Path(source).exists() or not _NAME.fullmatch(source) or source.startswith("."):
+    if Path(source).exists() or not _NAME.fullmatch(source):
         return source
     note(f"{source}: no such folder here; asking the Hugging Face hub for it")
     card = hub.snapshot(source, (README,), "dataset")

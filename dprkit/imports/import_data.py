@@ -81,18 +81,18 @@ def import_data(settings: ImportSettings, run: Run = Run()) -> ImportDataReport:
 
 def files_of(settings: ImportSettings) -> StageFiles:
     """What is read and written. Raises SettingsError for settings that contradict each other."""
-    check_sources(settings)
-    splits_of(settings)
+    check(settings)
     directory = required(settings.output_dir, "--output-dir", "output")
     return StageFiles({"sources": settings.sources}, directory)
 
 
-def check_sources(settings: ImportSettings) -> None:
-    """Raise SettingsError where there is no source, or one that cannot be read again."""
+def check(settings: ImportSettings) -> None:
+    """Raise SettingsError for no source, for one that cannot be read again, and for --split."""
     if not settings.sources:
         raise SettingsError("no source given; name files or folders to import")
     if STDIN in settings.sources:
         raise SettingsError("-: a source is read more than once; save the stream to a file first")
+    splits_of(settings)
 
 
 def splits_of(settings: ImportSettings) -> Splits | None:

@@ -37,6 +37,12 @@ class SplitExample(Example, frozen=True):
 Item: TypeAlias = Passage | Question | Example | Judgement
 
 
+def in_split(item: Item, split: str) -> Item:
+    """A question or an example with the split that its source has it in, if that names one."""
+    kind = {Question: SplitQuestion, Example: SplitExample}.get(type(item)) if split else None
+    return kind(**msgspec.structs.asdict(item), split=split) if kind else item
+
+
 Place: TypeAlias = tuple[object, object]
 """A file, and the line or byte or item in it; put together where a message needs it."""
 

@@ -20,12 +20,11 @@ from dprkit.errors import FormatError, InputError
 from dprkit.imports.arrow_rows import ArrowFile, is_arrow
 from dprkit.imports.columns import NAMES, Asked, Understood, asked_of, understand
 from dprkit.imports.dataset_folder import ROLES, DataFile, data_files, is_data_set
-from dprkit.imports.items import Item, SplitExample, SplitQuestion, Tally
+from dprkit.imports.items import Item, Tally, in_split
 from dprkit.imports.names import split_name
 from dprkit.imports.table import grouped, made_of
 from dprkit.imports.table import items as text_items
 from dprkit.imports.values import ID_FIELDS, TEXT_FIELDS, Unusable
-from dprkit.records import Example, Question
 from dprkit.settings import ImportSettings
 
 DPR = ("question", "positive_ctxs")
@@ -62,7 +61,7 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
         tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
         for item in _items(known, tally) if known else text_items(file.path, settings, tally):
-            yield _in_split(item, split_name(file.split)) if file.split else item
+            yield in_split(item, split_name(file.split))
 
 
 def _sentence(files: Sequence[DataFile], read: Sequence[_Understood | None]) -> str:
@@ -79,15 +78,6 @@ def _with_splits(files: list[DataFile]) -> Iterator[DataFile]:
     count = Counter(config for config, _ in splits)
     for file in files:
         yield file if count[file.config] > 1 else file._replace(split="")
-
-
-def _in_split(item: Item, split: str) -> Item:
-    """A question or an example with the split that its source has it in."""
-    if isinstance(item, Question):
-        return SplitQuestion(**msgspec.structs.asdict(item), split=split)
-    if isinstance(item, Example):
-        return SplitExample(**msgspec.structs.asdict(item), split=split)
-    return item
 
 
 # --- one file -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dprkit.imports.hub_names import fetched
-from dprkit.imports.import_data import check_sources
+from dprkit.imports.import_data import check
 from dprkit.imports.items import Dropped, Item, Tally, fault_of
 from dprkit.imports.kinds import kinds_of
 from dprkit.progress import Run
@@ -45,7 +45,7 @@ class ImportPreview(msgspec.Struct):
 
 def preview(settings: ImportSettings, run: Run = Run()) -> ImportPreview:
     """Read the first items of each source; nothing is written. Raises what import_data raises."""
-    check_sources(settings)
+    check(settings)
     settings, found = fetched(settings, run.progress.note), []
     for source, kind in zip(settings.sources, kinds_of(settings), strict=True):
         tally, items, looked_at = Tally(), list[Item](), 0
