@@ -167,7 +167,7 @@ class BinaryIndex:
         if not np.isfinite(questions).all():
             raise ValueError("a question vector holds NaN or infinity")
         depth = min(topk, self.count if allowed is None else len(allowed))
-        if allowed is not None and len(allowed) < max(depth, self.count / _SPARSE):
+        if allowed is not None and len(allowed) < self.count / _SPARSE:
             return self._exact.search(questions, topk, allowed)
         hits = Hits.none(len(questions), depth)
         with ThreadPoolExecutor(self.threads) as pool:
@@ -208,8 +208,10 @@ class BinaryIndex:
         if several:
             order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
             rows = np.take_along_axis(rows, order, 1)
-        # FAISS gives -1 where the bits make no difference, as for a question of zeros.
-        rows[(rows < 0).any(axis=1)] = np.arange(count)
+        # FAISS gives -1 in the place of rows that score the least there is, as all do for zeros.
+        for at in np.flatnonzero((rows < 0).any(axis=1)):
+            lacking = rows[at] < 0
+            rows[at, lacking] = np.setdiff1d(np.arange(count), rows[at])[: lacking.sum()]
         return rows
 
     def _ranked(self, question: np.ndarray, rows: np.ndarray, depth: int) -> Hits:

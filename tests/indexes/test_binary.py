@@ -47,6 +47,20 @@ def bit_scores(vectors, questions):
     return questions @ np.where(above, high, low).T
 
 
+def assert_best_of_candidates(hits, vectors, questions, count, allowed):
+    """The hits are the best of the `count` rows of `allowed` that the bits put first."""
+    by_bits = bit_scores(vectors, questions)
+    for question, rows, scores, bits in zip(
+        questions, hits.rows, hits.scores, by_bits, strict=True
+    ):
+        last, step = np.sort(bits[allowed])[-count], 0.02 * np.ptp(bits)
+        sure, possible = (allowed[bits[allowed] > last + s] for s in (step, -step))
+        assert {*rows} <= {*possible}
+        best = brute_force(vectors, question[None], hits.rows.shape[1], np.union1d(sure, rows))
+        np.testing.assert_array_equal(rows, best[0][0])
+        np.testing.assert_array_equal(scores, best[1][0])
+
+
 @pytest.mark.parametrize("dim", [12, 13, 64])
 def test_the_best_of_the_candidates_are_ranked_as_exact_search_does(dim, tmp_path):
     """Candidates may differ from those by hand where scores differ by a step of FAISS's table."""
@@ -54,17 +68,7 @@ def test_the_best_of_the_candidates_are_ranked_as_exact_search_does(dim, tmp_pat
     found = built(tmp_path, [vectors[:700], vectors[700:]], candidates=90).open_dense()
     questions = np.random.default_rng(1).standard_normal((7, dim)).astype(np.float32)
     hits = found.search(questions, 20)
-    by_bits = bit_scores(vectors, questions)
-    for question, rows, scores, bits in zip(
-        questions, hits.rows, hits.scores, by_bits, strict=True
-    ):
-        order = np.argsort(-bits)
-        step = 0.02 * np.ptp(bits)
-        sure, possible = (np.flatnonzero(bits > bits[order[89]] + s) for s in (step, -step))
-        assert {*rows} <= {*possible}
-        best = brute_force(vectors, question[None], 20, np.union1d(sure, rows))
-        np.testing.assert_array_equal(rows, best[0][0])
-        np.testing.assert_array_equal(scores, best[1][0])
+    assert_best_of_candidates(hits, vectors, questions, 90, np.arange(len(vectors)))
     alone = [found.search(question[None], 20) for question in questions]
     np.testing.assert_array_equal(np.vstack([hit.rows for hit in alone]), hits.rows)
 
@@ -88,6 +92,16 @@ def test_no_row_is_found_that_is_not_allowed(share, tmp_path):
     questions = corpus(12, 5)
     assert_same(found.search(questions, 20, allowed), brute_force(vectors, questions, 20, allowed))
     assert found.search(questions, 20, allowed[:0]).rows.shape == (5, 0)
+
+
+@pytest.mark.parametrize("dim", [4, 8])
+def test_rows_that_score_least_do_not_push_out_the_best(dim, tmp_path):
+    """Of few dimensions, where FAISS leaves out rows all of whose bits speak against them."""
+    vectors, allowed = corpus(dim), np.arange(0, 1500, 5)
+    found = built(tmp_path, [vectors], candidates=150).open_dense()
+    questions = np.random.default_rng(1).standard_normal((7, dim)).astype(np.float32)
+    hits = found.search(questions, 20, allowed)
+    assert_best_of_candidates(hits, vectors, questions, 150, allowed)
 
 
 class Stopped(Progress):
