@@ -7,9 +7,8 @@ from pathlib import Path
 import msgspec
 
 from dprkit import hub
-from dprkit.errors import MismatchError, SettingsError, reading
-from dprkit.models.card_head import of_evaluation, with_results
-from dprkit.models.reader_config import is_reader
+from dprkit.errors import MismatchError, SettingsError, loading, reading
+from dprkit.models.card_head import LIBRARIES, of_evaluation, with_results
 from dprkit.progress import Run
 from dprkit.settings import PushSettings, required
 from dprkit.store.integrity import Verifier
@@ -32,7 +31,8 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     """Upload the model `settings.model` as the repository `settings.name`, in one commit.
 
     Raises SettingsError where nothing names it, MismatchError for what is no model, DamagedError
-    for one that was changed, and InputError for what the hub refuses.
+    for one that was changed, InputError for a card that cannot be read and for what the hub
+    refuses.
     """
     if settings.name is None:
         raise SettingsError("no name given; name the repository, such as me/my-retriever")
@@ -44,9 +44,10 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     manifest = msgspec.structs.replace(manifest, files=kept)
     results = [of_evaluation(Path(path)) for path in settings.results]
     files: dict[str, Path | bytes] = {name: folder / name for name in kept}
+    kind, library = _kind_and_library(manifest)
+    called, path = settings.name.rpartition("/")[2], folder / CARD
+    card = with_results(_card(path), kind, called, results, library, path)
     name = hub.create(settings.name, settings.private, settings.update)
-    kind = "reader" if is_reader(str(folder)) else "retriever"
-    card = with_results(_card(folder), kind, name.rpartition("/")[2], results)
     files |= {CARD: card.encode(), MANIFEST: msgspec.json.encode(_without_paths(manifest))}
     size = sum(len(f) if isinstance(f, bytes) else f.stat().st_size for f in files.values())
     run.progress.note(f"{name}: uploading {len(files)} files, {size / 1e6:,.1f} MB")
@@ -54,12 +55,19 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     return PushReport(name, sorted(files), size, [url])
 
 
-def _card(folder: Path) -> str:
-    path = folder / CARD
+def _kind_and_library(manifest: Manifest) -> tuple[str, str]:
+    """Whether it is a retriever or a reader, and the hub's name of what loads it."""
+    if manifest.kind != "export":
+        return manifest.kind, "dprkit"
+    form = manifest.counts["to"]
+    return manifest.counts["kind"], LIBRARIES.get(form, form)
+
+
+def _card(path: Path) -> str:
     if not path.is_file():
         return "# A model of dprkit\n"
-    with reading(path):
-        return path.read_text()
+    with reading(path), loading(path, "not UTF-8 text"):
+        return path.read_text("utf-8")
 
 
 def _without_paths(manifest: Manifest) -> Manifest:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dprkit.errors import InputError
 from dprkit.models.card_head import card_head, of_validation, with_results
 from dprkit.models.retriever import load_retriever
 from tests.conftest import call, environment, shell
@@ -42,6 +43,28 @@ def test_the_head_of_a_card_has_the_figures_of_the_validation_and_takes_more(tmp
     assert with_results("# Mine\n", "reader", "m", []).count("model-index") == 0
 
 
+def test_the_head_of_a_card_without_one_names_the_library_that_loads_the_model(tmp_path):
+    from huggingface_hub import ModelCard
+
+    (tmp_path / "card.md").write_text(with_results("# Mine\n", "reader", "m", [], "transformers"))
+    data = ModelCard.load(tmp_path / "card.md").data
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "question-answering")
+
+
+@pytest.mark.parametrize("head", ["foo: [", "- a", "model-index: 3"])
+def test_a_head_that_people_broke_is_refused_with_the_name_of_its_file(head):
+    with pytest.raises(
+        InputError, match=r"^mine/README\.md: its head, .* is not that of a"
+    ) as error:
+        with_results(f"---\n{head}\n---\n# Mine\n", "reader", "m", [], where="mine/README.md")
+    assert "\n" not in str(error.value)
+
+
+def test_a_metric_that_is_defined_for_no_question_is_not_in_the_card():
+    (result,) = of_validation({"valid": {"questions": 9, "mrr": None, "r1": 0.5}})
+    assert [metric["name"] for metric in result["metrics"]] == ["r1"]
+
+
 @pytest.mark.slow
 def test_what_is_pushed_is_the_model_and_its_card_has_the_metrics(finished, tmp_path):
     run = finished / "runs/dprkit"
@@ -74,7 +97,7 @@ def test_what_is_pushed_is_the_model_and_its_card_has_the_metrics(finished, tmp_
     ours, theirs = load_retriever(run / "model"), load_retriever(tmp_path / "fetched")
     asked = ["who wrote hamlet"]
     assert (ours.encode_questions(asked) == theirs.encode_questions(asked)).all()
-    assert "info" and call("info", "--check", tmp_path / "fetched").exit_code == 0
+    assert call("info", "--check", tmp_path / "fetched").exit_code == 0
     assert str(finished) not in files["manifest.json"].decode()
     name, found = eval_results(files["README.md"], tmp_path)
     metrics = json.loads((run / "results/metrics.json").read_text())["metrics"]
