@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from dprkit.data.streams import PACKED
 from dprkit.errors import InputError
-
-_PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
 
 
 class BeirFolder(NamedTuple):
@@ -39,7 +38,7 @@ def beir_folder(path: Path | str, split: str = "test") -> BeirFolder:
 
 def _file(path: Path) -> Path | None:
     """The file as it is or compressed; None: it is not there."""
-    candidates = (path.with_name(path.name + ending) for ending in _PACKED)
+    candidates = (path.with_name(path.name + ending) for ending in ("", *PACKED))
     return next((file for file in candidates if file.is_file()), None)
 
 

@@ -27,6 +27,8 @@ CHUNK = 1 << 18
 LONGEST = 1 << 26
 """Bytes of a line: longer ones are of no file of rows, and would fill the memory."""
 STDIN = "-"
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+"""Endings of the names of compressed files."""
 
 _BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n"

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote_from_bytes
 
 from dprkit.data.signatures import LFS
-from dprkit.data.streams import opened_chunks
+from dprkit.data.streams import PACKED, opened_chunks
 from dprkit.errors import FormatError, InputError
 
 ENDINGS = {
@@ -28,7 +28,6 @@ ENDINGS = {
     **dict.fromkeys((".jsonl", ".ndjson"), "rows"),
 }
 """The ending of a name -> what the file is read as."""
-PACKED = (".gz", ".zst", ".bz2", ".xz")
 PAGE_BYTES = 64 << 20
 """The largest page of Markdown or HTML: it is read as a whole."""
 LINE = 1 << 20

@@ -13,6 +13,7 @@ import msgspec
 from torch import Tensor, nn
 
 from dprkit.data.examples_by_row import ExampleFile
+from dprkit.data.streams import PACKED
 from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
 from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths, usual_use
@@ -63,10 +64,11 @@ def read_as_asked(model: BiEncoder | Colbert, tokens: Tokens, settings: Resolved
 def _prompts_of_files(settings: ResolvedSettings) -> dict[str, str]:
     """The prefixes of the questions of each file by its name, with its folder's if need be."""
     paths = [Path(path) for path, _ in settings.files]
-    stems = [path.stem for path in paths]
+    plain = (path.with_suffix("") if path.suffix in PACKED else path for path in paths)
+    stems = [path.stem for path in plain]
     return {
-        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": prefix
-        for path, prefix in zip(paths, settings.question_prefixes, strict=False)
+        stem if stems.count(stem) == 1 else f"{path.parent.name}/{stem}": prefix
+        for path, stem, prefix in zip(paths, stems, settings.question_prefixes, strict=False)
         if prefix
     }
 

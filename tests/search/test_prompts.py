@@ -1,5 +1,6 @@
 """Prompts: of training files, and by name in search and evaluate."""
 
+import gzip
 import json
 
 import msgspec
@@ -35,12 +36,12 @@ def refused(*words):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, tiny_examples):
-    """Two training files of some rows each."""
+    """Two training files of some rows each, one of them compressed."""
     folder = tmp_path_factory.mktemp("files")
     rows = json.loads(tiny_examples.read_text())
-    for name, part in (("facts", rows[:8]), ("places", rows[8:16])):
-        (folder / f"{name}.json").write_text(json.dumps(part))
-    return folder / "facts.json", folder / "places.json"
+    (folder / "facts.json.gz").write_bytes(gzip.compress(json.dumps(rows[:8]).encode()))
+    (folder / "places.json").write_text(json.dumps(rows[8:16]))
+    return folder / "facts.json.gz", folder / "places.json"
 
 
 @pytest.fixture(scope="module")
