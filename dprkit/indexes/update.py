@@ -97,7 +97,6 @@ def _inputs(settings: UpdateSettings, base: IndexFolder) -> dict[str, str | Inpu
             ("kind of vectors", base.reads, holds),
             ("retriever", base.inputs.get("retriever"), added.inputs.get("retriever")),
             ("number of dimensions", base.counts["dim"], added.counts["dim"]),
-            ("--truncate-dim", base.truncate_dim, added.counts.get("truncate_dim")),
         ):
             if getattr(was, "identity", was) != getattr(now, "identity", now):
                 raise MismatchError(

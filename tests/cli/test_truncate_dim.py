@@ -104,8 +104,16 @@ def test_rankings_are_scored_again_by_cut_vectors(index, corpus, cosine):
     bm25 = ("--type", "bm25", "--passages", corpus / "corpus.tsv", "--output-dir", index / "b")
     done("index", *bm25)
     found = done("search", "--index", index / "b", *words).stdout
-    passages = {p.id for p in read_passages(corpus / "corpus.tsv")}
-    assert {id_ for line in ranked(found) for id_ in line} <= passages
+    model, passages = load_retriever(cosine), list(read_passages(corpus / "corpus.tsv"))
+    vectors = dict(
+        zip([p.id for p in passages], units(model.encode_passages(passages), SIZE), strict=True)
+    )
+    for row in map(json.loads, found.splitlines()):
+        (asked,) = units(model.encode_questions([row["question"]]), SIZE)
+        scores = [hit["score"] for hit in row["ctxs"]]
+        assert scores and scores == sorted(scores, reverse=True)
+        wanted = [asked @ vectors[hit["id"]] for hit in row["ctxs"]]
+        np.testing.assert_allclose(scores, wanted, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -119,6 +127,10 @@ def test_passages_are_appended_and_updated_at_one_size(index, cosine, corpus, tm
     update = ("--index", index / "i", "--add", tmp_path / "whole", "--output-dir", tmp_path / "u")
     other = call("update-index", *update)
     assert "not made with the number of dimensions" in " ".join(other.stderr.split())
+    done("index", "--embeddings", tmp_path / "whole", "--output-dir", tmp_path / "w")
+    done("encode-corpus", *words, tmp_path / "as-wide", "--truncate-dim", 8)
+    whole = ("--index", tmp_path / "w", "--add", tmp_path / "as-wide")
+    done("update-index", *whole, "--output-dir", tmp_path / "wu")
     done("encode-corpus", *words, tmp_path / "cut", "--truncate-dim", SIZE)
     done("update-index", *update[:3], tmp_path / "cut", *update[4:])
     words = ("--questions", corpus / "dev.jsonl", "--topk", DEPTH, "--no-texts")
