@@ -6,7 +6,6 @@ from pathlib import Path
 
 from dprkit import hub
 from dprkit.errors import InputError
-from dprkit.models.retriever_folder import hush
 from dprkit.progress import Note, silent
 
 PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
@@ -23,11 +22,9 @@ def local(source: str, note: Note = silent) -> Path:
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise InputError(f"{source}: no such file or folder; check the path")
     note(f"{source}: no such folder here; asking the Hugging Face hub for it")
-    hush()
     return hub.snapshot(source, PATTERNS)
 
 
 def cached(name: str) -> Path | None:
     """Where the hub's cache has a model, without asking the hub."""
-    hush()
     return hub.cached(name, PATTERNS)

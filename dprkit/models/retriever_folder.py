@@ -21,6 +21,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from dprkit import hub
 from dprkit.errors import InputError, MismatchError, loading, reading
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import (
@@ -174,13 +175,11 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
 
 def hush() -> None:
     """Keep transformers' bars and load reports off stderr: dprkit tells what matters itself."""
-    from logging import ERROR, getLogger
-
     from transformers import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    getLogger("huggingface_hub").setLevel(ERROR)  # it tells of every try to reach the hub
+    hub.hush()
 
 
 # --- writing ------------------------------------------------------------------------------------

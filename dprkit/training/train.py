@@ -214,6 +214,3 @@ def _passage_side(work: Draft, settings: ResolvedSettings) -> list[str]:
         "passages by that one alone; dprkit convert makes an artifact of it"
     )
     return []
-
-
-# --- telling --------------------------------------------------------------------------------------
