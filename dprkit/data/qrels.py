@@ -132,7 +132,7 @@ def _of_lines(stream: Stream) -> Iterator[PlacedJudgement]:
 
 
 def cells_of(line: str) -> list[str]:
-    """The cells of a line of judgements: by tabs, so that ids may hold spaces, or else by any blanks."""
+    """The cells of a line: by tabs, so that ids may hold spaces, or else by any blanks."""
     cells = [cell.strip() for cell in line.split("\t")]
     return cells if len(cells) > 2 else line.split()
 
