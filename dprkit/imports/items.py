@@ -39,8 +39,11 @@ Item: TypeAlias = Passage | Question | Example | Judgement
 
 def in_split(item: Item, split: str) -> Item:
     """A question or an example with the split that its source has it in, if that names one."""
-    kind = {Question: SplitQuestion, Example: SplitExample}.get(type(item)) if split else None
-    return kind(**msgspec.structs.asdict(item), split=split) if kind else item
+    if split and isinstance(item, Question):
+        return SplitQuestion(**msgspec.structs.asdict(item), split=split)
+    if split and isinstance(item, Example):
+        return SplitExample(**msgspec.structs.asdict(item), split=split)
+    return item
 
 
 Place: TypeAlias = tuple[object, object]
