@@ -70,6 +70,9 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         projection: Dimensions to which the vectors are projected; 0 projects nothing (default:
             as the model of --init says, else {PRETRAINED.projection}; {SCRATCH.projection} from
             scratch).
+        projection_init: First weights of a new projection: the principal components of some
+            training passages, or random numbers (default: pca; random from scratch, without
+            training passages, and where the model is narrower than the projection).
         similarity: How the vectors of a question and a passage are compared (default: as the
             model of --init says, else dot).
         temperature: Temperature by which the loss divides the scores (default: as the model of
@@ -89,8 +92,9 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             (default: as the model of --init says, else {PASSAGE_MAX_LENGTH};
             {LATE_PASSAGE_MAX_LENGTH} of a ColBERT model).
         matryoshka: Sizes that the vectors may be cut to afterwards: the loss is that of the first
-            numbers of each vector, averaged over these sizes (default: as the retriever of --init
-            was trained, else none).
+            numbers of each vector, averaged over these sizes. A model without a projection gets
+            one of its width, so that the first numbers are the principal components; --projection
+            0 leaves it out (default: as the retriever of --init was trained, else none).
         matryoshka_weights: Weight of each size of --matryoshka in the loss (default: the same for
             each).
         question_prefix: Text to put before every question (default: as the model of --init says,
@@ -130,9 +134,6 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
             --init says, else none).
         skip: Tokens of a passage whose vectors do not count: punctuation marks or none (default: as
             the model of --init says, else punctuation).
-        projection_init: First weights of the projection: the principal components of the token
-            states of some training passages, or random numbers (default: pca; random without
-            training passages, and where the model is narrower than --embedding-size).
 
     From scratch:
         scratch_vocab_size: From scratch: size of the vocabulary, which is learned from the
@@ -226,6 +227,7 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     separate_heads: bool | None = None
     pooling: Pooling | None = None
     projection: Count | None = None
+    projection_init: Literal["pca", "random"] | None = None
     similarity: Literal["dot", "cosine"] | None = None
     temperature: Above0 | None = None
     learn_temperature: bool = False
@@ -251,7 +253,6 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     question_marker: str | None = None
     passage_marker: str | None = None
     skip: Literal["punctuation", "none"] | None = None
-    projection_init: Literal["pca", "random"] | None = None
 
     scratch_vocab_size: Annotated[int, Meta(ge=300)] = 8000
     scratch_hidden_size: Positive = 200

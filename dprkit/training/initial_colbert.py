@@ -1,7 +1,7 @@
 """The ColBERT model before training: a transformer, and the first weights of its projection.
 
-The states of a trained transformer already tell texts apart, token by token. A projection on
-their principal components keeps most of that, so training does not have to find it again.
+The states of a trained transformer already tell texts apart, token by token, and a projection on
+their principal components keeps most of that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from dprkit.models.retriever_folder import load_bi_encoder, load_colbert
 from dprkit.models.tokens import Files
 from dprkit.progress import Run
 from dprkit.records import Passage
+from dprkit.training.initial_projection import project_on_components, sample, takes_components
 from dprkit.training.resolved_settings import ResolvedSettings
 from dprkit.training.retriever_kinds import (
     LATE_SHAPE,
@@ -39,9 +39,6 @@ from dprkit.training.retriever_kinds import (
     refuse_projection,
 )
 from dprkit.training.starting_transformer import foreign_start, scratch_transformer
-
-SAMPLE = 512
-"""Passages whose token states the projection is made from."""
 
 
 class Start(NamedTuple):
@@ -80,7 +77,7 @@ def starting_colbert(
             "questions are filled up with [MASK], which mean nothing to a transformer that was not "
             "trained with them: without training, --expansion none finds far more"
         )
-    if first and _takes_components(settings, model, files, run):
+    if first and takes_components(settings, model.projection, files, run):
         _project_on_components(model, sample(files, settings.seed), run)
     return model, tokens
 
@@ -130,36 +127,6 @@ def _config(settings: ResolvedSettings, start: Start) -> ColbertConfig:
 # --- the projection -------------------------------------------------------------------------------
 
 
-def _takes_components(
-    settings: ResolvedSettings, model: Colbert, files: Sequence[ExampleFile], run: Run
-) -> bool:
-    """Whether the projection can be made from token states; says why it is random where it is."""
-    if settings.projection_init == "random":
-        return False
-    width, size = model.projection.in_features, model.projection.out_features
-    why = ""
-    if not files:
-        why = "there are no training passages; name some with --train-file"
-    elif width < size:
-        why = f"the model has {width} numbers a token, fewer than the {size} of --embedding-size"
-    if why:
-        run.progress.warn(f"the projection starts with random numbers: {why}")
-    return not why
-
-
-def sample(files: Sequence[ExampleFile], seed: int) -> list[Passage]:
-    """SAMPLE positives of random rows of the training files, without copies."""
-    bounds = np.cumsum([0, *map(len, files)])
-    count = int(bounds[-1])
-    rows = np.random.default_rng([seed, 3]).permutation(count)[:SAMPLE]
-    chosen: dict[tuple[str, str], Passage] = {}
-    for row in np.sort(rows).tolist():
-        file = int(np.searchsorted(bounds, row, side="right")) - 1
-        passage = files[file][row - int(bounds[file])].positives[0]
-        chosen.setdefault((passage.title, passage.text), passage)
-    return list(chosen.values())
-
-
 def _project_on_components(model: Colbert, passages: Sequence[Passage], run: Run) -> None:
     """Let the projection be on the principal components of the passages' token states.
 
@@ -167,13 +134,8 @@ def _project_on_components(model: Colbert, passages: Sequence[Passage], run: Run
     brought to length 1 afterwards.
     """
     moment, count = second_moment(model, passages)
-    weight, kept = components(moment, model.dim)
-    with torch.no_grad():
-        model.projection.weight.copy_(weight)
-    run.progress.note(
-        f"the projection starts as the {model.dim} principal components of {count:,} token states "
-        f"of {len(passages)} passages ({kept:.1%} of their squares)"
-    )
+    of = f"{count:,} token states of {len(passages)} passages"
+    run.progress.note(project_on_components([model.projection], moment, of))
 
 
 @torch.no_grad()
@@ -188,12 +150,3 @@ def second_moment(model: Colbert, passages: Sequence[Passage]) -> tuple[Tensor, 
         moment += states.T @ states
         count += len(states)
     return moment / max(1, count), count
-
-
-def components(moment: Tensor, size: int) -> tuple[Tensor, float]:
-    """The first `size` principal components (D, H) of a second moment (H, H), and their share."""
-    values, vectors = torch.linalg.eigh(moment)
-    first = vectors.flip(1)[:, :size].T.contiguous()
-    # An eigenvector has no sign of its own; its largest number is to be positive.
-    largest = first.gather(1, first.abs().argmax(1, keepdim=True))
-    return first * largest.sign(), float(values.flip(0)[:size].sum() / values.sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,14 @@ from dprkit.models.tokens import Tokens, usual_end
 from dprkit.progress import Run
 from dprkit.settings.training import TEMPERATURES
 from dprkit.training.initial_colbert import starting_colbert
+from dprkit.training.initial_projection import (
+    project_vectors,
+    projection_of,
+    sample,
+    takes_components,
+)
 from dprkit.training.resolved_settings import ResolvedSettings
-from dprkit.training.retriever_kinds import PREFIXES, SHAPE
+from dprkit.training.retriever_kinds import PREFIXES, SHAPE, refuse_projection, turns
 from dprkit.training.starting_transformer import foreign_start, make_ready, scratch_transformer
 
 
@@ -44,11 +50,11 @@ def starting_model(
     if settings.kind == "colbert":
         model, tokens = starting_colbert(settings, files, run, first)
     elif not settings.init:
-        model, tokens = _from_scratch(settings, files)
+        model, tokens = _from_scratch(settings, files, run, first)
     elif is_retriever(settings.init):
         model, tokens = load_bi_encoder(settings.init, settings.output_dropout)
     else:
-        model, tokens = _from_model(settings, settings.init, run)
+        model, tokens = _from_model(settings, files, run, first)
     read_as_asked(model, tokens, settings)
     return _prepared(model, settings), tokens
 
@@ -168,7 +174,7 @@ def _config(settings: ResolvedSettings, said: RetrieverConfig) -> RetrieverConfi
 
 
 def _from_scratch(
-    settings: ResolvedSettings, files: Iterable[ExampleFile]
+    settings: ResolvedSettings, files: Sequence[ExampleFile], run: Run, first: bool
 ) -> tuple[BiEncoder, Tokens]:
     config = _config(settings, RetrieverConfig())
     backbone, tokenizer = scratch_transformer(settings, files)
@@ -176,11 +182,17 @@ def _from_scratch(
     check_lengths(settings, (room, room))
     config = msgspec.structs.replace(config, positions=(room, room))
     question = Encoder(backbone, config, settings.output_dropout)
-    return _two_towers(question, config, settings), Tokens((tokenizer, {}), config)
+    model, tokens = _two_towers(question, config, settings), Tokens((tokenizer, {}), config)
+    if settings.projection_init:
+        _begin_projection(model, tokens, settings, files, run, first)
+    return model, tokens
 
 
-def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEncoder, Tokens]:
+def _from_model(
+    settings: ResolvedSettings, files: Sequence[ExampleFile], run: Run, first: bool
+) -> tuple[BiEncoder, Tokens]:
     """From a foreign model: what its folder says of its use counts unless a setting says else."""
+    source = settings.init
     kind, foreign = foreign_start(source, run)
     if isinstance(foreign, ForeignColbert):
         raise MismatchError(
@@ -191,13 +203,19 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
     wanted = _config(settings, said)
     if plain and wanted.pooling == "last" and settings.end_token is None:
         wanted = _with_usual_end(foreign.question, wanted, run)
-    foreign.config = wanted
     if not plain:
         _tell_contradictions(source, said, wanted, run)
+    if turns(settings) and not (wanted.projection or wanted.heads):
+        hidden: Any = foreign.question.backbone.config.hidden_size  # type: ignore[union-attr]
+        wanted = msgspec.structs.replace(wanted, projection=int(hidden))
+    foreign.config = wanted
     if foreign.passage and (wanted.shared, wanted.separate_heads) != (foreign.shared,) * 2:
         raise SettingsError(f"{source}: has an encoder a side; leave --shared and the like out")
-    if (wanted.projection, wanted.heads) != (said.projection, said.heads):
+    is_new = (wanted.projection, wanted.heads) != (said.projection, said.heads)
+    if is_new:
         _new_heads(foreign, wanted.projection)
+    elif wanted.projection or wanted.heads:
+        refuse_projection(settings)
     model, tokens = assembled(foreign, settings)
     for encoder in (model.question_encoder, model.passage_encoder):
         encoder.dropout.p = settings.output_dropout
@@ -206,7 +224,25 @@ def _from_model(settings: ResolvedSettings, source: str, run: Run) -> tuple[BiEn
             model.config, shared=wanted.shared, separate_heads=wanted.separate_heads
         )
         model = _two_towers(model.question_encoder, config, settings)
+    if is_new or settings.projection_init:
+        _begin_projection(model, tokens, settings, files, run, first)
     return model, tokens
+
+
+def _begin_projection(
+    model: BiEncoder,
+    tokens: Tokens,
+    settings: ResolvedSettings,
+    files: Sequence[ExampleFile],
+    run: Run,
+    first: bool,
+) -> None:
+    """Let a new projection begin on principal components where it can; it is random now."""
+    if model.config.projection is None:
+        if settings.projection_init:
+            raise SettingsError("--projection-init: the model has no projection; give --projection")
+    elif first and takes_components(settings, projection_of(model.passage_encoder), files, run):
+        run.progress.note(project_vectors(model, tokens, sample(files, settings.seed)))
 
 
 def _with_usual_end(tower: Tower, config: RetrieverConfig, run: Run) -> RetrieverConfig:

@@ -28,7 +28,7 @@ from dprkit.training.resolved_trainer import (
     valid_beside,
     weighted_files,
 )
-from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind
+from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind, turns
 
 
 class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True):
@@ -197,8 +197,10 @@ def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     shape = {name: getattr(plain, name) for name in SHAPE}
     if settings.init and _may_be_decoder(settings.init):  # the model itself decides
         shape = {name: value for name, value in shape.items() if name not in DECODER}
+    if not (settings.init and turns(settings)):
+        shape["projection"] = usual.projection
     temperature = TEMPERATURES[settings.similarity or plain.similarity]
-    return shape | {"projection": usual.projection, "temperature": temperature}
+    return shape | {"temperature": temperature}
 
 
 def inputs_of(settings: TrainSettings) -> dict[str, str]:
@@ -231,10 +233,17 @@ def sampled_files(settings: TrainSettings) -> list[str]:
 
     Where nothing is trained they need not be: a recipe names a file whether it exists or not.
     """
-    if kind_of(settings) != "colbert" or settings.projection_init == "random":
+    if settings.projection_init == "random" or not _may_project(settings):
         return []
     paths = [path for path, _ in weighted_files(settings)]
     return [] if continues(settings) else [path for path in paths if Path(path).exists()]
+
+
+def _may_project(settings: TrainSettings) -> bool:
+    """Whether a new projection may be behind the transformer that training starts from."""
+    if kind_of(settings) == "colbert":
+        return True
+    return settings.init is not None and (bool(settings.projection) or turns(settings))
 
 
 def _beside(path: str) -> str:

@@ -75,6 +75,10 @@ def of_its_kind(settings: TrainSettings) -> TrainSettings:
     if kind == "bi-encoder":
         if start:
             config = bi_encoder_config(start, "--kind bi-encoder")
+            if settings.projection_init:
+                raise MismatchError(
+                    f"{start}: a retriever keeps its shape; leave --projection-init out"
+                )
             if settings.end_token not in (None, config.end_token):
                 raise MismatchError(f"{start}: its texts have an end already; leave end_token out")
             if settings.matryoshka is None and config.matryoshka:
@@ -113,7 +117,7 @@ def _refuse_others(settings: TrainSettings, kind: Kind) -> None:
     others: tuple[str, ...] = BI_ENCODER_ALONE
     what, other = "a ColBERT model", "bi-encoder"
     if kind == "bi-encoder":
-        others = (*COLBERT_ALONE, "skip", "projection_init")
+        others = (*COLBERT_ALONE, "skip")
         what, other = "a bi-encoder", "colbert"
     for name in others:
         value = getattr(settings, name)
@@ -123,6 +127,16 @@ def _refuse_others(settings: TrainSettings, kind: Kind) -> None:
                 f"--{flag} is a setting of --kind {other}; leave it out for {what}"
                 + INSTEAD.get(name, "")
             )
+
+
+def turns(settings: TrainSettings) -> bool:
+    """Whether vectors that are to be cut are turned first, by a projection of their own width.
+
+    Their first numbers are then their principal components. An index that is to stay valid has
+    them as they are.
+    """
+    wanted = settings.projection is None and settings.projection_init != "random"
+    return bool(settings.matryoshka) and wanted and not settings.freeze
 
 
 def refuse_projection(settings: TrainSettings) -> None:

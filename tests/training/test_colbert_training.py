@@ -19,7 +19,7 @@ from dprkit.models.retriever_folder import load_colbert
 from dprkit.progress import Run
 from dprkit.settings import SelectSettings, TrainSettings
 from dprkit.store.manifests import read_manifest
-from dprkit.training.initial_colbert import components
+from dprkit.training.initial_projection import components
 from dprkit.training.train import train as train_stage
 from tests.conftest import DPRKIT, call, environment, shell
 from tests.interop.foreign import save_sentence_transformer
@@ -122,7 +122,7 @@ def test_components_are_those_of_the_second_moment_worked_out_by_hand():
 
 
 def test_another_seed_is_another_sample(scratch, sets, tmp_path, monkeypatch):
-    monkeypatch.setattr("dprkit.training.initial_colbert.SAMPLE", 5)
+    monkeypatch.setattr("dprkit.training.initial_projection.SAMPLE", 5)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         more = ("--init", scratch / "question_encoder", "--max-epochs", 0, "--seed", seed)
         done(train(sets, tmp_path / name, *SIZE[4:], *more))
@@ -133,7 +133,7 @@ def test_another_seed_is_another_sample(scratch, sets, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--embedding-size", 24), "the model has 16 numbers a token, fewer than the 24"),
+        (("--embedding-size", 24), "the model has 16 numbers, fewer than the 24"),
         (("--embedding-size", 8, "--projection-init", "random"), ""),
     ],
 )
@@ -241,7 +241,7 @@ def test_settings_of_a_bi_encoder_are_refused_by_name(sets, tmp_path, flags):
     "flags",
     [
         *("--embedding-size 8", "--expansion none", "--expansion-length 4", "--skip none"),
-        *("--attend-to-expansion", "--question-marker x", "--projection-init pca"),
+        *("--attend-to-expansion", "--question-marker x"),
     ],
 )
 def test_settings_of_a_colbert_model_are_refused_by_name(sets, tmp_path, flags):
