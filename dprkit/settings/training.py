@@ -174,6 +174,10 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
         lr: Highest learning rate (default: {PRETRAINED.lr:g}, or {SCRATCH.lr:g} from scratch).
         average_with_init: Share of the trained weights in the weights that are written; the
             rest is those that training began with. 1 writes the trained weights.
+        whiten: File of passages by which the vectors are whitened behind training: a linear layer
+            spreads them more evenly over all directions. With --max-epochs 0 it whitens the model
+            of --init as it is (default: not whitened).
+        whiten_strength: How much of the spread --whiten takes away: 0 nothing, 0.5 all of it.
         symmetric: Also train each positive to find its question among the questions of the
             batch.
 
@@ -273,6 +277,8 @@ class TrainSettings(TrainerSettings, frozen=True, kw_only=True):
     mask_margin: AtLeast0 | None = None
 
     average_with_init: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    whiten: Annotated[str | None, about(path=True)] = None
+    whiten_strength: Annotated[float, Meta(ge=0, le=0.5)] = 0.2
     symmetric: bool = False
 
     objective: Literal["contrastive", "distill"] | None = None

@@ -23,7 +23,7 @@ def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) 
 
 ## Training
 
-{course(counts)}{_averaged(settings)}
+{course(counts)}{_averaged(settings)}{_whitened(settings)}
 
 {figures(counts)}
 ## Use
@@ -136,6 +136,15 @@ def _averaged(settings: TrainSettings) -> str:
     return (
         f" What is here is {share:g} times those weights and {1 - share:g} times the weights that "
         "training began with."
+    )
+
+
+def _whitened(settings: TrainSettings) -> str:
+    if not settings.whiten:
+        return ""
+    return (
+        f" Its vectors are whitened by passages of {settings.whiten} (strength "
+        f"{settings.whiten_strength:g}); the figures below are those before."
     )
 
 

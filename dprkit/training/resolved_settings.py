@@ -118,6 +118,12 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
             "--average-with-init: without --init training begins with random weights; name a model "
             "with --init"
         )
+    if settings.whiten is None and settings.whiten_strength != TrainSettings().whiten_strength:
+        raise SettingsError("--whiten-strength: nothing is whitened; name passages with --whiten")
+    if settings.freeze and settings.whiten:
+        raise SettingsError(
+            "--whiten: it changes the vectors of passages too, which --freeze keeps; leave one out"
+        )
     refuse_patience_without_validations(settings)
     if len(settings.loss_weights) not in (0, len(settings.train_file)):
         raise SettingsError(
@@ -215,7 +221,7 @@ def inputs_of(settings: TrainSettings) -> dict[str, str]:
             f"train {number}" if number else "train": path
             for number, (path, _) in enumerate(weighted_files(settings))
         }
-    files["init"] = start_input(settings.init)
+    files |= {"init": start_input(settings.init), "whiten": settings.whiten}
     return {name: path for name, path in files.items() if path}
 
 

@@ -44,6 +44,7 @@ BI_ENCODER_ALONE = (
     "similarity",
     "matryoshka",
     "freeze",
+    "whiten",
 )
 INSTEAD = {
     "projection": "; --embedding-size is the width of its vectors",

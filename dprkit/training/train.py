@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.errors import need_extra
 from dprkit.models.config import CONFIG, PASSAGE, QUESTION
@@ -104,7 +105,7 @@ def files_of(settings: TrainSettings) -> StageFiles:
         need_extra("lora", "peft")
     if settings.tensorboard:
         need_extra("tensorboard", "tensorboard")
-    names = {"valid": "valid_file", "corpus": "valid_corpus", "init": "init"}
+    names = {"valid": "valid_file", "corpus": "valid_corpus", "init": "init", "whiten": "whiten"}
     return StageFiles(reads_of(inputs_of(settings), names), directory)
 
 
@@ -120,6 +121,8 @@ def _train(work: Draft, settings: ResolvedSettings, group: Group) -> Manifest:
 
     for name in (QUESTION, PASSAGE, CONFIG, PROBES, METRICS, EPOCHS, CARD, CURVES):
         work.claim(name)  # what stands in the way is better found before training than after
+    if settings.whiten:
+        PassageFile(settings.whiten, work.run.progress.note)  # refused now, if it is no corpus
     if settings.max_epochs == 0:
         return _start_only(work, settings)
     with memory_told():
@@ -189,12 +192,18 @@ def _finish(
     counts: dict[str, Any],
 ) -> Manifest:
     """Write the retriever, its probes and its card."""
+    from dprkit.models.bi_encoder import BiEncoder
     from dprkit.models.probe_texts import save_probes
     from dprkit.models.retriever_folder import save_retriever
     from dprkit.training.checkpoints import BEST, CHECKPOINT
+    from dprkit.training.whitening import sample_of, whitened
 
     if sides := _passage_side(work, settings):
         counts |= {PASSAGE_SIDE_OF: sides}
+    if settings.whiten and isinstance(model, BiEncoder):
+        work.run.progress.note(f"whitening the vectors by passages of {settings.whiten}")
+        sample = sample_of(PassageFile(settings.whiten))
+        model = whitened(model, tokens, sample, settings.whiten_strength)
     save_retriever(work, model, tokens)
     save_probes(work, model, tokens)
     with work.file(CARD, content=False) as card:
