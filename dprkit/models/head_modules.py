@@ -39,7 +39,7 @@ class DenseModule(nn.Module):
             self.residual = nn.Identity() if same else nn.Linear(width, layer.size, bias=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """As the class says."""
+        """(N, H) -> (N, D)."""
         made: Tensor = self.activation(self.linear(vectors))
         return made if self.residual is None else made + self.residual(vectors)
 
@@ -52,7 +52,7 @@ class Norm(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """As the class says."""
+        """(N, H) -> (N, H)."""
         return cast(Tensor, self.norm(vectors))
 
 
@@ -60,5 +60,5 @@ class UnitLength(nn.Module):
     """(N, H) -> (N, H), of length 1."""
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """As the class says."""
+        """(N, H) -> (N, H)."""
         return torch.nn.functional.normalize(vectors, dim=-1)

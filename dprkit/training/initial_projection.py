@@ -66,7 +66,9 @@ def project_vectors(model: BiEncoder, tokens: Tokens, passages: Sequence[Passage
     a sentence about it.
     """
     encoder = model.passage_encoder
-    plain = msgspec.structs.replace(model.config, projection=None, truncate_dim=None)
+    plain = msgspec.structs.replace(
+        model.config, projection=None, separate_heads=False, truncate_dim=None
+    )
     bare = Encoder(encoder.backbone, plain).eval()
     most = PASS_TOKENS[next(bare.parameters()).device.type]
     vectors = bare.encode(tokens.passages(passages), most).double().cpu()
@@ -82,7 +84,7 @@ def projection_of(encoder: Encoder) -> nn.Linear:
 
 @torch.no_grad()
 def project_on_components(layers: Sequence[nn.Linear], moment: Tensor, of: str) -> str:
-    """Let layers of one size be on the principal components of a second moment, and say so.
+    """Let layers of one size be on the components of a second moment (H, H), and say so.
 
     They are those of the second moment: a mean that all share is kept, because vectors are brought
     to length 1 afterwards.

@@ -423,7 +423,7 @@ def test_resolved_settings_have_every_default(tmp_path):
 
     other = {*COLBERT_ALONE, "skip", "projection_init", *PREFIXES}
     unasked = {*OF_DISTILL, "objective", "teacher", "mask_margin", "freeze"}
-    unasked |= {"leave_out", "left_out", "matryoshka", "end_token"}
+    unasked |= {"leave_out", "left_out", "matryoshka", "end_token", "whiten"}
 
     scratch = resolve(TrainSettings(train_file=(str(tmp_path / "t.jsonl"),)))
     absent = {name for name in scratch.__struct_fields__ if getattr(scratch, name) is None}
