@@ -61,6 +61,8 @@ class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True
 def resolve(settings: TrainSettings) -> ResolvedSettings:
     """The settings with all defaults. Raises SettingsError, InputError, MismatchError."""
     recorded = with_defaults(settings)
+    if recorded.init is None:
+        _refuse_scratch(recorded)
     values = msgspec.structs.asdict(recorded)
     paths = ("output_dir", "init", "valid_file", "valid_corpus", "chunk_size")
     limits = ("hard_negatives_top", "max_epochs", "max_steps", "patience")
@@ -75,6 +77,23 @@ def resolve(settings: TrainSettings) -> ResolvedSettings:
         teacher=distilling(recorded),
         recorded=recorded,
     )
+
+
+def _refuse_scratch(settings: TrainSettings) -> None:
+    """Refuse what needs a model to start from, where there is none.
+
+    In a recipe a stage before may have yet to make it, so this is known when training begins.
+    """
+    if settings.freeze:
+        raise SettingsError(
+            "--freeze: without --init the encoder of passages has random weights; name a model "
+            "with --init"
+        )
+    if settings.average_with_init < 1:
+        raise SettingsError(
+            "--average-with-init: without --init training begins with random weights; name a model "
+            "with --init"
+        )
 
 
 def more_to_record(settings: TrainerSettings) -> dict[str, Any]:
@@ -107,16 +126,6 @@ def with_defaults(settings: TrainSettings) -> TrainSettings:
         raise SettingsError(
             "--gradient-accumulation-steps: negatives would stay those of a small batch; "
             "give the whole --batch-size, and --chunk-size fits it into memory at the same result"
-        )
-    if settings.freeze and scratch:
-        raise SettingsError(
-            "--freeze: without --init the encoder of passages has random weights; name a model "
-            "with --init"
-        )
-    if settings.average_with_init < 1 and scratch:
-        raise SettingsError(
-            "--average-with-init: without --init training begins with random weights; name a model "
-            "with --init"
         )
     if settings.whiten is None and settings.whiten_strength != TrainSettings().whiten_strength:
         raise SettingsError("--whiten-strength: nothing is whitened; name passages with --whiten")

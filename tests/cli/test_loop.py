@@ -78,7 +78,7 @@ def kill_in(stage: int, seconds: float, folder: Path) -> None:
         [*DPRKIT, *WORDS], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
-        next(line for line in process.stderr if f"== {stage}/24" in line)
+        next(line for line in process.stderr if f"== {stage}/26" in line)
         time.sleep(seconds)
         process.kill()
 
@@ -94,7 +94,7 @@ def test_the_loop_killed_at_random_and_run_again_ends_with_the_same_bytes(
     ran = shell(*WORDS, cwd=whole, timeout=600)
     assert ran.returncode == 0, ran.stderr
     dice = random.Random()
-    for stage in sorted(dice.sample(range(3, 22), 3)):
+    for stage in sorted(dice.sample(range(3, 24), 3)):
         kill_in(stage, dice.uniform(0, 0.5), killed)
     assert len(made(killed)) < len(made(whole))
     again = shell(*WORDS, cwd=killed, timeout=600)
