@@ -40,9 +40,9 @@ HAS = {
 }
 """Page -> the artifacts that its reader has already."""
 OF_DOCS = ("corpora", "distillation", "evaluation", "late-interaction", "recipes", "training")
-OF_DOCS += ("your-data",)
+OF_DOCS += ("your-data", "guide")
 LONG = {*(f"docs/{n}.md" for n in OF_DOCS), "configs/rdr-nq.yaml", "configs/rdr-squad.yaml"}
-"""Pages whose commands take longer than ten seconds; those of the guide are tried all the same."""
+"""Pages whose commands take longer than ten seconds; those of the README are tried all the same."""
 ELSEWHERE = {"docs/cli.md"}
 """Its examples do not follow from each other: each is tried alone."""
 
