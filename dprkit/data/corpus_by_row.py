@@ -70,6 +70,10 @@ class PassageFile:
         passages = dict(self._pairs(sorted(set(rows))))
         return [passages[row] for row in rows]
 
+    def spread(self, count: int) -> list[Passage]:
+        """`count` passages from all over the corpus, in its order; all of one that has fewer."""
+        return self.at(sorted({len(self) * i // count for i in range(count)}))
+
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
         """The row of each of `ids`; those that no passage has are left out.
 

@@ -18,7 +18,7 @@ SAMPLE = 256
 
 def sample_of(corpus: PassageFile) -> list[Passage]:
     """Passages from all over a corpus."""
-    return corpus.at(sorted({len(corpus) * i // SAMPLE for i in range(SAMPLE)}))
+    return corpus.spread(SAMPLE)
 
 
 def bytes_a_passage(

@@ -128,11 +128,7 @@ def _config(settings: ResolvedSettings, start: Start) -> ColbertConfig:
 
 
 def _project_on_components(model: Colbert, passages: Sequence[Passage], run: Run) -> None:
-    """Let the projection be on the principal components of the passages' token states.
-
-    They are those of the second moment: a mean that all states share is kept, because vectors are
-    brought to length 1 afterwards.
-    """
+    """Let the projection be on the principal components of the passages' token states."""
     moment, count = second_moment(model, passages)
     of = f"{count:,} token states of {len(passages)} passages"
     run.progress.note(project_on_components([model.projection], moment, of))

@@ -86,8 +86,7 @@ def projection_of(encoder: Encoder) -> nn.Linear:
 def project_on_components(layers: Sequence[nn.Linear], moment: Tensor, of: str) -> str:
     """Let layers of one size be on the components of a second moment (H, H), and say so.
 
-    They are those of the second moment: a mean that all share is kept, because vectors are brought
-    to length 1 afterwards.
+    They are about 0 and not about the mean: a mean that all vectors share counts in their scores.
     """
     size = layers[0].out_features
     weight, kept = components(moment, size)

@@ -16,14 +16,15 @@ def model_card(settings: TrainSettings, config: Config, counts: dict[str, Any]) 
     kind, use = (
         _of_bi_encoder(config) if isinstance(config, RetrieverConfig) else _of_colbert(config)
     )
-    head = card_head("retriever", "retriever", of_validation(counts))
+    measured = [] if settings.whiten else of_validation(counts)
+    head = card_head("retriever", "retriever", measured)
     return f"""{head}# A dprkit retriever
 
 {kind} that started from {start}.
 
 ## Training
 
-{course(counts)}{_averaged(settings)}{_whitened(settings)}
+{course(counts)}{_averaged(settings)}{_whitened(settings, counts)}
 
 {figures(counts)}
 ## Use
@@ -139,12 +140,13 @@ def _averaged(settings: TrainSettings) -> str:
     )
 
 
-def _whitened(settings: TrainSettings) -> str:
+def _whitened(settings: TrainSettings, counts: dict[str, Any]) -> str:
     if not settings.whiten:
         return ""
+    before = "; the figures below are those before" if counts.get("valid") else ""
     return (
         f" Its vectors are whitened by passages of {settings.whiten} (strength "
-        f"{settings.whiten_strength:g}); the figures below are those before."
+        f"{settings.whiten_strength:g}){before}."
     )
 
 

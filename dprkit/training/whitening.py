@@ -35,7 +35,7 @@ def sample_of(corpus: PassageFile) -> list[Passage]:
     """SAMPLE passages from all over a corpus. Raises InputError for one of a single passage."""
     if len(corpus) < 2:
         raise InputError(f"{corpus.path}: holds one passage; --whiten needs more of them")
-    return corpus.at(sorted({len(corpus) * i // SAMPLE for i in range(SAMPLE)}))
+    return corpus.spread(SAMPLE)
 
 
 @torch.no_grad()
