@@ -13,6 +13,8 @@ from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.heads import Dense, Normalize
 from dprkit.models.retriever import load_retriever
 from dprkit.models.retriever_folder import load_bi_encoder
+from dprkit.settings import TrainSettings
+from dprkit.training.model_card import model_card
 from dprkit.training.whitening import LEAST, whitened, whitening
 from tests.conftest import call, remade
 
@@ -125,6 +127,18 @@ def test_a_training_ends_with_whitened_vectors(small_retriever, tiny_examples, c
     whiten(tmp_path / "plain", corpus, tmp_path / "after")
     white, after = (load_retriever(tmp_path / name) for name in ("white", "after"))
     np.testing.assert_array_equal(white.encode_questions(["a"]), after.encode_questions(["a"]))
+
+
+def test_a_card_claims_no_figures_of_the_vectors_before(small_retriever, tiny_examples, corpus):
+    config = load_bi_encoder(small_retriever)[0].config
+    figures = {"loss": 1.0, "accuracy": 0.5}
+    counts = {"steps": 0, "valid": figures, "valid_before": figures}
+    plain, white = (
+        model_card(TrainSettings(train_file=(str(tiny_examples),), whiten=path), config, counts)
+        for path in (None, str(corpus))
+    )
+    assert "model-index" in plain and "model-index" not in white
+    assert "the figures below are those before" in white
 
 
 @pytest.mark.parametrize(
