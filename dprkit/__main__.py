@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
 from typing import Any
 
@@ -22,6 +23,10 @@ def main() -> None:
             from dprkit.training.processes import code_of, leave
 
             leave(code_of(end))
+        # All is done and told: an interrupt now ends the process, and makes no traceback of what
+        # libraries do when the interpreter ends.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         raise
 
 

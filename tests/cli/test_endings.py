@@ -444,6 +444,15 @@ def test_a_signal_that_python_would_drop_is_heeded(capsys):
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+def test_an_interrupt_while_the_interpreter_ends_makes_no_traceback():
+    program = (
+        "import atexit, os, signal, sys; atexit.register(os.kill, os.getpid(), signal.SIGINT);"
+        "from dprkit.__main__ import main; sys.argv = ['dprkit', 'index', '--help']; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_signal_at_any_time_is_no_bug(name, work):

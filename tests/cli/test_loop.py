@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -81,6 +82,7 @@ def kill_in(stage: int, seconds: float, folder: Path) -> None:
         next(line for line in process.stderr if f"== {stage}/26" in line)
         time.sleep(seconds)
         process.kill()
+    assert process.returncode == -signal.SIGKILL  # it had not ended by itself
 
 
 @pytest.mark.slow
@@ -94,9 +96,8 @@ def test_the_loop_killed_at_random_and_run_again_ends_with_the_same_bytes(
     ran = shell(*WORDS, cwd=whole, timeout=600)
     assert ran.returncode == 0, ran.stderr
     dice = random.Random()
-    for stage in sorted(dice.sample(range(3, 24), 3)):
+    for stage in sorted(dice.sample(range(3, 20), 3)):
         kill_in(stage, dice.uniform(0, 0.5), killed)
-    assert len(made(killed)) < len(made(whole))
     again = shell(*WORDS, cwd=killed, timeout=600)
     assert again.returncode == 0, again.stderr
     assert made(killed) == made(whole)
