@@ -7,6 +7,7 @@ import msgspec
 from dprkit.errors import MismatchError
 from dprkit.models.config import ColbertConfig, load_config
 from dprkit.models.nested_sizes import refuse_misfit, width_of
+from dprkit.models.precision import settled
 from dprkit.settings import EncodeSettings
 
 
@@ -15,6 +16,7 @@ def resolved(settings: EncodeSettings) -> tuple[EncodeSettings, tuple[str, ...]]
 
     Raises MismatchError for settings that are for another kind of model.
     """
+    settings = settled(settings)
     retriever, dtype = str(settings.retriever), settings.dtype
     if isinstance(load_config(retriever), ColbertConfig):
         if settings.backend == "onnx":

@@ -20,6 +20,7 @@ from dprkit.models.bi_encoder import device
 from dprkit.models.forward_batches import PASS_TOKENS, chunks, padded
 from dprkit.models.retriever_folder import IDLE, hush
 from dprkit.models.tokens import transformers_tokenizer
+from dprkit.models.torch_encoder import HALF, inference
 from dprkit.records import Passage
 from dprkit.store.atomic_files import check_readable
 
@@ -30,9 +31,11 @@ _FOR_PAIRS = "ForSequenceClassification"
 class CrossEncoder:
     """A model that scores pairs of texts."""
 
-    def __init__(self, model: Any, tokenizer: Any, length: int) -> None:
-        """`model`, `tokenizer`: as transformers has them. `length`: tokens of a pair, at most."""
+    def __init__(self, model: Any, tokenizer: Any, length: int, precision: str = "fp32") -> None:
+        """`model`, `tokenizer`: as transformers has them. `length`: tokens of a pair, at most.
+        `precision`: fp32, bf16 or fp16, the numbers of the model's products."""
         self.model, self.tokenizer, self.length = model, tokenizer, length
+        self.half = HALF[precision]
 
     def scores(self, questions: Sequence[str], passages: Sequence[Passage]) -> np.ndarray:
         """The scores (N,), float32, of N questions and their N passages, pair by pair.
@@ -51,7 +54,6 @@ class CrossEncoder:
             scores[part] = self._logits(pairs, part, place)
         return scores
 
-    @torch.inference_mode()
     def _logits(self, pairs: Any, part: list[int], place: torch.device) -> np.ndarray:
         """(N,): those of the pairs `part`, in one forward pass."""
         ids, mask = padded([pairs["input_ids"][i] for i in part], self.tokenizer.pad_token_id or 0)
@@ -59,12 +61,13 @@ class CrossEncoder:
         if "token_type_ids" in pairs:
             given["token_type_ids"], _ = padded([pairs["token_type_ids"][i] for i in part], 0)
         tensors = {name: torch.from_numpy(array).to(place) for name, array in given.items()}
-        logits: np.ndarray = self.model(**tensors).logits[:, 0].float().cpu().numpy()
+        with inference(place.type, self.half):
+            logits: np.ndarray = self.model(**tensors).logits[:, 0].float().cpu().numpy()
         return logits
 
 
-def load_cross_encoder(folder: Path | str) -> CrossEncoder:
-    """The cross-encoder of a Hugging Face folder, in float32, on `device()`.
+def load_cross_encoder(folder: Path | str, precision: str = "fp32") -> CrossEncoder:
+    """The cross-encoder of a Hugging Face folder, with weights of float32, on `device()`.
 
     Raises InputError where there is none, where it has several labels, and where its weights lack
     something: a head made up at random would look like one that works.
@@ -95,9 +98,8 @@ def load_cross_encoder(folder: Path | str) -> CrossEncoder:
         raise InputError(f"{folder}: has no tokenizer; put the files of its tokenizer there")
     room = position_limit.measured(model.base_model, tokenizer.backend_tokenizer, folder)
     linear.enable(model)
-    return CrossEncoder(
-        model.eval().to(device()), tokenizer, min(room, int(tokenizer.model_max_length))
-    )
+    length = min(room, int(tokenizer.model_max_length))
+    return CrossEncoder(model.eval().to(device()), tokenizer, length, precision)
 
 
 def _check_config(config: Any, folder: Path | str) -> None:

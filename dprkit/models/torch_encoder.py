@@ -15,7 +15,8 @@ from dprkit.models.late_interaction import Colbert
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALF = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The type that products are cast to for each --precision; None: they stay as they are."""
 
 
 class TorchEncoder:
@@ -23,7 +24,7 @@ class TorchEncoder:
 
     def __init__(self, encoder: Encoder, precision: str = "fp32") -> None:
         """`precision`: fp32, bf16 or fp16, the numbers of the encoder's products."""
-        self.encoder, self.half = encoder, PRECISIONS.get(precision)
+        self.encoder, self.half = encoder, HALF[precision]
         self.dim = encoder.dim
         self.device = next(encoder.parameters()).device.type
 
@@ -45,7 +46,7 @@ def token_vectors(
 ) -> TokenVectors:
     """The token vectors (T, D), float32, of N texts, in their order, by a ColBERT model."""
     device = next(model.parameters()).device.type
-    with inference(device, PRECISIONS.get(precision)):
+    with inference(device, HALF[precision]):
         rows = model.encode(side, ids, batch_tokens or PASS_TOKENS[device])
     return TokenVectors(rows.values.float().cpu().numpy(), rows.bounds.numpy())
 

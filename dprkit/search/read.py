@@ -18,6 +18,7 @@ from dprkit.answer_scores import exact_match, token_f1
 from dprkit.data.answers import ANSWERS, Answered, write_answered
 from dprkit.data.rankings import placed_results, results_file
 from dprkit.errors import FormatError, SettingsError
+from dprkit.models.precision import settled
 from dprkit.models.reader_config import load_reader_config
 from dprkit.progress import Run
 from dprkit.records import Passage, Ranking
@@ -79,7 +80,7 @@ def read(settings: ReadSettings, run: Run = Run()) -> ReadReport:
     Memory: a batch of rankings, and the ids of all questions. Raises InputError for a model that
     is no reader, FormatError for rankings without texts.
     """
-    files = files_of(settings)
+    files, settings = files_of(settings), settled(settings)
     load_reader_config(str(settings.reader))
     Verifier(run.progress.note).artifact(str(settings.reader), "reader")
     if files.folder is None:

@@ -32,8 +32,8 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
             questions' vectors in the same way (default: all).
         pool_factor: Token vectors of a ColBERT model that become one, on average, by
             clustering those of each passage; 1 keeps all.
-        precision: Number type of the encoder's matrix products. None of the types was ever
-            tested on a GPU.
+        precision: Number type of the encoder's matrix products; auto is bf16 where this machine
+            multiplies it faster, and fp32 elsewhere. None of the types was ever tested on a GPU.
         backend: Library that runs the encoder; onnx runs on the CPU (extra: onnx).
         int8: With --backend onnx: use 8-bit matrix products, which are faster and change the
             vectors a little.
@@ -54,7 +54,7 @@ class EncodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Literal["float32", "float16", "int8", "binary"] | None = None
     truncate_dim: Positive | None = None
     pool_factor: Positive = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     backend: Literal["torch", "onnx"] = "torch"
     int8: bool = False
     batch_tokens: Annotated[Positive | None, about(harmless=True)] = None

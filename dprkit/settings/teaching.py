@@ -35,7 +35,8 @@ class ScoreTeacherSettings(msgspec.Struct, frozen=True, kw_only=True):
         reader_score: What a reader's score is: the logit of its relevance, the logarithm of the
             probability of its best answer span in the passage, or the sum of both.
         max_answer_length: Tokens that the span of a reader's score has at most.
-        precision: Number type of the products of a retriever or a reader.
+        precision: Number type of the teacher's products; auto is bf16 where this machine
+            multiplies it faster, and fp32 elsewhere.
         candidates: Number of a question's first passages to score: positives, then hard
             negatives, then negatives (default: all).
         missing: What a passage gets that --ranking does not have: no score, or the lowest score
@@ -59,7 +60,7 @@ class ScoreTeacherSettings(msgspec.Struct, frozen=True, kw_only=True):
     folds: Annotated[int, Meta(ge=2)] | None = None
     reader_score: Literal["relevance", "span", "relevance+span"] = "relevance"
     max_answer_length: Positive = 10
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     candidates: Positive | None = None
     missing: Literal["none", "lowest"] = "none"
     replace: Annotated[bool, about(harmless=True)] = False

@@ -76,11 +76,9 @@ def _opened(path: Path, settings: ScoreTeacherSettings, work: Draft, name: str) 
             f"{path}: holds neither {CONFIG}, {READER} nor config.json; name a retriever, a "
             "reader or a cross-encoder with --teacher"
         )
-    if settings.precision != "fp32":
-        raise SettingsError(f"--precision: {path} is a cross-encoder, which has fp32; leave it out")
     from dprkit.models.cross_encoder import load_cross_encoder
 
-    return PairTeacher(load_cross_encoder(path))
+    return PairTeacher(load_cross_encoder(path, settings.precision))
 
 
 def _reader(path: Path, settings: ScoreTeacherSettings) -> Reader | SpanScores:

@@ -25,6 +25,7 @@ from dprkit.data.rankings import RESULTS, results_file
 from dprkit.data.scored_files import KIND, SOURCE
 from dprkit.data.streams import STDIN
 from dprkit.errors import FormatError, InputError, SettingsError
+from dprkit.models.precision import settled
 from dprkit.progress import Run
 from dprkit.settings import ScoreTeacherSettings, required
 from dprkit.store.atomic_files import sync
@@ -65,6 +66,7 @@ def score_teacher(settings: ScoreTeacherSettings, run: Run = Run()) -> ScoreTeac
     stopped. Raises SettingsError, InputError, FormatError, MismatchError.
     """
     directory = Path(str(files_of(settings).folder))
+    settings = settled(settings)
     notes = check_folds(settings)
     for note in notes:
         run.progress.warn(note)

@@ -8,6 +8,7 @@ import msgspec
 
 from dprkit.data.folds import Fold, parse_fold
 from dprkit.errors import SettingsError
+from dprkit.models.precision import settled
 from dprkit.settings import TrainReaderSettings, required
 from dprkit.settings.train_reader import BATCH_SIZE, EPOCHS, LR
 from dprkit.training.resolved_settings import start_input
@@ -41,7 +42,7 @@ class ResolvedReader(ResolvedTrainer, TrainReaderSettings, frozen=True, kw_only=
 
 def resolve_reader(settings: TrainReaderSettings) -> ResolvedReader:
     """The settings with all defaults. Raises SettingsError."""
-    recorded = reader_defaults(settings)
+    recorded = settled(reader_defaults(settings))
     values = msgspec.structs.asdict(recorded)
     limits = ("negatives_top", "max_epochs", "max_steps", "patience")
     absent: dict[str, Any] = {"output_dir": "", "valid_file": "", "chunk_size": ""}

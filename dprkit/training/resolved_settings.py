@@ -10,6 +10,7 @@ import msgspec
 from dprkit.data.folds import Fold, parse_fold
 from dprkit.errors import SettingsError, nearest, reading
 from dprkit.models.config import RetrieverConfig
+from dprkit.models.precision import settled
 from dprkit.settings import TrainSettings, required
 from dprkit.settings.trainer import TrainerSettings
 from dprkit.settings.training import (
@@ -60,7 +61,7 @@ class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True
 
 def resolve(settings: TrainSettings) -> ResolvedSettings:
     """The settings with all defaults. Raises SettingsError, InputError, MismatchError."""
-    recorded = with_defaults(settings)
+    recorded = settled(with_defaults(settings))
     if recorded.init is None:
         _refuse_scratch(recorded)
     values = msgspec.structs.asdict(recorded)
