@@ -184,6 +184,22 @@ def test_attention_dropout_of_nearly_nothing_is_attention():
         torch.testing.assert_close(out, expected)
 
 
+def test_16_bits_are_attended_in_32_on_the_processor():
+    """Also backward, and with autocast, which would cast what the kernel is given again."""
+    torch.manual_seed(0)
+    half = torch.randn(3, 2, 4, 9, 8).bfloat16().requires_grad_()
+    full = half.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = Way(0.0, None, None)(*half, None, False)
+    expected = Way(0.0, None, None)(*full, None, False)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, expected.bfloat16())
+    weights = torch.randn(2, 4, 9, 8).bfloat16()
+    out.backward(weights)
+    expected.backward(weights.float())
+    assert torch.equal(half.grad, full.grad.bfloat16())
+
+
 # --- the layout -----------------------------------------------------------------------------------
 
 
