@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import open_stream
-from dprkit.memory import peak_bytes, reset_peak
+from dprkit.memory import keeping_freed, peak_bytes, reset_peak
 from dprkit.pipeline.costs import NOTHING, Cost, Range, about, exactly, tried
 from dprkit.pipeline.trial import StandIn, Trial, bytes_below, clock
 from dprkit.settings import TrainSettings
@@ -52,7 +52,8 @@ def cost_of_training(settings: TrainSettings, trial: Trial) -> Cost:
 
     reset_peak()
     tried_steps = StepTrial(there)
-    step = tried(tried_steps.steps(ENOUGH))
+    with keeping_freed():
+        step = tried(tried_steps.steps(ENOUGH))
     done = _steps_done(output)
     steps, validations = _counts(tried_steps, more_rows, done)
     in_step = tried_steps.memory()

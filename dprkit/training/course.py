@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from dprkit.errors import MemoryShortage
-from dprkit.memory import ran_out
+from dprkit.memory import keeping_freed, ran_out
 from dprkit.progress import Run
 from dprkit.settings.trainer import TrainerSettings
 from dprkit.store.begin_or_resume import draft, preview, wanted
@@ -101,9 +101,10 @@ class Course(Generic[S]):
         group = join()
         if not group.first:
             if not group.agree(False) and settings.max_epochs != 0:
-                self.fit(None, directory, settings, group)
+                with keeping_freed():
+                    self.fit(None, directory, settings, group)
             return self.report(str(directory))
-        with draft(directory, self.kind, recorded, inputs, run, more) as work:
+        with keeping_freed(), draft(directory, self.kind, recorded, inputs, run, more) as work:
             group.agree(work.done is not None)
             return self._told(directory, work.done or self.make(work, settings, group))
 
