@@ -16,7 +16,7 @@ from dprkit.cpu_cores import thread_count
 from dprkit.errors import MemoryShortage
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""What mallopt calls the bytes at the top that it gives back, and those that get their own pages."""
+"""Of mallopt: bytes at the top that are given back, bytes of a block with pages of its own."""
 _MOST = (1 << 31) - 1
 _SHORT = (
     "allocate memory",  # torch, the operating system
