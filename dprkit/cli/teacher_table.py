@@ -7,6 +7,7 @@ from typing import Any
 
 from dprkit.cli.tables import Sheet, table
 
+FIGURES = ("mean", "quartile_1", "median", "quartile_3")
 HEADER = ("", "scores", "mean", "lower quartile", "median", "upper quartile")
 
 
@@ -14,7 +15,7 @@ def teacher_table(report: Any) -> None:
     """The figures on stdout."""
     figures = report.figures
     rows = [
-        (name, f"{one.count:,}", f"{one.mean:.4g}", *(f"{value:.4g}" for value in one.quartiles))
+        (name, f"{one.count:,}", *(f"{getattr(one, figure):.4g}" for figure in FIGURES))
         for name, one in _spreads(figures)
     ]
     lines = [*table(HEADER, rows, words=1), ""]
@@ -36,10 +37,13 @@ def teacher_table(report: Any) -> None:
 
 def teacher_sheet(report: Any) -> Sheet:
     """The spreads for --csv."""
-    rows = [(name, one.count, one.mean, *one.quartiles) for name, one in _spreads(report.figures)]
-    return Sheet(("passages", "scores", "mean", "quartile_1", "median", "quartile_3"), rows)
+    rows = [
+        (name, one.count, *(getattr(one, figure) for figure in FIGURES))
+        for name, one in _spreads(report.figures)
+    ]
+    return Sheet(("passages", "scores", *FIGURES), rows)
 
 
 def _spreads(figures: Any) -> list[tuple[str, Any]]:
     named = (("positives", figures.positives), ("others", figures.others))
-    return [(name, one) for name, one in named if one]
+    return [(name, one) for name, one in named if one.count]

@@ -11,30 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dprkit.score_spread import Spread
+
 SCORE = np.dtype([("index", "<u2"), ("positive", "<f4"), ("negative", "<f4")])
 """A line of the growing file of scores: of a negative by the index that ranked it best, with the
 positive's score there, NaN if it has none; or of a question's positive by an index, with NaN."""
-
-
-class Spread(msgspec.Struct):
-    """How scores lie: of `count` of them. None where there are none."""
-
-    count: int
-    mean: float | None = None
-    min: float | None = None
-    quartile_1: float | None = None
-    median: float | None = None
-    quartile_3: float | None = None
-    max: float | None = None
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Spread:
-        """Of (N,) values."""
-        if not len(values):
-            return cls(0)
-        mean = float(values.mean(dtype=np.float64))
-        marks = [float(mark) for mark in np.percentile(values, [0, 25, 50, 75, 100])]
-        return cls(len(values), mean, marks[0], marks[1], marks[2], marks[3], marks[4])
 
 
 class Scores(msgspec.Struct):

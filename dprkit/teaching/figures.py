@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from math import exp, log2
 
 import msgspec
 
 from dprkit.data.candidate_rows import CandidateRow
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Where some scores lie."""
-
-    count: int
-    mean: float
-    quartiles: tuple[float, float, float]
+from dprkit.score_spread import Spread, entropy
 
 
 class Figures(msgspec.Struct, frozen=True):
     """Of the scores of all questions."""
 
-    positives: Spread | None
-    others: Spread | None
+    positives: Spread
+    others: Spread
     gold_first: float | None
     """Share of the questions whose highest score is that of a positive, of those where a positive
     and another passage have one. The highest of equal scores counts for both."""
@@ -36,6 +28,8 @@ class Figures(msgspec.Struct, frozen=True):
 
 def figures_of(rows: Iterable[CandidateRow]) -> tuple[int, int, int, Figures]:
     """Questions, passages with a score, passages without, and the figures. Memory: 4 bytes each."""
+    import numpy as np
+
     positives, others = array("f"), array("f")
     questions = unscored = short = first = judged = 0
     entropies = array("d")
@@ -49,33 +43,14 @@ def figures_of(rows: Iterable[CandidateRow]) -> tuple[int, int, int, Figures]:
         if len(known) < 2:
             short += 1
         else:
-            entropies.append(entropy([score for _, score in known]))
+            entropies.append(entropy(np.array([score for _, score in known])))
         if gold and rest:
             judged, first = judged + 1, first + (max(gold) >= max(rest))
     figures = Figures(
-        spread(positives),
-        spread(others),
+        Spread.of(np.frombuffer(positives, np.float32)),
+        Spread.of(np.frombuffer(others, np.float32)),
         first / judged if judged else None,
         sum(entropies) / len(entropies) if entropies else None,
         short,
     )
     return questions, len(positives) + len(others), unscored, figures
-
-
-def entropy(scores: Iterable[float], temperature: float = 1.0) -> float:
-    """The entropy, in bits, of the softmax of scores."""
-    scores = list(scores)
-    weights = [exp((score - max(scores)) / temperature) for score in scores]
-    shares = [weight / sum(weights) for weight in weights]
-    return -sum(share * log2(share) for share in shares if share)
-
-
-def spread(scores: array[float]) -> Spread | None:
-    """The mean and the quartiles of scores, as numpy has them; None where there is no score."""
-    import numpy as np
-
-    if not scores:
-        return None
-    values = np.frombuffer(scores, np.float32)
-    low, middle, high = np.percentile(values, [25, 50, 75]).tolist()
-    return Spread(len(scores), float(values.mean(dtype=np.float64)), (low, middle, high))

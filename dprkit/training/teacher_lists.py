@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dprkit.errors import SettingsError
+from dprkit.score_spread import entropy
 from dprkit.training.batches import BatchPlan, BatchTexts, Draw, make_batch
 
 LOOKED_AT = 1000
@@ -39,7 +40,7 @@ class TeacherLists:
 
     def entropies(self, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """Of each list, (Q,): the entropy of its softmax in bits, and the greatest it can have."""
-        bits = [_entropy(scores / temperature) for scores in self.scores]
+        bits = [entropy(scores / temperature) for scores in self.scores]
         return np.array(bits), np.log2(list(map(len, self.scores)))
 
     def share(self, temperature: float) -> float:
@@ -103,11 +104,3 @@ def _own(batch: BatchTexts, row: int, columns: Sequence[int]) -> np.ndarray:
     """(N,) bool: which of the columns is the question's first positive."""
     own: np.ndarray = np.array(columns) == batch.positives[row]
     return own
-
-
-def _entropy(scores: np.ndarray) -> float:
-    """Of the softmax of (N,) scores, in bits."""
-    shares = np.exp(scores - scores.max())
-    shares /= shares.sum()
-    some = shares[shares > 0]
-    return float(-(some * np.log2(some)).sum())
