@@ -20,7 +20,7 @@ from dprkit.models.bi_encoder import device
 from dprkit.models.forward_batches import PASS_TOKENS, chunks, padded
 from dprkit.models.retriever_folder import IDLE, hush
 from dprkit.models.tokens import transformers_tokenizer
-from dprkit.models.torch_encoder import HALF, inference
+from dprkit.models.torch_encoder import cast_of, inference
 from dprkit.records import Passage
 from dprkit.store.atomic_files import check_readable
 
@@ -35,7 +35,7 @@ class CrossEncoder:
         """`model`, `tokenizer`: as transformers has them. `length`: tokens of a pair, at most.
         `precision`: fp32, bf16 or fp16, the numbers of the model's products."""
         self.model, self.tokenizer, self.length = model, tokenizer, length
-        self.half = HALF[precision]
+        self.half = cast_of(precision)
 
     def scores(self, questions: Sequence[str], passages: Sequence[Passage]) -> np.ndarray:
         """The scores (N,), float32, of N questions and their N passages, pair by pair.

@@ -23,7 +23,7 @@ from dprkit.models.reader import END, RELEVANCE, START, ReaderModel
 from dprkit.models.reader_config import load_reader_config
 from dprkit.models.reader_tokens import ReaderInput, ReaderTokens, load_reader_tokens
 from dprkit.models.retriever_folder import hush, load_transformer, write_tokenizer
-from dprkit.models.torch_encoder import HALF, inference
+from dprkit.models.torch_encoder import cast_of, inference
 from dprkit.records import Passage, as_passages
 from dprkit.store.drafts import Draft
 
@@ -57,7 +57,7 @@ class Reader:
 
     def __init__(self, model: ReaderModel, tokens: ReaderTokens, precision: str = "fp32") -> None:
         """`precision`: fp32, bf16 or fp16, the numbers of the transformer's products."""
-        self.model, self.tokens, self.half = model, tokens, HALF[precision]
+        self.model, self.tokens, self.half = model, tokens, cast_of(precision)
 
     def scores(self, questions: Sequence[str], passages: Sequence[Text]) -> np.ndarray:
         """The relevance (N,), float32, of N questions and their N passages, pair by pair."""

@@ -118,9 +118,9 @@ def load_retriever(
     the vectors are not quite the same (docs/performance.md). `truncate_dim`: keep so many of the
     first numbers of each vector, brought to length 1 where they are compared by cosine.
 
-    Raises MissingExtra, SettingsError for int8 with torch, MismatchError for a ColBERT model with
-    onnx or `truncate_dim`, and for vectors that are shorter than that, GateError for a copy that
-    does not do what the retriever does.
+    Raises MissingExtra, SettingsError for int8 with torch and for another precision, MismatchError
+    for a ColBERT model with onnx or `truncate_dim`, and for vectors that are shorter than that,
+    GateError for a copy that does not do what the retriever does.
     """
     check_backend(backend, int8, precision)
     if backend == "torch" and isinstance(load_config(path), ColbertConfig) and truncate_dim is None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from dprkit.errors import SettingsError
 from dprkit.models.bi_encoder import BiEncoder, Encoder
 from dprkit.models.config import Side
 from dprkit.models.forward_batches import PASS_TOKENS
@@ -15,8 +16,14 @@ from dprkit.models.late_interaction import Colbert
 from dprkit.models.token_vectors import TokenVectors
 from dprkit.models.tokens import Ids
 
-HALF = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""The type that products are cast to for each --precision; None: they stay as they are."""
+_TYPES = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def cast_of(precision: str) -> torch.dtype | None:
+    """The type that products are cast to; None: they stay as they are. Raises SettingsError."""
+    if precision not in _TYPES:
+        raise SettingsError(f"precision: {precision!r} is none of {', '.join(_TYPES)}")
+    return _TYPES[precision]
 
 
 class TorchEncoder:
@@ -24,7 +31,7 @@ class TorchEncoder:
 
     def __init__(self, encoder: Encoder, precision: str = "fp32") -> None:
         """`precision`: fp32, bf16 or fp16, the numbers of the encoder's products."""
-        self.encoder, self.half = encoder, HALF[precision]
+        self.encoder, self.half = encoder, cast_of(precision)
         self.dim = encoder.dim
         self.device = next(encoder.parameters()).device.type
 
@@ -46,7 +53,7 @@ def token_vectors(
 ) -> TokenVectors:
     """The token vectors (T, D), float32, of N texts, in their order, by a ColBERT model."""
     device = next(model.parameters()).device.type
-    with inference(device, HALF[precision]):
+    with inference(device, cast_of(precision)):
         rows = model.encode(side, ids, batch_tokens or PASS_TOKENS[device])
     return TokenVectors(rows.values.float().cpu().numpy(), rows.bounds.numpy())
 

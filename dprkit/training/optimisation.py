@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dprkit.errors import SettingsError
-from dprkit.models.torch_encoder import HALF
+from dprkit.models.torch_encoder import cast_of
 from dprkit.training.resolved_trainer import ResolvedTrainer
 
 EPSILON = 1e-8
@@ -83,7 +83,7 @@ def schedule(kind: str, step: int, steps: int, warmup: float) -> float:
 
 def autocasting(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     """What an encoder's forward pass is wrapped in."""
-    half = HALF[precision]
+    half = cast_of(precision)
     return partial(torch.autocast, device.type, dtype=half, enabled=half is not None)
 
 

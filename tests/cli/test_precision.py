@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dprkit.errors import SettingsError
 from dprkit.models import precision
+from dprkit.models.retriever import load_retriever
 from dprkit.store.manifests import read_manifest
 from tests.conftest import call
 
@@ -36,6 +38,11 @@ def test_auto_encodes_as_the_type_that_it_stands_for(
     done("index", "--embeddings", chosen, "--output-dir", tmp_path / "index")
     (tmp_path / "q.txt").write_text("who was it\n")
     done("search", "--index", tmp_path / "index", "--questions", tmp_path / "q.txt", "--topk", "3")
+
+
+def test_a_precision_that_is_none_is_refused(small_retriever):
+    with pytest.raises(SettingsError, match="'fp8' is none of fp32, tf32, bf16, fp16"):
+        load_retriever(small_retriever, precision="fp8").encode_questions(["who"])
 
 
 def test_auto_trains_as_the_type_that_it_stands_for(
