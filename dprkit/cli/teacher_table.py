@@ -15,7 +15,7 @@ def teacher_table(report: Any) -> None:
     """The figures on stdout."""
     figures = report.figures
     rows = [
-        (name, f"{one.count:,}", *(f"{getattr(one, figure):.4g}" for figure in FIGURES))
+        (name, f"{one.count:,}", *(_shown(getattr(one, figure)) for figure in FIGURES))
         for name, one in _spreads(figures)
     ]
     lines = [*table(HEADER, rows, words=1), ""]
@@ -46,4 +46,8 @@ def teacher_sheet(report: Any) -> Sheet:
 
 def _spreads(figures: Any) -> list[tuple[str, Any]]:
     named = (("positives", figures.positives), ("others", figures.others))
-    return [(name, one) for name, one in named if one.count]
+    return [(name, one) for name, one in named if one and one.count]
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -14,8 +14,9 @@ from dprkit.score_spread import Spread, entropy
 class Figures(msgspec.Struct, frozen=True):
     """Of the scores of all questions."""
 
-    positives: Spread
-    others: Spread
+    positives: Spread | None
+    others: Spread | None
+    """None in artifacts of before, where there is none; so are their quartiles."""
     gold_first: float | None
     """Share of the questions whose highest score is that of a positive, of those where a positive
     and another passage have one. The highest of equal scores counts for both."""

@@ -54,6 +54,21 @@ def test_teachers_of_folds_are_trained_score_and_teach(place):
     ran("train", *distil, *TINY, "--output-dir", "student")
 
 
+def test_an_artifact_with_the_figures_of_before_is_told_as_far_as_it_goes(place):
+    ran("train", "--train-file", "train.jsonl", *TINY, "--output-dir", "teacher")
+    words = ("score-teacher", "--train-file", "train.jsonl", "--teacher", "teacher")
+    ran(*words, "--output-dir", "scored")
+    path = place / "scored/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    old = {"count": 40, "mean": 0.5, "quartiles": [0.4, 0.5, 0.6]}
+    manifest["counts"]["figures"] |= {"positives": old, "others": None}
+    path.write_text(json.dumps(manifest))
+    result = ran(*words, "--output-dir", "scored")
+    assert "up to date" in result.stderr
+    (told,) = [line.split() for line in result.stdout.splitlines() if "positives" in line]
+    assert told == ["positives", "40", "0.5", "-", "-", "-"]
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(place):
     ran("train", "--train-file", "train.jsonl", *TINY, "--output-dir", "teacher")
     rows = (place / "train.jsonl").read_text()
