@@ -396,22 +396,23 @@ def test_a_dry_run_writes_nothing_and_tells_the_disk(small_retriever, tiny_passa
 def test_the_rate_of_a_dry_run_is_measured_with_all_its_processes(
     small_retriever, tiny_passages, tmp_path
 ):
-    """Two processes on one core are no faster than one."""
+    """Two processes on one core are no faster than one: of five tries, since the core is shared."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
+    # The first estimate of a process is slower: libraries prepare themselves for each length.
+    # One shard keeps one process busy.
+    ways = {"alone": (1, 100), "two": (2, 100), "idle": (9, 1000)}
+    best = dict.fromkeys(ways, 0.0)
     try:
-        # The first estimate of a process is slower: libraries prepare themselves for each length.
-        # One shard keeps one process busy.
-        _, alone, two, idle = (
-            estimate(
-                settings(small_retriever, tiny_passages, tmp_path, shard_size=size, num_processes=n)
-            )
-            for n, size in ((1, 100), (1, 100), (2, 100), (9, 1000))
-        )
+        for _ in range(5):
+            for way, (processes, size) in ways.items():
+                how = {"shard_size": size, "num_processes": processes}
+                told = estimate(settings(small_retriever, tiny_passages, tmp_path, **how))
+                best[way] = max(best[way], told.passages_per_second)
     finally:
         os.sched_setaffinity(0, cores)
-    assert two.passages_per_second < 1.6 * alone.passages_per_second
-    assert idle.passages_per_second < 1.6 * alone.passages_per_second
+    assert best["two"] < 1.6 * best["alone"]
+    assert best["idle"] < 1.6 * best["alone"]
 
 
 @pytest.mark.slow

@@ -175,7 +175,10 @@ def test_the_first_candidates_alone_are_scored(small_retriever, examples, tmp_pa
     )
     two = score_teacher(again)
     wanted = [row[:2] + [None] * (len(row) - 2) for row in scores_of(path)]
-    assert scores_of(tmp_path / "two/train.jsonl") == wanted
+    found = scores_of(tmp_path / "two/train.jsonl")
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)  # other passages beside them: another rounding
     assert report.pairs == two.pairs + two.unscored
 
 
