@@ -144,7 +144,8 @@ def test_a_projection_of_random_numbers_is_told(scratch, sets, tmp_path, more, t
     assert weights(tmp_path / "m").shape[0] == more[1]
 
 
-def test_without_passages_the_projection_is_random_and_it_is_said(scratch, tmp_path):
+def test_without_passages_the_projection_is_random_and_it_is_said(scratch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # after `make quickstart` the recipe finds its passages in runs/
     start = ("--kind", "colbert", "--init", scratch / "question_encoder", "--max-epochs", 0)
     result = done(call("train", *start, "--output-dir", tmp_path / "m"))
     assert "there are no training passages; name some with --train-file" in result.stderr
