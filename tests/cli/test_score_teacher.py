@@ -10,6 +10,7 @@ import pytest
 
 from dprkit.data.folds import fold_of
 from dprkit.models.retriever import load_retriever
+from dprkit.store.manifests import read_manifest, write_manifest
 from tests.conftest import DPRKIT, call, environment, shell
 
 pytestmark = pytest.mark.slow
@@ -58,11 +59,10 @@ def test_an_artifact_with_the_figures_of_before_is_told_as_far_as_it_goes(place)
     ran("train", "--train-file", "train.jsonl", *TINY, "--output-dir", "teacher")
     words = ("score-teacher", "--train-file", "train.jsonl", "--teacher", "teacher")
     ran(*words, "--output-dir", "scored")
-    path = place / "scored/manifest.json"
-    manifest = json.loads(path.read_bytes())
+    manifest = read_manifest(place / "scored")
     old = {"count": 40, "mean": 0.5, "quartiles": [0.4, 0.5, 0.6]}
-    manifest["counts"]["figures"] |= {"positives": old, "others": None}
-    path.write_text(json.dumps(manifest))
+    manifest.counts["figures"] |= {"positives": old, "others": None}
+    write_manifest(place / "scored", manifest)
     result = ran(*words, "--output-dir", "scored")
     assert "up to date" in result.stderr
     (told,) = [line.split() for line in result.stdout.splitlines() if "positives" in line]
