@@ -7,13 +7,20 @@ import logging
 from typing import Any
 
 
-def blank(width: float, height: float) -> Any:
-    """An empty figure (matplotlib.figure.Figure) of so many inches."""
+def blank(width: float, height: float, margins: dict[str, float] | None = None) -> Any:
+    """An empty figure (matplotlib.figure.Figure) of so many inches.
+
+    `margins` are those of its subplots_adjust; without them they are made to fit the labels, which
+    takes as long as drawing.
+    """
     # Without a home folder matplotlib warns about its cache, which an SVG does not need.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
+    if margins:
+        figure.subplots_adjust(**margins)
+    return figure
 
 
 def render(figure: Any) -> bytes:

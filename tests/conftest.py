@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import gc
 import json
 import os
 import shutil
@@ -21,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis.configuration import set_hypothesis_home_dir
+from typer import testing as typer_testing
 from typer.testing import CliRunner
 
 from dprkit.embeddings.encode import encode_corpus
@@ -32,6 +35,12 @@ from dprkit.store.begin_or_resume import draft
 
 # Before torch is imported: for models as small as these more threads only get in the way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is written in tests need not outlive a power cut, and in this process is not tested for it.
+os.fsync = lambda fd: None
+# The libraries' many objects stay: looking through them again and again took a fifth of the time.
+gc.set_threshold(50_000, 20, 50)
+# All commands are made once, not anew for each call, which took longest of it.
+typer_testing._get_command = functools.cache(typer_testing._get_command)
 # Nothing is fetched: a hub that cannot be reached is asked again and again.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -10,6 +10,7 @@ import msgspec
 
 from dprkit import svg
 
+MARGINS = {"left": 0.07, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.18, "hspace": 0.32}
 SMOOTHED = 0.9
 """Weight of the past in the moving average of the loss."""
 
@@ -43,7 +44,7 @@ def draw_curves(metrics: Path, view: View = RETRIEVER_VIEW) -> bytes:
     lines = [msgspec.json.decode(line) for line in metrics.read_bytes().splitlines()]
     steps = [line for line in lines if "loss" in line]
     valid = [line for line in lines if "valid" in line]
-    figure = svg.blank(10, 7)
+    figure = svg.blank(10, 7, MARGINS)
     from matplotlib.ticker import MaxNLocator
 
     axes: Any = list(figure.subplots(2, 2).flat)
