@@ -157,10 +157,10 @@ def test_two_trainers_cannot_share_an_output(place):
 
 
 def test_a_model_that_does_not_fit_ends_in_one_line(place):
-    """A process that may have 6 GB of addresses cannot hold a width of 16,384."""
+    """A process that may have 4 GB of addresses cannot hold a width of 16,384."""
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 
     words = [
         *DPRKIT,

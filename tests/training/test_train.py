@@ -202,6 +202,7 @@ def recall_at_5(retriever, questions, passages, folder):
     return report.metrics["passage_recall"]["5"]
 
 
+@pytest.mark.slow
 def test_the_tiny_recipe_learns(tmp_path, tiny_passages):
     """Loss falls over 10 epochs; recall@5 of the valid questions rises far above untrained."""
     recipe = load_recipe(recipe="tiny")
