@@ -11,6 +11,7 @@ import msgspec
 from dprkit import svg
 
 MARGINS = {"left": 0.07, "right": 0.98, "bottom": 0.08, "top": 0.95, "wspace": 0.18, "hspace": 0.32}
+"""They hold the longest labels; to fit them to each figure takes as long as drawing it."""
 SMOOTHED = 0.9
 """Weight of the past in the moving average of the loss."""
 

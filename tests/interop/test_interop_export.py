@@ -166,7 +166,15 @@ def test_a_transformer_that_both_routes_have_is_written_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("make", [one_encoder, dpr])  # others: tests/models/test_retriever.py
+@pytest.mark.parametrize(
+    "make",
+    [
+        one_encoder,
+        dpr,
+        pytest.param(towers, marks=pytest.mark.slow),
+        pytest.param(heads, marks=pytest.mark.slow),
+    ],
+)
 def test_onnxruntime_gives_the_vectors_of_the_retriever(tmp_path, make):
     for module in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(module)

@@ -169,7 +169,15 @@ def on_this_process(case: Case, run: Run):
     return gradients(model, case.questions, 2, case.chunk, case.dropout, join(), torch.float32)[0]
 
 
-@pytest.mark.parametrize(("size", "chunk", "dropout"), [(2, None, 0.0), (3, 3, 0.2)])
+@pytest.mark.parametrize(
+    ("size", "chunk", "dropout"),
+    [
+        (2, None, 0.0),
+        (3, 3, 0.2),
+        pytest.param(3, None, 0.0, marks=pytest.mark.slow),
+        pytest.param(2, 3, 0.2, marks=pytest.mark.slow),
+    ],
+)
 def test_several_processes_have_the_gradient_of_one(small_retriever, size, chunk, dropout):
     """13 questions and 26 passages: no process has as much as another; dropout is the same too."""
     case = Case(str(small_retriever), 13, chunk, dropout)
