@@ -126,8 +126,8 @@ def rankings_of_index(
 ) -> Iterator[Ranking]:
     """The best `depth` passages for each question that is judged, searched for."""
     from dprkit.search.open_index import open_engines
-    from dprkit.search.open_reranker import reranked
-    from dprkit.search.searcher import Searcher
+    from dprkit.search.open_reranker import batch_size, reranked
+    from dprkit.search.searcher import BATCH, Searcher
 
     questions = judged_questions(settings, asked, run)
     depths = {"candidates": settings.candidates}
@@ -140,7 +140,7 @@ def rankings_of_index(
             f"{len(absent)} {asked.kind} passages are not in the corpus and count as misses, "
             f"such as {min(absent)}"
         )
-    yield from searcher.rankings(questions, depth)
+    yield from searcher.rankings(questions, depth, batch_size(settings, BATCH))
 
 
 def judged_questions(settings: EvaluateSettings, asked: Asked, run: Run = Run()) -> list[Question]:

@@ -24,6 +24,7 @@ from dprkit.errors import InputError, SettingsError, need_extra
 from dprkit.evaluation.answers import measured_answers, refuse_settings_of_rankings
 from dprkit.evaluation.asked import (
     Asked,
+    judged_questions,
     no_common_question,
     rankings_of_index,
     read_asked,
@@ -47,6 +48,7 @@ from dprkit.evaluation.per_question import PARQUET, PER_QUESTION, write_figures,
 from dprkit.evaluation.shares import Judge, Share, shares_of_file
 from dprkit.evaluation.slices import metrics_of_rows, slices_of
 from dprkit.indexes.index_folder import IndexFolder
+from dprkit.models.precision import settled
 from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.search.open_reranker import refuse_rerank_settings
@@ -104,7 +106,7 @@ def evaluate(settings: EvaluateSettings, run: Run = Run()) -> EvaluateReport:
     refuse_rerank_settings(settings)
     if settings.parquet:
         need_extra("parquet", "pyarrow")
-    settings = with_own_index(asked_by_folder(settings))
+    settings = settled(with_own_index(asked_by_folder(settings)))
     inputs = _inputs(settings)
     if settings.corpus is not None:
         _measures(settings)  # a name that is unknown is refused before the corpus is encoded
@@ -283,11 +285,13 @@ def measured(
         settings.match, tuple(cuts), labels, grades, settings.topk if settings.pages else ()
     )
     judge = Judge(judging, asked, settings, write is not None)
+    count: int | None = None
     if folder:
+        count = len(judged_questions(settings, asked))
         shares = judge.shares(rankings_of_index(settings, folder, asked, depth, run))
     else:
         shares = shares_of_file(judge, run)
-    tally = _tally(shares, judge, run, write)
+    tally = _tally(shares, count, judge, run, write)
     _refuse_other_questions(tally, asked, settings)
     figures = tally.finish(str(settings.questions if folder else settings.results))
     reach = depth if folder else max(figure.hits for figure in figures)
@@ -320,11 +324,15 @@ def _measures(settings: EvaluateSettings) -> tuple[Measure, ...]:
 
 
 def _tally(
-    shares: Iterator[Share], judge: Judge, run: Run, write: Callable[[Share], None] | None
+    shares: Iterator[Share],
+    count: int | None,
+    judge: Judge,
+    run: Run,
+    write: Callable[[Share], None] | None,
 ) -> Tally:
-    """The figures of all rankings, and of the questions that lack one."""
+    """The figures of all rankings, `count` where that is known, and of questions that lack one."""
     tally, found = Tally(), set[str]()
-    run.progress.start("judging", None, "questions")
+    run.progress.start("judging", count, "questions")
     for share in shares:
         if write is not None:
             write(share)

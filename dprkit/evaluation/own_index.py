@@ -79,6 +79,7 @@ def make_index(settings: EvaluateSettings, run: Run) -> EvaluateSettings:
         retriever=settings.retriever,
         passages=settings.corpus,
         output_dir=str(output / EMBEDDINGS),
+        precision=settings.precision,
     )
     unless_previewed(encode_corpus, encoding, run)
     whole = str(encoding.output_dir)

@@ -28,6 +28,7 @@ from dprkit.evaluation.asked import Asked, asked_for, rankings_of_file, tell_lef
 from dprkit.evaluation.judging import BATCH, Judged, Judging, judge, with_flags
 from dprkit.progress import Run
 from dprkit.records import Ranking
+from dprkit.search.open_reranker import batch_size
 from dprkit.settings import EvaluateSettings
 
 LARGE = 1 << 26
@@ -74,7 +75,8 @@ class Judge(NamedTuple):
 
     def shares(self, rankings: Iterator[Ranking]) -> Iterator[Share]:
         """What comes of all rankings, judged here."""
-        while batch := list(islice(rankings, BATCH)):
+        together = batch_size(self.settings, BATCH)
+        while batch := list(islice(rankings, together)):
             yield self.share(batch)
 
 

@@ -19,6 +19,7 @@ import msgspec
 from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.errors import InputError, SettingsError
 from dprkit.indexes.index_folder import IndexFolder
+from dprkit.models.precision import settled
 from dprkit.progress import Run
 from dprkit.settings import MineSettings, required
 from dprkit.store.atomic_files import sync
@@ -74,6 +75,7 @@ def mine_negatives(settings: MineSettings, run: Run = Run()) -> MineReport:
     Raises SettingsError for settings that contradict each other, InputError where nothing is found,
     no question has a positive or none has answers to look for, and what opening an index raises.
     """
+    settings = settled(settings)
     directory, inputs = Path(str(files_of(settings).folder)), _inputs(settings)
     refuse_two_teachers(settings.train_file)
     more: dict[str, Any] = {"depths": [IndexFolder(path).depths for path in _indexes(settings)]}
@@ -159,6 +161,9 @@ def _refuse_contradictions(settings: MineSettings) -> None:
         "--teacher-margin: no teacher given; name it with --teacher": (
             settings.teacher_margin and not settings.teacher
         ),
+        "--precision: no model scores passages; name one with --teacher or --reader": (
+            settings.precision != "fp32" and not (settings.teacher or settings.reader)
+        ),
     }
     for problem, is_there in lacking.items():
         if is_there:
@@ -205,13 +210,14 @@ def _opened(settings: MineSettings, run: Run) -> tuple[Miner, Rows]:
         engines = [hybrid]
     teacher = None
     if settings.teacher:
-        teacher = open_scorer(settings.teacher, None, folders[0], passages, note)
+        precision = settings.precision
+        teacher = open_scorer(settings.teacher, None, folders[0], passages, note, precision)
     reader = None
     if settings.reader:
         from dprkit.models.reading import load_reader
 
         folders[0].check.artifact(settings.reader, "reader")
-        reader = load_reader(settings.reader)
+        reader = load_reader(settings.reader, settings.precision)
     rows: Rows
     if settings.questions:
         rows = QuestionRows(settings.questions, passages)

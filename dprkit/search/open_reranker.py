@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dprkit.search.rerank import PairModel, Reranker
 
 HF_CONFIG = "config.json"
+READ_TOGETHER = 8
+"""Questions that are reranked together: a model reads some 1,600 passages for them, which takes
+half a minute on two cores, and then there is something to show."""
 Settings = SearchSettings | EvaluateSettings
 
 
@@ -43,31 +46,48 @@ def reranked(
 
     if settings.rerank_by == "answers":
         return _by_answers(engine, settings, index, passages, note)
-    reranker = open_scorer(settings.rerank, settings.rerank_embeddings, index, passages, note)
+    reranker = open_scorer(
+        settings.rerank, settings.rerank_embeddings, index, passages, note, settings.precision
+    )
     return RerankedEngine(engine, reranker, settings.rerank_depth, settings.rerank_weight)
 
 
+def batch_size(settings: Settings, batch: int) -> int:
+    """Questions to search with together: `batch`, or fewer where a model reads what is found."""
+    return batch if settings.rerank is None else min(batch, READ_TOGETHER)
+
+
 def open_scorer(
-    model: str, embeddings: str | None, index: IndexFolder, passages: IndexedPassages, note: Note
+    model: str,
+    embeddings: str | None,
+    index: IndexFolder,
+    passages: IndexedPassages,
+    note: Note,
+    precision: str = "fp32",
 ) -> Reranker:
     """The model of a folder or hub name, which scores passages of the index by their rows.
 
-    `embeddings`: the corpus as the model has encoded it. Raises what `reranked` raises.
+    `embeddings`: the corpus as the model has encoded it. `precision`: fp32, bf16 or fp16, of the
+    model's products. Raises what `reranked` raises.
     """
     from dprkit.interop.hub import local
 
-    return _opened(local(model, note), embeddings, index, passages)
+    return _opened(local(model, note), embeddings, index, passages, precision)
 
 
 def refuse_rerank_settings(settings: Settings) -> None:
     """Raises SettingsError where there is no model that they would be for."""
     default = SearchSettings().rerank_answers
+    encodes = isinstance(settings, EvaluateSettings) and (
+        settings.corpus or (settings.beir and not settings.index)
+    )
     for flag, given in (
         ("--rerank-depth", settings.rerank_depth is not None),
         ("--rerank-weight", settings.rerank_weight != 1),
         ("--rerank-embeddings", settings.rerank_embeddings is not None),
         ("--rerank-by", settings.rerank_by != "relevance"),
         ("--rerank-answers", settings.rerank_answers != default),
+        ("--precision", settings.precision != "fp32" and not encodes),
     ):
         if given and settings.rerank is None:
             raise SettingsError(f"{flag}: nothing is reranked; name a model with --rerank")
@@ -80,10 +100,14 @@ def refuse_rerank_settings(settings: Settings) -> None:
 
 
 def _opened(
-    path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
+    path: Path,
+    embeddings: str | None,
+    index: IndexFolder,
+    passages: IndexedPassages,
+    precision: str,
 ) -> Reranker:
     if is_retriever(path):
-        return _retriever(path, embeddings, index, passages)
+        return _retriever(path, embeddings, index, passages, precision)
     if path.is_file():
         raise InputError(
             f"{path}: is a file, not the folder of a model; read it with dprkit convert {path} "
@@ -102,23 +126,23 @@ def _opened(
         )
     from dprkit.search.rerank import PairReranker
 
-    return PairReranker(_of_pairs(path, kind, index), passages)
+    return PairReranker(_of_pairs(path, kind, index, precision), passages)
 
 
-def _of_pairs(path: Path, kind: str, index: IndexFolder) -> PairModel:
+def _of_pairs(path: Path, kind: str, index: IndexFolder, precision: str) -> PairModel:
     """A model that reads a question and a passage together."""
     if kind == "reader":
-        return _reader(path, index)
+        return _reader(path, index, precision)
     from dprkit.models.cross_encoder import load_cross_encoder
 
-    return load_cross_encoder(path)
+    return load_cross_encoder(path, precision)
 
 
-def _reader(path: Path, index: IndexFolder) -> Reader:
+def _reader(path: Path, index: IndexFolder, precision: str) -> Reader:
     from dprkit.models.reading import load_reader
 
     index.check.artifact(path, "reader")
-    return load_reader(path)
+    return load_reader(path, precision)
 
 
 def _by_answers(
@@ -139,12 +163,16 @@ def _by_answers(
             f"--rerank-embeddings: {path} is a reader, which reads the texts of passages; "
             "leave it out"
         )
-    reader = _reader(path, index)
+    reader = _reader(path, index, settings.precision)
     return AnswersFirst(engine, reader, passages, settings.rerank_depth, settings.rerank_answers)
 
 
 def _retriever(
-    path: Path, embeddings: str | None, index: IndexFolder, passages: IndexedPassages
+    path: Path,
+    embeddings: str | None,
+    index: IndexFolder,
+    passages: IndexedPassages,
+    precision: str,
 ) -> Reranker:
     import numpy as np
 
@@ -156,7 +184,8 @@ def _retriever(
 
     index.check.artifact(path, "retriever")
     encoded = _encoded(embeddings, path, index) if embeddings is not None else None
-    retriever = load_retriever(path, truncate_dim=encoded.truncate_dim if encoded else None)
+    size = encoded.truncate_dim if encoded else None
+    retriever = load_retriever(path, precision=precision, truncate_dim=size)
     if isinstance(retriever, LateRetriever):
         late = retriever
         if encoded:

@@ -14,12 +14,13 @@ from dprkit.data.questions import read_questions
 from dprkit.data.rankings import write_ranking
 from dprkit.data.trec import write_trec
 from dprkit.errors import InputError, SettingsError
+from dprkit.models.precision import settled
 from dprkit.progress import Run
 from dprkit.records import Ranking
 from dprkit.search.engine import DEPTH, Engine, HybridEngine
 from dprkit.search.fusion import Fusion, tune
 from dprkit.search.open_index import open_engines, open_folders
-from dprkit.search.open_reranker import refuse_rerank_settings, reranked
+from dprkit.search.open_reranker import batch_size, refuse_rerank_settings, reranked
 from dprkit.search.searcher import Searcher
 from dprkit.settings import SearchSettings, required
 from dprkit.store.atomic_files import write_file
@@ -61,8 +62,9 @@ def search(settings: SearchSettings, run: Run = Run()) -> SearchReport:
     asked: set[str] = set()
     with write_file(settings.output) as file:
         questions = read_questions(settings.questions)
-        rankings = searcher.rankings(questions, settings.topk, settings.batch_size)
-        while batch := list(islice(rankings, settings.batch_size)):
+        together = batch_size(settings, settings.batch_size)
+        rankings = searcher.rankings(questions, settings.topk, together)
+        while batch := list(islice(rankings, together)):
             for ranking in batch:
                 write(ranking, file)
                 depths.append(len(ranking.hits))
@@ -112,7 +114,7 @@ def open_searcher(settings: SearchSettings, run: Run, report: SearchReport) -> S
             report.fusion = _tuned(settings.tune_on, engines, passages, report)
             note(report.notes[-1])
         engine = HybridEngine(engines, report.fusion)
-    engine = reranked(engine, settings, folders[0], passages, note)
+    engine = reranked(engine, settled(settings), folders[0], passages, note)
     searcher = Searcher(engine, passages)
     reads_few = settings.rerank_by == "answers"  # and orders all
     if not reads_few and (settings.rerank_depth or settings.topk) < settings.topk:

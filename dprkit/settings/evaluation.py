@@ -24,14 +24,14 @@ from dprkit.settings.shared import (
 _RANKED = about(
     path=True,
     replaces="index corpus questions qrels output_dir prompt rerank rerank_depth rerank_weight "
-    "rerank_embeddings rerank_by rerank_answers",
+    "rerank_embeddings rerank_by rerank_answers precision",
 )
 
 
 _ANSWERED = about(
     path=True,
     replaces="index results questions qrels beir corpus output_dir prompt rerank rerank_depth "
-    "rerank_weight rerank_embeddings rerank_by rerank_answers",
+    "rerank_weight rerank_embeddings rerank_by rerank_answers precision",
 )
 
 
@@ -74,6 +74,9 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
         topk: Depths k to report: each metric looks at the best k passages.
         metrics: Measures by their names in ir-measures, in quotes, such as "nDCG@10 RR@10 AP"; by
             the qrels, or by the gold passages.
+        precision: Number type of the matrix products of --rerank, and of --retriever where it
+            encodes --corpus; auto is bf16 where this machine multiplies it faster, and fp32
+            elsewhere.
         match: How an answer is compared with a passage: as words, as a regular expression, or as
             KILT does it.
         pages: Look also for the pages of KILT's provenance, whose ids are those of the passages or
@@ -119,6 +122,7 @@ class EvaluateSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank_by: RerankBy = "relevance"
     rerank_answers: RerankAnswers = 5
     rerank_embeddings: RerankEmbeddings = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     match: Literal["string", "regex", "kilt"] = "string"
     pages: bool = False
     by: tuple[Literal["dataset", "tag", "length"], ...] = ()

@@ -69,6 +69,8 @@ class MineSettings(msgspec.Struct, frozen=True, kw_only=True):
             left out.
 
     Machine:
+        precision: Number type of the matrix products of --teacher and of --reader; auto is bf16
+            where this machine multiplies it faster, and fp32 elsewhere.
         audit: Decisions of each kind to write to audit.jsonl, drawn at random.
         batch_size: Questions searched together.
     """
@@ -107,5 +109,6 @@ class MineSettings(msgspec.Struct, frozen=True, kw_only=True):
     teacher: Annotated[str | None, about(path=True, hub=True)] = None
     teacher_margin: float = 0.0
 
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     audit: Count = 50
     batch_size: Annotated[Positive, about(harmless=True)] = 256

@@ -41,6 +41,8 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
         weights: Weight of each index in the combined ranking (default: the same for each
             index).
         tune_on: File of questions with gold passages, which choose --fusion and --weights.
+        precision: Number type of the matrix products of --rerank; auto is bf16 where this machine
+            multiplies it faster, and fp32 elsewhere.
         only_ids: File of passage ids, one a line; only these passages are searched.
         nprobe: For ivf: lists to search for a question (default: the number that the index was
             built with).
@@ -69,6 +71,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     rerank_by: RerankBy = "relevance"
     rerank_answers: RerankAnswers = 5
     rerank_embeddings: RerankEmbeddings = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     only_ids: Annotated[str | None, about(path=True)] = None
     nprobe: Positive | None = None
     ef_search: Positive | None = None

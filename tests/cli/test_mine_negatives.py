@@ -225,7 +225,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_a_retriever_trains_on_them(p
 
 
 @pytest.mark.slow
-def test_a_reader_decides_which_passages_become_positives(tiny_examples, tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_reader_decides_which_passages_become_positives(precision, tiny_examples, tmp_path):
     """Of three that hold the answer and rank above the positive, those it finds the answer in."""
     from dprkit.answer_scores import exact_match
     from dprkit.models.best_spans import best_spans
@@ -252,7 +253,7 @@ def test_a_reader_decides_which_passages_become_positives(tiny_examples, tmp_pat
     confirmed = []
     for passage, read in zip(
         passages,
-        load_reader(reader).logits([row["question"]] * len(above), passages),
+        load_reader(reader, precision).logits([row["question"]] * len(above), passages),
         strict=True,
     ):
         (best,) = best_spans((read.start, read.end), read.offsets, passage.text, 10)
@@ -260,6 +261,7 @@ def test_a_reader_decides_which_passages_become_positives(tiny_examples, tmp_pat
             confirmed.append(passage.id)
     words = ["--questions", tmp_path / "q.jsonl", "--index", tmp_path / "words", "--json"]
     words += ["--relabel", "reader", "--reader", reader, "--output-dir", tmp_path / "mined"]
+    words += ["--precision", precision]
     result = call("mine-negatives", *words)
     assert result.exit_code == 0, result.stderr
     (made,) = map(json.loads, (tmp_path / "mined/train.jsonl").read_text().splitlines())

@@ -399,6 +399,7 @@ def test_another_hub_teacher_or_retriever_that_asks_makes_the_negatives_out_of_d
         ({"relabel": "reader"}, "--relabel reader: no reader given"),
         ({"reader": "r"}, "--reader is for --relabel reader"),
         ({"teacher_margin": 1.0}, "--teacher-margin: no teacher given"),
+        ({"precision": "bf16"}, "--precision: no model scores passages"),
         ({"train_file": ("-",)}, "-: stdin cannot be read again"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,16 +14,19 @@ from safetensors.torch import load_file, save_file
 
 from dprkit.data.passages import read_passages
 from dprkit.embeddings.encode import encode_corpus
+from dprkit.evaluation.evaluate import evaluate
 from dprkit.indexes.build import index
 from dprkit.indexes.hits_and_tie_order import Hits
+from dprkit.models import precision
 from dprkit.models.cross_encoder import load_cross_encoder
 from dprkit.models.reading import load_reader
 from dprkit.models.retriever import load_retriever
+from dprkit.progress import Progress, Run
 from dprkit.records import Passage
 from dprkit.search import rerank
 from dprkit.search.open_index import open_index
 from dprkit.search.rerank import Kept, PairReranker, RerankedEngine
-from dprkit.settings import EncodeSettings, IndexSettings
+from dprkit.settings import EncodeSettings, EvaluateSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
 from tests.conftest import call
 from tests.interop.foreign import (
@@ -404,6 +408,56 @@ def test_a_reader_reranks_by_relevance(words, reader, asked, tmp_path):
     assert inputs["rerank"].identity == read_manifest(reader).identity
 
 
+def test_a_reranker_multiplies_in_the_number_type_of_precision(
+    words, cross, reader, small_retriever, asked, monkeypatch
+):
+    monkeypatch.setattr(precision, "_has_bf16", lambda: True)
+    for folder, load in (
+        (cross, load_cross_encoder),
+        (reader, load_reader),
+        (small_retriever, load_retriever),
+    ):
+        half = load(folder, precision="bf16")
+        wanted = by_hand(words, lambda q, p, half=half: float(half.scores([q], [p])[0]), 5, 5)
+        flags = ("--rerank", folder, "--rerank-depth", 5, "--topk", 5)
+        in_half = found("--index", words, "--questions", asked, *flags, "--precision", "auto")
+        in_full = found("--index", words, "--questions", asked, *flags)
+        assert in_half != in_full
+        for ranking, line in zip(in_half, wanted, strict=True):
+            assert dict(ranking) == pytest.approx(dict(line), abs=0.02)
+
+
+def test_the_passages_of_a_corpus_are_encoded_in_the_number_type_of_precision(
+    small_retriever, tiny_passages, tmp_path
+):
+    flags = ("--retriever", small_retriever, "--corpus", tiny_passages, "--topk", 5)
+    out = ("--questions", tiny_questions(tmp_path), "--output-dir", tmp_path / "out")
+    result = call("evaluate", *flags, *out, "--precision", "bf16")
+    assert result.exit_code == 0, result.stderr
+    assert read_manifest(tmp_path / "out/embeddings").settings["precision"] == "bf16"
+    assert read_manifest(tmp_path / "out").settings["precision"] == "bf16"
+
+
+def test_evaluate_tells_how_many_of_all_questions_are_reranked(words, cross, tmp_path):
+    class Told(Progress):
+        counts: ClassVar[list[int | None]] = []
+
+        def start(self, what, total, unit, done=0):
+            self.counts.append(total)
+
+        def advance(self, count, facts=None):
+            self.counts.append(count)
+
+    path = tmp_path / "qa.jsonl"
+    rows = [{"id": str(n), "question": QUESTIONS[0], "answers": ["5,895"]} for n in range(19)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = EvaluateSettings(
+        index=str(words), questions=str(path), rerank=str(cross), rerank_depth=10, topk=(5,)
+    )
+    evaluate(settings, Run(progress=Told()))
+    assert Told.counts == [19, 8, 8, 3]
+
+
 def tiny_questions(folder):
     path = folder / "qa.jsonl"
     path.write_text(json.dumps({"id": "0", "question": QUESTIONS[0], "answers": ["5,895"]}) + "\n")
@@ -483,7 +537,12 @@ def test_settings_without_a_model_are_refused(words, asked, cross, reader, encod
         return result.stderr.splitlines()[-1]
 
     search = ("search", "--index", words, "--questions", asked)
-    given = {"--rerank-depth": 5, "--rerank-weight": 0.5, "--rerank-embeddings": encoded}
+    given = {
+        "--rerank-depth": 5,
+        "--rerank-weight": 0.5,
+        "--rerank-embeddings": encoded,
+        "--precision": "bf16",
+    }
     for flag, value in given.items():
         for command in (search, ("evaluate", "--index", words, "--questions", asked)):
             told = error(*command, flag, value)
