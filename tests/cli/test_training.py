@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -67,6 +68,18 @@ def stop_at(folder, output, step, number, *more):
     return process.returncode, errors
 
 
+@pytest.fixture(scope="module")
+def half_done(place):
+    """Copies of a training that was killed after its twelfth step, by the name of the copy."""
+    assert stop_at(place, "half", 12, signal.SIGKILL)[0] == -signal.SIGKILL
+
+    def copy(name):
+        shutil.copytree(place / "half", place / name)
+        return name
+
+    return copy
+
+
 def content(folder):
     return {name: f.sha256 for name, f in read_manifest(folder).files.items() if f.content}
 
@@ -76,12 +89,18 @@ def lines_of(folder):
     return [{k: v for k, v in row.items() if k != "questions_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.slow), 12, pytest.param(33, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 33])
 def test_a_killed_training_ends_with_the_same_bytes(place, step):
-    name = f"killed-{step}"
-    assert stop_at(place, name, step, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert stop_at(place, f"killed-{step}", step, signal.SIGKILL)[0] == -signal.SIGKILL
+    ends_with_the_same_bytes(place, f"killed-{step}")
+
+
+def test_a_training_that_is_half_done_ends_with_the_same_bytes(place, half_done):
+    ends_with_the_same_bytes(place, half_done("killed"))
+
+
+def ends_with_the_same_bytes(place, name):
     run(place, *training(name))
     assert content(place / name) == content(place / "m")
     assert lines_of(place / name) == lines_of(place / "m")
@@ -135,9 +154,8 @@ def test_two_stopped_processes_save_too(place):
     near(place / "stopped-pair", place / "m")
 
 
-def test_a_changed_setting_is_refused_and_more_epochs_are_explained(place):
-    stop_at(place, "changed", 12, signal.SIGTERM)
-    refused = run(place, *training("changed", "--lr", "1e-2"), code=1)
+def test_a_changed_setting_is_refused_and_more_epochs_are_explained(place, half_done):
+    refused = run(place, *training(half_done("changed"), "--lr", "1e-2"), code=1)
     assert "half done with other settings or inputs: lr was 0.001 and is 0.01" in refused.stderr
     longer = run(place, *training("changed", "--num-workers", 1, epochs=25))
     assert "training ends after step 100 instead of 80" in longer.stderr
@@ -157,14 +175,14 @@ def test_two_trainers_cannot_share_an_output(place):
 
 
 def test_a_model_that_does_not_fit_ends_in_one_line(place):
-    """A process that may have 4 GB of addresses cannot hold a width of 16,384."""
+    """A process that may have 4 GB of addresses cannot hold a width of 65,536."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 
     words = [
         *DPRKIT,
-        *map(str, training("large", *("--set", "train.scratch_hidden_size=16384"), epochs=1)),
+        *map(str, training("large", *("--set", "train.scratch_hidden_size=65536"), epochs=1)),
     ]
     done = subprocess.run(
         words, cwd=place, env=environment(), preexec_fn=limit, capture_output=True, text=True
