@@ -30,7 +30,8 @@ AHEAD = 10_000
 
 _CLOSED = re.compile(r'"(?:[^"]|"")*"')
 _NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
-_EXCEL = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+_EXCEL = re.compile(rb'\s*"?sep=.?"?\s*', re.IGNORECASE)
+"""Excel's own first line, which names the delimiter."""
 _AS_CHARACTERS = (
     "if quotes are characters there, put every cell in quotes: "
     r"""sed 's/"/""/g; s/[^\t]*/"&"/g' FILE > quoted.tsv"""
@@ -51,6 +52,10 @@ class Form(NamedTuple):
     """The first row has the names of the columns."""
     checked: bool = False
     """`quoted` is that of the whole table, which was read before."""
+    spaced: bool = False
+    """A space may stand behind a delimiter, before the quote."""
+    escaped: bool = False
+    """A quote within a cell has a backslash before it, and is not doubled."""
 
 
 class Table:
@@ -72,7 +77,7 @@ class Table:
         """Find out whether the table is quoted: set `form.quoted`, and give the lines back."""
         pulled = [row]
         try:
-            next(csv.reader(self.pull(pulled, AHEAD), delimiter=self.form.delimiter, strict=True))
+            next(csv_rows(self.pull(pulled, AHEAD), self.form))
             closed = not self._swallows(pulled, before)
         except (csv.Error, FormatError):
             lines = sum(not pulled_row.raw.isspace() for pulled_row in pulled)
@@ -109,12 +114,15 @@ class Table:
         """csv's rows: a quoted cell may span lines. None where quotes are characters."""
         path, before = self.stream.path, ""
         pulled: list[RawRow] = []  # the lines that the row at hand is made of
-        rows = csv.reader(self.pull(pulled), delimiter=self.form.delimiter, strict=True)
+        rows = csv_rows(self.pull(pulled), self.form)
         while True:
             pulled.clear()
             try:
                 cells = next(rows, None)
             except csv.Error as error:
+                for row in pulled:
+                    line = decode(row.raw, path, row.where)
+                    refuse_carriage_return(line.rstrip(), path, row.where)
                 advice = _AS_CHARACTERS if self.form.delimiter == "\t" else _DOUBLED
                 problem = f"broken quotes: {error}; {advice}"
                 raise FormatError(path, pulled[0].where, problem) from None
@@ -180,6 +188,19 @@ class Table:
         return -1 if len(closed) == len(starting) else 1
 
 
+def csv_rows(lines: Iterable[str], form: Form) -> Iterator[list[str]]:
+    """The rows of lines in csv quotes, as `form` has them. Raises csv.Error for broken quotes."""
+    escape = "\\" if form.escaped else None
+    return csv.reader(
+        lines,
+        delimiter=form.delimiter,
+        skipinitialspace=form.spaced,
+        escapechar=escape,
+        doublequote=not form.escaped,
+        strict=True,
+    )
+
+
 def _spanned(pulled: list[RawRow]) -> Place:
     start, end = pulled[0].start, pulled[-1].start + len(pulled[-1].raw)
     return Place(start, end - start, cast(int, pulled[0].where))
@@ -218,11 +239,7 @@ def _mixed(path: Path | str, where: int | str) -> FormatError:
 def first_line(stream: Stream) -> str:
     """The first line that is not blank; the stream stays unread."""
     row = next(_from_first_row(stream.ahead()))
-    line = decode(row.raw, stream.path, row.where).removesuffix("\r")
-    if _EXCEL.fullmatch(line):
-        problem = f"Excel's line {line}, which is no header; take it out: sed 1d FILE > rows.csv"
-        raise FormatError(stream.path, row.where, problem)
-    return line
+    return decode(row.raw, stream.path, row.where).removesuffix("\r")
 
 
 def first_cells(stream: Stream) -> list[str]:
@@ -233,18 +250,25 @@ def first_cells(stream: Stream) -> list[str]:
         return line.split("\t")
     table = Table(stream.ahead(), Form((), ""))
     with suppress(csv.Error, FormatError):
-        return next(csv.reader(table.pull([], AHEAD), delimiter="\t", strict=True))
+        return next(csv_rows(table.pull([], AHEAD), table.form))
     return line.split("\t")
 
 
 def _from_first_row(stream: Stream) -> Iterator[RawRow]:
-    return dropwhile(lambda row: not row.raw.strip(), read_all_lines(stream))
+    """The lines from the first one on that is neither blank nor Excel's own."""
+    return dropwhile(lambda row: not row.raw.strip() or is_excel(row.raw), read_all_lines(stream))
+
+
+def is_excel(line: bytes) -> bool:
+    """Whether a line is the one by which Excel is told the delimiter, such as sep=;"""
+    return _EXCEL.fullmatch(line) is not None
 
 
 def split(line: str, delimiter: str) -> list[str]:
     """The cells of a line by itself, in csv quotes or without."""
+    form = Form((), "", delimiter, spaced=delimiter != "\t")
     try:
-        return next(csv.reader([line.strip("\r\n")], delimiter=delimiter, strict=True))
+        return next(csv_rows([line.strip("\r\n")], form))
     except (csv.Error, StopIteration):
         return line.strip("\r\n").split(delimiter)
 

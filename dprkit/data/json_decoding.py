@@ -60,7 +60,7 @@ _WORDS = {
 def _plain(error: msgspec.ValidationError) -> str:
     """msgspec's message in plain words: `the field answers is text; it has to be a list`."""
     problem, _, place = str(error).replace("`", "").partition(" - at ")
-    place = place.removeprefix("$").removeprefix(".")
+    place = place.removeprefix("$").removeprefix(".").replace("[...]", "")
     if missing := re.fullmatch("Object missing required field (.*)", problem):
         return f"{place} lacks the field {missing[1]}".lstrip()
     if not (mismatch := re.fullmatch("Expected (.*), got (.*)", problem)):

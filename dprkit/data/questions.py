@@ -43,13 +43,17 @@ class _ForeignQuestion(msgspec.Struct, frozen=True):
     """A line of any questions jsonl; which keys are there tells whose it is."""
 
     question: str | None = None
+    query: str | None = None
     text: str | None = None
     input: str | None = None
-    answers: list[str] | None = None
+    answers: list[str] | str | None = None
     answer: list[str] | str | None = None
     output: list[dict[str, Any]] = []
     id: str | int | None = None
     _id: str | int | None = None
+    qid: str | int | None = None
+    question_id: str | int | None = None
+    query_id: str | int | None = None
     passage_id: str | int | None = None
     passage_ids: list[str | int] = []
     positive_ctxs: list[Context] = []
@@ -76,10 +80,11 @@ _decode_question = decoder(_ForeignQuestion)
 def _json_questions(stream: Stream) -> Iterator[Question]:
     for number, row in enumerate(read_json_rows(stream)):
         foreign = _decode_question(row, stream.path)
-        text = next((t for t in (foreign.question, foreign.input, foreign.text) if t), None)
+        texts = foreign.question, foreign.query, foreign.input, foreign.text
+        text = next((text for text in texts if text), None)
         if not (text and text.strip()):
             raise FormatError(stream.path, row.where, LACKING)
-        id_ = first_id(foreign.id, foreign._id)
+        id_ = first_id(foreign.id, foreign._id, foreign.qid, foreign.question_id, foreign.query_id)
         yield Question(
             id_ or str(number),
             text,
@@ -97,10 +102,9 @@ def tags_of(tags: Sequence[str] | str | None) -> tuple[str, ...]:
 
 
 def _answers(foreign: _ForeignQuestion) -> tuple[str, ...]:
-    if foreign.answers is not None:
-        return tuple(foreign.answers)
-    if foreign.answer is not None:
-        return (foreign.answer,) if isinstance(foreign.answer, str) else tuple(foreign.answer)
+    said = foreign.answer if foreign.answers is None else foreign.answers
+    if said is not None:
+        return (said,) if isinstance(said, str) else tuple(said)
     answers = (output.get("answer") for output in foreign.output)
     return tuple(answer for answer in answers if isinstance(answer, str))
 

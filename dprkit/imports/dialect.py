@@ -10,9 +10,17 @@ import csv
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, product
 
-from dprkit.data.csv_tables import DELIMITERS, Form, first_line, is_id, split
+from dprkit.data.csv_tables import (
+    DELIMITERS,
+    Form,
+    csv_rows,
+    first_line,
+    is_excel,
+    is_id,
+    split,
+)
 from dprkit.data.json_rows import head
 from dprkit.data.streams import Stream
 from dprkit.errors import FormatError
@@ -21,6 +29,7 @@ from dprkit.imports.columns import NAMES, Asked, known
 ALIKE = 20
 """Rows that are looked at."""
 _NAME = re.compile(r"(?:[^\W\d][\w .:/-]{0,39})?")
+_ID = re.compile(r'[^\s"]*\d[^\s"]*')
 
 
 def dialect(stream: Stream, asked: Asked = None) -> Form:
@@ -57,7 +66,19 @@ def _with_header(stream: Stream, asked: Asked) -> Form | None:
             quoted = True if delimiter != "\t" or line[:1] == '"' else None
             form = Form(tuple(names), _text(names), delimiter, quoted, header=True)
             found.append((count, form))
-    return max(found, key=lambda one: one[0])[1] if found else None
+    return _with_quotes(stream, max(found, key=lambda one: one[0])[1]) if found else None
+
+
+def _with_quotes(stream: Stream, form: Form) -> Form:
+    """The form with the way of quoting by which the first rows have a cell for each column."""
+    lines = _whole_lines(stream)
+    escapes = (False, True) if any('\\"' in line for line in lines) else (False,)
+    for escaped, spaced in product(escapes, (False, True)):
+        tried = form._replace(spaced=spaced, escaped=escaped)
+        with suppress(csv.Error):
+            if all(len(row) == len(form.columns) for row in islice(csv_rows(lines, tried), ALIKE)):
+                return tried
+    return form
 
 
 def _text(names: Sequence[str]) -> str:
@@ -69,9 +90,7 @@ def _text(names: Sequence[str]) -> str:
 
 def _delimiter(stream: Stream) -> tuple[str, int]:
     """The delimiter by which the first rows have the same number of cells, and that number."""
-    lines = head(stream).decode(errors="replace").splitlines(keepends=True)
-    lines = [line for line in lines if line.strip()]
-    whole = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
+    whole = _whole_lines(stream)
     for delimiter in DELIMITERS:
         widths = set(_widths(whole, delimiter))
         if len(widths) == 1 and (width := widths.pop()) > 1:
@@ -85,24 +104,35 @@ def _delimiter(stream: Stream) -> tuple[str, int]:
     )
 
 
+def _whole_lines(stream: Stream) -> list[str]:
+    """The first lines that are not blank, without the last one where it may be cut off."""
+    lines = [line for line in head(stream).splitlines(keepends=True) if line.strip()]
+    begin = int(bool(lines) and is_excel(lines[0]))
+    cut = len(lines) > begin + 1 and not lines[-1].endswith(b"\n")
+    kept = lines[begin:-1] if cut else lines[begin:]
+    return [line.decode(errors="replace") for line in kept]
+
+
 def _widths(lines: Sequence[str], delimiter: str) -> list[int]:
     if delimiter == "\t" and not any('"' in line for line in lines[:ALIKE]):
         return [line.count("\t") + 1 for line in lines[:ALIKE]]
     with suppress(csv.Error):
-        rows = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+        rows = csv_rows(lines, Form((), "", delimiter))
         return [len(row) for row in islice(rows, ALIKE)]
     return [line.count(delimiter) + 1 for line in lines[:ALIKE]] if delimiter == "\t" else []
 
 
-def by_content(cells: Sequence[str], asked: Asked, path: object) -> dict[str, int]:
-    """What the columns of a table without a header hold, as its first row tells.
+def by_content(rows: Sequence[Sequence[str]], asked: Asked, path: object) -> dict[str, int]:
+    """What the columns of a table without a header hold, as its first `rows` tell.
 
     An id, a text and maybe a title, as in DPR's and MS MARCO's files, or a question and a list of
-    answers, as in DPR's qa.csv. Raises FormatError for others.
+    answers, as in DPR's qa.csv. An id has a digit: else a header of unknown names looks like a row
+    with an id. Raises FormatError for others.
     """
-    if len(cells) in (2, 3) and is_id(cells[0]) and not is_id(cells[1]):
+    cells = rows[0]
+    if len(cells) in (2, 3) and all(_ID.fullmatch(row[0]) and not is_id(row[1]) for row in rows):
         return dict(zip(("id", "text", "title"), range(1, len(cells) + 1), strict=False))
-    if len(cells) == 2 and cells[1][:1] == "[" and cells[1][-1:] == "]":
+    if len(cells) == 2 and all(row[1][:1] == "[" and row[1][-1:] == "]" for row in rows):
         return {"question": 1, "answers": 2}
     shown = " | ".join(cell[:30] for cell in cells[:4])
     names = [name for name in (asked or {}).values() if isinstance(name, str)]

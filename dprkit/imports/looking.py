@@ -7,14 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from dprkit.data.formats import is_json
+from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import STDIN, open_stream, read_text_lines
 from dprkit.errors import DprkitError
 
 LINES = 100
+_decode = decoder(dict[str, Any])
 
 
 def first_lines(path: Path, count: int = LINES) -> list[str]:
@@ -27,8 +27,8 @@ def first_lines(path: Path, count: int = LINES) -> list[str]:
 
 def first_object(path: Path) -> dict[str, Any]:
     """The first row of a JSON file; empty where there is none, or not of a row's own."""
-    with suppress(DprkitError, msgspec.MsgspecError, RecursionError):
+    with suppress(DprkitError):
         if str(path) != STDIN and is_json(stream := open_stream(path)):
-            row = next(iter(read_json_rows(stream)))
-            return msgspec.json.decode(row.raw, type=dict[str, Any])
+            for row in read_json_rows(stream):
+                return _decode(row, path)
     return {}

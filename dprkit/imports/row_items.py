@@ -63,6 +63,8 @@ def example(values: Sequence[Any]) -> Example:
     positives = candidates_of(positive, positive_id, title)
     negatives = candidates_of(negative, negative_id, None)
     scores = scores_of(positive_score), scores_of(negative_score)
+    if not negatives and scores_of(score) == [0.0]:
+        raise Unusable("a pair with the score 0")
     if not any(scores):
         scores = shared_out(scores_of(score), len(positives), len(negatives))
     return Example(

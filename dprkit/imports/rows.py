@@ -27,6 +27,7 @@ from dprkit.imports.values import Unusable, candidates_of, single, texts_of
 from dprkit.records import Example, Question
 from dprkit.settings import ImportSettings
 
+_decode_names = decoder(dict[str, msgspec.Raw])
 Read = Callable[[RawRow], Iterable[Item]]
 _POSITIVE_IDS = ("positive_document_ids", "positive_passage_ids")
 _NEGATIVE_IDS = ("negative_document_ids", "negative_passage_ids")
@@ -38,7 +39,7 @@ def fits(path: Path) -> bool:
         return False
     try:
         return _reader(open_stream(path), path) is not None
-    except (InputError, UnicodeDecodeError):  # what is wrong with it is told where it is read
+    except InputError:  # what is wrong with it is told where it is read
         return False
 
 
@@ -78,7 +79,7 @@ def _reader(stream: Stream, path: Path) -> tuple[str, Read] | None:
     if stream.first not in (b"{", b"["):
         return None
     first = first_rows(stream, 1)
-    names = msgspec.json.decode(first[0].raw, type=dict[str, msgspec.Raw]) if first else {}
+    names = _decode_names(first[0], path) if first else {}
     if set(names) == {"set"}:
         return "sets: the first text as the question, the others as positives", partial(_set, path)
     if any(name in names for name in _POSITIVE_IDS):

@@ -7,6 +7,7 @@ is counted with its reason; what breaks the form of the file is a FormatError.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,8 +19,9 @@ from dprkit.data.formats import is_json
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.streams import RawRow, Stream, open_stream
+from dprkit.errors import FormatError
 from dprkit.imports.columns import Asked, Understood, asked_of, understand
-from dprkit.imports.dialect import by_content, dialect, named
+from dprkit.imports.dialect import ALIKE, by_content, dialect, named
 from dprkit.imports.items import Item, Tally
 from dprkit.imports.values import Unusable
 from dprkit.records import Example, Question
@@ -53,7 +55,7 @@ def _of_table(
     form = dialect(stream, settings.columns)
     asked = named(form, asked_of(form.columns, settings))
     if not form.header and not _by_number(asked):
-        asked = by_content(_first_row(stream, form), asked, stream.path)
+        asked = by_content(_first_rows(stream, form), asked, stream.path)
     understood = understand(form.columns, asked, stream.path)
     make = understood.maker(form.columns)
     rows = ((p.line, cells) for p, cells in Table(stream, _checkable(form, understood)).rows())
@@ -70,8 +72,8 @@ def _checkable(form: Form, understood: Understood) -> Form:
     return form._replace(columns=columns, text=text)
 
 
-def _first_row(stream: Stream, form: Form) -> list[str]:
-    return next(cells for _, cells in Table(stream.ahead(), form).rows())
+def _first_rows(stream: Stream, form: Form) -> list[list[str]]:
+    return [cells for _, cells in islice(Table(stream.ahead(), form).rows(), ALIKE)]
 
 
 def _by_number(asked: Asked) -> bool:
@@ -83,9 +85,43 @@ def _of_json(
 ) -> tuple[Understood, Iterator[Item]]:
     decode = decoder(dict[str, Any])
     names = _names(stream)
+    if not names:
+        raise FormatError(stream.path, 1, "there is no row in it")
     understood = understand(names, asked_of(names, settings), stream.path)
     rows = ((row.where, decode(row, stream.path)) for row in read_json_rows(stream))
-    return understood, made_of(understood.item, rows, stream.path, tally)
+    late = _Late(understood, names, settings, tally)
+    watched = ((where, late.seen(row, f"{stream.path}:{where}")) for where, row in rows)
+    return understood, made_of(lambda row: late.understood.item(row), watched, stream.path, tally)
+
+
+class _Late:
+    """Watches JSON rows for columns that the first rows lack, and reads them from there on."""
+
+    def __init__(
+        self, understood: Understood, names: list[str], settings: ImportSettings, tally: Tally
+    ) -> None:
+        self.understood, self.names, self.settings, self.tally = understood, names, settings, tally
+        self._known = set(names)
+
+    def seen(self, row: dict[str, Any], place: str) -> dict[str, Any]:
+        """The row, after what is new in it is understood, or is told not to be read."""
+        if row.keys() <= self._known:
+            return row
+        fresh = [name for name in row if name not in self._known]
+        self._known |= row.keys()
+        before, names = self.understood, [*self.names, *fresh]
+        again = understand(names, asked_of(names, self.settings), place.rpartition(":")[0])
+        told = f"{', '.join(fresh)} first at {place}"
+        self.names = names
+        if again.form is before.form and before.columns.items() < again.columns.items():
+            self.understood = again
+            self.tally.note(f"columns that the first rows lack: {told}; {again.sentence}")
+        elif again.columns != before.columns:
+            self.tally.note(
+                f"columns that the first rows lack are not read: {told}, by which the rows would "
+                f"be {again.form.name}; put such a row first"
+            )
+        return row
 
 
 def _names(stream: Stream) -> list[str]:

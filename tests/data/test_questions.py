@@ -89,6 +89,12 @@ def test_an_id_and_a_question_without_a_header_are_ms_marcos(tmp_path: Path) -> 
     assert list(read_questions(path)) == [Question(*line.split("\t")) for line in lines]
 
 
+@pytest.mark.parametrize("id_", ["id", "_id", "qid", "question_id", "query_id"])
+def test_one_answer_may_be_a_text_and_ids_and_questions_have_any_usual_name(tmp_path, id_):
+    path = save(tmp_path, f'{{"{id_}": 7, "query": "who", "answers": "me"}}\n')
+    assert list(read_questions(path)) == [Question("7", "who", ("me",))]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
@@ -99,7 +105,7 @@ def test_an_id_and_a_question_without_a_header_are_ms_marcos(tmp_path: Path) -> 
         ("question,answers\nwho,\"['me' 'you']\"\n", 2, "the answers are no Python list"),
         ("question,answers\nwho,\"array(['me'], dtype=object)\"\n", 2, "no Python list"),
         ("question,answers\nwho,\"{'text': ['me']}\"\n", 2, "no Python list"),
-        ("sep=;\nquestion;answer\nwho;me\n", 1, "Excel's line sep=;, which is no header"),
+        ("sep=;\nquestion;answer\nwho;me;you\n", 3, "3 semicolon-separated columns"),
         ("question,answer\n", 1, "holds no question"),
         ("[]", 1, "holds no question"),
         ('question,answer\n"who" x,me\n', 2, "broken quotes"),
@@ -176,7 +182,7 @@ def test_lines_with_control_characters_are_no_questions(tmp_path: Path, data: by
     ("text", "problem"),
     [
         (json.dumps({"question": "q", "answers": ["a"]}, indent=1), "jq -c . FILE > rows.jsonl"),
-        ('{"question": "q", "answers": "Paris"}', "the field answers is text; it has to be a list"),
+        ('{"question": "q", "answers": 1}', "the field answers is a whole number; it has to be"),
         (
             '{"id": 1.5, "question": "q"}',
             "id is a number; it has to be a whole number or text or",

@@ -65,6 +65,28 @@ def test_a_table_of_any_dialect_is_read_as_csv_reads_it(tmp_path, delimiter, quo
     assert read(path)[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ('"query", "pos"\n"who, me", "it, is"\n"b", "c ""x"" d"\n', 'c "x" d'),
+        ('query,pos\n"who, me","it, is"\n"b","c \\"x\\" d"\n', 'c "x" d'),
+        ('query;pos\n"who, me";"it, is"\nb;"c \\\\ \\"d\\""\n', 'c \\ "d"'),
+        ('"query", "pos"\n"who, me", "it, is"\n"b", "c \\"x\\" d"\n', 'c "x" d'),
+        ('sep=;\r\nquery;pos\r\n"who, me";it, is\r\nb;c\r\n', "c"),
+        ('"sep=,"\n\nquery,pos\n"who, me","it, is"\nb,c\n', "c"),
+    ],
+)
+def test_spaces_before_quotes_backslashes_and_excels_line_are_told(tmp_path, content, wanted):
+    (first, second), _ = read(save(tmp_path, content))
+    assert (first.question, first.positives[0].text) == ("who, me", "it, is")
+    assert (second.question, second.positives[0].text) == ("b", wanted)
+
+
+def test_excels_line_may_stand_before_rows_without_a_header(tmp_path):
+    items, _ = read(save(tmp_path, "sep=;\nd1;some text\nd2;another one\n"))
+    assert items == [Passage("d1", "some text", ""), Passage("d2", "another one", "")]
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
 def test_a_packed_table_is_read(tmp_path, pack):
     path = save(tmp_path, pack(b"query,answer\nwho,me\n"))
@@ -219,6 +241,32 @@ def test_scores_and_labels_go_with_their_passages(tmp_path, row, positives, nega
     assert texts(example.hard_negatives) == negatives
 
 
+def test_a_pair_with_the_score_0_is_no_positive(tmp_path):
+    rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (0.0, 0.25)]
+    (item,), tally = read(rows_of(tmp_path, *rows))
+    assert texts(item.positives) == [("b", 0.25)]
+    assert list(tally.dropped) == ["a pair with the score 0"]
+
+
+def test_a_column_that_the_first_rows_lack_is_read_from_where_it_begins(tmp_path):
+    rows = [{"query": "q", "positive": "p"}] * 60
+    path = rows_of(tmp_path, *rows, {"query": "q", "positive": "p", "negative": "n", "more": 1})
+    items, tally = read(path)
+    assert [c.text for c in items[-1].hard_negatives] == ["n"]
+    (note,) = tally.notes
+    assert f"lack: negative, more first at {path}:61; examples" in note
+
+
+def test_a_late_column_that_makes_something_else_of_rows_is_told_not_to_be_read(tmp_path):
+    rows = [{"query": "q", "answers": ["a"]}] * 60
+    items, tally = read(rows_of(tmp_path, *rows, {"query": "q", "positive": "p"}))
+    assert len(items) == 61
+    assert all(isinstance(item, Question) for item in items)
+    (note,) = tally.notes
+    assert "not read: positive first at" in note
+    assert "the rows would be examples" in note
+
+
 def test_labelled_pairs_of_one_question_that_stand_together_are_one_example(tmp_path):
     path = save(tmp_path, "query,passage,label\na,x,1\na,y,0\nb,z,0\nb,w,1\na,v,1\n")
     items, _ = read(path)
@@ -287,6 +335,13 @@ def test_long_answers_are_told_to_be_passages_perhaps(tmp_path):
             1,
             "question and positive",
         ),
+        ("Frage;Antwort lang\nWer?;Er war es\n", None, 1, "Antwort lang) does not tell"),
+        ("Term,Its sense\napple,a fruit\n", None, 1, "(Term | Its sense) does not tell"),
+        ("faq_id,An Ask,A Reply\n1,a b,c d\n", None, 1, "(faq_id | An Ask | A Reply) does"),
+        ("query,pos\ra b,c\r", None, 1, "a carriage return within a line; make line ends"),
+        ('id,text\r1,"a, b"\r', None, 1, "a carriage return within a line; make line ends"),
+        ("[]", None, 1, "there is no row in it"),
+        ('[{"a": tru}]', None, "byte 1", "not JSON"),
         ("frage,antwort\nwer,ich\n", None, 1, "(frage | antwort) does not tell"),
         ("frage,antwort\nwer,ich\n", {"question": "fragen"}, 1, "fragen, as --columns has it"),
         ("just one line of text\nand another\n", None, 1, "no table"),

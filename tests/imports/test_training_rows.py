@@ -9,8 +9,10 @@ import pytest
 from dprkit.errors import InputError
 from dprkit.imports import rows
 from dprkit.imports.items import Judgement, Tally
+from dprkit.imports.kinds import kinds_of
 from dprkit.records import Question
 from dprkit.settings import ImportSettings
+from tests.conftest import call
 
 
 def read(tmp_path, *values):
@@ -57,6 +59,31 @@ def test_rows_of_tevatron_with_ids_are_questions_and_judgements(tmp_path):
         Judgement("7", "d2", 1),
         Judgement("7", "d3", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"query": "a\xff", "positive": "b"}\n',
+        b'{"a": tru}\n',
+        b"{'a': 'b'}\n",
+        b'{"a": [NaN]}\n',
+        b'{"a": "\\ud83d x"}\n',
+        b'{"a": "b"} {"a": "c"}\n',
+        b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}\n",
+        b'[{"a": tru}]',
+        b"[]",
+    ],
+)
+def test_a_first_row_that_is_broken_is_of_no_kind_but_the_last(tmp_path, content):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    (kind,) = kinds_of(ImportSettings(sources=(str(path),)))
+    assert kind.name == "table"
+    result = call("import-data", path, "--output-dir", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {path}:")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", ["", "text\n", '{"query": "q", "pos": "p"}', "[[1]]", '["a'])
