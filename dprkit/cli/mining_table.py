@@ -39,6 +39,8 @@ def mining_table(report: Any) -> None:
     lines += [f"  without any: {report.none:,}"] if report.none else []
     lines += [f"  whose positive has no score: {report.unscored:,}"] if report.unscored else []
     lines += [f"hard negatives kept from before: {report.merged:,}"] if report.merged else []
+    if count := report.merged_positives:
+        lines.append(f"hard negatives from before that are positives and left out: {count:,}")
     for why, count in report.left_out.items():
         lines.append(f"left out: {count:,} {LEFT_OUT[why]}")
     sys.stdout.writelines(f"{line}\n" for line in lines)

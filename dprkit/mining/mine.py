@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -64,6 +64,8 @@ class MineReport(msgspec.Struct):
     """Questions whose positive has no score by any index, so that no margin counts for them."""
     scores: list[dict[str, Any]]
     """By each index: how the scores of positives, of negatives and their differences lie."""
+    merged_positives: int = 0
+    """Hard negatives that were there and are left out, as they are positives of the question."""
     inputs: dict[str, str] = {}
     notes: list[str] = []
     outputs: list[str] = []
@@ -179,7 +181,9 @@ def _mine(work: Draft, settings: MineSettings, run: Run) -> Manifest:
     miner, rows = _opened(settings, run)
     tally = msgspec.convert(work.state.get("tally", {}), Tally)
     _grow(work, settings, run, miner, rows, tally)
-    _refuse_nothing(tally, rows, settings)
+    if not tally.mined and not tally.relabelled:
+        work.give_up()  # going on would find as little
+        _refuse_nothing(tally, rows, settings)
     scores = figures_of(work.directory / SCORES, settings.index)
     work.move_in(TRAIN, work.directory / GROWING)
     with work.file(AUDIT) as file:
@@ -260,21 +264,20 @@ def _save(work: Draft, tally: Tally) -> None:
     work.save()
 
 
-def _refuse_nothing(tally: Tally, rows: Rows, settings: MineSettings) -> None:
-    """Raise InputError where no question is left, or none got a negative."""
+def _refuse_nothing(tally: Tally, rows: Rows, settings: MineSettings) -> NoReturn:
+    """Raise InputError as no question is left, or none got a negative."""
     if not tally.questions:
         raise InputError(
             f"{settings.questions}: the corpus of {settings.index[0]} has no gold passage of any "
             f"of the {rows.count:,} questions; name an index of the corpus that they are of"
         )
-    if not tally.mined and not tally.relabelled:
-        reasons = ", ".join(f"{count:,} {rule}" for rule, count in tally.dropped.items())
-        raise InputError(
-            f"no negative was found for any of {tally.questions:,} questions: of "
-            f"{tally.candidates:,} passages of the ranks {settings.from_rank} to "
-            f"{settings.to_rank} none is left ({reasons or 'the index finds none'}); give a larger "
-            "--to, a smaller --from, or fewer rules"
-        )
+    reasons = ", ".join(f"{count:,} {rule}" for rule, count in tally.dropped.items())
+    raise InputError(
+        f"no negative was found for any of {tally.questions:,} questions: of "
+        f"{tally.candidates:,} passages of the ranks {settings.from_rank} to "
+        f"{settings.to_rank} none is left ({reasons or 'the index finds none'}); give a larger "
+        "--to, a smaller --from, or fewer rules"
+    )
 
 
 def _decisions(tally: Tally, settings: MineSettings) -> Iterator[dict[str, Any]]:
@@ -292,6 +295,7 @@ def _report(
         questions=tally.questions,
         mined=tally.mined,
         merged=tally.merged,
+        merged_positives=tally.merged_positives,
         relabelled=tally.relabelled,
         candidates=tally.candidates,
         looked_at=tally.looked_at,

@@ -22,6 +22,7 @@ from dprkit.data.answer_matching import has_answer
 from dprkit.indexes.indexed_passages import IndexedPassages
 from dprkit.mining.rows import Asked, line_of
 from dprkit.mining.rules import (
+    ALREADY_THERE,
     KEPT,
     LEFT,
     RELABELLED,
@@ -168,12 +169,16 @@ class Miner:
     # --- relabelled -------------------------------------------------------------------------------
 
     def _relabel(self, questions: Sequence[_Question]) -> None:
-        """Make positives of what ranks above the positive and holds an answer."""
+        """Make positives of what ranks above the positive and holds an answer.
+
+        A hard negative of the row does so too, and is none from then on.
+        """
         above = [(one, range(one.gold.above(one.found))) for one in questions]
         self._read(above)
         holders = []
         for one, places in above:
-            left = [place for place in places if one.beside.rule(one.passages[place]) == LEFT]
+            rules = {place: one.beside.rule(one.passages[place]) for place in places}
+            left = [place for place in places if rules[place] in (LEFT, ALREADY_THERE)]
             flags = holding(
                 one.asked, [one.passages[place].text for place in left], self.settings.match
             )
@@ -276,11 +281,14 @@ class Miner:
     def _finish(self, one: _Question, tally: Tally) -> bytes:
         """Count what became of a question's passages, and its line."""
         taken, relabelled = one.at(KEPT), one.at(RELABELLED)
-        line, merged = line_of(
+        made = [_candidate(one, place) for place in relabelled]
+        ids, texts = {passage.id for passage in made}, TextSet(passage.text for passage in made)
+        line, merged, positives = line_of(
             one.asked,
             [_candidate(one, place) for place in taken],
-            [_candidate(one, place) for place in relabelled],
+            made,
             self.settings.merge,
+            lambda one_: one.beside.is_positive(one_) or one_.id in ids or one_.text in texts,
         )
         for outcome, count in Counter(one.outcomes.values()).items():
             if outcome in RULES:
@@ -290,6 +298,7 @@ class Miner:
         tally.mined += len(taken)
         tally.relabelled += len(relabelled)
         tally.merged += merged
+        tally.merged_positives += positives
         tally.short += len(taken) < self.settings.num
         tally.none += not taken
         tally.without_answers += not one.asked.answers

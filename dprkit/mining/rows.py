@@ -6,7 +6,7 @@ questions   of --questions, read in order; their gold passages are taken from th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -188,30 +188,38 @@ def _key(question: Question) -> int:
 
 
 def line_of(
-    asked: Asked, mined: Sequence[Candidate], relabelled: Sequence[Candidate], merge: bool
-) -> tuple[bytes, int]:
-    """A row of train.jsonl, and how many of its hard negatives were there before.
+    asked: Asked,
+    mined: Sequence[Candidate],
+    relabelled: Sequence[Candidate],
+    merge: bool,
+    is_positive: Callable[[Passage], bool],
+) -> tuple[bytes, int, int]:
+    """A row of train.jsonl, how many of its hard negatives were there, and how many are left out.
 
-    What is mined stands behind those, each of which is written once; relabelled ones stand behind
-    the positives. Other fields are written as they were read.
+    What is mined stands behind those, each of which is written once, and no positive of the
+    question; relabelled ones stand behind the positives. Other fields are written as they were
+    read.
     """
     fields = dict(asked.fields)
-    there = _once(asked, fields.get("hard_negative_ctxs")) if merge else []
+    contexts = _list(fields.get("hard_negative_ctxs")) if merge else []
+    known = list(zip(asked.negatives, contexts, strict=True)) if merge else []
+    free = [(negative, context) for negative, context in known if not is_positive(negative)]
+    there = _once(free)
     fields["hard_negative_ctxs"] = [*there, *map(context_of, mined)]
     if relabelled:
         fields["positive_ctxs"] = [*_list(fields["positive_ctxs"]), *map(context_of, relabelled)]
     line = msgspec.json.encode(fields)
     if b"\n" in line or b"\r" in line:  # of a file whose rows run over several lines
         line = msgspec.json.format(line, indent=-1)
-    return line + b"\n", len(there)
+    return line + b"\n", len(there), len(known) - len(free)
 
 
-def _once(asked: Asked, contexts: Any) -> list[Any]:
-    """The hard negatives of a row as they were read, without those that are there before."""
+def _once(negatives: Iterable[tuple[Candidate, Any]]) -> list[Any]:
+    """Hard negatives as they were read, without those that are there before."""
     ids: set[str] = set()
     texts = TextSet()
     kept = []
-    for negative, context in zip(asked.negatives, _list(contexts), strict=True):
+    for negative, context in negatives:
         if texts.add(negative.text) and negative.id not in ids:
             kept.append(context)
         ids.add(negative.id)

@@ -22,13 +22,13 @@ from dprkit.mining.united_hits import Found
 from dprkit.records import Passage, same_question
 from dprkit.settings import MineSettings
 
-KEPT, RELABELLED, LEFT = "kept", "relabelled", ""
+KEPT, RELABELLED, LEFT, ALREADY_THERE = "kept", "relabelled", "", "already_there"
 RULES = (
     "same_id",
     "same_text",
     "other_positive",
     "no_text",
-    "already_there",
+    ALREADY_THERE,
     "answer",
     "relative_margin",
     "absolute_margin",
@@ -71,13 +71,20 @@ class Beside(NamedTuple):
             return "same_id"
         if self.texts.has(passage.text, begins):
             return "same_text"
-        if passage.id in self.other_ids or self.other_texts.has(passage.text, begins):
+        if self._is_other(passage, begins):
             return "other_positive"
         if not begins:
             return "no_text"
         if passage.id in self.there_ids or self.there_texts.has(passage.text, begins):
-            return "already_there"
+            return ALREADY_THERE
         return LEFT
+
+    def is_positive(self, passage: Passage) -> bool:
+        """Whether a passage is a positive of the question, in any of the rows that ask it."""
+        return self._is_other(passage, opening(passage.text))
+
+    def _is_other(self, passage: Passage, begins: str) -> bool:
+        return passage.id in self.other_ids or self.other_texts.has(passage.text, begins)
 
 
 class Gold(NamedTuple):

@@ -46,6 +46,8 @@ class Tally(msgspec.Struct):
     relabelled: int = 0
     merged: int = 0
     """Hard negatives that were there and are kept."""
+    merged_positives: int = 0
+    """Those that are left out, as they are positives of the question."""
     short: int = 0
     none: int = 0
     """Questions that got fewer than asked for, and those of them that got none."""

@@ -170,6 +170,10 @@ class Draft:
         """Write progress.json: everything up to here will be found by a later run."""
         manifests.write_progress(self.directory, self.record)
 
+    def give_up(self) -> None:
+        """Say that nothing can come of it: the error that follows throws it away."""
+        self.state.clear()
+
     def finish(self, counts: Mapping[str, Any], drop: tuple[str, ...] = ()) -> Manifest:
         """Write manifest.json: the artifact is whole.
 

@@ -246,7 +246,13 @@ def _finish(work: Draft, settings: ScoreTeacherSettings, notes: list[str]) -> Ma
     report.questions, report.pairs, report.unscored, report.figures = figures_of(
         candidate_rows(growing, results)
     )
-    for note in _odd(report, settings):
+    if settings.ranking is not None and not report.pairs:
+        work.give_up()  # going on would score as little
+        raise InputError(
+            f"{settings.ranking}: has none of the passages of {_source(settings)} for its "
+            "questions; name the rankings of these questions in a corpus with these passage ids"
+        )
+    for note in _odd(report):
         work.run.progress.warn(note)
         report.notes.append(note)
     work.move_in(name, growing)
@@ -257,13 +263,8 @@ def _finish(work: Draft, settings: ScoreTeacherSettings, notes: list[str]) -> Ma
 _RECORDED = ("questions", "pairs", "unscored", "figures", "notes")
 
 
-def _odd(report: ScoreTeacherReport, settings: ScoreTeacherSettings) -> Iterator[str]:
+def _odd(report: ScoreTeacherReport) -> Iterator[str]:
     """What is worth a warning about the scores."""
-    if settings.ranking is not None and not report.pairs:
-        raise InputError(
-            f"{settings.ranking}: has none of the passages of {_source(settings)} for its "
-            "questions; name the rankings of these questions in a corpus with these passage ids"
-        )
     short = report.figures.short if report.figures else report.questions
     if short:
         yield (
