@@ -52,11 +52,6 @@ class RankingsByQuestion:
                 return found
         return None
 
-    def scores(self, question: str) -> dict[str, float] | None:
-        """Passage id -> score in the ranking of a question; None: there is none."""
-        found = self.ranking(question)
-        return {hit.id: hit.score for hit in found.hits} if found else None
-
 
 _decode_question = decoder(_Question)
 

@@ -49,7 +49,8 @@ def teachers_of(path: Path | str) -> Teachers | None:
     """What scored the file at `path`; None where neither it nor what it is made from has scores.
 
     Rows keep their scores where other artifacts, such as mined negatives, are made of them.
-    Raises MismatchError where the file, or the file that was scored, was changed since.
+    Raises MismatchError where the file, or the file that was scored, was changed since, and where
+    it is made from files with the scores of different teachers.
     """
     path = Path(path)
     if str(path) == STDIN or not path.is_file() or not is_artifact(path.parent):
@@ -59,8 +60,7 @@ def teachers_of(path: Path | str) -> Teachers | None:
     if record is None:
         return None
     if manifest.kind != KIND:
-        made_from = (teachers_of(one.path) for one in manifest.inputs.values())
-        return next(filter(None, made_from), None)
+        return refuse_two_teachers(one.path for one in manifest.inputs.values())
     again = "score it again: dprkit score-teacher --restart"
     if checksums.sha256(path) != record.sha256:
         raise MismatchError(f"{path}: was changed since its teacher scored it; {again}")
@@ -77,8 +77,8 @@ def teachers_of(path: Path | str) -> Teachers | None:
     return Teachers(known, how, source)
 
 
-def refuse_two_teachers(paths: Iterable[str]) -> None:
-    """Raise MismatchError where two files have the scores of different teachers.
+def refuse_two_teachers(paths: Iterable[str]) -> Teachers | None:
+    """What scored the files. Raises MismatchError where two have scores of different teachers.
 
     Files that score-teacher did not write may have scores of anything, and are passed over.
     """
@@ -94,3 +94,4 @@ def refuse_two_teachers(paths: Iterable[str]) -> None:
                 f"{path} has the scores of {teachers}, but {first[0]} those of {first[1]}; scores "
                 "of two teachers cannot be compared: score both files by one (dprkit score-teacher)"
             )
+    return first[1] if first else None

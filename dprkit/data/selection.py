@@ -27,6 +27,7 @@ from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
 from dprkit.data.questions import read_questions, write_question
+from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.data.split_sizes import ADVICE, check_split, needs_count, scaled, shared_out
 from dprkit.data.streams import STDIN, RawRow, open_stream
 from dprkit.errors import InputError, SettingsError
@@ -73,6 +74,7 @@ def select_data(settings: SelectSettings, run: Run = Run()) -> SelectReport:
     that contradict each other and FormatError for what the sources hold.
     """
     files_of(settings)
+    refuse_two_teachers(settings.sources)
     if settings.output is None:
         return _select_into_folder(settings, run)
     report = SelectReport()

@@ -47,7 +47,7 @@ def open_teacher(settings: ScoreTeacherSettings, work: Draft) -> Teacher:
         from dprkit.data.rankings_by_question import RankingsByQuestion
 
         rankings = RankingsByQuestion(settings.ranking, note)
-        return RankingTeacher(rankings.scores, settings.missing == "lowest")
+        return RankingTeacher(rankings, settings.missing == "lowest")
     from dprkit.interop.hub import local
 
     teachers = [

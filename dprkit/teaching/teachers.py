@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from dprkit.data.folds import fold_of
+from dprkit.errors import MismatchError
 from dprkit.models.best_spans import best_spans
-from dprkit.records import Passage
+from dprkit.records import Hit, Passage, same_question
 from dprkit.search.rerank import PairModel, Reranker
 
 if TYPE_CHECKING:
+    from dprkit.data.rankings_by_question import RankingsByQuestion
     from dprkit.models.reading import PassageLogits, Reader
 
 
@@ -116,21 +118,31 @@ class RankingTeacher:
 
     window = 4096
 
-    def __init__(self, scores_of: Callable[[str], dict[str, float] | None], lowest: bool) -> None:
-        """`scores_of`: passage id -> score in a question's ranking; None: it has no ranking.
-
-        `lowest`: whether a passage that a ranking lacks gets the lowest score that it has.
-        """
-        self._scores_of, self._lowest = scores_of, lowest
+    def __init__(self, rankings: RankingsByQuestion, lowest: bool) -> None:
+        """`lowest`: whether a passage that a ranking lacks gets the lowest score that it has."""
+        self._rankings, self._lowest = rankings, lowest
 
     def scores(self, window: Sequence[Asked]) -> list[np.ndarray]:
-        """As Teacher has it."""
+        """As Teacher has it. Raises MismatchError where an id is that of another text."""
         return [np.array(self._of(asked), np.float32) for asked in window]
 
     def _of(self, asked: Asked) -> list[float]:
-        known = self._scores_of(asked.question) or {}
-        absent = min(known.values(), default=-np.inf) if self._lowest else -np.inf
-        return [known.get(passage.id, absent) for passage in asked.passages]
+        ranking = self._rankings.ranking(asked.question)
+        known = {hit.id: hit for hit in ranking.hits} if ranking else {}
+        lowest = min((hit.score for hit in known.values()), default=-np.inf)
+        absent = lowest if self._lowest else -np.inf
+        return [
+            self._checked(known[passage.id], passage) if passage.id in known else absent
+            for passage in asked.passages
+        ]
+
+    def _checked(self, hit: Hit, passage: Passage) -> float:
+        if hit.text and same_question(hit.text) != same_question(passage.text):
+            raise MismatchError(
+                f"{self._rankings.path}: passage {hit.id!r} is {hit.text[:40]!r} there and "
+                f"{passage.text[:40]!r} in the file to score; name rankings in the same corpus"
+            )
+        return hit.score
 
 
 # --- several --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dprkit.errors import SettingsError
 from dprkit.training.retriever_task import RetrieverTask
 from dprkit.training.teacher_lists import TeacherLists, first_batches
 
@@ -29,16 +30,21 @@ class Told(NamedTuple):
 
 
 def tell_of_teacher(task: RetrieverTask) -> Told:
-    """What to say of the teacher's scores of a task; nothing where there is no teacher."""
+    """What to say of the teacher's scores of a task; nothing where there is no teacher.
+
+    Raises SettingsError where a loss of margins has no positive with a score.
+    """
     distilling, lists = task.settings.teacher, task.teacher_lists
     if distilling is None or lists is None:
         return Told([], [])
     temperature = task.objective.teacher_divisor
     warnings = _too_few(lists)
+    if distilling.loss == "margin-mse":
+        warnings += _without_margins(lists)
     if distilling.loss != "listwise":  # the order has no temperature
         warnings += _about_teacher(lists, temperature)
     own = distilling.temperature or task.objective.temperature
-    return Told([_facts(lists.figures(temperature))], warnings + _about_model(task, own))
+    return Told([_facts(lists, temperature)], warnings + _about_model(task, own))
 
 
 def figures_of(task: RetrieverTask) -> dict[str, float]:
@@ -48,15 +54,27 @@ def figures_of(task: RetrieverTask) -> dict[str, float]:
     return task.teacher_lists.figures(task.objective.teacher_divisor)
 
 
-def _facts(figures: dict[str, float]) -> str:
+def _facts(lists: TeacherLists, temperature: float) -> str:
     """How sure the teacher is, and whether it agrees with the labels."""
-    gold = figures["first_is_positive"]
+    figures = lists.figures(temperature)
+    gold = figures.get("first_is_positive")
+    agrees = (
+        "no positive has a score"
+        if gold is None
+        else f"its first is a positive in {gold:.1%} of {_counted(lists)}, another passage in "
+        f"{1 - gold:.1%}"
+    )
     return (
         f"the teacher's lists at the temperature {figures['temperature']:g}: "
         f"{figures['entropy_bits']:.2f} bits of entropy of at most {figures['most_bits']:.2f} "
-        f"({figures['entropy_share']:.0%}); its first is a positive in {gold:.1%} of "
-        f"{figures['lists']:g} lists, another passage in {1 - gold:.1%}"
+        f"({figures['entropy_share']:.0%}); {agrees}"
     )
+
+
+def _counted(lists: TeacherLists) -> str:
+    """How many lists it is told of: those in which a positive has a score."""
+    count, all_ = len(lists.with_gold), len(lists.scores)
+    return f"{count} lists" if count == all_ else f"{count} lists with a scored positive"
 
 
 def _too_few(lists: TeacherLists) -> list[str]:
@@ -66,6 +84,22 @@ def _too_few(lists: TeacherLists) -> list[str]:
     return [
         f"{missing} of the first {lists.seen} questions have teacher's scores for fewer than two "
         "of their passages: they learn nothing from it"
+    ]
+
+
+def _without_margins(lists: TeacherLists) -> list[str]:
+    """Whether there are margins to learn: they are those to the positive's score."""
+    count, all_ = lists.without_positive, len(lists.scores)
+    if count == all_:
+        raise SettingsError(
+            f"--distill-loss margin-mse: in none of {all_} lists has the positive a teacher's score "
+            "to count margins from; score the positives, or give another loss"
+        )
+    if not count:
+        return []
+    return [
+        f"in {count} of {all_} lists the positive has no teacher's score: margin-mse learns "
+        "nothing from them"
     ]
 
 

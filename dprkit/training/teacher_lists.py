@@ -25,6 +25,8 @@ class TeacherLists:
     """(N,) bool: which of those are positives of the question."""
     seen: int
     """Questions that were looked at."""
+    without_positive: int = 0
+    """Lists in which the positive that the question is trained with has no score."""
 
     def figures(self, temperature: float) -> dict[str, float]:
         """What is told of the lists at a temperature; entropies are means, in bits."""
@@ -35,8 +37,7 @@ class TeacherLists:
             "entropy_bits": float(bits.mean()),
             "most_bits": float(most.mean()),
             "entropy_share": self.share(temperature),
-            "first_is_positive": self.first_is_positive(),
-        }
+        } | ({"first_is_positive": self.first_is_positive()} if self.with_gold else {})
 
     def entropies(self, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """Of each list, (Q,): the entropy of its softmax in bits, and the greatest it can have."""
@@ -48,10 +49,15 @@ class TeacherLists:
         bits, most = self.entropies(temperature)
         return float((bits / most).mean())
 
+    @property
+    def with_gold(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The scores and positives of the lists in which a positive has a score."""
+        pairs = zip(self.scores, self.gold, strict=False)
+        return [(scores, gold) for scores, gold in pairs if gold.any()]
+
     def first_is_positive(self) -> float:
-        """In what share of the lists the teacher scores a positive highest."""
-        first = [gold[scores.argmax()] for scores, gold in zip(self.scores, self.gold, strict=True)]
-        return float(np.mean(first))
+        """In what share of the lists with a scored positive the teacher scores one highest."""
+        return float(np.mean([gold[scores.argmax()] for scores, gold in self.with_gold]))
 
     def temperature_of(self, share: float) -> float:
         """The temperature, to four digits, at which the lists have `share` of the entropy.
@@ -75,20 +81,22 @@ class TeacherLists:
 
 def teacher_lists(plan: BatchPlan, draw: Draw) -> TeacherLists:
     """The lists of the first batches of training. Raises SettingsError where there are none."""
-    scores, gold, seen = [], [], 0
+    scores, gold, seen, without = [], [], 0, 0
     for batch in first_batches(plan, draw):
         seen += len(batch.questions)
         for row, own in enumerate(batch.lists):
             columns = [column for column, score in own.items() if np.isfinite(score)]
             if len(columns) > 1:
                 scores.append(np.array([own[column] for column in columns]))
-                gold.append(batch.false_negatives[row, columns] | _own(batch, row, columns))
+                positive = _own(batch, row, columns)
+                gold.append(batch.false_negatives[row, columns] | positive)
+                without += not positive.any()
     if not scores:
         raise SettingsError(
             f"--objective distill: of the first {seen} questions none has a teacher_score for two "
             "of its passages; name training files that have the scores"
         )
-    return TeacherLists(scores, gold, seen)
+    return TeacherLists(scores, gold, seen, without)
 
 
 def first_batches(plan: BatchPlan, draw: Draw) -> Iterator[BatchTexts]:

@@ -410,9 +410,49 @@ def test_settings_that_contradict_each_other_are_refused(settings, problem):
 
 
 def test_mining_that_finds_nothing_says_what_left_nothing(words, few, tmp_path):
+    given = {"train_file": (few,), "index": (words,), "to_rank": 1}
     with pytest.raises(InputError, match=r"no negative was found for any of 40 questions: of 40"):
-        mined(tmp_path, train_file=(few,), index=(words,), to_rank=1, absolute_margin=100)
-    assert not (tmp_path / "train.jsonl").exists()
+        mined(tmp_path / "out", **given, absolute_margin=100)
+    assert not (tmp_path / "out").exists()
+    mined(tmp_path / "out", **given | {"to_rank": 20}, absolute_margin=-100)
+
+
+def test_hard_negatives_of_a_row_that_are_positives_of_the_question_become_none(tmp_path):
+    """By another row of the question, or as they are relabelled."""
+    texts = {
+        "p1": "Paris is the capital and most populous city of France.",
+        "p2": "The capital city of France is Paris, on the river Seine.",
+        "p3": "The capital of France: what is the capital of France? It is Paris.",
+        "p4": "Berlin is the capital of Germany.",
+        "p5": "Lyon is a city in France, and not the capital.",
+    }
+    corpus = tmp_path / "corpus.tsv"
+    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
+    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(tmp_path / "words")))
+    known = {id_: {"passage_id": id_, "text": text} for id_, text in texts.items()}
+    asked = {"question": "what is the capital of France", "answers": ["Paris"]}
+    rows = [
+        asked
+        | {
+            "positive_ctxs": [known["p1"]],
+            "hard_negative_ctxs": [known["p3"], known["p4"], known["p2"]],
+        },
+        asked | {"positive_ctxs": [known["p2"]]},
+    ]
+    given = {
+        "train_file": (write(tmp_path / "rows.jsonl", rows),),
+        "index": (str(tmp_path / "words"),),
+    }
+    report, (first, second) = mined(tmp_path / "plain", **given)
+    assert ids(first) == ["p3", "p4", "p5"]
+    assert (report.merged, report.merged_positives) == (2, 1)
+    report, (first, second) = mined(tmp_path / "relabelled", **given, relabel="answers")
+    assert [[p["passage_id"] for p in row["positive_ctxs"]] for row in (first, second)] == [
+        ["p1", "p3"],
+        ["p2", "p3"],
+    ]
+    assert ids(first) == ids(second)[::-1] == ["p4", "p5"]
+    assert (report.relabelled, report.merged, report.merged_positives) == (2, 1, 2)
 
 
 def test_questions_without_answers_are_refused_where_answers_count(words, tmp_path):

@@ -259,6 +259,17 @@ def test_rankings_of_other_passages_are_refused(results, examples, tmp_path):
     results.write_text(results.read_text().replace('"id": "', '"id": "s:'))
     with pytest.raises(InputError, match="has none of the passages of"):
         scored(tmp_path / "out", [], train_file=examples, ranking=results)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rankings_of_another_corpus_with_the_same_ids_are_refused(results, examples, tmp_path):
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    for row in rows:
+        row["ctxs"] = [hit | {"text": "of another corpus"} for hit in row["ctxs"]]
+    results.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(MismatchError, match="is 'of another corpus' there and '"):
+        scored(tmp_path / "out", [], train_file=examples, ranking=results)
+    assert not (tmp_path / "out").exists()
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -536,6 +547,10 @@ def test_mined_rows_keep_the_name_of_the_teacher_that_scored_them(
     files = ("--train-file", one, "--train-file", two)
     ran = call(*command, *files, "--output-dir", tmp_path / "both")
     assert ran.exit_code == 1 and "has the scores of" in ran.stderr
+    for output in ("--output-dir", "--output"):
+        ran = call("select-data", one, two, output, tmp_path / "selected")
+        assert ran.exit_code == 1 and "has the scores of" in ran.stderr
+        assert not (tmp_path / "selected").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """train --objective distill by the command: its flags, what it tells, refuses and records."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -172,6 +173,29 @@ def test_lists_of_positives_alone_are_learned(small_retriever, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["teacher"]["first_is_positive"] == 1
     assert metrics(tmp_path / "m")[0]["distill"] > 0
+
+
+@pytest.mark.parametrize(("holes", "code"), [(24, 1), (9, 0)])
+def test_margins_to_positives_without_a_score_are_told(
+    holes, code, scored, small_retriever, tmp_path
+):
+    rows = [json.loads(line) for line in scored.read_text().splitlines()]
+    for row in rows[:holes]:
+        for positive in row["positive_ctxs"]:
+            positive.pop("teacher_score", None)
+    path = tmp_path / "holes.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    flags = (*DISTILL, "--distill-loss", "margin-mse", "--max-steps", 1)
+    result = train(path, small_retriever, tmp_path / "m", *flags)
+    assert result.exit_code == code, result.stderr
+    told = " ".join(result.stderr.split())
+    if code:
+        assert "--distill-loss margin-mse: in none of" in told
+        kl = train(path, small_retriever, tmp_path / "kl", *DISTILL, "--max-steps", 1)
+        assert "%); no positive has a score" in " ".join(kl.stderr.split())
+    else:
+        assert re.search(r"in \d+ of \d+ lists the positive has no teacher's score", told)
+        assert "lists with a scored positive, another passage in" in told
 
 
 @pytest.mark.parametrize(
