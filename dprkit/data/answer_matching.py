@@ -96,9 +96,15 @@ def answer_spans(answers: Sequence[str], text: str, match: str = "string") -> li
         return _merged(
             _undecomposed([m.span() for p in patterns for m in p.finditer(decomposed)], text)
         )
+    return _merged(answer_places(answers, text))
+
+
+def answer_places(answers: Sequence[str], text: str) -> set[tuple[int, int]]:
+    """As `answer_spans` of the match "string", each place by itself, also where they overlap."""
+    _ready(_as_key(answers), "string")
     folded = _fold(text)
     tokens = (_TOKEN.findall(_fold(answer)) for answer in answers)
-    return _merged(_undecomposed([span for own in tokens for span in _places(own, folded)], text))
+    return set(_undecomposed([span for own in tokens for span in _places(own, folded)], text))
 
 
 def tokens_of(text: str) -> list[str]:

@@ -92,8 +92,8 @@ def _without_margins(lists: TeacherLists) -> list[str]:
     count, all_ = lists.without_positive, len(lists.scores)
     if count == all_:
         raise SettingsError(
-            f"--distill-loss margin-mse: none of {all_} lists has a positive with a teacher's score "
-            "to count margins from; score the positives, or give another loss"
+            f"--distill-loss margin-mse: none of {all_} lists has a positive with a teacher's "
+            "score, from which margins are counted; score the positives, or give another loss"
         )
     if not count:
         return []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dprkit.data.answer_matching import answer_spans
+from dprkit.data.answer_matching import answer_places
 from dprkit.models.reader_tokens import ReaderInput, token_span
 
 MOST = 10
@@ -16,12 +16,11 @@ MOST = 10
 def gold_spans(given: ReaderInput, text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
     """First and last token, counted in the input, of the first MOST places of `answers` in `text`.
 
-    Each answer has places of its own, so that "October" within "October 1973" is one where both
-    are answers. A token that an answer begins or ends within belongs to it. An answer that the end
-    of the input cuts has no place there.
+    Places may overlap: "October" within "October 1973" is one where both are answers, and "had had"
+    has two in "had had had". A token that an answer begins or ends within belongs to it. An answer
+    that the end of the input cuts has no place there.
     """
-    places = {place for answer in answers for place in answer_spans([answer], text)}
-    found = [token_span(given.offsets, *place) for place in sorted(places)]
+    found = [token_span(given.offsets, *place) for place in sorted(answer_places(answers, text))]
     tokens = dict.fromkeys(span for span in found if span)
     return [(given.begin + first, given.begin + last) for first, last in tokens][:MOST]
 

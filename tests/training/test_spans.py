@@ -38,6 +38,7 @@ def spans(text: str, *answers: str, length: int = 40) -> list[tuple[int, int]]:
         ("new york x new york", ["new york"], [(0, 1), (3, 4)]),
         ("x new york city", ["new york", "york city"], [(1, 2), (2, 3)]),  # they overlap
         ("x October 1973", ["October 1973", "1973"], [(1, 4), (3, 4)]),  # one within the other
+        ("x x x x", ["x x"], [(0, 1), (1, 2), (2, 3)]),  # with itself
         ("the cafe\u0301 x", ["CAFÉ"], [(1, 1)]),  # written in two characters
         ("x the x", ["york"], []),
         ("xx", ["x"], []),  # a part of a word is no answer
