@@ -21,9 +21,9 @@ from dprkit.imports.arrow_rows import ArrowFile, is_arrow
 from dprkit.imports.columns import NAMES, Asked, Understood, asked_of, understand
 from dprkit.imports.dataset_folder import ROLES, DataFile, data_files, is_data_set
 from dprkit.imports.items import Item, Tally, in_split
+from dprkit.imports.kinds import kind_of_file
 from dprkit.imports.names import split_name
 from dprkit.imports.table import grouped, made_of
-from dprkit.imports.table import items as text_items
 from dprkit.imports.values import ID_FIELDS, TEXT_FIELDS, Unusable
 from dprkit.settings import ImportSettings
 
@@ -60,7 +60,8 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     if any(read):
         tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
-        for item in _items(known, tally) if known else text_items(file.path, settings, tally):
+        reader = kind_of_file(file.path, settings).items if not known else None
+        for item in reader(file.path, settings, tally) if reader else _items(known, tally):
             yield in_split(item, split_name(file.split))
 
 
@@ -179,6 +180,7 @@ def _usable(type_: Any, held: str, depth: int = 0) -> bool:
             types.is_string_view,
             types.is_integer,
             types.is_floating,
+            types.is_decimal,
             types.is_boolean,
             types.is_null,
         )

@@ -71,7 +71,7 @@ EXAMPLES = {
     "a line cut off": (LINE + LINE[:60], "bad:2: not JSON: "),
     "a cut-off array": (ARRAY[:-1], f"bad:byte {len(ARRAY) - 1}: the JSON array is cut off here"),
     "an array cut in a row": (ARRAY[:300], "the JSON array is cut off here"),
-    "an array of numbers": (b"[1, 2]", "bad:byte 1: not JSON: expected an object"),
+    "an array of numbers": (b"[1, 2]", "bad:1: expected an object with named fields, found a number (byte 1)"),
     "no comma": (ARRAY.replace(b",\n{", b"\n{"), "not JSON: expected a comma"),
     "more after the array": (ARRAY + b"x", "more after the array's closing ]"),
     "no question": (without("question"), "bad:1: lacks the field question"),
