@@ -29,8 +29,9 @@ ROLES = {
     "examples": "examples",
 }
 """The name of a config -> what its rows are, where it tells that."""
-_SPLIT = re.compile(r"(?:^|[._/-])(train|validation|valid|val|dev|test|eval)(?=[._/-]|$)")
-_NO_CONFIG = {"", "data", "default", "train", "validation", "valid", "val", "dev", "test", "eval"}
+_SPLITS = "train(?:ing)?|valid(?:ation)?|val|dev(?:elopment)?|test(?:ing)?|eval(?:uation)?"
+_SPLIT = re.compile(rf"(?:^|[._/-])({_SPLITS})(?=[._/-]|$)")
+_NO_CONFIG = re.compile(f"data|default|{_SPLITS}|")
 
 
 class DataFile(NamedTuple):
@@ -226,7 +227,7 @@ def _by_names(folder: Path) -> list[DataFile]:
     files = []
     for path in list(_found(folder)) or _all(folder, TEXTS):
         name = path.relative_to(folder)
-        above = next((part for part in name.parts[:-1] if part not in _NO_CONFIG), "")
+        above = next((part for part in name.parts[:-1] if not _NO_CONFIG.fullmatch(part)), "")
         config = above or _role_of(name.stem) or "default"
         files.append(DataFile(path, config, _split_in(name.as_posix().removeprefix(f"{above}/"))))
     return files

@@ -37,6 +37,8 @@ STRUCTS = {
     "passages": (*TEXT_FIELDS, "passage_text"),
 }
 """What may be structs -> the fields of which one has the text."""
+NUMBERS = ("score", "positive_score", "negative_score", "label", "grade")
+"""What is a number, or a text that writes one."""
 SETS = "pages"
 """What may be lists of lists."""
 
@@ -151,7 +153,8 @@ def _refuse_nested(source: ArrowFile, understood: Understood) -> None:
         for name in names:
             type_ = source.schema.field(name).type
             if not _usable(type_, held):
-                wanted = "text" if held not in STRUCTS else "text, a list of it, or structs with it"
+                wanted = "text, a list of it, or structs with it" if held in STRUCTS else "text"
+                wanted = "a number" if held in NUMBERS else wanted
                 raise InputError(
                     f"{source.path}: the column {name} holds {type_}; {held} has to be {wanted}: "
                     f"name another column, as in --columns {held}=NAME"

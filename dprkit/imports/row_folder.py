@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from dprkit.data.json_decoding import decoder
@@ -120,11 +121,11 @@ def is_rows(path: Path) -> bool:
     ending = os.path.splitext(base)[1] if ending in PACKED else ending
     if ending not in (*_JSON_LINES, ".json"):
         return ending in _TABLES
-    if any(kind.fits(path) for kind in KINDS if kind.name in _JSON_KINDS):
-        return True
     try:
+        if any(kind.fits(path) for kind in KINDS if kind.name in _JSON_KINDS):
+            return True
         names = _names(path)
-    except (DprkitError, UnicodeDecodeError):  # told where it is read
+    except (DprkitError, msgspec.MsgspecError, UnicodeDecodeError):  # told where it is read
         return False
     try:
         is_passages = understand(names, None, path).form.name == "passages"

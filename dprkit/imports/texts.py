@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from dprkit.records import Passage
 from dprkit.settings import ImportSettings
 
 LOOKED_AT = 10_000
-"""Files and folders that are looked at for a text among them."""
+"""Files that are looked at for a text among them."""
 ROWS = "a file of rows among texts"
 NOT_ROWS = "rows that cannot all be read"
 BETWEEN = " > "
@@ -56,8 +56,8 @@ def fits(path: Path) -> bool:
     if not path.is_dir():
         kind = kind_of(path.name)
         return kind in ("markdown", "html") or (kind == "text" and not _is_table(path))
-    walked = chain.from_iterable(names for _, _, names in os.walk(path))
-    return any(kind_of(name) for name in islice(walked, LOOKED_AT))
+    files = files_in(path, lambda reason, where: None)
+    return any(file.kind for file in islice(files, LOOKED_AT))
 
 
 def _is_table(path: Path) -> bool:
@@ -103,18 +103,20 @@ def _no_text(path: Path, tally: Tally) -> str:
 def _wanted(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[TextFile]:
     """The files to read. Those of rows in a folder are not, unless --kind says so."""
     rows, first = 0, path
+    named = set(map(Path, settings.sources))
     for file in files_in(path, tally.drop):
-        if path.is_dir() and not settings.kind and is_rows(file.path):
+        if not path.is_dir() or settings.kind or not is_rows(file.path):
+            if file.kind:
+                yield file
+            else:
+                tally.drop(OTHER, str(file.path))
+        elif file.path not in named:
             rows, first = rows + 1, first if rows else file.path
             tally.drop(ROWS, str(file.path))
-        elif file.kind:
-            yield file
-        else:
-            tally.drop(OTHER, str(file.path))
     if rows:
         tally.note(
-            f"{path}: {rows:,} of its files are not read, as {first} is not: they hold rows, and "
-            f"the folder is one of texts; name them beside it, as in import-data {path} {first}"
+            f"{path}: a folder of texts, whose files of rows are not read: {rows:,} (the first: "
+            f"{first}); name them beside it, as in dprkit import-data {path} {first}"
         )
 
 
