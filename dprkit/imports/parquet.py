@@ -62,9 +62,13 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     if any(read):
         tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
-        reader = kind_of_file(file.path, settings).items if not known else None
-        for item in reader(file.path, settings, tally) if reader else _items(known, tally):
+        read_items = _items(known, tally) if known else _by_content(file.path, settings, tally)
+        for item in read_items:
             yield in_split(item, split_name(file.split))
+
+
+def _by_content(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
+    return kind_of_file(path, settings).items(path, settings, tally)
 
 
 def _sentence(files: Sequence[DataFile], read: Sequence[_Understood | None]) -> str:
