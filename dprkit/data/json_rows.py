@@ -98,8 +98,7 @@ def _array_rows(stream: Stream, whole: bool = True) -> Iterator[RawRow]:
                 _check_end(rest[1:], stream.chunks, path, end - len(rest) + 1)
             return
         if rest and rest[:1] != b"{":
-            where = f"byte {end - len(rest)}"
-            raise FormatError(path, where, f"not JSON: expected an object, found {rest[:1]!r}")
+            raise _no_object(path, end - len(rest), rest)
     raise FormatError(path, f"byte {end}", "the JSON array is cut off here")
 
 
@@ -114,9 +113,41 @@ def _check_gap(gap: bytes, comma_due: bool | None, path: Path | str, offset: int
     where = offset + len(gap) - len(rest)
     if rest[:1] == b"]":
         _check_end(rest[1:] + b"{", (), path, where + 1)  # the object that ends the gap
+    if rest and not comma_lacks and comma_due is not None:
+        raise _no_object(path, where, rest)
     expected = "a comma" if comma_lacks else "]" if comma_due is None else "an object"
     problem = f"expected {expected}, found {(rest[:20] or b'{').decode(errors='replace')!r}"
     raise FormatError(path, f"byte {where}", f"not JSON: {problem}")
+
+
+_VALUE = re.compile(rb'(\[)|(")|(-?\d)|(null\b)|(?:true|false)\b')
+_VALUES = ("true or false", "a list", "a text", "a number", "null")
+
+
+def _no_object(path: Path | str, offset: int, rest: bytes) -> FormatError:
+    """The error of what stands in an array, from `offset` on, in the place of an object."""
+    value = _VALUE.match(rest)
+    if not value:
+        found = rest[:20].decode(errors="replace")
+        return FormatError(path, f"byte {offset}", f"not JSON: expected an object, found {found!r}")
+    problem = f"expected an object with named fields, found {_VALUES[value.lastindex or 0]}"
+    line = _line_at(path, offset)
+    if line is None:
+        return FormatError(path, f"byte {offset}", problem)
+    return FormatError(path, line, f"{problem} (byte {offset})")
+
+
+def _line_at(path: Path | str, offset: int) -> int | None:
+    """The line of a byte of an unpacked file, which is read again; None where it cannot be."""
+    if not Path(path).is_file():
+        return None
+    line = 1
+    for chunk in streams.opened_chunks(path):
+        line += chunk[:offset].count(b"\n")
+        offset -= len(chunk)
+        if offset <= 0:
+            break
+    return line
 
 
 def _check_end(rest: bytes, chunks: Iterable[bytes], path: Path | str, offset: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dprkit.errors import InputError, SettingsError, nearest, reading
+from dprkit.imports.names import split_name
 
 SAVED, SAVED_DICT, README = "state.json", "dataset_dict.json", "README.md"
 ENDINGS = ("*.parquet", "*.arrow")
@@ -28,8 +29,9 @@ ROLES = {
     "examples": "examples",
 }
 """The name of a config -> what its rows are, where it tells that."""
-_SPLIT = re.compile(r"(?:^|[._/-])(train|validation|valid|val|dev|test)(?=[._/-]|$)")
-_NO_CONFIG = {"", "data", "default", "train", "validation", "valid", "val", "dev", "test"}
+_SPLITS = "train(?:ing)?|valid(?:ation)?|val|dev(?:elopment)?|test(?:ing)?|eval(?:uation)?"
+_SPLIT = re.compile(rf"(?:^|[._/-])({_SPLITS})(?=[._/-]|$)")
+_NO_CONFIG = re.compile(f"data|default|{_SPLITS}|")
 
 
 class DataFile(NamedTuple):
@@ -225,12 +227,25 @@ def _by_names(folder: Path) -> list[DataFile]:
     files = []
     for path in list(_found(folder)) or _all(folder, TEXTS):
         name = path.relative_to(folder)
-        above = next((part for part in name.parts[:-1] if part not in _NO_CONFIG), "")
-        split = _SPLIT.search(name.as_posix().removeprefix(f"{above}/"))
-        files.append(
-            DataFile(path, above or _role_of(name.stem) or "default", split[1] if split else "")
-        )
+        above = next((part for part in name.parts[:-1] if not _NO_CONFIG.fullmatch(part)), "")
+        config = above or _role_of(name.stem) or "default"
+        files.append(DataFile(path, config, _split_in(name.as_posix().removeprefix(f"{above}/"))))
     return files
+
+
+def _split_in(name: str) -> str:
+    """The split that the path of a file names, or ""."""
+    split = _SPLIT.search(name)
+    return split[1] if split else ""
+
+
+def sets_by_names(names: Sequence[str]) -> list[str]:
+    """The set that each file of some is of, as its path says; "" unless two sets or more are named.
+
+    A single one says nothing: questions of a dev set beside a corpus are just questions.
+    """
+    sets = [split_name(_split_in(name)) for name in names]
+    return sets if len({*sets} - {""}) > 1 else [""] * len(sets)
 
 
 def _role_of(stem: str) -> str:

@@ -38,10 +38,15 @@ Item: TypeAlias = Passage | Question | Example | Judgement
 
 
 def in_split(item: Item, split: str) -> Item:
-    """A question or an example with the split that its source has it in, if that names one."""
-    if split and isinstance(item, Question):
+    """A question or an example with the split that its source has it in, if that names one.
+
+    One that has a split already keeps it.
+    """
+    if not split or isinstance(item, SplitQuestion | SplitExample):
+        return item
+    if isinstance(item, Question):
         return SplitQuestion(**msgspec.structs.asdict(item), split=split)
-    if split and isinstance(item, Example):
+    if isinstance(item, Example):
         return SplitExample(**msgspec.structs.asdict(item), split=split)
     return item
 

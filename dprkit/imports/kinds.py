@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dprkit.errors import InputError, SettingsError
-from dprkit.imports.items import Item, Tally
+from dprkit.imports.dataset_folder import sets_by_names
+from dprkit.imports.items import Item, Tally, in_split
+from dprkit.imports.text_files import READ, files_in, nothing_in
 from dprkit.settings import ImportSettings
 
 
@@ -71,6 +73,7 @@ KINDS: tuple[ImportKind, ...] = (
     _kind(
         "questions", "questions with ids or with answers", _FILES, "is_questions", "question_items"
     ),
+    _kind("folder", "a folder of files with rows, each told by its content", "row_folder"),
     _kind(TEXTS, "texts, .txt, .md, .html, .jsonl, in a folder or one by one", TEXTS),
     _kind("table", "a table, or JSON rows with named columns", "table"),
 )
@@ -83,6 +86,7 @@ _ROWS = ("examples", "rows", "triples", "qrels", "passages", "questions")
 def kinds_of(settings: ImportSettings) -> list[ImportKind]:
     """The kind of each source: what --kind says, for all or one after another, else what fits.
 
+    Where the names of files tell several sets (train.jsonl, dev.jsonl), the items are of them.
     Raises SettingsError for settings of texts where no source is one.
     """
     kinds = _kinds_of(settings)
@@ -94,14 +98,31 @@ def kinds_of(settings: ImportSettings) -> list[ImportKind]:
             f"{flag}: is for splitting texts, and the sources are {told}; leave it out, or give "
             f"--kind {TEXTS} for JSON rows of texts"
         )
-    return kinds
+    return [_of_set(kind, name) for kind, name in zip(kinds, _sets(settings), strict=True)]
+
+
+def _sets(settings: ImportSettings) -> list[str]:
+    """The set that each source is of by its name, or ""; --split shares out all of them."""
+    sources = [Path(source) for source in settings.sources]
+    names = sets_by_names([source.name if source.is_file() else "" for source in sources])
+    return [""] * len(names) if settings.split else names
+
+
+def _of_set(kind: ImportKind, name: str) -> ImportKind:
+    """The kind for a source whose questions and examples are of the set `name`."""
+    if not name:
+        return kind
+
+    def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
+        return (in_split(item, name) for item in kind.items(path, settings, tally))
+
+    return kind._replace(items=items)
 
 
 def _kinds_of(settings: ImportSettings) -> list[ImportKind]:
     named = settings.kind
     if not named:
-        kinds = [kind for kind in KINDS if not (settings.columns and kind.name in _ROWS)]
-        return [_fitting(Path(source), kinds) for source in settings.sources]
+        return [kind_of_file(Path(source), settings) for source in settings.sources]
     if len(named) not in (1, len(settings.sources)):
         raise SettingsError(
             f"--kind: {len(named)} kinds for {len(settings.sources)} sources; give one for all, "
@@ -115,13 +136,26 @@ def _spread(named: Sequence[str], count: int) -> Sequence[str]:
     return named if len(named) == count else tuple(named) * count
 
 
-def _fitting(path: Path, kinds: Sequence[ImportKind]) -> ImportKind:
+def kind_of_file(path: Path, settings: ImportSettings) -> ImportKind:
+    """The first kind that a file or folder fits. Raises InputError where there is none."""
     if not path.exists():
         raise InputError(f"{path}: is not there; check the path")
+    kinds = (kind for kind in KINDS if not (settings.columns and kind.name in _ROWS))
     kind = next((kind for kind in kinds if kind.fits(path)), None)
     if kind is None:
-        raise InputError(
-            f"{path}: nothing that import-data knows; name its kind with --kind, one of "
-            f"{', '.join(kind.name for kind in KINDS)}"
-        )
+        raise InputError(f"{path}: {_nothing(path)}")
     return kind
+
+
+def _nothing(path: Path) -> str:
+    """What to tell of a source that fits no kind."""
+    if path.is_dir() and (nothing := nothing_in(path)):
+        return nothing
+    first = ""
+    if path.is_dir():
+        file = next(files_in(path, lambda reason, where: None))
+        first = f" in it (the first file: {file.path})"
+    return (
+        f"nothing that import-data knows{first}; it reads {READ}, .csv, .tsv, .json, .parquet and "
+        f"more; name its kind with --kind, one of {', '.join(kind.name for kind in KINDS)}"
+    )

@@ -21,9 +21,9 @@ from dprkit.imports.arrow_rows import ArrowFile, is_arrow
 from dprkit.imports.columns import NAMES, Asked, Understood, asked_of, understand
 from dprkit.imports.dataset_folder import ROLES, DataFile, data_files, is_data_set
 from dprkit.imports.items import Item, Tally, in_split
+from dprkit.imports.kinds import kind_of_file
 from dprkit.imports.names import split_name
 from dprkit.imports.table import grouped, made_of
-from dprkit.imports.table import items as text_items
 from dprkit.imports.values import ID_FIELDS, TEXT_FIELDS, Unusable
 from dprkit.settings import ImportSettings
 
@@ -37,6 +37,8 @@ STRUCTS = {
     "passages": (*TEXT_FIELDS, "passage_text"),
 }
 """What may be structs -> the fields of which one has the text."""
+NUMBERS = ("score", "positive_score", "negative_score", "label", "grade")
+"""What is a number, or a text that writes one."""
 SETS = "pages"
 """What may be lists of lists."""
 
@@ -60,8 +62,13 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     if any(read):
         tally.understand(path, _sentence(files, read))
     for file, known in zip(files, read, strict=True):
-        for item in _items(known, tally) if known else text_items(file.path, settings, tally):
+        read_items = _items(known, tally) if known else _by_content(file.path, settings, tally)
+        for item in read_items:
             yield in_split(item, split_name(file.split))
+
+
+def _by_content(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
+    return kind_of_file(path, settings).items(path, settings, tally)
 
 
 def _sentence(files: Sequence[DataFile], read: Sequence[_Understood | None]) -> str:
@@ -150,7 +157,8 @@ def _refuse_nested(source: ArrowFile, understood: Understood) -> None:
         for name in names:
             type_ = source.schema.field(name).type
             if not _usable(type_, held):
-                wanted = "text" if held not in STRUCTS else "text, a list of it, or structs with it"
+                wanted = "text, a list of it, or structs with it" if held in STRUCTS else "text"
+                wanted = "a number" if held in NUMBERS else wanted
                 raise InputError(
                     f"{source.path}: the column {name} holds {type_}; {held} has to be {wanted}: "
                     f"name another column, as in --columns {held}=NAME"
@@ -179,6 +187,7 @@ def _usable(type_: Any, held: str, depth: int = 0) -> bool:
             types.is_string_view,
             types.is_integer,
             types.is_floating,
+            types.is_decimal,
             types.is_boolean,
             types.is_null,
         )

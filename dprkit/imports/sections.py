@@ -2,7 +2,7 @@
 
 Markdown is read by markdown-it-py (CommonMark, with tables), HTML by selectolax (lexbor, which
 parses as browsers do). What a page has for its readers' orientation (menus, footers, scripts) is
-left out; where a page marks its main part, nothing else counts.
+left out, and what it hides; where a page marks its main part, nothing else counts.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def slug(heading: str) -> str:
 
 _LEFT_OUT = ["script", "style", "noscript", "template", "svg", "iframe", "object", "head"]
 _LEFT_OUT += ["nav", "footer", "aside", "form", "button", "select"]
+_NOT_SHOWN = re.compile(r"(?:^|;)\s*display\s*:\s*none\s*(?:!|;|$)", re.IGNORECASE)
 _ENDS = (
     "h1,h2,h3,h4,h5,h6,p,div,section,article,ul,ol,li,dl,dt,dd,table,caption,tr,pre,blockquote,"
     "figure,figcaption,details,summary,hr,address,main,header"
@@ -116,9 +117,19 @@ def html_page(text: str) -> Page:
     title = tree.css_first("title")
     name = _spaced(title.text()) if title else ""
     tree.strip_tags(_LEFT_OUT)
+    _leave_out_hidden(tree)
     found = tree.css(_MAIN) if tree.body else []
     root = found[0] if len(found) == 1 or (found and found[0].tag == "main") else tree.body
     return Page(name, _html_parts(root) if root else ())
+
+
+def _leave_out_hidden(tree: Any) -> None:
+    """Take out what is not shown; the body may be hidden until a script shows it."""
+    for node in reversed(tree.css("body [hidden]")):  # what is inside of another one first
+        node.decompose()
+    for node in reversed(tree.css("body [style]")):
+        if _NOT_SHOWN.search(node.attributes["style"] or ""):
+            node.decompose()
 
 
 def _html_parts(root: Any) -> Iterator[Part]:

@@ -1,8 +1,9 @@
 """The texts in a folder: which files they are, and their lines as text.
 
 A file is told by the ending of its name, and what it holds decides whether it is read: a file
-that is no text, or not in UTF-8, is dropped and counted. Links to files are followed, links to
-folders are not, so no link can loop. Memory is a chunk, or a whole page of Markdown or HTML.
+that is no text, or not in UTF-8, is dropped and counted, as a whole: it is read to its end before
+the first line is given. Links to files are followed, links to folders are not, so no link can loop.
+Memory is a chunk, or a whole page of Markdown or HTML.
 """
 
 from __future__ import annotations
@@ -32,8 +33,13 @@ PAGE_BYTES = 64 << 20
 """The largest page of Markdown or HTML: it is read as a whole."""
 LINE = 1 << 20
 """Characters of the longest piece of a line that is given as one."""
+READ = ".txt, .md, .html, .jsonl"
+"""The usual endings, for messages."""
+HIDDEN = "hidden: its name begins with a dot"
+OTHER = f"a file of another kind (read: {READ})"
 NOT_TEXT = "not a text"
 NOT_UTF8 = "not in UTF-8"
+SOLID = f"not a text: a line with {LINE >> 20} MB without a space"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -67,6 +73,7 @@ class TextFile(NamedTuple):
     name: str
     """Its path below the source, which begins with the source's own name; no white space, no #."""
     kind: str
+    """What it is read as, "" where its name does not tell."""
 
 
 class Unreadable(Exception):
@@ -83,15 +90,26 @@ def kind_of(name: str) -> str | None:
     return ENDINGS.get(os.path.splitext(base)[1] if ending in PACKED else ending)
 
 
-def text_files(source: Path, drop: Drop) -> Iterator[TextFile]:
-    """The files with texts of a folder, or the one that `source` is, in the order of their names.
+def files_in(source: Path, drop: Drop) -> Iterator[TextFile]:
+    """The files below a folder, or the one that `source` is, in the order of their names.
 
-    Raises InputError where the source is not there or not readable.
+    What is hidden, or no file, is dropped. Raises InputError for a folder that is not readable.
     """
     if not source.is_dir():
         yield TextFile(source, _quoted(source.name), kind_of(source.name) or "text")
         return
     yield from _below(source, _quoted(source.resolve().name or "texts"), drop, top=True)
+
+
+def nothing_in(folder: Path) -> str:
+    """What to tell of a folder that has no file to look at; "" where it has one."""
+    passed: list[tuple[str, str]] = []
+    if next(files_in(folder, lambda reason, where: passed.append((reason, where))), None):
+        return ""
+    if not passed:
+        return "the folder is empty; name one with files in it, or the files"
+    reason, where = passed[0]
+    return f"nothing in it is read; {where} is passed over: {reason}"
 
 
 def _below(folder: Path, name: str, drop: Drop, top: bool = False) -> Iterator[TextFile]:
@@ -104,13 +122,13 @@ def _below(folder: Path, name: str, drop: Drop, top: bool = False) -> Iterator[T
     for entry in entries:
         path, below = folder / entry.name, f"{name}/{_quoted(entry.name)}"
         if entry.name.startswith("."):
-            drop("hidden: its name begins with a dot", str(path))
+            drop(HIDDEN, str(path))
         elif entry.is_dir(follow_symlinks=False):
             yield from _below(path, below, drop)
         elif reason := _unfit(path):
             drop(reason, str(path))
         else:
-            yield TextFile(path, below, str(kind_of(entry.name)))
+            yield TextFile(path, below, kind_of(entry.name) or "")
 
 
 def _unfit(path: Path) -> str:
@@ -121,9 +139,7 @@ def _unfit(path: Path) -> str:
         return "a link that leads nowhere"
     if stat.S_ISDIR(mode):
         return "a link to a folder; name the folder as a source of its own"
-    if not stat.S_ISREG(mode):
-        return "no regular file"
-    return "" if kind_of(path.name) else "a file of another kind (read: .txt, .md, .html, .jsonl)"
+    return "" if stat.S_ISREG(mode) else "no regular file"
 
 
 def _quoted(name: str) -> str:
@@ -142,17 +158,30 @@ def _quoted(name: str) -> str:
 def lines(path: Path) -> Iterator[str]:
     """The lines of a text, of any length: a long one comes in pieces.
 
-    Raises Unreadable for what is no text.
+    Raises Unreadable for what is no text, before the first line.
     """
+    for _ in _lines(path):
+        pass
+    yield from _lines(path)
+
+
+def _lines(path: Path) -> Iterator[str]:
     rest = ""
     for text in _decoded(path, _opened(path), ""):
         *whole, rest = (rest + text).replace("\r\n", "\n").split("\n")
         yield from whole
         while len(rest) > LINE:
             at = rest.rfind(" ", 0, LINE) + 1 or LINE
+            if at == LINE and _is_solid(rest[:LINE]):
+                raise Unreadable(SOLID, str(path))
             yield rest[:at]
             rest = rest[at:]
     yield rest
+
+
+def _is_solid(piece: str) -> bool:
+    """Whether it has no word of any language: no white space, and letters of none without it."""
+    return piece.isascii() and len(piece.split(None, 1)) == 1
 
 
 def page(path: Path, html: bool) -> str:

@@ -12,26 +12,39 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from dprkit.data.csv_tables import first_line
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import head, read_json_rows
-from dprkit.data.streams import open_stream
+from dprkit.data.streams import RawRow, open_stream
 from dprkit.errors import FormatError, InputError
 from dprkit.imports.columns import NAMES
 from dprkit.imports.dialect import dialect
 from dprkit.imports.items import Item, Tally
+from dprkit.imports.row_folder import is_rows
 from dprkit.imports.sections import Page, Part, html_page, markdown_page, text_parts
 from dprkit.imports.splitting import WORDS, Cut, cut_by
-from dprkit.imports.text_files import TextFile, Unreadable, kind_of, lines, page, text_files
+from dprkit.imports.text_files import (
+    OTHER,
+    READ,
+    TextFile,
+    Unreadable,
+    files_in,
+    kind_of,
+    lines,
+    nothing_in,
+    page,
+)
 from dprkit.records import Passage
 from dprkit.settings import ImportSettings
 
 LOOKED_AT = 10_000
-"""Files and folders that are looked at for a text among them."""
+"""Files that are looked at for a text among them."""
+ROWS = "a file of rows among texts"
+NOT_ROWS = "rows that cannot all be read"
 BETWEEN = " > "
 """Between the headings of a title."""
 _HEADING = re.compile(rb"\s*\S[^\n]*\n[^\S\n]*\n")
@@ -43,8 +56,8 @@ def fits(path: Path) -> bool:
     if not path.is_dir():
         kind = kind_of(path.name)
         return kind in ("markdown", "html") or (kind == "text" and not _is_table(path))
-    walked = chain.from_iterable(names for _, _, names in os.walk(path))
-    return any(kind_of(name) for name in islice(walked, LOOKED_AT))
+    files = files_in(path, lambda reason, where: None)
+    return any(file.kind for file in islice(files, LOOKED_AT))
 
 
 def _is_table(path: Path) -> bool:
@@ -66,7 +79,7 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     cut = cut_by(settings.split_passages, settings.overlap, settings.tokenizer)
     tally.understand(path, f"split by {settings.split_passages or f'words={WORDS}'}")
     found = False
-    for file in text_files(path, tally.drop):
+    for file in _wanted(path, settings, tally):
         try:
             for passage in _passages(file, cut, tally):
                 found = True
@@ -75,12 +88,36 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
         except Unreadable as unreadable:
             tally.drop(unreadable.reason, unreadable.where)
     if not found:
-        raise InputError(f"{path}: no text in it{_reasons(tally)}; .txt, .md, .html, .jsonl count")
+        raise InputError(f"{path}: {_no_text(path, tally)}")
 
 
-def _reasons(tally: Tally) -> str:
-    told = (f"{one.count:,} {why}, first {one.first}" for why, one in tally.dropped.items())
-    return f" ({'; '.join(told)})" if tally.dropped else ""
+def _no_text(path: Path, tally: Tally) -> str:
+    if path.is_dir() and (nothing := nothing_in(path)):
+        return nothing
+    told = "; ".join(
+        f"{one.count:,} {why}, first {one.first}" for why, one in tally.dropped.items()
+    )
+    return f"no text in it{f' ({told})' if told else ''}; {READ} count"
+
+
+def _wanted(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[TextFile]:
+    """The files to read. Those of rows in a folder are not, unless --kind says so."""
+    rows, first = 0, path
+    named = set(map(Path, settings.sources))
+    for file in files_in(path, tally.drop):
+        if not path.is_dir() or settings.kind or not is_rows(file.path):
+            if file.kind:
+                yield file
+            else:
+                tally.drop(OTHER, str(file.path))
+        elif file.path not in named:
+            rows, first = rows + 1, first if rows else file.path
+            tally.drop(ROWS, str(file.path))
+    if rows:
+        tally.note(
+            f"{path}: a folder of texts, whose files of rows are not read: {rows:,} (the first: "
+            f"{first}); name them beside it, as in dprkit import-data {path} {first}"
+        )
 
 
 def _passages(file: TextFile, cut: Cut, tally: Tally) -> Iterator[Passage]:
@@ -157,13 +194,16 @@ _decode_row = decoder(dict[str, Any])
 
 
 def _of_rows(file: TextFile, cut: Cut, tally: Tally) -> Iterator[Passage]:
-    """The passages of JSON rows, each of which is a text with a title and an id, if it has them."""
+    """The passages of JSON rows, each of which is a text with a title and an id, if it has them.
+
+    Raises Unreadable for a file with a row that is none, before the first passage.
+    """
     try:
-        stream = open_stream(file.path)
+        for _ in _rows(file.path):
+            pass
     except FormatError as error:
-        raise Unreadable("no JSON rows", str(error)) from None
-    for row in read_json_rows(stream):
-        fields = _decode_row(row, stream.path)
+        raise Unreadable(NOT_ROWS, str(error)) from None
+    for row, fields in _rows(file.path):
         text, title, id_ = (_field(fields, NAMES[name]) for name in ("text", "title", "id"))
         if not text.strip():
             tally.drop("a row without text", f"{file.path}:{row.where}")
@@ -171,6 +211,11 @@ def _of_rows(file: TextFile, cut: Cut, tally: Tally) -> Iterator[Passage]:
         place = "".join(id_.split()) or str(row.where).replace(" ", "")
         for number, piece in enumerate(cut(title, _paragraphs(text)), start=1):
             yield Passage(f"{file.name}#{place}:{number}", piece, title)
+
+
+def _rows(path: Path) -> Iterator[tuple[RawRow, dict[str, Any]]]:
+    for row in read_json_rows(open_stream(path)):
+        yield row, _decode_row(row, path)
 
 
 def _paragraphs(text: str) -> Iterable[str]:

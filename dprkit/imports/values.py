@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from dprkit.data.ids import content_id
@@ -30,6 +31,8 @@ def single(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, Decimal):
+        return str(int(value)) if value == value.to_integral_value() else str(value)
     if isinstance(value, list | tuple) and len(value) == 1:
         return single(value[0])
     raise Unusable("a list or an object where one text is needed")

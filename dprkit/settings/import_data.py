@@ -21,6 +21,7 @@ KindName = Literal[
     "qrels",
     "passages",
     "questions",
+    "folder",
     "texts",
     "table",
 ]

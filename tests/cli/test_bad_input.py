@@ -71,7 +71,19 @@ EXAMPLES = {
     "a line cut off": (LINE + LINE[:60], "bad:2: not JSON: "),
     "a cut-off array": (ARRAY[:-1], f"bad:byte {len(ARRAY) - 1}: the JSON array is cut off here"),
     "an array cut in a row": (ARRAY[:300], "the JSON array is cut off here"),
-    "an array of numbers": (b"[1, 2]", "bad:byte 1: not JSON: expected an object"),
+    "an array of numbers": (
+        b"[1, 2]",
+        "bad:1: expected an object with named fields, found a number (byte 1)",
+    ),
+    "an array of lists": (
+        b"[\n [1],\n [2]]",
+        "bad:2: expected an object with named fields, found a list (byte 3)",
+    ),
+    "a number in an array": (
+        ARRAY[:-1] + b",\n5]",
+        f"bad:{ARRAY.count(10) + 2}: expected an object with named fields, found a number (byte ",
+    ),
+    "no value in an array": (b"[nil]", "bad:byte 1: not JSON: expected an object, found 'nil]'"),
     "no comma": (ARRAY.replace(b",\n{", b"\n{"), "not JSON: expected a comma"),
     "more after the array": (ARRAY + b"x", "more after the array's closing ]"),
     "no question": (without("question"), "bad:1: lacks the field question"),

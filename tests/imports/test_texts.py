@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -147,16 +149,87 @@ def test_files_that_are_no_texts_are_left_out_and_counted(docs):
     }
 
 
-def test_a_folder_without_texts_is_refused_with_what_is_there(empty):
+def test_a_file_is_taken_whole_or_not_at_all(empty):
+    """Also where what is wrong lies behind what is read at once."""
     Path("docs").mkdir()
-    with pytest.raises(InputError, match=r"^docs: no text in it; .txt, .md"):
+    Path("docs/good.txt").write_text("Good.\n")
+    Path("docs/late.txt").write_bytes(b"a line\n" * 100_000 + b"caf\xe9\n")
+    whole = gzip.compress(random.Random(0).randbytes(300_000).hex().encode())
+    Path("docs/cut.txt.gz").write_bytes(whole[:-9])
+    Path("docs/latin.jsonl").write_bytes(b'{"text": "one"}\n' * 300 + b'{"text": "caf\xe9"}\n')
+    Path("docs/broken.jsonl").write_text('{"text": "one"}\n{"text": broken\n{"text": "two"}\n')
+    Path("docs/numbers.jsonl").write_text("[1,2]\n")
+    done = call("import-data", "docs", "--output-dir", "data", "--json")
+    assert done.exit_code == 0, done.stderr
+    rows = map(json.loads, Path("data/passages.jsonl").read_text().splitlines())
+    assert [row["id"] for row in rows] == ["docs/good.txt#1"]
+    dropped = json.loads(done.stdout)["dropped"]
+    first = {reason: (one["count"], one["first"]) for reason, one in dropped.items()}
+    assert first["not in UTF-8"] == (1, "docs/late.txt:100001")
+    assert first["rows that cannot all be read"][0] == 3
+    assert "docs/broken.jsonl:2: not JSON" in first["rows that cannot all be read"][1]
+    assert first["a packed file that is damaged"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (b'{"text": "a"}\n{"text": "caf\xe9"}\n', "a.jsonl:2: not UTF-8 (byte 0xe9)"),
+        (b"[1,2]\n", "a.jsonl:1: expected an object with named fields, found a number"),
+        (b'{"text": "a"}\n[1,2]\n', "a.jsonl:2: the row is a list; it has to be an object"),
+    ],
+)
+def test_json_rows_that_cannot_be_read_are_named_with_their_line(empty, rows, problem):
+    Path("docs").mkdir()
+    Path("docs/a.jsonl").write_bytes(rows)
+    with pytest.raises(InputError, match=re.escape(problem)):
         passages(Path("docs"))
+
+
+def test_a_folder_without_texts_is_refused_with_what_is_there(empty):
+    def refused(*words: str) -> str:
+        said = call("import-data", "docs", *words, "--output-dir", "data")
+        assert said.exit_code == 1
+        return said.stderr.strip()
+
+    Path("docs/sub").mkdir(parents=True)
+    for words in ((), ("--kind", "texts")):
+        assert refused(*words).startswith("Error: docs: the folder is empty; name one with files")
+    Path("docs/.hidden.txt").write_text("x")
+    for words in ((), ("--kind", "texts")):
+        passed = "nothing in it is read; docs/.hidden.txt is passed over: hidden: its name begins"
+        assert passed in refused(*words)
     Path("docs/a.pdf").write_text("x")
-    with pytest.raises(InputError, match=r"no text in it \(1 a file of another kind .*a.pdf\)"):
-        passages(Path("docs"))
-    refused = call("import-data", "docs", "--kind", "texts", "--output-dir", "data")
-    assert refused.exit_code == 1
-    assert refused.stderr.startswith("Error: docs: no text in it (1 a file of another kind")
+    knows = "nothing that import-data knows in it (the first file: docs/a.pdf); it reads .txt"
+    assert knows in refused()
+    said = refused("--kind", "texts")
+    assert "docs: no text in it (" in said
+    assert "; 1 a file of another kind (read: .txt, .md, .html, .jsonl), first docs/a.pdf)" in said
+
+
+def test_rows_of_data_among_texts_are_told(docs):
+    Path("docs/pairs.jsonl").write_text('{"query": "q", "pos": "p"}\n')
+    Path("docs/b.csv").write_text("query,pos\nq2,p2\n")
+    Path("docs/package.json").write_text('{\n"name": "x"\n}\n')
+    said = call("import-data", docs, "--output-dir", "data", "--json")
+    note = (
+        "docs: a folder of texts, whose files of rows are not read: 2 (the first: docs/b.csv); "
+        "name them beside it, as in dprkit import-data docs docs/b.csv"
+    )
+    assert note in said.stderr
+    assert json.loads(said.stdout)["dropped"] == {
+        "a file of rows among texts": {"count": 2, "first": "docs/b.csv"},
+        "a file of another kind (read: .txt, .md, .html, .jsonl)": {
+            "count": 1,
+            "first": "docs/package.json",
+        },
+        "a row without text": {"count": 1, "first": "docs/rows.jsonl:3"},
+    }
+    words = ("import-data", docs, "docs/b.csv", "docs/pairs.jsonl", "--output-dir", "both")
+    both = call(*words)
+    assert both.exit_code == 0
+    assert "a folder of texts, whose" not in both.stderr
+    assert len(Path("both/train.jsonl").read_text().splitlines()) == 2
 
 
 def test_which_sources_are_texts(docs):
@@ -206,6 +279,27 @@ def test_a_line_of_any_length_is_read_in_pieces(empty, monkeypatch):
     Path("one.txt").write_text(" ".join(words))
     found = [text for _, _, text in passages(Path("one.txt"), split_passages="words=64")]
     assert found == [" ".join(words[start : start + 64]) for start in range(0, 100_000, 64)]
+
+
+def test_a_line_that_never_ends_is_refused_if_it_has_no_words(empty, monkeypatch):
+    monkeypatch.setattr("dprkit.imports.text_files.LINE", 1000)
+    Path("docs").mkdir()
+    Path("docs/base64.txt").write_text("Words before.\n" + "QUJD" * 1000)
+    Path("docs/japanese.txt").write_text("犬が歩く。" * 1000)
+    tally = Tally()
+    assert {id_.partition("#")[0] for id_, _, _ in passages(Path("docs"), tally)} == {
+        "docs/japanese.txt"
+    }
+    assert tally.dropped["not a text: a line with 1 MB without a space"].count == 1
+
+
+def test_what_a_page_of_html_hides_is_left_out(empty):
+    Path("a.html").write_text(
+        '<body style="display:none"><p>One<p hidden>no<p style="color:red; DISPLAY : none">no</p>'
+        '<div hidden><div hidden>no</div><p style="display:none">no</p></div><h2 hidden>no</h2>'
+        '<p style="display:block">two <b style="display:none !important">no <i hidden>no</i></b>'
+    )
+    assert passages(Path("a.html")) == [("a.html#1", "a", "One two")]
 
 
 def test_the_passages_of_a_folder_are_indexed_and_found(docs):
