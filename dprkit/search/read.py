@@ -71,6 +71,8 @@ class ReadReport(msgspec.Struct):
     """Rankings with fewer passages than the deepest depth."""
     shown: list[Shown] = []
     outputs: list[str] = []
+    empty: int = 0
+    """Passages without a text."""
     notes: list[str] = []
 
 
@@ -151,6 +153,9 @@ def _told(report: ReadReport, settings: ReadSettings, run: Run) -> ReadReport:
             f"{report.longest:,}); deeper answers of these are those of all their passages"
         )
         run.progress.warn(report.notes[-1])
+    if report.empty:
+        report.notes.append(f"passages without a text, which have no answer: {report.empty:,}")
+        run.progress.warn(report.notes[-1])
     if report.unread:
         report.notes.append(f"questions without a text to read an answer from: {report.unread:,}")
         run.progress.warn(report.notes[-1])
@@ -201,6 +206,7 @@ class _Answering:
             of_question = [by_pair[question.question, hit.title, hit.text] for hit in hits]
             found = tuple(prediction(hits, of_question, d, weight) for d in report.depths)
             texts = [hit.text for hit in hits]
+            report.empty += texts.count("")
             best = distinct(texts, choose(of_question, weight), settings.best)
             answered.append(Answered(question, found, best))
             _count(answered[-1], len(hits), report)
