@@ -6,15 +6,16 @@ too, which its readers pass over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from dprkit.data.examples import context_of
 from dprkit.data.rankings import write_ranking
 from dprkit.data.trec import falling, write_trec
-from dprkit.records import Hit, Ranking
+from dprkit.records import Candidate, Hit, Ranking
 
 PARTS: dict[str, Callable[[Ranking], object]] = {
     "question texts": lambda ranking: ranking.question.question,
@@ -120,10 +121,36 @@ def _kept_or_falling(ranking: Ranking) -> list[float]:
     return scores if same else lowered
 
 
+def _write_examples(ranking: Ranking, file: BinaryIO) -> None:
+    """A training example: gold passages, or else those that hold an answer, are its positives.
+
+    What else holds an answer is no negative, and is left out.
+    """
+    question, gold = ranking.question, frozenset(ranking.question.gold)
+    positives = [hit for hit in ranking.hits if hit.id in gold]
+    positives = positives or [hit for hit in ranking.hits if hit.has_answer]
+    others = [hit for hit in ranking.hits if not hit.has_answer and hit not in positives]
+    row: dict[str, Any] = {"id": question.id, "question": question.question}
+    row |= {"answers": question.answers}
+    row |= {"dataset": question.dataset} if question.dataset else {}
+    row |= {"tags": question.tags} if question.tags else {}
+    row |= {"positive_ctxs": _contexts(positives), "negative_ctxs": []}
+    row |= {"hard_negative_ctxs": _contexts(others)}
+    file.write(msgspec.json.encode(row) + b"\n")
+
+
+def _contexts(hits: Sequence[Hit]) -> list[msgspec.Struct]:
+    return [
+        context_of(Candidate(hit.id, hit.text, hit.title, hit.score, hit.teacher_score))
+        for hit in hits
+    ]
+
+
 FORMS = {
     "jsonl": Form(write_ranking, frozenset(PARTS)),
     "dpr": Form(_write_dpr, _DPR, b"[\n", b",\n", b"\n]\n"),
     "trec": Form(write_trec, frozenset()),
     "pyserini": Form(_write_pyserini, _DPR, b"{\n", b",\n", b"\n}\n"),
+    "examples": Form(_write_examples, frozenset(PARTS) - {"gold passages", "has_answer"}),
     "run-dict": Form(_write_run_dict, frozenset({"empty rankings"}), b"{\n", b",\n", b"\n}\n"),
 }

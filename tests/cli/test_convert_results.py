@@ -28,6 +28,7 @@ RANKINGS = [
     Ranking(Question("é 2", "and then?", ("x",)), ()),
 ]
 FORMS = ("jsonl", "dpr", "trec", "pyserini", "run-dict")
+"""Those that are read again."""
 PASSAGES = "id\ttext\ttitle\n" + "".join(
     f'{hit.id}\t"{hit.text}"\t"{hit.title.replace(chr(34), chr(34) * 2)}"\n'
     for hit in RANKINGS[0].hits
@@ -247,3 +248,47 @@ def test_files_of_something_else_are_refused(
 
 def test_no_file_of_rankings_is_said(given: None) -> None:
     assert "no file of rankings given; name it with --results" in call("convert-results").stderr
+
+
+# --- training examples ----------------------------------------------------------------------------
+
+
+def test_examples_have_gold_passages_or_those_with_an_answer_as_positives(
+    tmp_path, small_retriever, monkeypatch
+):
+    """And a retriever learns a teacher's scores of rankings from them."""
+    hits = [
+        {
+            "id": str(n),
+            "title": "T",
+            "text": f"text {n}",
+            "score": 9.0 - n,
+            "has_answer": n in (1, 3),
+        }
+        for n in range(5)
+    ]
+    asked = {"question": "who", "answers": ["me"], "ctxs": hits}
+    rows = [
+        asked | {"id": "gold", "gold": ["2"], "dataset": "nq", "tags": ["a"]},
+        asked | {"id": "answers", "gold": ["99"]},
+        asked | {"id": "none", "ctxs": [hits[0], hits[2]]},
+    ]
+    monkeypatch.chdir(tmp_path)
+    Path("r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--results", "r.jsonl", "--teacher", small_retriever, "--output-dir", "scored")
+    assert call("score-teacher", *words).exit_code == 0
+    words = ("--results", "scored/results.jsonl", "--to", "examples", "-o", "found.jsonl")
+    result = call("convert-results", *words)
+    assert result.exit_code == 0, result.stderr
+    made = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    of = [
+        [[p["passage_id"] for p in row[f"{name}_ctxs"]] for name in ("positive", "hard_negative")]
+        for row in made
+    ]
+    assert of == [[["2"], ["0", "4"]], [["1", "3"], ["0", "2", "4"]], [[], ["0", "2"]]]
+    assert (made[0]["id"], made[0]["dataset"], made[0]["tags"]) == ("gold", "nq", ["a"])
+    assert all("teacher_score" in p for row in made for p in row["hard_negative_ctxs"])
+    words = ("--objective", "distill", "--init", small_retriever, "--output-dir", "model")
+    more = ("--batch-size", 2, "--max-steps", 1, "--candidates", 3, "--valid-every", "never")
+    result = call("train", "--train-file", "found.jsonl", *words, *more)
+    assert result.exit_code == 0, result.stderr
