@@ -5,7 +5,7 @@
     train.jsonl                       examples in DPR's form
     qrels.tsv                         judgements in BEIR's form
 
-With splits, questions and examples of the split `valid` are in valid.questions.jsonl, valid.jsonl.
+With splits, what is of the split `valid` is in valid.questions.jsonl, valid.jsonl, valid.qrels.tsv.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dprkit.imports.items import (
     shown,
 )
 from dprkit.imports.seen import NEW, SAME, Seen
+from dprkit.imports.source_lines import SourceLines
 from dprkit.imports.splits import Splits
 from dprkit.records import Example, Passage, Question
 
@@ -47,6 +48,8 @@ class Batch:
         self.tally, self.splits = tally, splits
         self.written: dict[str, int] = {}
         """What was written of each sort."""
+        self.lines: dict[str, SourceLines] = {}
+        """Where the rows of each file of judgements stood in their sources."""
         self._items: list[tuple[Item, Place]] = []
         self._bytes = 0
         self.has_gold = False
@@ -62,6 +65,8 @@ class Batch:
         if fault := fault_of(item):
             self.tally.drop(fault, shown(place))
             return
+        if self.splits and isinstance(item, Judgement) and item.split:
+            item = item._replace(split="")  # its questions are shared out anew
         self._items.append((item, place))
         self._bytes += _length(item)
 
@@ -79,6 +84,8 @@ class Batch:
                 self.tally.drop("of no set of --split", shown(place))
                 continue
             write(item, files.setdefault(name, io.BytesIO()))
+            if isinstance(item, Judgement):
+                self.lines.setdefault(name, SourceLines()).add(place)
             sort = _SORTS[type(item)]
             self.written[sort] = self.written.get(sort, 0) + 1
         self._items, self._bytes = [], 0
@@ -103,7 +110,7 @@ class Batch:
         if isinstance(item, Passage):
             return PASSAGES, _write_passage
         if isinstance(item, Judgement):
-            return QRELS, _write_judgement
+            return qrels_of(item.split), _write_judgement
         split = self._split(item)
         if split is None:
             return "", _write_example
@@ -120,6 +127,11 @@ class Batch:
         if isinstance(item, Example):
             return self.splits.of(item)
         return self.splits.of_question(item)
+
+
+def qrels_of(split: str) -> str:
+    """The file of the judgements of a split; "" is the one of a source without splits."""
+    return f"{split}.{QRELS}".removeprefix(".")
 
 
 _SORTS: dict[type, str] = {
@@ -141,9 +153,9 @@ def _again(item: Item, same: bool) -> str:
 
 
 def _key(item: Passage | Question | Judgement) -> str:
-    """What may be there once. A question may be in several splits of its source."""
+    """What may be there once. Questions and judgements may be in several splits of their source."""
     if isinstance(item, Judgement):
-        return f"{item.question_id}\t{item.passage_id}"
+        return f"{item.split}\n{item.question_id}\t{item.passage_id}"
     return f"{item.split}\n{item.id}" if isinstance(item, SplitQuestion) else item.id
 
 
@@ -185,7 +197,7 @@ def _write_passage(passage: Passage, file: io.BytesIO) -> None:
 
 
 def _write_judgement(judgement: Judgement, file: io.BytesIO) -> None:
-    file.write("\t".join(map(str, judgement)).encode() + b"\n")
+    file.write("\t".join(map(str, judgement[:3])).encode() + b"\n")
 
 
 def _write_one_question(question: Question, file: io.BytesIO) -> None:
