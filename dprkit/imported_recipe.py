@@ -68,6 +68,8 @@ def recipe_for(folder: Path, model: str | None, at: Path) -> tuple[Recipe, list[
     folder is no import, or has nothing to search or to train with.
     """
     found = _found(folder, model)
+    if model:
+        _check_model(Path(model))
 
     def seen(path: str) -> str:
         there = os.path.lexists(path) and not os.path.isabs(path)
@@ -94,6 +96,14 @@ def recipe_for(folder: Path, model: str | None, at: Path) -> tuple[Recipe, list[
             "--split-by title would part them by article)."
         )
     return recipe, told
+
+
+def _check_model(folder: Path) -> None:
+    """Raise InputError for a folder of a model that training would refuse, by its config.json."""
+    if (folder / "config.json").is_file() and not is_artifact(folder):
+        from dprkit.interop.folder import read_config  # imports torch
+
+        read_config(folder)
 
 
 def _retriever(model: str) -> str:

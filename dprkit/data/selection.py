@@ -1,8 +1,8 @@
 """select-data: pick training examples from DPR files of any size.
 
 One pass, or two where a set is a share; memory is a row, or 32 MB of rows with --shuffle (the rest
-of the reservoir lies in a temporary file), and 20 bytes a row with --split-by question. A row is kept as the bytes it has: only what a setting asks to trim is decoded
-and written anew.
+of the reservoir lies in a temporary file), and 40 bytes a row with --split-by question. A row is
+kept as the bytes it has: only what a setting asks to trim is decoded and written anew.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import msgspec
 
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.judgements_by_question import JudgementFile
+from dprkit.data.split_sizes import ADVICE
 from dprkit.data.streams import STDIN
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.derived import passages_of_examples
@@ -99,7 +100,9 @@ def check(settings: ImportSettings) -> None:
 
 
 def splits_of(settings: ImportSettings) -> Splits | None:
-    """The sets of --split, if there are any."""
+    """The sets of --split, if there are any. Raises SettingsError for shares that cannot be."""
+    if settings.split_by != "question" and not settings.split:
+        raise SettingsError(f"--split-by {settings.split_by}: there is no --split; {ADVICE}")
     return Splits(settings.split, settings.split_by, settings.seed) if settings.split else None
 
 

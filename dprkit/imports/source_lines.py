@@ -1,4 +1,4 @@
-"""Where the rows of a written file stood in their sources, so that a message can name the source."""
+"""Where the rows of a written file stood in their sources, for messages that name these."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from threading import Thread
 
 from msgspec.structs import replace
@@ -105,7 +106,13 @@ def _of_sample(settings: SelectSettings, sources: tuple[str, ...], trial: Trial)
     folder.mkdir()
     sample, read, share = folder / "sample.jsonl", 0, 0.0
     read, share = _first_rows(sources, sample)
-    small = {"split": None, "num_items": None, "shuffle": False, "offset": 0, "output_dir": None}
+    small: dict[str, Any] = {
+        "split": None,
+        "num_items": None,
+        "shuffle": False,
+        "offset": 0,
+        "output_dir": None,
+    }
     small |= {"passages_out": None, "questions_out": None, "split_by": "row"}
     kept_file = str(folder / "train.jsonl")
     with clock() as seconds:
