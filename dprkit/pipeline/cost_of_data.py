@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from threading import Thread
+from typing import Any
 
 from msgspec.structs import replace
 
