@@ -12,9 +12,10 @@ from dprkit.data.examples import read_examples
 from dprkit.data.passages import read_passages
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.counted_tokens import CountedTokens
-from dprkit.imports.output import PASSAGES, QRELS, QUESTIONS
+from dprkit.imports.names import split_names
+from dprkit.imports.output import PASSAGES, QRELS, QUESTIONS, qrels_of
 from dprkit.recipes import Recipe
-from dprkit.records import Passage
+from dprkit.records import Passage, same_question
 from dprkit.store.manifests import is_artifact, read_manifest
 
 TRAIN = "train.jsonl"
@@ -29,8 +30,7 @@ TOKENS_A_WORD = 1.4
 """Of English text, where no tokenizer is at hand."""
 BATCH = 64
 FEW = 40
-"""Examples below which none are set aside for validation and test."""
-_VALID, _TEST = ("valid", "dev", "validation"), ("test",)
+"""Questions of examples below which none are set aside for validation and test."""
 _VALID_AND_TEST = {"train": "90%", "valid": "5%", "test": "rest"}
 _VALID_ALONE = {"train": "95%", "valid": "rest"}
 
@@ -42,16 +42,23 @@ class Found(NamedTuple):
     files: frozenset[str]
     written: dict[str, int]
     examples: int
-    """Those of train.jsonl that were looked at; how many of them have negatives and answers:"""
+    """Those of train.jsonl that were looked at; how many questions they have:"""
+    questions: int
     negatives: int
+    """How many of the examples have negatives, and answers:"""
     answers: int
     passage_tokens: int
     """Of a passage with its title, which MOST do not exceed."""
 
-    def set_of(self, names: Iterable[str]) -> str | None:
-        """The file of the questions of the first of the sets that is there."""
-        files = (f"{name}{ending}" for name in names for ending in (".questions.jsonl", ".jsonl"))
-        return next((file for file in files if file in self.files), None)
+    def split(self, own: str) -> str | None:
+        """The name that the files have for the split that dprkit calls `own`, if it is there."""
+        rows = (name for name in self.files if name.endswith(".jsonl") and name != PASSAGES)
+        splits = {name.removesuffix(".jsonl").removesuffix(".questions") for name in rows}
+        return next((name for name, of in split_names(splits).items() if of == own), None)
+
+    def first_of(self, *names: str) -> str | None:
+        """The first of the files that is there."""
+        return next((name for name in names if name in self.files), None)
 
 
 def recipe_for(folder: Path, model: str | None, at: Path) -> tuple[Recipe, list[str]]:
@@ -61,6 +68,8 @@ def recipe_for(folder: Path, model: str | None, at: Path) -> tuple[Recipe, list[
     folder is no import, or has nothing to search or to train with.
     """
     found = _found(folder, model)
+    if model:
+        _check_model(Path(model))
 
     def seen(path: str) -> str:
         there = os.path.lexists(path) and not os.path.isabs(path)
@@ -87,6 +96,14 @@ def recipe_for(folder: Path, model: str | None, at: Path) -> tuple[Recipe, list[
             "--split-by title would part them by article)."
         )
     return recipe, told
+
+
+def _check_model(folder: Path) -> None:
+    """Raise InputError for a folder of a model that training would refuse, by its config.json."""
+    if (folder / "config.json").is_file() and not is_artifact(folder):
+        from dprkit.interop.folder import read_config  # imports torch
+
+        read_config(folder)
 
 
 def _retriever(model: str) -> str:
@@ -116,6 +133,7 @@ def _found(folder: Path, model: str | None) -> Found:
         files,
         dict(manifest.counts.get("written", {})),
         len(examples),
+        len({same_question(e.question) for e in examples}),
         sum(bool(e.hard_negatives) for e in examples),
         sum(bool(e.answers) for e in examples),
         _most(count(p.title, p.text) for p in passages),
@@ -168,14 +186,15 @@ def _to_train(found: Found, data: Callable[[str], str]) -> Stages:
     """The stages up to the model: sets, negatives, training."""
     stages: Stages = {}
     train = data(TRAIN)
-    names = (f"{name}.jsonl" for name in _VALID)
+    names = (f"{split}.jsonl" for split in [found.split("valid")] if split)
     valid = next((data(name) for name in names if name in found.files), None)
-    if not valid and found.examples >= FEW:
+    if not valid and found.questions >= FEW:
         stages["select-data"] = {
             "sources": [train],
             "require": ["positive"],
             "shuffle": True,
-            "split": _VALID_ALONE if found.set_of(_TEST) else _VALID_AND_TEST,
+            "split": _VALID_ALONE if found.split("test") else _VALID_AND_TEST,
+            "split_by": "question",
         }
         train, valid = (f"select-data.output_dir/{name}.jsonl" for name in ("train", "valid"))
     if not _has_negatives(found):
@@ -215,13 +234,14 @@ def _to_measure(found: Found, data: Callable[[str], str], stages: Stages) -> dic
     """The evaluation, on questions that nothing was trained on, if there are some."""
     if "index" not in stages:
         return {}
-    questions = found.set_of(_TEST)
-    if questions is None and "select-data" in stages:
+    split = found.split("test")
+    if split is None and "select-data" in stages:
         return {"questions": "select-data.output_dir/test.jsonl"}
-    questions = questions or found.set_of(_VALID)
-    if questions is None and not found.examples and QUESTIONS in found.files:
-        questions = QUESTIONS
+    split = split or found.split("valid")
+    questions = found.first_of(f"{split}.{QUESTIONS}", f"{split}.jsonl") if split else None
+    if split is None and not found.examples:
+        questions = found.first_of(QUESTIONS)
     if questions is None:
         return {}
-    judged = QRELS in found.files and questions.endswith(QUESTIONS)
-    return {"questions": data(questions), **({"qrels": data(QRELS)} if judged else {})}
+    judged = found.first_of(qrels_of(split or ""), QRELS) if questions.endswith(QUESTIONS) else None
+    return {"questions": data(questions), **({"qrels": data(judged)} if judged else {})}

@@ -1,8 +1,8 @@
 """select-data: pick training examples from DPR files of any size.
 
-One pass; memory is a row, or 32 MB of rows with --shuffle (the rest of the reservoir lies in a
-temporary file). A row is kept as the bytes it has: only what a setting asks to trim is decoded
-and written anew.
+One pass, or two where a set is a share; memory is a row, or 32 MB of rows with --shuffle (the rest
+of the reservoir lies in a temporary file), and 40 bytes a row with --split-by question. A row is
+kept as the bytes it has: only what a setting asks to trim is decoded and written anew.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import re
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from dprkit.data.examples import parse_example
-from dprkit.data.ids import content_id
+from dprkit.data.ids import content_id, text_key
 from dprkit.data.json_decoding import decoder
 from dprkit.data.json_rows import read_json_rows
 from dprkit.data.passages import PASSAGES_HEADER, passage_line
+from dprkit.data.question_sets import QuestionSets
 from dprkit.data.questions import read_questions, write_question
 from dprkit.data.scored_files import refuse_two_teachers
 from dprkit.data.split_sizes import ADVICE, check_split, needs_count, scaled, shared_out
@@ -40,6 +41,10 @@ from dprkit.store.manifests import is_artifact
 from dprkit.store.stage_files import StageFiles
 
 SPOOL_BYTES = 32 << 20
+SourceRow = tuple[str, RawRow]
+"""A row and the file it came from."""
+Placing = Callable[[Iterator[SourceRow]], Iterator[tuple[str, str, RawRow]]]
+"""Rows -> the set of each row that is of one, its file, and the row."""
 
 
 class SelectReport(msgspec.Struct):
@@ -110,6 +115,8 @@ def _check(settings: SelectSettings) -> None:
     outputs = [path for path in (settings.output, *_side_paths(settings)) if path]
     if len(set(outputs)) < len(outputs):
         raise SettingsError("--output, --passages-out and --questions-out must be different files")
+    if settings.split_by != "row" and not settings.split:
+        raise SettingsError(f"--split-by {settings.split_by}: there is no --split; {ADVICE}")
     check_split(settings.split or {})
     for name in settings.split or ():
         if not re.fullmatch(r"[\w.-]+", name):
@@ -147,12 +154,14 @@ def _outputs(directory: Path, names: list[str], settings: SelectSettings) -> lis
 
 
 def _sizes(settings: SelectSettings) -> dict[str, int | None]:
-    """How many rows each set takes; None: all. --num-items bounds their sum.
+    """How many rows each set takes; None: all that are of it. --num-items bounds their sum.
 
     The rows that qualify are counted in a pass of their own where a set is a share or the rest.
     """
     if not settings.split:
         return {"train": settings.num_items}
+    if settings.split_by == "question":
+        return dict.fromkeys(settings.split)
     rows = {name: size for name, size in settings.split.items() if isinstance(size, int)}
     if not needs_count(settings.split):
         return {**scaled(rows, settings.num_items)}
@@ -169,27 +178,57 @@ def _write_sets(
     run: Run,
     files: dict[str, tuple[BinaryIO, int | None]],
 ) -> None:
-    """Send the selected rows to the files, each of which takes its number, in order."""
-    sizes = [size for _, size in files.values()]
-    total = sum(filter(None, sizes)) if all(sizes) else None
-    rows = _qualified(settings, report)
-    rows = _drawn(rows, total, settings.seed) if settings.shuffle else islice(rows, total)
+    """Send the selected rows to the files of their sets."""
+    sizes = {name: size for name, (_, size) in files.items()}
+    by_question = settings.split_by == "question"
+    total = sum(filter(None, sizes.values())) if all(sizes.values()) else None
+    most = settings.num_items if by_question else total
+    placed = _by_question(settings, most) if by_question else _by_row(sizes)
     run.progress.start("selecting", total, "rows")
+    report.sets = dict.fromkeys(sizes, 0)
     with ExitStack() as stack:
         side = _SideOutputs(settings, report, stack)
-        for name, (file, size) in files.items():
-            report.sets[name] = 0
-            for path, row in islice(rows, size):
-                row = _trimmed(row, settings)
-                file.write(row.raw + b"\n")
-                side.write(parse_example(row, path))
-                report.sets[name] += 1
-                report.kept += 1
-                run.progress.advance(1)
+        for name, path, row in placed(_kept(settings, report, most)):
+            row = _trimmed(row, settings)
+            files[name][0].write(row.raw + b"\n")
+            side.write(parse_example(row, path))
+            report.sets[name] += 1
+            report.kept += 1
+            run.progress.advance(1)
         run.progress.finish()
-        _check_kept(settings, report, total or settings.num_items or 0)
+        _check_kept(settings, report, 0 if by_question else total or settings.num_items or 0)
     for note in report.notes:
         run.progress.warn(note)
+
+
+def _by_row(sizes: dict[str, int | None]) -> Placing:
+    """Each set takes its number of rows, in order."""
+
+    def placed(rows: Iterator[SourceRow]) -> Iterator[tuple[str, str, RawRow]]:
+        for name, size in sizes.items():
+            yield from ((name, *row) for row in islice(rows, size))
+
+    return placed
+
+
+def _by_question(settings: SelectSettings, most: int | None) -> Placing:
+    """Each row goes to the set of its question; the questions are read in a pass of their own."""
+    rows = _qualified(settings, SelectReport())
+    if most:
+        rows = _kept(settings, SelectReport(), most)
+    seed = settings.seed if settings.shuffle else None
+    sets = QuestionSets(starmap(_question_key, rows), settings.split or {}, seed)
+
+    def placed(rows: Iterator[SourceRow]) -> Iterator[tuple[str, str, RawRow]]:
+        for path, row in rows:
+            if name := sets.of(_question_key(path, row)):
+                yield name, path, row
+
+    return placed
+
+
+def _question_key(path: str, row: RawRow) -> int:
+    return text_key(normalise(_decode_pools(row, path).question))
 
 
 def _check_kept(settings: SelectSettings, report: SelectReport, asked: int) -> None:
@@ -215,8 +254,10 @@ def _check_kept(settings: SelectSettings, report: SelectReport, asked: int) -> N
         report.notes.append(f"asked for {asked} rows, kept {report.kept} ({counts})")
 
 
-SourceRow = tuple[str, RawRow]
-"""A row and the file it came from."""
+def _kept(settings: SelectSettings, report: SelectReport, most: int | None) -> Iterator[SourceRow]:
+    """The first `most` rows that qualify (None: all), or as many that are drawn at random."""
+    rows = _qualified(settings, report)
+    return _drawn(rows, most, settings.seed) if settings.shuffle else islice(rows, most)
 
 
 def _qualified(settings: SelectSettings, report: SelectReport) -> Iterator[SourceRow]:

@@ -42,10 +42,10 @@ def scaled(split: Mapping[str, int], limit: int | None) -> dict[str, int]:
     return dict(zip(split, sizes, strict=True))
 
 
-def shared_out(split: Split, total: int) -> dict[str, int]:
+def shared_out(split: Split, total: int, of: str = "rows") -> dict[str, int]:
     """Rows of each set, of `total`. Shares that make 100 % together leave no row over.
 
-    Raises InputError where there are too few rows for the sets, or for one row in each.
+    Raises InputError where there are too few rows, or whatever is counted, for one in each set.
     """
     ends = [round(total * end) for end in accumulate(_share(size) or 0 for size in split.values())]
     shares = [end - start for start, end in pairwise([0, *ends])]
@@ -58,7 +58,7 @@ def shared_out(split: Split, total: int) -> dict[str, int]:
     empty = [f"{name}={split[name]}" for name, size in sizes.items() if size < 1]
     if left < 0 or empty:
         lack = f"so that {' and '.join(empty)} would be empty" if empty else "fewer than asked for"
-        raise InputError(f"--split: {total:,} rows qualify, {lack}; {ADVICE}")
+        raise InputError(f"--split: {total:,} {of} qualify, {lack}; {ADVICE}")
     return sizes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -69,16 +70,25 @@ def _export(work: Draft, tables: list[Table], settings: ExportDataSettings) -> M
     if not any(done.rows.values()):
         reasons = ", ".join(f"{count:,} {why}" for why, count in done.dropped.items())
         work.state.clear()  # there is nothing to go on with
-        raise InputError(f"{_named(settings)}: no row comes of it ({reasons or 'it is empty'})")
+        why = f"({reasons or 'it is empty'}){_advice(settings, done.dropped)}"
+        raise InputError(f"{_named(settings)}: no row comes of it {why}")
     if settings.to == "parquet":
         with work.file(README) as file:
             file.write(card(tables).encode())
-    notes = [f"{name}: no rows" for name, count in done.rows.items() if not count]
+    advice = _advice(settings, done.dropped)
+    notes = [f"{name}: no rows{advice}" for name, count in done.rows.items() if not count]
     for note in notes:
         work.run.progress.warn(note)
     return work.finish(
         {"to": settings.to, "rows": done.rows, "dropped": done.dropped, "notes": notes}
     )
+
+
+def _advice(settings: ExportDataSettings, dropped: Iterable[str]) -> str:
+    """What to do where rows lack negatives."""
+    if settings.to == "sentence-transformers" and any("negative" in why for why in dropped):
+        return "; --rows pairs needs no negatives, and mine-negatives finds some"
+    return ""
 
 
 def _named(settings: ExportDataSettings) -> str:

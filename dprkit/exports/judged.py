@@ -1,6 +1,7 @@
 """The questions of each split, and what is judged for them.
 
-Memory is 8 bytes a question, where a file of judgements has to be parted into splits.
+Memory is 8 bytes a question of a split that has judgements, and 20 bytes a question of BEIR's
+queries, whose ids must differ.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,11 +18,15 @@ from msgspec.structs import replace
 from dprkit.data.ids import text_key
 from dprkit.data.qrels import judgements
 from dprkit.data.questions import read_questions
+from dprkit.data.seen import NEW, OTHER, Seen
 from dprkit.data.streams import open_stream
 from dprkit.errors import InputError
 from dprkit.exports.sources import DataFiles
 from dprkit.exports.tables import Kind, Row
 from dprkit.records import Question
+
+BATCH = 4096
+"""Questions whose ids are looked up together."""
 
 
 class Judged(NamedTuple):
@@ -59,47 +64,40 @@ def splits_of(files: DataFiles) -> list[str]:
 
 
 def all_questions(files: DataFiles) -> Iterator[Question]:
-    """The questions of all splits. Raises InputError where two of them have one id."""
-    seen = array("Q")
+    """The questions of all splits; one that is in several splits comes once.
+
+    Raises InputError where two of them have one id, or one is in a file twice.
+    """
+    seen = Seen()
     for split in splits_of(files):
-        keys = array("Q")
+        path, own = files.questions.get(split) or files.examples[split], Seen()
+        left = questions_of(files, split)
+        while batch := list(islice(left, BATCH)):
+            ids = [question.id for question in batch]
+            contents = [f"{question.id}\n{question.question}" for question in batch]
+            among_own, among_all = own.add(ids, contents), seen.add(ids, contents)
+            for question, in_file, state in zip(batch, among_own, among_all, strict=True):
+                if in_file != NEW or state == OTHER:
+                    raise InputError(
+                        f"{path}: another question has the id {question.id!r} too; ids must differ"
+                    )
+                if state == NEW:
+                    yield question
+
+
+def judged_of(files: DataFiles, split: str) -> Iterator[Judged]:
+    """The judgements for the questions of a split: those of the qrels, or the gold passages."""
+    path = files.judged(split)
+    if path is None:
         for question in questions_of(files, split):
-            keys.append(text_key(question.id))
-            yield question
-        _refuse_shared_ids(files, split, seen, keys)
-        seen = _sorted(seen + keys)
-
-
-def _refuse_shared_ids(files: DataFiles, split: str, seen: array[int], keys: array[int]) -> None:
-    ordered = _sorted(keys)
-    twice = {a for a, b in pairwise(ordered) if a == b}
-    if not twice and not any(_holds(seen, key) for key in keys):
+            yield from (Judged(question.id, id_, 1) for id_ in question.gold)
         return
-    for question in questions_of(files, split):
-        key = text_key(question.id)
-        if key in twice or _holds(seen, key):
-            path = files.questions.get(split) or files.examples[split]
-            raise InputError(
-                f"{path}: another question has the id {question.id!r} too; ids must differ"
-            )
-
-
-def _sorted(keys: array[int]) -> array[int]:
-    return array("Q", sorted(keys))
+    keys = array("Q", sorted(text_key(q.id) for q in questions_of(files, split)))
+    for question_id, passage_id, grade, _ in judgements(open_stream(path)):
+        if _holds(keys, text_key(question_id)):
+            yield Judged(question_id, passage_id, grade)
 
 
 def _holds(ordered: array[int], key: int) -> bool:
     at = bisect_left(ordered, key)
     return at < len(ordered) and ordered[at] == key
-
-
-def judged_of(files: DataFiles, split: str) -> Iterator[Judged]:
-    """The judgements for the questions of a split: those of the qrels, or the gold passages."""
-    if files.qrels is None:
-        for question in questions_of(files, split):
-            yield from (Judged(question.id, id_, 1) for id_ in question.gold)
-        return
-    keys = _sorted(array("Q", (text_key(q.id) for q in questions_of(files, split))))
-    for question_id, passage_id, grade, _ in judgements(open_stream(files.qrels)):
-        if _holds(keys, text_key(question_id)):
-            yield Judged(question_id, passage_id, grade)

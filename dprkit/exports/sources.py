@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,19 +15,23 @@ OTHERS = {"audit.jsonl"}
 
 
 class DataFiles(NamedTuple):
-    """Files of dprkit's data; questions and examples are those of a split each."""
+    """Files of dprkit's data; questions, examples and judgements are those of a split each."""
 
     passages: Path | None
     questions: dict[str, Path]
     examples: dict[str, Path]
-    qrels: Path | None
+    qrels: dict[str, Path]
+    """That of "" has the judgements of the splits that have none of their own."""
+
+    def judged(self, split: str) -> Path | None:
+        """The file with the judgements of a split, if there is one."""
+        return self.qrels.get(split) or self.qrels.get("")
 
     def named(self) -> dict[str, str]:
         """The files by a name each, as a manifest records its inputs."""
-        alone = {"passages": self.passages, "qrels": self.qrels}
-        splits = {"questions": self.questions, "examples": self.examples}
-        return {name: str(path) for name, path in alone.items() if path} | {
-            f"{what} {split}": str(path)
+        splits = {"questions": self.questions, "examples": self.examples, "qrels": self.qrels}
+        return ({"passages": str(self.passages)} if self.passages else {}) | {
+            f"{what} {split}".rstrip(): str(path)
             for what, paths in splits.items()
             for split, path in paths.items()
         }
@@ -35,12 +39,13 @@ class DataFiles(NamedTuple):
 
 def data_files(settings: ExportDataSettings) -> DataFiles:
     """The files that the settings name. Raises InputError and SettingsError where there is none."""
-    found = _of_folder(settings) if settings.data is not None else DataFiles(None, {}, {}, None)
+    found = _of_folder(settings) if settings.data is not None else DataFiles(None, {}, {}, {})
+    qrels = _file(settings.qrels, "--qrels")
     given = DataFiles(
         _file(settings.passages, "--passages") or found.passages,
         _by_split(settings.questions, "--questions", settings.split) or found.questions,
         _by_split(settings.examples, "--examples", "") or found.examples,
-        _file(settings.qrels, "--qrels") or found.qrels,
+        {"": qrels} if qrels else found.qrels,
     )
     if not given.named():
         raise SettingsError("no data given; name a folder of import-data, or files: --passages")
@@ -73,19 +78,22 @@ def _of_folder(settings: ExportDataSettings) -> DataFiles:
         raise SettingsError(f"{folder}: is a file; name it with --passages, --questions or so")
     with reading(folder):
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    questions = {
-        name.removesuffix(QUESTIONS).rstrip(".") or settings.split: folder / name
-        for name in names
-        if name == QUESTIONS or name.endswith(f".{QUESTIONS}")
-    }
+    questions = {split or settings.split: path for split, path in _splits(folder, names, QUESTIONS)}
     examples = {
         name.removesuffix(".jsonl"): folder / name
         for name in names
         if name.endswith(".jsonl") and not name.endswith(QUESTIONS) and name not in OTHERS
     }
     examples.pop(PASSAGES.removesuffix(".jsonl"), None)
-    whole = {name: folder / name if name in names else None for name in (PASSAGES, QRELS)}
-    found = DataFiles(whole[PASSAGES], questions, examples, whole[QRELS])
+    passages = folder / PASSAGES if PASSAGES in names else None
+    found = DataFiles(passages, questions, examples, dict(_splits(folder, names, QRELS)))
     if not found.named():
         raise InputError(f"{folder}: no data of dprkit there; name the files: --passages FILE")
     return found
+
+
+def _splits(folder: Path, names: Iterable[str], kind: str) -> Iterator[tuple[str, Path]]:
+    """The files of a kind with their splits: test.qrels.tsv is of test, qrels.tsv of none."""
+    for name in names:
+        if name == kind or name.endswith(f".{kind}"):
+            yield name.removesuffix(kind).removesuffix("."), folder / name

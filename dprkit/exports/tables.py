@@ -21,3 +21,5 @@ class Table(NamedTuple):
     records: Callable[[], Iterator[Any]]
     rows: Callable[[Any, Counter[str]], Iterable[Row]]
     """The rows of a record; what is left out is counted by its reason."""
+    needed: bool = True
+    """Whether there is a file even without rows."""

@@ -30,6 +30,7 @@ def training_tables(files: DataFiles, settings: ExportDataSettings) -> list[Tabl
             columns,
             partial(read_examples, path),
             partial(_rows, settings=settings),
+            needed=False,
         )
         for split, path in files.examples.items()
     ]

@@ -46,6 +46,8 @@ def write_tables(work: Draft, tables: list[Table]) -> Done:
         done.rows.setdefault(table.name, 0)
         work.run.progress.start(f"writing {table.name}", None, "rows", done.rows[table.name])
         (_write_parts if table.form == "parquet" else _grow)(work, table, done)
+        if not (done.rows[table.name] or table.needed):
+            _take_back(work, table)
         work.run.progress.finish()
         done.whole.append(table.name)
         done.records = done.bytes = done.parts = 0
@@ -56,6 +58,12 @@ def write_tables(work: Draft, tables: list[Table]) -> Done:
 def _save(work: Draft, done: Done) -> None:
     work.state["export"] = msgspec.to_builtins(done)
     work.save()
+
+
+def _take_back(work: Draft, table: Table) -> None:
+    """Remove the file of a table without rows."""
+    part = "-00000" if table.form == "parquet" else ""
+    work.remove(f"{table.name}{part}.{table.form}")
 
 
 # --- text -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from dprkit.data.ids import text_key
 from dprkit.errors import InputError
 from dprkit.imports.field_files import judgements_of, passages_of
 from dprkit.imports.items import Item, Judgement, Tally, in_split
-from dprkit.imports.names import split_name
+from dprkit.imports.names import split_names
 from dprkit.imports.trees import Tree, is_zip
 from dprkit.settings import ImportSettings
 
@@ -73,8 +73,8 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
     tally.understand(path, _sentence(found))
     judged: dict[str, _Named] = {}
     for file in found.qrels:
-        named = judged.setdefault(_split(file, found), _Named())
-        yield from _judgements(tree, file, named, tally)
+        split = _split(file, found)
+        yield from _judgements(tree, file, split, judged.setdefault(split, _Named()), tally)
     for file in found.queries:
         yield from _questions(tree, file, _split(file, found), judged, tally)
     for file in found.corpus:
@@ -82,12 +82,14 @@ def items(path: Path, settings: ImportSettings, tally: Tally) -> Iterator[Item]:
             yield from passages_of(stream, tally)
 
 
-def _judgements(tree: Tree, file: _File, named: _Named, tally: Tally) -> Iterator[Judgement]:
+def _judgements(
+    tree: Tree, file: _File, split: str, named: _Named, tally: Tally
+) -> Iterator[Judgement]:
     """The judgements of a split; the ids of its questions are added to those `named`."""
     with tree.open(file.name) as stream:
         for judgement in judgements_of(stream, tally):
             named.add(judgement.question_id)
-            yield judgement
+            yield judgement._replace(split=split)
 
 
 def _questions(
@@ -198,4 +200,6 @@ def _some(names: list[str]) -> str:
 
 def _split(file: _File, found: _DataSet) -> str:
     """The split of a file; none where the corpus has the same, as all files of NanoBEIR do."""
-    return "" if file.part == found.corpus[0].part else split_name(file.part)
+    alone = found.corpus[0].part
+    others = {other.part for other in (*found.queries, *found.qrels)} - {alone}
+    return "" if file.part == alone else split_names(others)[file.part]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 from dprkit.data.examples import read_examples
+from dprkit.data.seen import NEW, OTHER, Seen
 from dprkit.imports.items import Tally
 from dprkit.imports.output import BATCH, PASSAGES, passage_row
-from dprkit.imports.seen import NEW, OTHER, Seen
 from dprkit.records import Passage
 from dprkit.store.drafts import Draft
 

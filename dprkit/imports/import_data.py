@@ -8,18 +8,21 @@ written; it ends with the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.judgements_by_question import JudgementFile
+from dprkit.data.split_sizes import ADVICE
 from dprkit.data.streams import STDIN
 from dprkit.errors import InputError, SettingsError
 from dprkit.imports.derived import passages_of_examples
-from dprkit.imports.examples import examples_file, made_examples, tell_unasked
+from dprkit.imports.examples import ExampleMaker, JudgedFile, examples_file
 from dprkit.imports.hub_names import fetched
 from dprkit.imports.items import Dropped, Item, Place, Tally
 from dprkit.imports.kinds import kinds_of
@@ -30,6 +33,7 @@ from dprkit.imports.output import (
     QUESTIONS,
     Batch,
     example_line,
+    qrels_of,
 )
 from dprkit.imports.splits import Splits
 from dprkit.progress import Run
@@ -96,7 +100,9 @@ def check(settings: ImportSettings) -> None:
 
 
 def splits_of(settings: ImportSettings) -> Splits | None:
-    """The sets of --split, if there are any."""
+    """The sets of --split, if there are any. Raises SettingsError for shares that cannot be."""
+    if settings.split_by != "question" and not settings.split:
+        raise SettingsError(f"--split-by {settings.split_by}: there is no --split; {ADVICE}")
     return Splits(settings.split, settings.split_by, settings.seed) if settings.split else None
 
 
@@ -110,14 +116,14 @@ def _import(work: Draft, settings: ImportSettings, run: Run) -> ImportDataReport
     batch = Batch(tally, splits)
     names = _grow(work, settings, run, batch)
     read = sum(batch.written.values()) + sum(one.count for one in tally.dropped.values())
-    targets = {name: examples_file(name) for name in names if name.endswith(QUESTIONS)}
     _move_in(work, names)
-    lacking = {name: target for name, target in targets.items() if target not in names}
-    _move_in(work, sorted(_make_examples(work, settings, run, batch, lacking)))
+    wanted = [made for made in _wanted(names) if made.target not in names]
+    _move_in(work, sorted(_make_examples(work, settings, run, batch, wanted)))
     if "examples" in batch.written and "passages" not in batch.written:
         batch.written["passages"] = passages_of_examples(work, tally)
     if splits:
-        _check(work, splits)
+        with _nothing_left(work):
+            splits.check()
         tally.notes += splits.notes()
     tally.notes += unused_columns(settings, tally)
     report = ImportDataReport(
@@ -141,10 +147,11 @@ def unused_columns(settings: ImportSettings, tally: Tally) -> list[str]:
     ]
 
 
-def _check(work: Draft, splits: Splits) -> None:
-    """Raise InputError for a set that stayed empty; nothing that is half done stays then."""
+@contextmanager
+def _nothing_left(work: Draft) -> Iterator[None]:
+    """Leave nothing half done where the block finds that there is nothing to go on with."""
     try:
-        splits.check()
+        yield
     except InputError:
         work.state.clear()
         raise
@@ -204,31 +211,68 @@ def _grow(work: Draft, settings: ImportSettings, run: Run, batch: Batch) -> list
     return sorted(sizes)
 
 
-def _make_examples(
-    work: Draft, settings: ImportSettings, run: Run, batch: Batch, targets: Mapping[str, str]
-) -> set[str]:
-    """Let the files of examples grow by those of each file of questions; which of them grew.
+class _Wanted(NamedTuple):
+    """A file of examples to make, the file of questions that it is made of, and the judgements."""
 
-    `targets`: where no source has examples of its own, which would be there twice.
+    target: str
+    questions: str
+    qrels: str = ""
+    judged_only: bool = False
+    """Whether the questions are those of all splits, and the judgements those of one."""
+
+
+def _wanted(names: list[str]) -> Iterator[_Wanted]:
+    """The examples that can be made of the files with these names.
+
+    Those of a split are made of its own judgements alone, so that none of them tells another's.
+    """
+    qrels = {name for name in names if name.endswith(QRELS)}
+    for name in names:
+        if not name.endswith(QUESTIONS):
+            continue
+        split = name.removesuffix(QUESTIONS).removesuffix(".")
+        own = next((file for file in (qrels_of(split), QRELS) if file in qrels), "")
+        if own or split or not qrels:
+            yield _Wanted(examples_file(name), name, own)
+        else:
+            for file in sorted(qrels):
+                yield _Wanted(f"{file.removesuffix(f'.{QRELS}')}.jsonl", name, file, True)
+
+
+def _make_examples(
+    work: Draft, settings: ImportSettings, run: Run, batch: Batch, wanted: list[_Wanted]
+) -> set[str]:
+    """Let the files of examples that are wanted grow; which of them grew.
+
+    `wanted`: where no source has examples of its own, which would be there twice.
     Their sizes are not saved: a run that was stopped here makes the examples again.
     """
     sizes, folder = dict(work.state["bytes"]), work.directory
-    if not targets or PASSAGES not in sizes or not (batch.has_gold or QRELS in sizes):
+    judged = {name: batch.lines[name].of for name in sizes if name.endswith(QRELS)}
+    if not wanted or PASSAGES not in sizes or not (batch.has_gold or judged):
         return set()
-    passages = PassageFile(folder / PASSAGES, run.progress.note)
-    judgements = JudgementFile(folder / QRELS, run.progress.note) if QRELS in sizes else None
+    maker = ExampleMaker(
+        PassageFile(folder / PASSAGES, run.progress.note), settings.min_grade, batch.tally
+    )
+    files = {
+        name: JudgedFile(JudgementFile(folder / name, run.progress.note), place)
+        for name, place in judged.items()
+    }
     run.progress.start("making examples", None, "rows")
     grown = set()
-    for name, target in targets.items():
-        made = made_examples(folder / name, passages, judgements, settings.min_grade, batch.tally)
+    for target, name, qrels, judged_only in wanted:
+        made = maker.of(folder / name, files.get(qrels), judged_only)
         while block := list(islice(made, BLOCK)):
             _append(work, {target: b"".join(map(example_line, block))}, sizes, True)
             batch.written["examples"] = batch.written.get("examples", 0) + len(block)
             run.progress.advance(len(block))
             grown.add(target)
     run.progress.finish()
-    if judgements:
-        tell_unasked(judgements, batch.tally)
+    for file in files.values():
+        maker.see_unasked(file)
+    with _nothing_left(work):
+        maker.check(batch.written.get("judgements", 0))
+    batch.tally.notes += maker.notes()
     return grown
 
 
@@ -238,7 +282,7 @@ def _append(work: Draft, grown: dict[str, bytes], sizes: dict[str, int], write: 
         if name not in sizes:
             work.rewind(f"{GROWING}{name}", 0, name)
             sizes[name] = 0
-            made = (QRELS_HEADER if name == QRELS else b"") + made
+            made = (QRELS_HEADER if name.endswith(QRELS) else b"") + made
         sizes[name] += work.append(f"{GROWING}{name}", made)
 
 

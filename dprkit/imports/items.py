@@ -15,11 +15,15 @@ from dprkit.records import Example, Passage, Question
 
 
 class Judgement(NamedTuple):
-    """How well a passage answers a question; above 0 it does."""
+    """How well a passage answers a question; above 0 it does.
+
+    `split` names that of the judgement, of a source that has splits of its own.
+    """
 
     question_id: str
     passage_id: str
     grade: int
+    split: str = ""
 
 
 class SplitQuestion(Question, frozen=True):
@@ -38,12 +42,14 @@ Item: TypeAlias = Passage | Question | Example | Judgement
 
 
 def in_split(item: Item, split: str) -> Item:
-    """A question or an example with the split that its source has it in, if that names one.
+    """An item with the split that its source has it in, if that names one; passages have none.
 
-    One that has a split already keeps it.
+    A question or an example that has a split already keeps it.
     """
     if not split or isinstance(item, SplitQuestion | SplitExample):
         return item
+    if isinstance(item, Judgement):
+        return item._replace(split=item.split or split)
     if isinstance(item, Question):
         return SplitQuestion(**msgspec.structs.asdict(item), split=split)
     if isinstance(item, Example):

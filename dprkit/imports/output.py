@@ -5,7 +5,7 @@
     train.jsonl                       examples in DPR's form
     qrels.tsv                         judgements in BEIR's form
 
-With splits, questions and examples of the split `valid` are in valid.questions.jsonl, valid.jsonl.
+With splits, what is of the split `valid` is in valid.questions.jsonl, valid.jsonl, valid.qrels.tsv.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from dprkit.data.examples import context_of
 from dprkit.data.questions import write_question
+from dprkit.data.seen import NEW, SAME, Seen
 from dprkit.imports.items import (
     Item,
     Judgement,
@@ -28,7 +29,7 @@ from dprkit.imports.items import (
     fault_of,
     shown,
 )
-from dprkit.imports.seen import NEW, SAME, Seen
+from dprkit.imports.source_lines import SourceLines
 from dprkit.imports.splits import Splits
 from dprkit.records import Example, Passage, Question
 
@@ -47,6 +48,8 @@ class Batch:
         self.tally, self.splits = tally, splits
         self.written: dict[str, int] = {}
         """What was written of each sort."""
+        self.lines: dict[str, SourceLines] = {}
+        """Where the rows of each file of judgements stood in their sources."""
         self._items: list[tuple[Item, Place]] = []
         self._bytes = 0
         self.has_gold = False
@@ -62,6 +65,8 @@ class Batch:
         if fault := fault_of(item):
             self.tally.drop(fault, shown(place))
             return
+        if self.splits and isinstance(item, Judgement) and item.split:
+            item = item._replace(split="")  # its questions are shared out anew
         self._items.append((item, place))
         self._bytes += _length(item)
 
@@ -69,16 +74,19 @@ class Batch:
         """file -> what it grows by; the batch is empty then."""
         files: dict[str, io.BytesIO] = {}
         told = self._told_again()
-        for (item, place), state in zip(self._items, told, strict=True):
+        sets = self._sets(told)
+        for (item, place), state, split in zip(self._items, told, sets, strict=True):
             if state != NEW:
                 self.tally.drop(_again(item, state == SAME), shown(place))
                 continue
             self.has_gold |= isinstance(item, Question) and bool(item.gold)
-            name, write = self._target(item)
-            if not name:
+            if split is None:
                 self.tally.drop("of no set of --split", shown(place))
                 continue
+            name, write = _target(item, split)
             write(item, files.setdefault(name, io.BytesIO()))
+            if isinstance(item, Judgement):
+                self.lines.setdefault(name, SourceLines()).add(place)
             sort = _SORTS[type(item)]
             self.written[sort] = self.written.get(sort, 0) + 1
         self._items, self._bytes = [], 0
@@ -98,28 +106,35 @@ class Batch:
                     told[row] = state
         return told
 
-    def _target(self, item: Item) -> tuple[str, Callable[[Any, io.BytesIO], object]]:
-        """The file that an item goes to, and how it is written there; "": no set has it."""
-        if isinstance(item, Passage):
-            return PASSAGES, _write_passage
-        if isinstance(item, Judgement):
-            return QRELS, _write_judgement
-        split = self._split(item)
-        if split is None:
-            return "", _write_example
-        if isinstance(item, Example):
-            return f"{split or 'train'}.jsonl", _write_example
-        return f"{split}.{QUESTIONS}".removeprefix("."), _write_one_question
-
-    def _split(self, item: Question | Example) -> str | None:
-        """The name of the set that an item is of; "" where there are no sets."""
-        if isinstance(item, SplitQuestion | SplitExample):
-            return item.split
+    def _sets(self, told: list[int]) -> list[str | None]:
+        """The set that each item is of; "" where there are no sets, None where it is of none."""
+        sets: list[str | None] = [getattr(item, "split", "") for item, _ in self._items]
         if self.splits is None:
-            return ""
-        if isinstance(item, Example):
-            return self.splits.of(item)
-        return self.splits.of_question(item)
+            return sets
+        rows, shared = [], list[Question | Example]()
+        for row, (item, _) in enumerate(self._items):
+            if told[row] == NEW and isinstance(item, Question | Example) and not sets[row]:
+                rows.append(row)
+                shared.append(item)
+        for row, name in zip(rows, self.splits.of(shared), strict=True):
+            sets[row] = name
+        return sets
+
+
+def _target(item: Item, split: str) -> tuple[str, Callable[[Any, io.BytesIO], object]]:
+    """The file that an item of a set goes to, and how it is written there."""
+    if isinstance(item, Passage):
+        return PASSAGES, _write_passage
+    if isinstance(item, Judgement):
+        return qrels_of(split), _write_judgement
+    if isinstance(item, Example):
+        return f"{split or 'train'}.jsonl", _write_example
+    return f"{split}.{QUESTIONS}".removeprefix("."), _write_one_question
+
+
+def qrels_of(split: str) -> str:
+    """The file of the judgements of a split; "" is the one of a source without splits."""
+    return f"{split}.{QRELS}".removeprefix(".")
 
 
 _SORTS: dict[type, str] = {
@@ -141,9 +156,9 @@ def _again(item: Item, same: bool) -> str:
 
 
 def _key(item: Passage | Question | Judgement) -> str:
-    """What may be there once. A question may be in several splits of its source."""
+    """What may be there once. Questions and judgements may be in several splits of their source."""
     if isinstance(item, Judgement):
-        return f"{item.question_id}\t{item.passage_id}"
+        return f"{item.split}\n{item.question_id}\t{item.passage_id}"
     return f"{item.split}\n{item.id}" if isinstance(item, SplitQuestion) else item.id
 
 
@@ -185,7 +200,7 @@ def _write_passage(passage: Passage, file: io.BytesIO) -> None:
 
 
 def _write_judgement(judgement: Judgement, file: io.BytesIO) -> None:
-    file.write("\t".join(map(str, judgement)).encode() + b"\n")
+    file.write("\t".join(map(str, judgement[:3])).encode() + b"\n")
 
 
 def _write_one_question(question: Question, file: io.BytesIO) -> None:

@@ -1,7 +1,8 @@
 """import-data --split: which set an example is of, decided by a hash of what must not be parted.
 
-So a set is the same whatever the order of the rows and whatever else is imported, one pass is
-enough, and a share is met as well as chance allows: of 1,000 groups, 10 % are 100 give or take 19.
+So a set is the same whatever else is imported, one pass is enough, and a share is met as well as
+chance allows: of 1,000 groups, 10 % are 100 give or take 19. A question whose rows are of several
+titles or documents stays whole: its first row decides, and the others' articles are then parted.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, combinations
 from typing import Literal
 
 from dprkit.data.ids import text_key
+from dprkit.data.seen import Seen
 from dprkit.data.split_sizes import ADVICE, REST, check_split
 from dprkit.errors import InputError, SettingsError
 from dprkit.records import Example, Passage, Question, same_question
@@ -25,7 +27,10 @@ _SETS = 256
 
 
 class Splits:
-    """The sets of --split. Memory: 8 bytes for each example, and for each positive of one."""
+    """The sets of --split. Memory: 8 bytes for each example, and for each positive of one.
+
+    Where titles or documents decide, 10 bytes more for each question.
+    """
 
     def __init__(self, shares: Mapping[str, int | str], by: By = "question", seed: int = 0) -> None:
         """`shares`: name of a set -> its share ("80%"), or "rest".
@@ -41,18 +46,24 @@ class Splits:
         """For each example the hash of its group."""
         self._met = array("Q")
         """For each positive the hash of its article, with the number of the set in the low byte."""
+        self._questions = Seen()
+        """The number of the set of each question, where its group does not tell it."""
 
-    def of(self, example: Example) -> str | None:
-        """The set that an example is of; None: of none, where the shares leave some out."""
-        name = self._drawn(self._group(example.question, example.positives))
-        if name:
-            self._note_articles(example.positives, self.names.index(name))
-        return name
+    def of(self, items: Sequence[Example | Question]) -> list[str | None]:
+        """The set that each item is of; None: of none, where the shares leave some out.
 
-    def of_question(self, question: Question) -> str | None:
-        """The set of a question that has no example; its first gold passage names the document."""
-        gold = tuple(Passage(id_, "") for id_ in question.gold)
-        return self._drawn(self._group(question.question, gold))
+        The first gold passage of a question names its document.
+        """
+        numbers = [self._drawn(_group(item, self._by)) for item in items]
+        if self._by != "question" and items:
+            asked = [same_question(item.question) for item in items]
+            numbers = self._questions.first(asked, numbers)
+        names = [self.names[n] if n < len(self.names) else None for n in numbers]
+        for item, number, name in zip(items, numbers, names, strict=True):
+            if name:
+                self.counts[name] += 1
+                self._note_articles(item, number)
+        return names
 
     def check(self) -> None:
         """Raise InputError for a set that stayed empty."""
@@ -74,33 +85,26 @@ class Splits:
 
     def notes(self) -> list[str]:
         """What to tell of articles whose examples are in several sets, for each two sets."""
-        if self._by == "title":
-            return []
-        return [
-            f"{a} and {b} share {count:,} articles (positives of one title, or of one id where "
-            "there is no title); --split-by title keeps an article in one set"
-            for (a, b), count in self._shared().items()
-        ]
+        why = {
+            "question": "articles (positives of one title, or of one id where there is no title); "
+            "--split-by title keeps an article in one set",
+            "title": "titles, by questions that have positives of several titles; a question stays "
+            "in the set of its first positive",
+            "document": "documents, by questions that have positives of several documents; a "
+            "question stays in the set of its first positive",
+        }
+        shared = self._shared().items()
+        return [f"{a} and {b} share {count:,} {why[self._by]}" for (a, b), count in shared]
 
-    def _group(self, question: str, positives: tuple[Passage, ...]) -> str:
-        """What the set depends on; the question where there is no positive to name the group."""
-        first = positives[0] if positives else None
-        if self._by == "title" and first and first.title.strip():
-            return f"title {same_question(first.title)}"
-        if self._by != "question" and first and first.id:
-            return f"document {document_of(first.id)}"
-        return f"question {same_question(question)}"
-
-    def _drawn(self, group: str) -> str | None:
+    def _drawn(self, group: str) -> int:
+        """The number of the set that a group is of, or how many sets there are: of none."""
         key = text_key(f"{self._seed} {group}")
         self._groups.append(key)
-        name = next((name for name, end in self._ends if key / 2**64 < end), None)
-        if name:
-            self.counts[name] += 1
-        return name
+        return next((n for n, end in enumerate(self._ends) if key / 2**64 < end), len(self._ends))
 
-    def _note_articles(self, positives: tuple[Passage, ...], number: int) -> None:
-        for article in {same_question(p.title) or document_of(p.id) for p in positives} - {""}:
+    def _note_articles(self, item: Example | Question, number: int) -> None:
+        positives = item.positives if isinstance(item, Example) else ()
+        for article in {_article(passage, self._by) for passage in positives} - {""}:
             self._met.append(text_key(article) // _SETS * _SETS + number)
 
     def _shared(self) -> Mapping[tuple[str, str], int]:
@@ -118,6 +122,24 @@ class Splits:
         _, starts, sets = np.unique(keys // _SETS, return_index=True, return_counts=True)
         for start, count in zip(starts[sets > 1], sets[sets > 1], strict=True):
             yield [int(key) % _SETS for key in keys[start : start + count]]
+
+
+def _group(item: Example | Question, by: By) -> str:
+    """What the set depends on; the question where there is no positive to name the group."""
+    gold = item.gold if isinstance(item, Question) else ()
+    positives = item.positives if isinstance(item, Example) else [Passage(id_, "") for id_ in gold]
+    first = positives[0] if positives else None
+    if by == "title" and first and first.title.strip():
+        return f"title {same_question(first.title)}"
+    if by != "question" and first and first.id:
+        return f"document {document_of(first.id)}"
+    return f"question {same_question(item.question)}"
+
+
+def _article(passage: Passage, by: By) -> str:
+    """The title or the document of a passage, whose others are best in the same set; or ""."""
+    title = same_question(passage.title) if by != "document" else ""
+    return title or document_of(passage.id)
 
 
 def document_of(id_: str) -> str:
@@ -152,10 +174,6 @@ def _parts(shares: Mapping[str, int | str]) -> dict[str, float]:
     return {name: named.get(name, rest) for name in shares}
 
 
-def _ends(shares: Mapping[str, int | str]) -> list[tuple[str, float]]:
-    """The sets in order, each with the place from 0 to 1 where it ends."""
-    parts = _parts(shares)
-    return [
-        (name, 1.0 if end > 1 - 1e-9 else end)
-        for name, end in zip(parts, accumulate(parts.values()), strict=True)
-    ]
+def _ends(shares: Mapping[str, int | str]) -> list[float]:
+    """The place from 0 to 1 where each set ends, in order."""
+    return [1.0 if end > 1 - 1e-9 else end for end in accumulate(_parts(shares).values())]

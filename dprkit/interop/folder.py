@@ -86,6 +86,7 @@ def _refuse_pointers(folder: Path) -> None:
             raise InputError(f"{path}: a pointer of Git LFS, not the data; fetch it: git lfs pull")
 
 
+OTHER_MODEL = "name a model of a family that transformers has, such as bert or xlm-roberta"
 TAKEN_OVER = ("nomic_bert", "eurobert")
 """Types of models whose code transformers has taken over, although their folders name their own."""
 
@@ -102,9 +103,14 @@ def _check_code(folder: Path, config: dict[str, Any]) -> None:
     code = own.get("AutoModel") if isinstance(own, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         needs = f"; it needs code of its own, which is never run ({code or own})" if own else ""
-        raise InputError(f"{folder}: transformers has no model of the type {kind!r}{needs}")
+        raise InputError(
+            f"{folder}: transformers has no model of the type {kind!r}{needs}; {OTHER_MODEL}"
+        )
     if code and kind not in TAKEN_OVER:
-        raise InputError(f"{folder}: its {kind} needs code of its own, which is never run ({code})")
+        raise InputError(
+            f"{folder}: its {kind} needs code of its own, which is never run ({code}); "
+            f"{OTHER_MODEL}"
+        )
 
 
 def model_max_length(folder: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -105,8 +106,14 @@ def _of_sample(settings: SelectSettings, sources: tuple[str, ...], trial: Trial)
     folder.mkdir()
     sample, read, share = folder / "sample.jsonl", 0, 0.0
     read, share = _first_rows(sources, sample)
-    small = {"split": None, "num_items": None, "shuffle": False, "offset": 0, "output_dir": None}
-    small |= {"passages_out": None, "questions_out": None}
+    small: dict[str, Any] = {
+        "split": None,
+        "num_items": None,
+        "shuffle": False,
+        "offset": 0,
+        "output_dir": None,
+    }
+    small |= {"passages_out": None, "questions_out": None, "split_by": "row"}
     kept_file = str(folder / "train.jsonl")
     with clock() as seconds:
         report = select_data(replace(settings, sources=(str(sample),), output=kept_file, **small))
@@ -117,7 +124,7 @@ def _of_sample(settings: SelectSettings, sources: tuple[str, ...], trial: Trial)
         trial.expect(path, StandIn(kept_file, spread))
     for path in filter(None, (settings.passages_out, settings.questions_out)):
         trial.expect(path, "is of rows that select-data has yet to read")
-    passes = 1 + needs_count(settings.split or {})
+    passes = 1 + (settings.split_by == "question" or needs_count(settings.split or {}))
     early = _fixed(settings) and not settings.shuffle
     part = min(1.0, sum(sizes.values()) / qualified.likely) if early else 1.0
     bytes_ = Path(kept_file).stat().st_size / max(report.kept, 1) * sum(sizes.values())
@@ -146,11 +153,13 @@ def _first_rows(sources: Iterable[str], sample: Path) -> tuple[int, float]:
 def _fixed(settings: SelectSettings) -> bool:
     """Whether the settings say how many rows are kept, if there are so many."""
     split = settings.split
+    if settings.split_by == "question":
+        return False
     return not needs_count(split) if split else settings.num_items is not None
 
 
 def _sizes(settings: SelectSettings, total: int) -> dict[str, int]:
-    """Rows of each set, of `total` that qualify."""
+    """Rows of each set, of `total` that qualify; with --split-by question as if each had one."""
     most = max(0, min(settings.num_items or total, total - settings.offset))
     if not settings.split:
         return {"train": most}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -57,6 +57,8 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
         split: Write several sets that share no row. The size of a set is a number of rows, a
             share of the rows that qualify, or the rest. Without --shuffle each set is a block
             of the source.
+        split_by: What is never parted between two sets, and counted for their sizes: a row, or
+            all rows of a question; letter case and punctuation do not count.
         offset: Pass over this many rows that qualify before the first row is kept.
         shuffle: Draw the rows at random from the whole source instead of keeping the first
             rows.
@@ -83,6 +85,7 @@ class SelectSettings(msgspec.Struct, frozen=True, kw_only=True):
     split: Annotated[
         dict[str, Positive | Part] | None, about(metavar="train=80%,valid=500,test=rest")
     ] = None
+    split_by: Literal["row", "question"] = "row"
     offset: Count = 0
     shuffle: bool = False
     seed: int = 0

@@ -57,7 +57,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     It writes passages.jsonl, questions.jsonl, train.jsonl and qrels.tsv, as far as the sources have
     something for them, tells how it understood the sources, and counts what it leaves out by
-    reason. Files may be compressed. --dry-run shows the first rows and writes nothing.
+    reason. Of a source with splits each has its own: test.questions.jsonl, test.jsonl and
+    test.qrels.tsv. Files may be compressed. --dry-run shows the first rows and writes nothing.
 
     Example: dprkit import-data pairs.csv --output-dir data
     Example: dprkit import-data faq.csv --columns question=Asked --output-dir data
@@ -80,7 +81,8 @@ class ImportSettings(msgspec.Struct, frozen=True, kw_only=True):
         split: Write the examples and questions as several sets that share no question. The size
             of a set is a share, or the rest.
         split_by: What is never parted between two sets: a question, the passages of one title, or
-            those of one document by their ids.
+            those of one document by their ids. A question with passages of several stays whole,
+            with the first of them.
         seed: Seed of --split.
 
     Texts:

@@ -27,15 +27,17 @@ TRIES = 100
 def lock(directory: Path, patience: float = 0) -> Iterator[None]:
     """Hold `directory` for this process, which is made where it is missing.
 
-    It goes at the end where nothing else is in it. Raises LockedError where another process holds
-    it for more than `patience` seconds.
+    It goes at the end where nothing else is in it, and so do the folders above that were missing.
+    Raises LockedError where another process holds it for more than `patience` seconds.
     """
+    missing = [folder for folder in directory.parents if not folder.exists()]
     try:
         with lock_file(directory / LOCK, directory, patience):
             yield
     finally:
         with suppress(OSError):
-            directory.rmdir()  # refused where there is anything in it
+            for folder in (directory, *missing):
+                folder.rmdir()  # refused where there is anything in it
 
 
 @contextmanager

@@ -119,6 +119,16 @@ def test_judgements_go_to_the_split_of_their_question(data):
     assert qrels_of("out/qrels/valid.tsv") == [("q2", "b", 2)]
 
 
+def test_a_question_of_several_splits_is_one_of_the_queries_with_judgements_of_each(data):
+    Path("data/valid.questions.jsonl").write_text(lines(QUESTIONS["train"] + QUESTIONS["valid"]))
+    Path("data/train.qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tb\t1\n")
+    Path("data/valid.qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tb\t0\nq1\ta\t2\n")
+    exported("data")
+    assert [row["_id"] for row in rows_of("out/queries.jsonl")] == ["q1", "q2"]
+    assert qrels_of("out/qrels/train.tsv") == [("q1", "b", 1)]
+    assert qrels_of("out/qrels/valid.tsv") == [("q1", "b", 0), ("q1", "a", 2)]
+
+
 def test_evaluate_takes_the_folder_of_single_files(data):
     passages, questions = ("data/passages.jsonl", "data/train.questions.jsonl")
     exported("--passages", passages, "--questions", questions, "--split", "dev")
@@ -178,6 +188,19 @@ def test_rows_of_sentence_transformers(data, words, rows, dropped, form):
     names = [*found[0]]
     assert names[:2] == ["anchor", "positive"]
     assert names[2:] in ([], ["negative"], ["negative_1", "negative_2", "negative_3"])
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_file_of_no_rows_is_not_written_and_told(data, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    Path("data/valid.jsonl").write_text(lines(EXAMPLES[2:3]))
+    report = exported("data", "--to", "sentence-transformers", "--form", form)
+    assert [path.name.partition(".")[0] for path in Path("out").glob("[tv]*")] == [
+        "train" if form == "jsonl" else "train-00000"
+    ]
+    (note,) = report["notes"]
+    assert note.startswith("valid: no rows; --rows pairs needs no negatives")
 
 
 # --- parquet --------------------------------------------------------------------------------------
@@ -262,13 +285,18 @@ def test_a_killed_export_ends_with_the_same_bytes(data, to, monkeypatch):
             "data/valid.jsonl: another question has the id 'q1' too; ids must differ",
         ),
         (
+            ["data", "--questions", "twice.jsonl"],
+            "twice.jsonl: another question has the id 'q1' too; ids must differ",
+        ),
+        (
             ["data", "--examples", "none.jsonl", "--to", "sentence-transformers"],
-            "data: no row comes of it (1 no negative)",
+            "data: no row comes of it (1 no negative); --rows pairs needs no negatives",
         ),
     ],
 )
 def test_what_is_refused_in_one_line(data, words, problem):
-    Path("data/valid.jsonl").write_text(lines(QUESTIONS["train"]))
+    Path("data/valid.jsonl").write_text(lines([QUESTIONS["train"][0] | {"question": "when?"}]))
+    Path("twice.jsonl").write_text(lines(QUESTIONS["train"] * 2))
     Path("empty").mkdir()
     Path("none.jsonl").write_text(lines(EXAMPLES[2:3]))
     result = call("export-data", "--output-dir", "out", *words)

@@ -12,6 +12,7 @@ import pytest
 from dprkit.data.examples import read_examples
 from dprkit.data.passages import read_passages
 from dprkit.imports import import_data as stage
+from dprkit.imports.examples import ExampleMaker
 from dprkit.settings import ImportSettings
 from tests.conftest import call
 
@@ -57,10 +58,11 @@ def examples(
 def test_a_zip_of_beir_becomes_examples_negatives_and_recall(examples: list[Any]) -> None:
     report = asked("import-data", "beir.zip", "--output-dir", "data", "--json")
     assert report["written"]["questions"] == report["written"]["examples"] == QUESTIONS
-    assert {reason: one["count"] for reason, one in report["dropped"].items()} == {
-        "judgement of a passage that is not there": 1,
-        "judgement for a question that is not there": 1,
-    }
+    (note,) = report["notes"]
+    assert not report["dropped"] and note.startswith(
+        "judgements of passages that are not there: 1, the first at beir.zip/set/qrels/test.tsv:"
+    )
+    assert "for questions that are not there: 1, the first at beir.zip/set/qrels/train.tsv:" in note
     for row, made in enumerate(lines("data/test.jsonl") + lines("data/train.jsonl")):
         own = examples[row]
         assert made["question"] == own.question
@@ -71,7 +73,7 @@ def test_a_zip_of_beir_becomes_examples_negatives_and_recall(examples: list[Any]
     rules = ("--match", "none", "--relative-margin", 0.05)
     asked("mine-negatives", *mine, *rules, "--output-dir", "mined")
     assert all(row["hard_negative_ctxs"] for row in lines("mined/train.jsonl"))
-    judged = ("--questions", "data/test.questions.jsonl", "--qrels", "data/qrels.tsv")
+    judged = ("--questions", "data/test.questions.jsonl", "--qrels", "data/test.qrels.tsv")
     found = asked("evaluate", "--index", "index", *judged, "--output-dir", "results", "--json")
     shares = []
     for row, result in enumerate(lines("results/results.jsonl")):
@@ -94,15 +96,15 @@ def test_an_import_that_was_stopped_among_the_examples_ends_as_one_that_was_not(
     examples: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked("import-data", "beir.zip", "--output-dir", "whole")
-    settings, made = ImportSettings(sources=("beir.zip",), output_dir="data"), stage.made_examples
+    settings, made = ImportSettings(sources=("beir.zip",), output_dir="data"), ExampleMaker.of
 
-    def stopped(*about: Any) -> Any:
-        yield from list(made(*about))[:3]
-        if about[0].name.startswith("train"):
+    def stopped(maker: ExampleMaker, questions: Path, *about: Any) -> Any:
+        yield from list(made(maker, questions, *about))[:3]
+        if questions.name.startswith("train"):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "made_examples", stopped)
+        patch.setattr(ExampleMaker, "of", stopped)
         patch.setattr(stage, "BLOCK", 1)
         with pytest.raises(KeyboardInterrupt):
             stage.import_data(settings)
@@ -141,3 +143,67 @@ def test_a_zip_that_climbs_out_and_a_wrong_folder_are_one_line(examples: list[An
         refused = call("import-data", source, "--output-dir", "data")
         assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
         assert problem in refused.stderr and not Path("data").exists()
+
+
+def beir_of(files: dict[str, str]) -> None:
+    """A folder b of BEIR: two questions, three passages, and these judgements."""
+    Path("b/qrels").mkdir(parents=True)
+    Path("b/corpus.jsonl").write_text("".join(f'{{"_id":"{n}","text":"t{n}"}}\n' for n in range(3)))
+    Path("b/queries.jsonl").write_text(
+        "".join(f'{{"_id":"q{n}","text":"q{n}"}}\n' for n in range(2))
+    )
+    for split, judged in files.items():
+        Path(f"b/qrels/{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+
+
+def test_each_split_keeps_its_own_judgements(empty: Path) -> None:
+    splits = {"train": "q0\t0\t1\nq0\t1\t0\n", "test": "q0\t0\t0\nq0\t1\t2\nq1\t2\t1\n"}
+    beir_of(splits)
+    report = asked("import-data", "b", "--output-dir", "data", "--json")
+    assert report["dropped"] == {} and report["written"]["judgements"] == 5
+    for split in splits:
+        judged = Path(f"data/{split}.qrels.tsv").read_text()
+        assert judged == Path(f"b/qrels/{split}.tsv").read_text()
+    found = {
+        split: [
+            [
+                [p["passage_id"] for p in row[f"{kind}_ctxs"]]
+                for kind in ("positive", "hard_negative")
+            ]
+            for row in lines(f"data/{split}.jsonl")
+        ]
+        for split in splits
+    }
+    assert found == {"train": [[["0"], ["1"]]], "test": [[["1"], ["0"]], [["2"], []]]}
+    asked("export-data", "data", "--to", "beir", "--output-dir", "back")
+    for split in splits:
+        judged = Path(f"back/qrels/{split}.tsv").read_text()
+        assert judged == Path(f"b/qrels/{split}.tsv").read_text()
+
+
+def test_judgements_that_name_nothing_that_is_there_are_refused(empty: Path) -> None:
+    beir_of({"train": "q0\tx\t1\n", "test": "q9\t0\t1\n"})
+    refused = call("import-data", "b", "--output-dir", "data")
+    assert (refused.exit_code, Path("data").exists()) == (1, False)
+    error = refused.stderr.splitlines()[-1]
+    assert "no judgement names a question and a passage that are there" in error
+    assert (
+        "b/qrels/train.tsv:2 (passage x)" in error and "b/qrels/test.tsv:2 (question q9)" in error
+    )
+    assert error.endswith("; import files that belong together")
+
+
+def test_questions_without_splits_are_judged_by_those_of_the_judgements(empty: Path) -> None:
+    """As the hub has BEIR: a data set of questions and passages, another of judgements."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import Table, parquet
+
+    Path("judged").mkdir()
+    for split, passage in (("train", "0"), ("test", "1")):
+        row = {"query-id": "q0", "corpus-id": passage, "score": 1}
+        parquet.write_table(Table.from_pylist([row]), f"judged/{split}-00000-of-00001.parquet")
+    beir_of({})
+    asked("import-data", "b/corpus.jsonl", "b/queries.jsonl", "judged", "--output-dir", "data")
+    for split, passage in (("train", "0"), ("test", "1")):
+        (made,) = lines(f"data/{split}.jsonl")
+        assert [p["passage_id"] for p in made["positive_ctxs"]] == [passage]

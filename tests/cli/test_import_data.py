@@ -209,3 +209,12 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_nothing(pairs, words, pr
     assert len([line for line in result.stderr.splitlines() if "rror" in line]) == 1
     assert not Path("out/manifest.json").exists()
     assert not list(Path("out").glob("*"))
+
+
+def test_what_is_not_to_be_parted_is_for_sets(pairs):
+    refused = call(
+        "import-data", "pairs.csv", *NAMED, "--split-by", "title", "--output-dir", "data"
+    )
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "--split-by title: there is no --split; give shares, such as train=80%" in refused.stderr
+    assert not Path("data").exists()

@@ -54,6 +54,58 @@ def test_a_recipe_for_pairs_mines_negatives_trains_and_measures(pairs):
     assert call(*index).exit_code == 0
 
 
+def test_no_question_is_in_two_sets_of_a_recipe(empty):
+    rows = [f"what is {n}?,it is {n} and {m}" for n in range(60) for m in range(4)]
+    Path("pairs.csv").write_text("\n".join(["query,positive", *rows]))
+    call("import-data", "pairs.csv", "--output-dir", "data")
+    call("init", "mine", "--from", "data")
+    ran = call("run", "--config", "mine/dprkit.yaml", "--only", "select-data")
+    assert ran.exit_code == 0, ran.stderr
+    sets = [
+        {json.loads(row)["question"] for row in path.read_text().splitlines()}
+        for path in sorted(Path("mine/runs").rglob("*.jsonl"))
+    ]
+    assert len(sets) == 3 and sum(map(len, sets)) == len(set.union(*sets)) == 60
+
+
+def test_a_dev_set_of_msmarco_is_the_validation_set(empty):
+    for part, numbers in (("train", range(9)), ("dev.small", range(9, 12))):
+        asked = "".join(f"{n}\tquestion {n}\n" for n in numbers)
+        judged = "".join(f"{n}\t0\t{n}\t1\n" for n in numbers)
+        Path("ms").mkdir(exist_ok=True)
+        Path(f"ms/queries.{part}.tsv").write_text(asked)
+        Path(f"ms/qrels.{part}.tsv").write_text(judged)
+    Path("ms/collection.tsv").write_text("".join(f"{n}\ttext {n}\n" for n in range(12)))
+    call("import-data", "ms", "--output-dir", "data")
+    call("init", "--from", "data")
+    written = load_recipe().written
+    assert written["train"]["valid_file"] == "data/valid.jsonl"
+    asked = {"questions": "data/valid.questions.jsonl", "qrels": "data/valid.qrels.tsv"}
+    assert written["evaluate"] == asked
+
+
+def test_sets_that_are_named_otherwise_are_understood(empty):
+    rows = [f"what is {n}?,it is {n}" for n in range(90)]
+    Path("pairs.csv").write_text("\n".join(["query,positive", *rows]))
+    shares = "train=60%,dev=20%,eval=rest"
+    call("import-data", "pairs.csv", "--split", shares, "--output-dir", "data")
+    call("init", "--from", "data")
+    written = load_recipe().written
+    assert written["train"]["valid_file"] == "data/dev.jsonl"
+    assert written["evaluate"] == {"questions": "data/eval.jsonl"}
+
+
+def test_a_model_that_cannot_be_trained_is_refused_before_a_recipe_is_written(pairs):
+    save_bert(Path("st"))
+    config = json.loads(Path("st/config.json").read_text())
+    auto = {"model_type": "mine", "auto_map": {"AutoModel": "modeling_my.MyModel"}}
+    Path("st/config.json").write_text(json.dumps(config | auto))
+    call("import-data", pairs, "--output-dir", "data")
+    refused = call("init", "mine", "--from", "data", "--model", "st")
+    assert refused.exit_code == 1 and not Path("mine").exists()
+    assert "name a model of a family that transformers has, such as bert" in refused.stderr
+
+
 def test_sets_and_negatives_that_are_there_are_used(pairs):
     table = [json.loads(row) for row in pairs.read_text().splitlines()]
     pairs.write_text(lines([row | {"negative": "Nothing of it."} for row in table]))
@@ -82,7 +134,7 @@ def test_a_test_set_that_is_there_is_measured_with_its_judgements(empty):
     call("import-data", "d", "--output-dir", "data")
     assert call("init", "--from", "data").exit_code == 0
     written = load_recipe().written
-    asked = {"questions": "data/test.questions.jsonl", "qrels": "data/qrels.tsv"}
+    asked = {"questions": "data/test.questions.jsonl", "qrels": "data/test.qrels.tsv"}
     assert written["evaluate"] == asked
     assert written["select-data"]["split"] == {"train": "95%", "valid": "rest"}
     assert written["train"]["valid_file"] == "select-data.output_dir/valid.jsonl"

@@ -384,6 +384,40 @@ def test_shares_that_contradict_each_other_are_refused(
     assert files_in(tmp_path) == {"source.json"}
 
 
+def test_sets_of_questions_share_none_and_their_sizes_count_questions(tmp_path: Path) -> None:
+    """40 questions in 100 rows: the first 20 have 4 each, in two letter cases."""
+    rows = [row(f"{'Q' if n % 2 else 'q'}{n % 20}") for n in range(80)] + rows_from(20, 20)
+    source = save(tmp_path, rows)
+    split: dict[str, int | str] = {"train": "60%", "valid": 5, "test": "rest"}
+
+    def sets(**given: Any) -> list[set[str]]:
+        report = select_into(tmp_path, source, split=split, split_by="question", **given)
+        found = [questions_in(tmp_path / f"sets/{name}.jsonl") for name in split]
+        assert [*report.sets.values()] == [*map(len, found)]
+        return [{normalise(question) for question in one} for one in found]
+
+    first = sets()
+    assert first[:2] == [{f"q{n}" for n in range(24)}, {f"q{n}" for n in range(24, 29)}]
+    drawn = sets(shuffle=True)
+    for found in (first, drawn):
+        assert [*map(len, found)] == [24, 5, 11] and len(set.union(*found)) == 40
+    assert drawn != first != sets(shuffle=True, seed=1) != drawn
+    save(tmp_path, rows[::-1])
+    assert sets(shuffle=True) == drawn  # whatever the order of the rows
+    halves = {"train": "50%", "test": "50%"}
+    few = select_into(tmp_path, source, split=halves, split_by="question", num_items=10)
+    assert few.sets == {"train": 5, "test": 5}
+
+
+def test_sets_of_more_questions_than_there_are_are_refused(tmp_path: Path) -> None:
+    source = save(tmp_path, [row("q")] * 50)
+    for split in ({"train": "90%", "test": "rest"}, {"train": 1, "test": 1}):
+        with pytest.raises(InputError, match=r"--split: 1 questions qualify, "):
+            select_into(tmp_path, source, split=split, split_by="question")
+    with pytest.raises(SettingsError, match=r"--split-by question: there is no --split; give"):
+        select_into(tmp_path, source, split_by="question")
+
+
 def test_without_a_split_the_folder_holds_a_training_set(tmp_path: Path) -> None:
     report = select_into(tmp_path, save(tmp_path, rows_from(0, 6)), num_items=4)
     assert report.sets == {"train": 4}

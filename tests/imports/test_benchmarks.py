@@ -16,6 +16,7 @@ import pytest
 from dprkit.errors import InputError
 from dprkit.imports import benchmarks
 from dprkit.imports.items import Judgement, SplitQuestion, Tally
+from dprkit.imports.names import split_names
 from dprkit.records import Passage, Question
 from dprkit.settings import ImportSettings
 
@@ -88,11 +89,11 @@ def test_beir_is_read_as_it_is_downloaded_with_all_its_splits(tmp_path: Path, fo
         Passage("d 2", "two"),
     ]
     assert sorted(item for item in items if isinstance(item, Judgement)) == [
-        ("q0", "d 2", 0),
-        ("q0", "d1", 1),
-        ("q1", "d 2", 1),
-        ("q1", "d1", 2),
-        ("q2", "d9", 1),
+        ("q0", "d 2", 0, "train"),
+        ("q0", "d1", 1, "train"),
+        ("q1", "d 2", 1, "valid"),
+        ("q1", "d1", 2, "train"),
+        ("q2", "d9", 1, "test"),
     ]
     assert by_split(items) == {"train": ["q0", "q1"], "valid": ["q1"], "test": ["q2"]}
     assert SplitQuestion("q2", "question 2", split="test") in items
@@ -145,6 +146,22 @@ def test_a_folder_of_msmarco_has_its_splits_in_the_names_of_its_files(tmp_path: 
     assert items[-2:] == [Passage("0", '"one'), Passage("7", 'two " three')]
     assert tally.notes == [f"{path}/queries.eval.tsv: has no judgements beside it and is not read"]
     assert tally.dropped["question that no judgement names"].count == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "own"),
+    [
+        ("train dev.small", "train valid"),
+        ("train dev dev.small eval", "train valid dev.small test"),
+        ("train validation test", "train valid test"),
+        ("Training Dev TEST", "train valid test"),
+        ("dev1 dev2 testA testB", "valid dev2 test testB"),
+        ("eval test", "eval test"),
+        ("devil train.small query", "devil train query"),
+    ],
+)
+def test_splits_are_called_as_a_user_would_understand_them(names: str, own: str) -> None:
+    assert split_names(names.split()) == dict(zip(names.split(), own.split(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["../evil.tsv", "/etc/cron", "a/../../b", "..\\evil", "C:\\x"])
@@ -215,4 +232,5 @@ def test_scifact_is_read_as_plain_readers_read_it(tmp_path: Path) -> None:
             SplitQuestion(id_, text, split=split) for id_, text in queries.items() if id_ in named
         ]
         judged = {(row["query-id"], row["corpus-id"], int(row["score"])) for row in rows}
-        assert judged <= {tuple(item) for item in items if isinstance(item, Judgement)}
+        found = (i for i in items if isinstance(i, Judgement) and i.split == split)
+        assert judged == {tuple(item[:3]) for item in found}

@@ -9,8 +9,9 @@ import pytest
 
 from dprkit.data.corpus_by_row import PassageFile
 from dprkit.data.judgements_by_question import JudgementFile
+from dprkit.errors import InputError
 from dprkit.imports import examples
-from dprkit.imports.examples import made_examples, tell_unasked
+from dprkit.imports.examples import ExampleMaker, JudgedFile
 from dprkit.imports.items import Tally
 from dprkit.records import Candidate, Example
 
@@ -42,22 +43,51 @@ def test_positives_are_those_of_the_grades_best_first_or_else_the_gold_passages(
     tmp_path: Path, min_grade: int, positives: str, negatives: str
 ) -> None:
     questions, passages, judged = files(tmp_path, [*"abcde"], QUESTIONS, JUDGED)
-    tally, judgements = Tally(), JudgementFile(judged)
-    made = made_examples(questions, PassageFile(passages), judgements, min_grade, tally)
-    assert [*made] == [
+    tally = Tally()
+    maker, file = ExampleMaker(PassageFile(passages), min_grade, tally), judged_file(judged)
+    assert [*maker.of(questions, file)] == [
         Example("one", ("x",), candidates(*positives), candidates(*negatives)),
         Example("two", (), candidates("d", "b")),
     ]
-    tell_unasked(judgements, tally)
+    maker.see_unasked(file)
     assert {reason: (d.count, d.first) for reason, d in tally.dropped.items()} == {
-        "judgement of a passage that is not there": (1, "qrels.tsv:5 (passage x)"),
-        "gold passage that is not there": (1, "questions.jsonl (question q2, passage z)"),
         "question without a passage that answers it (no example)": (
             1,
             "questions.jsonl (question q3)",
         ),
-        "judgement for a question that is not there": (1, "qrels.tsv:3 (question q9)"),
     }
+    assert maker.notes() == [
+        "judgements of passages that are not there: 1, the first at row 3 (passage x), "
+        "gold passages that are not there: 1, the first at questions.jsonl (question q2, passage "
+        "z), judgements for questions that are not there: 1, the first at row 1 (question q9); "
+        "they are kept, and examples are made without them: if these ids should be there, import "
+        "the files that have them too"
+    ]
+    maker.check(7)
+
+
+def judged_file(path: Path) -> JudgedFile:
+    return JudgedFile(JudgementFile(path), lambda row: f"row {row}")
+
+
+def test_questions_of_all_splits_have_examples_in_the_split_that_judges_them(
+    tmp_path: Path,
+) -> None:
+    questions, passages, judged = files(tmp_path, [*"abcde"], QUESTIONS, JUDGED)
+    tally = Tally()
+    maker = ExampleMaker(PassageFile(passages), 1, tally)
+    made = maker.of(questions, judged_file(judged), judged_only=True)
+    assert [example.question for example in made] == ["one"] and not tally.dropped
+
+
+def test_judgements_that_all_name_what_is_not_there_are_refused(tmp_path: Path) -> None:
+    questions, passages, judged = files(tmp_path, ["a"], QUESTIONS, "q9\ta\t1\nq2\tx\t1\n")
+    maker, file = ExampleMaker(PassageFile(passages), 1, Tally()), judged_file(judged)
+    assert not [*maker.of(questions, file, judged_only=True)]
+    maker.see_unasked(file)
+    maker.check(3)
+    with pytest.raises(InputError, match=r"not there: 1, the first at row 1 \(passage x\), "):
+        maker.check(2)
 
 
 def test_batches_of_questions_change_nothing(
@@ -79,5 +109,5 @@ def test_batches_of_questions_change_nothing(
         worst = [p for p, found in own if found == 0]
         if best:
             wanted.append(Example(str(n), (), candidates(*best), candidates(*worst)))
-    made = made_examples(questions, PassageFile(passages), JudgementFile(qrels), 1, Tally())
-    assert [*made] == wanted
+    maker = ExampleMaker(PassageFile(passages), 1, Tally())
+    assert [*maker.of(questions, judged_file(qrels))] == wanted

@@ -254,7 +254,7 @@ def test_a_whole_beir_folder_of_export_data_comes_back(tmp_path, monkeypatch):
     result = call("import-data", "out", "--output-dir", "back")
     assert result.exit_code == 0, result.stderr
     assert list(read_passages("back/passages.jsonl")) == list(read_passages("p.jsonl"))
-    assert Path("back/qrels.tsv").read_text() == Path("out/qrels/test.tsv").read_text()
+    assert Path("back/test.qrels.tsv").read_text() == Path("out/qrels/test.tsv").read_text()
     (example,) = read_examples(next(iter(Path("back").glob("t*[tn].jsonl"))))
     assert example == Example("who?", ("x",), (Candidate("b", "y"),))
 

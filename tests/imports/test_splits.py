@@ -20,6 +20,10 @@ def example(question: str, title: str = "", id_: str = "p1") -> Example:
     return Example(question, (), (Candidate(id_, "text", title),))
 
 
+def set_of(splits: Splits, one: Example) -> str | None:
+    return splits.of([one])[0]
+
+
 def test_a_set_is_decided_by_a_hash_of_the_question_alone():
     """Worked out anew: the first 8 bytes of blake2b as a share of 2^64, sets in their order."""
     splits = Splits(SHARES, seed=3)
@@ -27,7 +31,7 @@ def test_a_set_is_decided_by_a_hash_of_the_question_alone():
         digest = hashlib.blake2b(f"3 question who is {number}?".encode(), digest_size=8).digest()
         share = int.from_bytes(digest, "little") / 2**64
         expected = "train" if share < 0.8 else "valid" if share < 0.9 else "test"
-        assert splits.of(example(f"Who is  {number}?", id_=f"p{number}")) == expected
+        assert set_of(splits, example(f"Who is  {number}?", id_=f"p{number}")) == expected
     assert sum(splits.counts.values()) == 500
     assert 365 < splits.counts["train"] < 435
 
@@ -41,14 +45,37 @@ def test_a_set_is_decided_by_a_hash_of_the_question_alone():
 )
 def test_examples_of_one_group_are_of_one_set(by, alike):
     splits = Splits({"a": "50%", "b": "50%"}, by)
-    sets = [splits.of(alike(2 * number)) for number in range(50)]
+    sets = [set_of(splits, alike(2 * number)) for number in range(50)]
     assert len(set(sets)) == 1
-    assert {splits.of(example(f"q{n}", f"title {n}", f"{n}.md#1")) for n in range(50)} == {"a", "b"}
+    assert {set_of(splits, example(f"q{n}", f"title {n}", f"{n}.md#1")) for n in range(50)} == {
+        "a",
+        "b",
+    }
+
+
+@pytest.mark.parametrize("by", ["title", "document"])
+def test_rows_of_a_question_stay_together_whatever_their_titles(by):
+    """The first row decides, in whatever batches the rows come; what is parted by it is told."""
+    rows = [
+        example(f"{'Q' if row else 'q'}{n}", f"T{(7 * n + 3 * row) % 40}", f"d{n}-{row}#1")
+        for n in range(200)
+        for row in range(4)
+    ]
+    splits = Splits(SHARES, by)
+    sets = splits.of(rows[:333]) + splits.of(rows[333:])
+    alone = Splits(SHARES, by)
+    assert sets == [name for name in alone.of(rows[::4]) for _ in range(4)]
+    assert splits.counts == {name: 4 * count for name, count in alone.counts.items()}
+    placed = list(zip(rows, sets, strict=True))
+    titles = [{r.positives[0].title for r, s in placed if s == name} for name in ("train", "test")]
+    told = f"train and test share {len(titles[0] & titles[1])} titles, by questions that have"
+    assert [note for note in splits.notes() if note.startswith(told)] or by == "document"
+    assert splits.notes() == [] or by == "title"
 
 
 def test_shares_below_the_whole_leave_examples_out():
     splits = Splits({"sample": "10%"})
-    sets = [splits.of(example(f"q{n}")) for n in range(1000)]
+    sets = [set_of(splits, example(f"q{n}")) for n in range(1000)]
     assert 60 < sets.count("sample") < 140
     assert set(sets) == {"sample", None}
 
@@ -58,20 +85,22 @@ def test_articles_whose_examples_are_in_several_sets_are_counted():
     sets: dict[str, set[str | None]] = {}
     for number in range(200):
         title = f"Article {number % 40}"
-        sets.setdefault(title, set()).add(splits.of(example(f"q{number}", title, f"p{number}")))
+        sets.setdefault(title, set()).add(
+            set_of(splits, example(f"q{number}", title, f"p{number}"))
+        )
     count = sum(len(names) > 1 for names in sets.values())
     (note,) = splits.notes()
     assert note.startswith(f"train and test share {count} articles ")
     by_title = Splits({"train": "50%", "test": "rest"}, "title")
     for number in range(200):
-        by_title.of(example(f"q{number}", f"Article {number % 40}", f"p{number}"))
+        set_of(by_title, example(f"q{number}", f"Article {number % 40}", f"p{number}"))
     assert by_title.notes() == []
 
 
 def test_a_set_that_stays_empty_is_refused():
     splits = Splits(SHARES, "title")
     for number in range(50):
-        splits.of(example(f"q{number}", "The same"))
+        set_of(splits, example(f"q{number}", "The same"))
     with pytest.raises(InputError, match=r"50 examples of 1 title are shared out, and \w+ and "):
         splits.check()
 

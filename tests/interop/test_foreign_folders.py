@@ -130,6 +130,7 @@ def test_code_of_a_folder_is_never_run_and_nobody_is_asked(plain, tmp_path, tiny
     done = call("train", *words, "--output-dir", tmp_path / "out", input="y\n" * 20)
     assert done.exit_code == 1
     assert "code of its own, which is never run" in done.stderr
+    assert "name a model of a family that transformers has, such as bert" in done.stderr
     edit(plain / "config.json", model_type="bert")  # transformers has a class of this name
     refused(plain, "its bert needs code of its own, which is never run", tmp_path)
     assert not ran.exists()

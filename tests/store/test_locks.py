@@ -32,6 +32,10 @@ def test_a_lock_leaves_no_empty_folder(tmp_path):
     with pytest.raises(ValueError, match="bad input"), lock(tmp_path / "out"):
         raise ValueError("bad input")
     assert names(tmp_path) == []
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(ValueError), lock(tmp_path / "kept/results/retriever"):
+        raise ValueError("bad input")
+    assert names(tmp_path) == ["kept"] and names(tmp_path / "kept") == []
 
 
 def test_a_killed_holder_lets_go(tmp_path):

@@ -24,7 +24,7 @@ NEW, SAME, OTHER = 0, 1, 2
 
 
 class Seen:
-    """The ids of one kind of item, each with 16 bits that stand for its content."""
+    """The ids of one kind of item, each with the 16 bits that it had at first, of its content."""
 
     def __init__(self) -> None:
         self._buckets = [_Sorted() for _ in range(BUCKETS)]
@@ -34,19 +34,30 @@ class Seen:
         """NEW, SAME or OTHER for each of N ids with their contents, in order."""
         import numpy as np
 
-        count = len(ids)
-        keys = np.fromiter(map(text_key, ids), np.uint64, count)
-        marks = np.fromiter((zlib.crc32(c.encode()) & 0xFFFF for c in contents), np.uint16, count)
-        keys_once, first, where = np.unique(keys, return_index=True, return_inverse=True)
-        known, before = self._find(keys_once)
-        before[~known] = marks[first[~known]]
-        told = np.where(before[where] == marks, SAME, OTHER)
-        told[first[~known]] = NEW
-        self._recent.insert(keys_once[~known], before[~known])
-        if len(self._recent.keys) >= RECENT:
-            self._settle()
+        marks = [zlib.crc32(content.encode()) & 0xFFFF for content in contents]
+        had, new = self._first(ids, marks)
+        told = np.where(had == marks, SAME, OTHER)
+        told[new] = NEW
         found: list[int] = told.tolist()
         return found
+
+    def first(self, ids: Sequence[str], marks: Sequence[int]) -> list[int]:
+        """The mark, from 0 to 65,535, that each of N ids had when it was there first."""
+        had: list[int] = self._first(ids, marks)[0].tolist()
+        return had
+
+    def _first(self, ids: Sequence[str], marks: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) the first mark of each id, and the places of those that are new."""
+        import numpy as np
+
+        keys = np.fromiter(map(text_key, ids), np.uint64, len(ids))
+        keys_once, first, where = np.unique(keys, return_index=True, return_inverse=True)
+        known, had = self._find(keys_once)
+        had[~known] = np.array(marks, np.uint16)[first[~known]]
+        self._recent.insert(keys_once[~known], had[~known])
+        if len(self._recent.keys) >= RECENT:
+            self._settle()
+        return had[where], first[~known]
 
     def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether each of N sorted keys was there, and the mark it had."""

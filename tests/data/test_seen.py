@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from dprkit.imports import seen
-from dprkit.imports.seen import NEW, OTHER, SAME, Seen
+from dprkit.data import seen
+from dprkit.data.seen import NEW, OTHER, SAME, Seen
 
 
 def test_every_id_is_told_as_a_dict_tells_it(monkeypatch):
@@ -24,6 +24,12 @@ def test_every_id_is_told_as_a_dict_tells_it(monkeypatch):
             for before, id_, content in _with_known(known, ids, contents)
         ]
         assert found.add(ids, contents) == expected
+
+
+def test_an_id_keeps_the_mark_that_it_had_first():
+    marks = Seen()
+    assert marks.first(["a", "b", "a"], [1, 2, 3]) == [1, 2, 1]
+    assert marks.first(["c", "b"], [0, 7]) == [0, 2]
 
 
 def _with_known(known, ids, contents):
