@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,11 +89,14 @@ def compare(
     if not find_spec(library.replace("-", "_")):
         return Compared(f"{library} is not installed")
     folders = [folder for folder in sources if folder]
+    # Before 6 sentence-transformers cut white space off the ends of texts.
+    spaced = library == "transformers" or int(version(library).partition(".")[0]) >= 6
     return _by_library(
         library,
         folders,
         lambda: max(
-            _difference(READERS[kind], side, sources, model, tokens, given) for side in SIDES
+            _difference(READERS[kind], side, sources, model, tokens, given, spaced)
+            for side in SIDES
         ),
     )
 
@@ -153,13 +157,14 @@ def _difference(
     model: BiEncoder | Colbert,
     tokens: Tokens,
     given: dict[str, Any],
+    spaced: bool,
 ) -> float:
     theirs: Theirs = reader(sources, side, model.config, given)
     length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
     room = rooms[side == "passage"] if rooms else 0
-    cut = given.get(f"{side}_max_length") is None and length < room
+    cut = given.get(f"{side}_max_length") is None and (length < room or not rooms)
     worst = 0.0
-    for texts in _texts(side, length if cut else 0):
+    for texts in _texts(side, length if cut else 0, spaced):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
         wanted = theirs([_plain(text, model.config) for text in texts])
         if size := given.get("truncate_dim"):
@@ -192,20 +197,25 @@ def _apart(ours: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(ours - wanted).max()) / scale
 
 
-def _texts(side: Side, length: int) -> list[Any]:
-    """Short texts, and one that is longer than `length` tokens, unless that is long to compute."""
+def _texts(side: Side, length: int, spaced: bool) -> list[Any]:
+    """Short texts, and one that is longer than `length` tokens, unless that is long to compute.
+
+    `spaced`: some have white space at their ends.
+    """
     long = " ".join(f"word {number}" for number in range(length))
-    texts: list[Any] = [["a", *PROBE_QUESTIONS[:COUNT]], [long]]
+    ends = ("a", " a word", "a word \n") if spaced else ("a",)
+    texts: list[Any] = [[*ends, *PROBE_QUESTIONS[:COUNT]], [long]]
     if side == "passage":
-        texts = [[Passage("", "a", "b"), *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
+        short = [Passage("", text, "b") for text in ends]
+        texts = [[*short, *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
     return texts if 0 < length <= LONGEST else texts[:1]
 
 
 def _plain(text: str | Passage, config: Config) -> Any:
     """A text as a library is given it: the prompt is the library's own to put before it."""
     if isinstance(text, str):
-        return text
-    passage = text.text.strip()  # as Tokens does; byte-level tokenizers see a space at the end
+        return text.strip() if config.strip else text
+    passage = text.text.strip() if config.strip else text.text
     if config.title_join == "pair":
         return text.title, passage
     title = "" if config.title_join == "none" else text.title + config.title_join

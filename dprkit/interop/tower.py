@@ -22,6 +22,10 @@ from dprkit.settings import ConvertSettings, TrainSettings
 from dprkit.settings.training import DECODER, TEMPERATURES
 
 
+AS_GIVEN: dict[str, Any] = {"strip": False}
+"""How the libraries of sources other than DPR's read texts: white space at their ends is theirs."""
+
+
 @dataclass
 class Tower:
     """One foreign encoder."""

@@ -35,7 +35,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 
     The prefixes are put before every question and passage. `prompts`: others, by their names, which
     may stand in the place of the question's prefix. `straight_apostrophe`: ’ in a question
-    is read as ', as DPR does. `positions`: the tokens that the question's transformer can read,
+    is read as ', as DPR does. `strip`: white space at the ends of a question, a title and a text is
+    cut off before, as DPR does. `positions`: the tokens that the question's transformer can read,
     and the passage's; measured when a model comes in.
     """
 
@@ -47,6 +48,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     passage_prefix: str = ""
     prompts: dict[str, str] = {}
     straight_apostrophe: bool = False
+    strip: bool = True
     positions: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

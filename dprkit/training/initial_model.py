@@ -16,7 +16,7 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.streams import PACKED
 from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
-from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths, usual_use
+from dprkit.interop.tower import AS_GIVEN, Foreign, Tower, assembled, check_lengths, usual_use
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.late_interaction import Colbert
@@ -199,7 +199,7 @@ def _from_model(
             f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
         )
     plain = kind == "transformer"
-    said = RetrieverConfig(**usual_use(foreign.question)) if plain else foreign.use
+    said = RetrieverConfig(**usual_use(foreign.question), **AS_GIVEN) if plain else foreign.use
     wanted = _config(settings, said)
     if plain and wanted.pooling == "last" and settings.end_token is None:
         wanted = _with_usual_end(foreign.question, wanted, run)

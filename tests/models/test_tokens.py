@@ -45,6 +45,26 @@ def test_a_passage_without_title_is_one_segment():
     assert tokens.passages([Passage("1", " a b ", " ")]) == [[0, 2, 3, 1]]
 
 
+def test_white_space_at_the_ends_is_kept_where_the_retriever_says_so():
+    loaded = word_tokenizer(), {}
+    tidy, as_given = (
+        Tokens(loaded, RetrieverConfig(title_join="; ", question_prefix="ask ", strip=strip))
+        for strip in (True, False)
+    )
+    passage, untitled, empty = (
+        Passage("1", " b ", " t "),
+        Passage("2", " b ", " "),
+        Passage("3", ""),
+    )
+    assert (tidy.question_text(" a\n"), as_given.question_text(" a\n")) == ("ask a", "ask  a\n")
+    assert [tidy.passage_text(one) for one in (passage, untitled, empty)] == ["t; b", "b", ""]
+    assert [as_given.passage_text(one) for one in (passage, untitled, empty)] == [
+        " t ;  b ",
+        " b ",
+        "",
+    ]
+
+
 def test_questions_and_passages_are_cut_at_their_own_lengths():
     tokens = word_tokens("pair", 4, 6)
     assert tokens.questions(["a b c a"]) == [[0, 2, 3, 1]]
