@@ -582,6 +582,20 @@ def test_a_plain_folder_starts_as_the_flags_say(plain, tmp_path, tiny_examples):
     assert (config.projection, config.shared, config.positions) == (3, False, (300, 300))
 
 
+def test_a_plain_folder_of_few_positions_starts_with_as_many_tokens(tmp_path, tiny_examples):
+    bert(max_position_embeddings=130).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    words = ["--init", tmp_path / "in", "--train-file", tiny_examples, "--max-epochs", 0]
+    done = call("train", *words, "--output-dir", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "reads at most 130 tokens, so a passage is cut there and not at 256" in told
+    config = load_config(tmp_path / "out")
+    assert (config.question_max_length, config.passage_max_length) == (64, 130)
+    done = call("train", *words, "--passage-max-length", 256, "--output-dir", tmp_path / "x")
+    assert (done.exit_code, "--passage-max-length: the model" in done.stderr) == (1, True)
+
+
 def test_a_pair_of_dpr_starts_a_training(tmp_path, tiny_examples):
     from tests.interop.foreign import save_dpr_pair
 
