@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ from dprkit.interop import compare_colbert, hf_dpr_reader
 from dprkit.interop.hub import local
 from dprkit.interop.sentence_transformer_files import opened
 from dprkit.interop.sources import Sources, kind_of
-from dprkit.models.bi_encoder import BiEncoder
+from dprkit.models.bi_encoder import BiEncoder, device
 from dprkit.models.config import SIDES, Config, RetrieverConfig, Side
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
@@ -55,6 +56,8 @@ class Compared(NamedTuple):
     difference: float | None = None
     of: str = "vectors"
     """Whose numbers were compared."""
+    cause: str = ""
+    """What makes them differ, where it can be told."""
 
     @property
     def told(self) -> str:
@@ -68,7 +71,7 @@ class Compared(NamedTuple):
         if self.difference is not None and not self.difference <= TOLERANCE:
             raise GateError(
                 f"{problem}: {self.library} gives {self.of} that differ by {self.difference:.3g} "
-                f"({TOLERANCE:g} is allowed)"
+                f"({TOLERANCE:g} is allowed){self.cause and f'; {self.cause}'}"
             )
 
 
@@ -91,7 +94,7 @@ def compare(
     folders = [folder for folder in sources if folder]
     # Before 6 sentence-transformers cut white space off the ends of texts.
     spaced = library == "transformers" or int(version(library).partition(".")[0]) >= 6
-    return _by_library(
+    found = _by_library(
         library,
         folders,
         lambda: max(
@@ -99,6 +102,31 @@ def compare(
             for side in SIDES
         ),
     )
+    alike = found.difference is None or found.difference <= TOLERANCE
+    return found if alike else found._replace(cause=_cause(sources, model))
+
+
+def _cause(sources: Sources, model: BiEncoder | Colbert) -> str:
+    """What a folder says that makes its library's vectors others than dprkit's, or ""."""
+    folder = sources.question
+    tokenizer: Any = transformers_tokenizer(folder)
+    if tokenizer.padding_side == "left":
+        return (
+            "its tokenizer pads texts on the left, which shifts their positions; if the model was "
+            "not trained so, say padding_side right in its tokenizer_config.json"
+        )
+    first = model.backbone if isinstance(model, Colbert) else model.question_encoder.backbone
+    backbone: Any = first
+    with suppress(Exception), torch.no_grad():  # a model that takes no token types, for one
+        batch = {k: v.to(device()) for k, v in tokenizer("a word", return_tensors="pt").items()}
+        types = batch.pop("token_type_ids", None)
+        both = backbone(**batch)[0], backbone(**batch, token_type_ids=types)[0]
+        if types is not None and not torch.allclose(*both, atol=TOLERANCE):
+            return (
+                f"its tokenizer makes token types, which a {backbone.config.model_type} takes for "
+                "more than zeros; dprkit's models have none"
+            )
+    return ""
 
 
 def compare_reader(kind: str, source: Path, model: ReaderModel, tokens: ReaderTokens) -> Compared:

@@ -64,8 +64,10 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; name another model")
     prompts = folder_files[0].others()
-    if not (first.include_prompt and last.include_prompt):
-        _refuse_prompts(question, settings, any(prefixes) or bool(prompts))
+    include_prompt = first.include_prompt and last.include_prompt
+    given = settings.question_prefix or settings.passage_prefix
+    if not include_prompt and (any(prefixes) or prompts or given):
+        raise no_prompts(question)
     if len({said.truncate_dim for said in folder_files}) > 1:
         raise InputError(f"{question}: truncate_dim differs between its sides; name another model")
     similarity, why = _similarity(first, folder_files[0], question)
@@ -84,16 +86,16 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     if prompts:
         names = ", ".join(map(repr, prompts))
         mapped.append(f"questions can have another prompt by dprkit search --prompt: {names}")
-    return Foreign(first.tower, last.tower if len(rows) > 1 else None, config, mapped)
+    passage_tower = last.tower if len(rows) > 1 else None
+    return Foreign(first.tower, passage_tower, config, mapped, include_prompt)
 
 
-def _refuse_prompts(folder: Path, settings: ConvertSettings, has_prompts: bool) -> None:
-    """Raise InputError for prompts whose tokens would have no part in vectors."""
-    if has_prompts or settings.question_prefix or settings.passage_prefix:
-        raise InputError(
-            f"{folder}: its Pooling leaves the tokens of prompts out (include_prompt), which is "
-            "not supported; name another model"
-        )
+def no_prompts(folder: Path | str) -> InputError:
+    """The refusal of prompts whose tokens would have no part in vectors."""
+    return InputError(
+        f"{folder}: its Pooling leaves the tokens of prompts out (include_prompt), which is "
+        "not supported; name another model, or give it no prompts"
+    )
 
 
 def _head_said(tower: Tower) -> list[str]:

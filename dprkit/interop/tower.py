@@ -56,6 +56,8 @@ class Foreign:
     config: RetrieverConfig
     mapped: list[str] = field(default_factory=list)
     """What became what, a sentence each, for the report."""
+    include_prompt: bool = True
+    """Whether the tokens of a prompt have a part in its vectors."""
 
     @property
     def shared(self) -> bool:

@@ -177,12 +177,15 @@ def load_config(directory: Path | str) -> Config:
 def with_prompt(config: C, name: str, where: Path | str) -> C:
     """The config of the retriever `where` with its prompt `name` before questions.
 
+    "query" and "document" are what sentence-transformers calls the usual prefixes of both sides.
     Raises MismatchError where it has no prompt of that name.
     """
-    if name not in config.prompts:
-        known = f"it has {', '.join(config.prompts)}" if config.prompts else "it has no prompts"
-        raise MismatchError(f"{where}: has no prompt {name!r}; {known} ({CONFIG})")
-    return msgspec.structs.replace(config, question_prefix=config.prompts[name])
+    usual = {"query": config.question_prefix, "document": config.passage_prefix}
+    prompts = usual | config.prompts
+    if name not in prompts:
+        known = ", ".join(prompts)
+        raise MismatchError(f"{where}: has no prompt {name!r}; it has {known} ({CONFIG})")
+    return msgspec.structs.replace(config, question_prefix=prompts[name])
 
 
 def bi_encoder_config(directory: Path | str, use: str) -> RetrieverConfig:

@@ -169,7 +169,8 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
             f"{type(model).__name__} does not use; it is another kind of model"
         )
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        # SqueezeBERT asks its pooler whether it has one or not.
+        model.pooler = nn.Identity() if model.config.model_type == "squeezebert" else None
     return cast(nn.Module, model), left
 
 

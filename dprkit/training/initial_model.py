@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.streams import PACKED
 from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
+from dprkit.interop.sentence_transformers import no_prompts
 from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig, is_retriever
@@ -198,6 +200,10 @@ def _from_model(
         raise MismatchError(
             f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
         )
+    given = (getattr(settings, name) for name in PREFIXES)
+    of_files = settings.question_prefixes, settings.passage_prefixes
+    if not foreign.include_prompt and any((*given, *chain(*of_files))):
+        raise no_prompts(source)
     plain = kind == "transformer"
     said = foreign.config if plain else foreign.use
     wanted = _config(settings, said)

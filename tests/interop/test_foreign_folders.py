@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from dprkit.errors import DprkitError, InputError, SettingsError
 from dprkit.models.config import CONFIG, load_config
@@ -16,6 +16,7 @@ from dprkit.models.retriever_folder import load_bi_encoder
 from tests.conftest import call
 from tests.interop.foreign import (
     QUESTIONS,
+    SMALL,
     WORDS,
     bert,
     convert,
@@ -298,6 +299,54 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
     path.write_text(path.read_text().partition("positions:")[0])
     assert load_config(tmp_path / "out").positions is None
     assert load_retriever(tmp_path / "out").encode_questions(["a"]).shape == (1, 16)
+
+
+MIXING = {
+    "fnet": {},
+    "convbert": {"embedding_size": 8},
+    "nystromformer": {"num_landmarks": 8, "segment_means_seq_len": 8},
+    "mobilebert": {"embedding_size": 8, "intra_bottleneck_size": 8, "true_hidden_size": 8},
+}
+
+
+@pytest.mark.parametrize("kind", MIXING)
+def test_a_model_whose_vectors_depend_on_other_texts_is_refused(kind, tmp_path, tiny_examples):
+    torch.manual_seed(0)
+    sizes = {**SMALL, "pad_token_id": 0, **MIXING[kind]}
+    AutoModel.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    message = f"is a {kind}, whose vectors of a text depend on the other texts of a pass"
+    refused(tmp_path / "in", message, tmp_path)
+    words = ("--train-file", tiny_examples, "--max-epochs", 0, "--output-dir", tmp_path / "t")
+    done = call("train", "--init", tmp_path / "in", *words)
+    assert (done.exit_code, message in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "message"),
+    [
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 64,
+                    "short_factor": [1.0] * 4,
+                    "long_factor": [3.0] * 4,
+                }
+            },
+            r"its rotary positions \(longrope\) depend on the other texts",
+        ),
+        ("big_bird", {"block_size": 8, "num_random_blocks": 2}, "block_sparse.*original_full"),
+    ],
+)
+def test_a_model_that_reads_long_passes_otherwise_is_refused(kind, more, message, tmp_path):
+    config = AutoConfig.for_model(kind, **{**SMALL, "pad_token_id": 0, **more})
+    AutoModel.from_config(config).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    refused(tmp_path / "in", message, tmp_path)
 
 
 # --- sentence-transformers ------------------------------------------------------------------------

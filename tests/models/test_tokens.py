@@ -1,6 +1,8 @@
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from dprkit.models.config import ColbertConfig, RetrieverConfig
+from dprkit.errors import MismatchError
+from dprkit.models.config import ColbertConfig, RetrieverConfig, with_prompt
 from dprkit.models.from_scratch import learn_tokenizer
 from dprkit.models.late_tokens import LateTokens
 from dprkit.models.tokens import Tokens
@@ -63,6 +65,14 @@ def test_white_space_at_the_ends_is_kept_where_the_retriever_says_so():
         " b ",
         "",
     ]
+
+
+def test_the_names_of_sentence_transformers_ask_for_the_prefixes():
+    config = RetrieverConfig(question_prefix="q: ", passage_prefix="p: ", prompts={"facts": "f: "})
+    for name, prefix in {"query": "q: ", "document": "p: ", "facts": "f: "}.items():
+        assert with_prompt(config, name, "m").question_prefix == prefix
+    with pytest.raises(MismatchError, match="m: has no prompt 'fact'; it has query, document, f"):
+        with_prompt(config, "fact", "m")
 
 
 def test_questions_and_passages_are_cut_at_their_own_lengths():
