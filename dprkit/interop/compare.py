@@ -31,7 +31,7 @@ from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
 from dprkit.models.reader import ReaderModel
 from dprkit.models.reader_tokens import ReaderTokens
 from dprkit.models.reading import load_reader_model
-from dprkit.models.retriever_folder import hush, load_model
+from dprkit.models.retriever_folder import hush, load_model, loader_of
 from dprkit.models.tokens import Ids, Tokens, transformers_tokenizer
 from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage
@@ -123,7 +123,7 @@ def _cause(sources: Sources, model: BiEncoder | Colbert) -> str:
         both = backbone(**batch)[0], backbone(**batch, token_type_ids=types)[0]
         if types is not None and not torch.allclose(*both, atol=TOLERANCE):
             return (
-                f"its tokenizer makes token types, which a {backbone.config.model_type} takes for "
+                f"its tokenizer makes token types, which its {backbone.config.model_type} takes for "
                 "more than zeros; dprkit's models have none"
             )
     return ""
@@ -272,10 +272,8 @@ def _sentence_transformers(
 def _transformers(
     sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]
 ) -> Theirs:
-    from transformers import AutoModel
-
     folder = sources.of(side)
-    model, batch = _loaded(AutoModel, folder), _batches(folder, side, config)
+    model, batch = _loaded(loader_of(folder), folder), _batches(folder, side, config)
 
     def vectors(texts: Texts) -> np.ndarray:
         given = batch(texts)

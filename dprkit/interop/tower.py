@@ -21,7 +21,6 @@ from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings, TrainSettings
 from dprkit.settings.training import DECODER, TEMPERATURES
 
-
 AS_GIVEN: dict[str, Any] = {"strip": False}
 """How the libraries of sources other than DPR's read texts: white space at their ends is theirs."""
 

@@ -90,7 +90,9 @@ def _check_alone(backbone: Any, where: Path | str) -> None:
     ids, mask = padded(texts, config.pad_token_id or 0)
     place = next(backbone.parameters()).device
     together = _states(backbone, torch.from_numpy(ids), torch.from_numpy(mask), place)
-    apart = [_states(backbone, one := torch.tensor([t]), torch.ones_like(one), place) for t in texts]
+    apart = [
+        _states(backbone, one := torch.tensor([t]), torch.ones_like(one), place) for t in texts
+    ]
     pairs = [(row[: len(one[0])], one[0]) for row, one in zip(together, apart, strict=True)]
     worst = max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
     if not worst <= TOLERANCE:

@@ -128,7 +128,8 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
         raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
     if not is_artifact(directory):
         raise InputError(
-            f"{directory}: has no {MANIFEST}; name the folder of {wanted}{_foreign(directory)}"
+            f"{directory}: has no {MANIFEST}; name the folder of {wanted}"
+            + (_foreign(directory) if kind in (None, "retriever") else "")
         )
     manifest = _decoded(directory / MANIFEST, Manifest)
     if manifest.identity != identity_of(manifest.kind, manifest.files):
@@ -216,7 +217,7 @@ def _foreign(directory: Path) -> str:
     """What to do with the folder of another library's model; "" for another folder."""
     if not any((directory / name).is_file() for name in ("modules.json", "config.json")):
         return ""
-    return f", or make one of this model: dprkit convert {directory} --output-dir MODEL"
+    return f", or make a retriever of this model: dprkit convert {directory} --output-dir MODEL"
 
 
 def _with_article(kind: str) -> str:

@@ -282,9 +282,7 @@ def _tell_contradictions(
         )
 
 
-def _tell_cuts(
-    source: str, wanted: RetrieverConfig, taken: RetrieverConfig, run: Run
-) -> None:
+def _tell_cuts(source: str, wanted: RetrieverConfig, taken: RetrieverConfig, run: Run) -> None:
     """Note where a transformer reads fewer tokens than are usual, or than its folder says."""
     for name in LENGTHS:
         usual, length = getattr(wanted, name), getattr(taken, name)

@@ -29,7 +29,15 @@ from dprkit.training.resolved_trainer import (
     valid_beside,
     weighted_files,
 )
-from dprkit.training.retriever_kinds import LENGTHS, SHAPE, Kind, continues, kind_of, of_its_kind, turns
+from dprkit.training.retriever_kinds import (
+    LENGTHS,
+    SHAPE,
+    Kind,
+    continues,
+    kind_of,
+    of_its_kind,
+    turns,
+)
 
 
 class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True):

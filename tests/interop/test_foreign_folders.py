@@ -7,7 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+)
 
 from dprkit.errors import DprkitError, InputError, SettingsError
 from dprkit.models.config import CONFIG, load_config
@@ -301,6 +307,58 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
     assert load_retriever(tmp_path / "out").encode_questions(["a"]).shape == (1, 16)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_encoder_of_t5_is_read_with_and_without_its_decoder(tmp_path, tiny_examples):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+    config = AutoConfig.for_model("t5", **sizes, vocab_size=len(WORDS), pad_token_id=0)
+    torch.manual_seed(0)
+    whole = T5ForConditionalGeneration(config)
+    whole.save_pretrained(tmp_path / "whole")
+    save_tokenizer(tmp_path / "whole")
+    report = convert(source=tmp_path / "whole", pooling="mean", output_dir=tmp_path / "a")
+    assert report.largest_difference < 1e-5
+    assert not report.packed
+    save_sentence_transformer(tmp_path / "st", modules=[MEAN, NORM])
+    encoder = T5EncoderModel(config)
+    encoder.load_state_dict(whole.state_dict(), strict=False)
+    encoder.save_pretrained(tmp_path / "st")
+    assert convert(source=tmp_path / "st", output_dir=tmp_path / "b").largest_difference < 1e-5
+    words = ("--max-steps", 1, "--batch-size", 4, "--valid-every", "never")
+    start = ("--init", tmp_path / "st", "--train-file", tiny_examples)
+    assert call("train", *start, *words, "--output-dir", tmp_path / "c").exit_code == 0
+    convert(source=tmp_path / "c", to="sentence-transformers", output_dir=tmp_path / "out")
+    again = convert(source=tmp_path / "out", output_dir=tmp_path / "d")
+    assert again.largest_difference < 1e-5
+    ours = [load_retriever(tmp_path / name).encode_questions(QUESTIONS) for name in "cd"]
+    np.testing.assert_allclose(*ours, **CLOSE)
+
+
+def test_the_left_side_of_padding_is_named_as_the_cause(sentence, tmp_path):
+    edit(sentence / "tokenizer_config.json", padding_side="left")
+    with pytest.raises(
+        DprkitError, match=r"vectors that differ by .*; its tokenizer pads texts on"
+    ):
+        convert(source=sentence, output_dir=tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["roformer", "squeezebert"])
+def test_a_model_of_its_own_ways_is_read(kind, tmp_path):
+    config = AutoConfig.for_model(kind, **SMALL, pad_token_id=0, embedding_size=16)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    report = convert(source=tmp_path / "in", pooling="mean", output_dir=tmp_path / "out")
+    assert report.largest_difference < 1e-5
+
+
+def test_a_command_for_retrievers_says_how_a_folder_of_others_becomes_one(plain, tmp_path):
+    (tmp_path / "p.tsv").write_text("id\ttext\ttitle\n1\ta\tb\n")
+    words = ("--passages", tmp_path / "p.tsv", "--output-dir", tmp_path / "out")
+    done = call("encode-corpus", "--retriever", plain, *words)
+    assert done.exit_code == 1
+    assert f"dprkit convert {plain} --output-dir MODEL" in done.stderr
+    assert "convert" not in call("encode-corpus", "--retriever", tmp_path, *words).stderr
+
+
 MIXING = {
     "fnet": {},
     "convbert": {"embedding_size": 8},
@@ -313,7 +371,10 @@ MIXING = {
 def test_a_model_whose_vectors_depend_on_other_texts_is_refused(kind, tmp_path, tiny_examples):
     torch.manual_seed(0)
     sizes = {**SMALL, "pad_token_id": 0, **MIXING[kind]}
-    AutoModel.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(tmp_path / "in")
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+    for weight in model.parameters():  # larger than at the start, so that every part counts
+        torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(tmp_path / "in")
     save_tokenizer(tmp_path / "in")
     message = f"is a {kind}, whose vectors of a text depend on the other texts of a pass"
     refused(tmp_path / "in", message, tmp_path)

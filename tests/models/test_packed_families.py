@@ -48,7 +48,15 @@ FAMILIES = {
     "gte": ("gte", SIZE),
     "eurobert": ("eurobert", {**SHARED, "mask_token_id": 3}),
 }
-DECODERS = {"qwen2", "qwen2 with a window", "qwen2 of experts", "qwen3", "llama", "mistral", "gemma"}
+DECODERS = {
+    "qwen2",
+    "qwen2 with a window",
+    "qwen2 of experts",
+    "qwen3",
+    "llama",
+    "mistral",
+    "gemma",
+}
 DECODERS |= {"gemma2", "gemma3"}
 LENGTHS = [3, 1, 38, 7, 150, 3, 2, 37]
 
