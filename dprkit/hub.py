@@ -95,10 +95,12 @@ def _silence(where: str) -> str:
 def create(name: str, private: bool, update: bool) -> str:
     """Make the repository `name` of a model; its whole name, with the owner.
 
-    `update`: it may be there. Raises InputError where there is no token, the hub does not answer or
-    refuses, or the repository is there.
+    `update`: it may be there; an empty one may, as an upload that failed leaves it. Raises
+    InputError where there is no token, the hub does not answer or refuses, or the repository is
+    there.
     """
     from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
 
     hush()
     if why := unreachable():
@@ -109,7 +111,15 @@ def create(name: str, private: bool, update: bool) -> str:
             "hf auth login or set HF_TOKEN"
         )
     with _refusals(name):
-        return str(HfApi().create_repo(name, private=private, exist_ok=update).repo_id)
+        try:
+            made = HfApi().create_repo(name, private=private, exist_ok=update)
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code != 409:
+                raise
+            made = HfApi().create_repo(name, private=private, exist_ok=True)
+            if set(HfApi().list_repo_files(made.repo_id)) - {".gitattributes"}:
+                raise error from None
+        return str(made.repo_id)
 
 
 def upload(name: str, files: Mapping[str, Path | bytes], message: str) -> str:

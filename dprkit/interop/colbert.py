@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dprkit.errors import InputError, SettingsError, loading
-from dprkit.interop.tower import Tower, check_lengths
+from dprkit.interop.tower import AS_GIVEN, Tower, check_lengths
 from dprkit.models.bi_encoder import device
 from dprkit.models.config import ColbertConfig, RetrieverConfig
 from dprkit.models.late_interaction import Colbert
@@ -60,7 +60,7 @@ def configured_colbert(
     known = {name: value for name, value in said.items() if value is not None}
     missing = {name: value for name, value in assumed.items() if name not in known | given}
     with loading(str(settings.source), "its settings do not fit together"):
-        config = ColbertConfig(**{**assumed, **known, **given})
+        config = ColbertConfig(**{**assumed, **known, **given, **AS_GIVEN})
     return config, [_assumption(name, value) for name, value in missing.items()]
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +24,14 @@ from dprkit.interop import compare_colbert, hf_dpr_reader
 from dprkit.interop.hub import local
 from dprkit.interop.sentence_transformer_files import opened
 from dprkit.interop.sources import Sources, kind_of
-from dprkit.models.bi_encoder import BiEncoder
+from dprkit.models.bi_encoder import BiEncoder, device
 from dprkit.models.config import SIDES, Config, RetrieverConfig, Side
 from dprkit.models.late_interaction import Colbert
 from dprkit.models.probe_texts import PROBE_PASSAGES, PROBE_QUESTIONS
 from dprkit.models.reader import ReaderModel
 from dprkit.models.reader_tokens import ReaderTokens
 from dprkit.models.reading import load_reader_model
-from dprkit.models.retriever_folder import hush, load_model
+from dprkit.models.retriever_folder import hush, load_model, loader_of
 from dprkit.models.tokens import Ids, Tokens, transformers_tokenizer
 from dprkit.models.torch_encoder import encoders_of
 from dprkit.records import Passage
@@ -54,6 +56,8 @@ class Compared(NamedTuple):
     difference: float | None = None
     of: str = "vectors"
     """Whose numbers were compared."""
+    cause: str = ""
+    """What makes them differ, where it can be told."""
 
     @property
     def told(self) -> str:
@@ -67,7 +71,7 @@ class Compared(NamedTuple):
         if self.difference is not None and not self.difference <= TOLERANCE:
             raise GateError(
                 f"{problem}: {self.library} gives {self.of} that differ by {self.difference:.3g} "
-                f"({TOLERANCE:g} is allowed)"
+                f"({TOLERANCE:g} is allowed){self.cause and f'; {self.cause}'}"
             )
 
 
@@ -88,13 +92,41 @@ def compare(
     if not find_spec(library.replace("-", "_")):
         return Compared(f"{library} is not installed")
     folders = [folder for folder in sources if folder]
-    return _by_library(
+    # Before 6 sentence-transformers cut white space off the ends of texts.
+    spaced = library == "transformers" or int(version(library).partition(".")[0]) >= 6
+    found = _by_library(
         library,
         folders,
         lambda: max(
-            _difference(READERS[kind], side, sources, model, tokens, given) for side in SIDES
+            _difference(READERS[kind], side, sources, model, tokens, given, spaced)
+            for side in SIDES
         ),
     )
+    alike = found.difference is None or found.difference <= TOLERANCE
+    return found if alike else found._replace(cause=_cause(sources, model))
+
+
+def _cause(sources: Sources, model: BiEncoder | Colbert) -> str:
+    """What a folder says that makes its library's vectors others than dprkit's, or ""."""
+    folder = sources.question
+    tokenizer: Any = transformers_tokenizer(folder)
+    if tokenizer.padding_side == "left":
+        return (
+            "its tokenizer pads texts on the left, which shifts their positions; if the model was "
+            "not trained so, say padding_side right in its tokenizer_config.json"
+        )
+    first = model.backbone if isinstance(model, Colbert) else model.question_encoder.backbone
+    backbone: Any = first
+    with suppress(Exception), torch.no_grad():  # a model that takes no token types, for one
+        batch = {k: v.to(device()) for k, v in tokenizer("a word", return_tensors="pt").items()}
+        types = batch.pop("token_type_ids", None)
+        both = backbone(**batch)[0], backbone(**batch, token_type_ids=types)[0]
+        if types is not None and not torch.allclose(*both, atol=TOLERANCE):
+            return (
+                f"its tokenizer makes token types, which its {backbone.config.model_type} takes for "
+                "more than zeros; dprkit's models have none"
+            )
+    return ""
 
 
 def compare_reader(kind: str, source: Path, model: ReaderModel, tokens: ReaderTokens) -> Compared:
@@ -153,13 +185,14 @@ def _difference(
     model: BiEncoder | Colbert,
     tokens: Tokens,
     given: dict[str, Any],
+    spaced: bool,
 ) -> float:
     theirs: Theirs = reader(sources, side, model.config, given)
     length, rooms = getattr(model.config, f"{side}_max_length"), model.config.positions
     room = rooms[side == "passage"] if rooms else 0
-    cut = given.get(f"{side}_max_length") is None and length < room
+    cut = given.get(f"{side}_max_length") is None and (length < room or not rooms)
     worst = 0.0
-    for texts in _texts(side, length if cut else 0):
+    for texts in _texts(side, length if cut else 0, spaced):
         ids = tokens.questions(texts) if side == "question" else tokens.passages(texts)
         wanted = theirs([_plain(text, model.config) for text in texts])
         if size := given.get("truncate_dim"):
@@ -192,20 +225,25 @@ def _apart(ours: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(ours - wanted).max()) / scale
 
 
-def _texts(side: Side, length: int) -> list[Any]:
-    """Short texts, and one that is longer than `length` tokens, unless that is long to compute."""
+def _texts(side: Side, length: int, spaced: bool) -> list[Any]:
+    """Short texts, and one that is longer than `length` tokens, unless that is long to compute.
+
+    `spaced`: some have white space at their ends.
+    """
     long = " ".join(f"word {number}" for number in range(length))
-    texts: list[Any] = [["a", *PROBE_QUESTIONS[:COUNT]], [long]]
+    ends = ("a", " a word", "a word \n") if spaced else ("a",)
+    texts: list[Any] = [[*ends, *PROBE_QUESTIONS[:COUNT]], [long]]
     if side == "passage":
-        texts = [[Passage("", "a", "b"), *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
+        short = [Passage("", text, "b") for text in ends]
+        texts = [[*short, *PROBE_PASSAGES[:COUNT]], [Passage("", long, "a title")]]
     return texts if 0 < length <= LONGEST else texts[:1]
 
 
 def _plain(text: str | Passage, config: Config) -> Any:
     """A text as a library is given it: the prompt is the library's own to put before it."""
     if isinstance(text, str):
-        return text
-    passage = text.text.strip()  # as Tokens does; byte-level tokenizers see a space at the end
+        return text.strip() if config.strip else text
+    passage = text.text.strip() if config.strip else text.text
     if config.title_join == "pair":
         return text.title, passage
     title = "" if config.title_join == "none" else text.title + config.title_join
@@ -234,10 +272,8 @@ def _sentence_transformers(
 def _transformers(
     sources: Sources, side: Side, config: RetrieverConfig, given: dict[str, Any]
 ) -> Theirs:
-    from transformers import AutoModel
-
     folder = sources.of(side)
-    model, batch = _loaded(AutoModel, folder), _batches(folder, side, config)
+    model, batch = _loaded(loader_of(folder), folder), _batches(folder, side, config)
 
     def vectors(texts: Texts) -> np.ndarray:
         given = batch(texts)

@@ -72,7 +72,7 @@ def export(
 
 
 def _write(folder: Path, source: str, to: str, truncate_dim: int | None) -> tuple[int, list[str]]:
-    """Of a ColBERT model or reader, what is written is compared by the library it is for."""
+    """What is written is compared, but for ONNX and DPR's, by the library that it is for."""
     if truncate_dim:
         bi_encoder_config(source, "--truncate-dim")  # raises for what has no single vectors
     if is_reader(source):
@@ -90,7 +90,12 @@ def _write(folder: Path, source: str, to: str, truncate_dim: int | None) -> tupl
         raise MismatchError(_other(source, "is a bi-encoder", to, WRITERS))
     if truncate_dim:
         _cut(model, truncate_dim, source)
-    return model.dim, WRITERS[to](model, tokens, folder, source)
+    mapped = WRITERS[to](model, tokens, folder, source)
+    if to == "sentence-transformers":  # the other writers compare by themselves
+        compared = compare(to, Sources(folder, None), model, tokens, {})
+        compared.check(f"{source}: what --to {to} writes is not what it holds")
+        mapped = [*mapped, compared.told]
+    return model.dim, mapped
 
 
 def _cut(model: BiEncoder, size: int, source: str) -> None:

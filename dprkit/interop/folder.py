@@ -17,7 +17,7 @@ from dprkit.errors import FormatError, InputError, loading, reading
 from dprkit.interop.tokenizer import tokenizer_in
 from dprkit.interop.torch_files import read_torch_file
 from dprkit.interop.tower import Tower
-from dprkit.models.retriever_folder import hush, load_transformer, whole
+from dprkit.models.retriever_folder import T5, hush, load_transformer, of_config, whole
 from dprkit.models.tokens import SETTINGS
 
 CONFIG = "config.json"
@@ -73,8 +73,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         if config.get(key):
             raise InputError(f"{folder}: its weights are quantized ({key}), which is not supported")
     kind = config.get("model_type")
-    if config.get("is_encoder_decoder") or kind == "t5":
-        raise InputError(f"{folder}: holds a {kind} model; encoders only")
+    if kind not in T5 and config.get("is_encoder_decoder"):
+        raise InputError(f"{folder}: holds a {kind} model, with a decoder; encoders only")
     _check_code(folder, config)
     return config
 
@@ -197,7 +197,6 @@ LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 def check_shapes(folder: Path, config: Any) -> None:
     """Refuse weights that do not fit the config before memory is taken for what it says."""
     from safetensors import safe_open
-    from transformers import AutoModel
 
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -209,8 +208,7 @@ def check_shapes(folder: Path, config: Any) -> None:
         raise InputError(f"{folder}: its {CONFIG} says {layers} layers; its weights have fewer")
     hush()
     with loading(folder, "no model could be made of its config"), torch.device("meta"):
-        auto: Any = AutoModel
-        model = auto.from_config(config, trust_remote_code=False)
+        model = of_config(config)
     for name, wanted in model.state_dict().items():
         shape = shapes.get(name, shapes.get(f"{model.base_model_prefix}.{name}"))
         if shape is not None and shape != tuple(wanted.shape):
@@ -227,13 +225,10 @@ def built(
 
     Raises InputError where some are missing, have another shape, or are not used.
     """
-    from transformers import AutoModel
-
     hush()
     with loading(where, "its weights do not fit its config"):
         with torch.device("meta"):
-            auto: Any = AutoModel
-            kind = type(auto.from_config(config, trust_remote_code=False))
+            kind = type(of_config(config))
         model, info = kind.from_pretrained(
             None,
             config=config,

@@ -32,9 +32,9 @@ from dprkit.interop.sentence_transformer_files import (
 )
 from dprkit.interop.sentence_transformer_heads import Written, head_written, read_head
 from dprkit.interop.tokenizer import changed
-from dprkit.interop.tower import Foreign, Tower, configured
+from dprkit.interop.tower import AS_GIVEN, Foreign, Tower, configured
 from dprkit.models.bi_encoder import BiEncoder, Encoder
-from dprkit.models.config import Side
+from dprkit.models.config import RetrieverConfig, Side
 from dprkit.models.retriever_folder import save_tokenizer
 from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings
@@ -64,14 +64,16 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
         if getattr(first, name) != getattr(last, name):
             raise InputError(f"{question}: {name} differs between its sides; name another model")
     prompts = folder_files[0].others()
-    if not (first.include_prompt and last.include_prompt):
-        _refuse_prompts(question, settings, any(prefixes) or bool(prompts))
+    include_prompt = first.include_prompt and last.include_prompt
+    given = settings.question_prefix or settings.passage_prefix
+    if not include_prompt and (any(prefixes) or prompts or given):
+        raise no_prompts(question)
     if len({said.truncate_dim for said in folder_files}) > 1:
         raise InputError(f"{question}: truncate_dim differs between its sides; name another model")
     similarity, why = _similarity(first, folder_files[0], question)
     lengths = {"question_max_length": first.lengths[0], "passage_max_length": last.lengths[1]}
     texts = dict(zip(("question_prefix", "passage_prefix"), prefixes, strict=True))
-    fixed: dict[str, Any] = {"pooling": first.pooling}
+    fixed: dict[str, Any] = {"pooling": first.pooling} | AS_GIVEN
     if first.unit_length:
         fixed["similarity"] = similarity
     own = {"truncate_dim": folder_files[0].truncate_dim, "prompts": prompts}
@@ -84,16 +86,16 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     if prompts:
         names = ", ".join(map(repr, prompts))
         mapped.append(f"questions can have another prompt by dprkit search --prompt: {names}")
-    return Foreign(first.tower, last.tower if len(rows) > 1 else None, config, mapped)
+    passage_tower = last.tower if len(rows) > 1 else None
+    return Foreign(first.tower, passage_tower, config, mapped, include_prompt)
 
 
-def _refuse_prompts(folder: Path, settings: ConvertSettings, has_prompts: bool) -> None:
-    """Raise InputError for prompts whose tokens would have no part in vectors."""
-    if has_prompts or settings.question_prefix or settings.passage_prefix:
-        raise InputError(
-            f"{folder}: its Pooling leaves the tokens of prompts out (include_prompt), which is "
-            "not supported; name another model"
-        )
+def no_prompts(folder: Path | str) -> InputError:
+    """The refusal of prompts whose tokens would have no part in vectors."""
+    return InputError(
+        f"{folder}: its Pooling leaves the tokens of prompts out (include_prompt), which is "
+        "not supported; name another model, or give it no prompts"
+    )
 
 
 def _head_said(tower: Tower) -> list[str]:
@@ -175,22 +177,44 @@ def write(model: BiEncoder, tokens: Tokens, folder: Path, source: str) -> list[s
     } | ({"truncate_dim": config.truncate_dim} if config.truncate_dim else {})
     write_json(folder / CONFIG, own)
     join = f"titles join by {config.title_join!r}, which the library leaves to its user"
+    if config.strip:
+        join += "; so is white space at the ends of texts, which is cut off before"
+    lengths = _own_lengths(config)
     if config.shared and not config.separate_heads:
-        length = config.longest
-        _write_transformer(folder, model.question_encoder, tokens, "question", length)
+        most = {"max_seq_length": config.longest} | lengths
+        _write_transformer(folder, model.question_encoder, tokens, "question", most)
         rows = _write_rest(folder, model.question_encoder, "")
         write_json(folder / MODULES, _listed([("", "Transformer"), *rows]))
-        return [f"one encoder, at most {length} tokens", join]
-    _write_router(folder, model, tokens)
+        return [f"one encoder, at most {config.longest} tokens", join, *_lengths_said(lengths)]
+    _write_router(folder, model, tokens, lengths)
     write_json(folder / MODULES, _listed([("", "Router")]))
     return [
         f"the question encoder is the route {QUERY!r} (encode_query)",
         f"the passage encoder is the route {DOCUMENT!r} (encode_document)",
         join,
+        *_lengths_said(lengths),
     ]
 
 
-def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
+def _own_lengths(config: RetrieverConfig) -> dict[str, int]:
+    """The lengths of one transformer's sides, where one of them is below what it reads at most.
+
+    Left out where they are equal: sentence-transformers before 6 knows no such keys.
+    """
+    sides = config.question_max_length, config.passage_max_length
+    if not config.shared or sides[0] == sides[1]:
+        return {}
+    return dict(zip(("query_length", "document_length"), sides, strict=True))
+
+
+def _lengths_said(lengths: dict[str, int]) -> list[str]:
+    said = " and ".join(f"{name} {length}" for name, length in lengths.items())
+    return [f"sides are cut to {said}, which the library reads from 6 on"] if said else []
+
+
+def _write_router(
+    folder: Path, model: BiEncoder, tokens: Tokens, own_lengths: dict[str, int]
+) -> None:
     """Two rows of modules; a transformer that both have is written once."""
     types: dict[str, str] = {}
     structure: dict[str, list[str]] = {}
@@ -202,8 +226,8 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
     for route, side, encoder, length in sides:
         base = f"{QUERY if shared else route}_0_Transformer"
         if base not in types:
-            most = model.config.longest if shared else length
-            _write_transformer(folder / base, encoder, tokens, side, most)
+            most = {"max_seq_length": model.config.longest if shared else length}
+            _write_transformer(folder / base, encoder, tokens, side, most | own_lengths)
         row = [(base, "Transformer"), *_write_rest(folder, encoder, f"{route}_")]
         types |= {path: TYPE + kind for path, kind in row}
         structure[route] = [path for path, _ in row]
@@ -213,12 +237,12 @@ def _write_router(folder: Path, model: BiEncoder, tokens: Tokens) -> None:
 
 
 def _write_transformer(
-    folder: Path, encoder: Encoder, tokens: Tokens, side: Side, length: int
+    folder: Path, encoder: Encoder, tokens: Tokens, side: Side, lengths: dict[str, int]
 ) -> None:
     backbone: Any = encoder.backbone
     backbone.save_pretrained(folder)
     save_tokenizer(folder, tokens, side)
-    write_json(folder / LENGTHS[0], {"max_seq_length": length, "do_lower_case": False})
+    write_json(folder / LENGTHS[0], {**lengths, "do_lower_case": False})
 
 
 def _write_rest(folder: Path, encoder: Encoder, name: str) -> list[tuple[str, str]]:

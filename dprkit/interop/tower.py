@@ -21,6 +21,9 @@ from dprkit.models.tokens import Files, Tokens
 from dprkit.settings import ConvertSettings, TrainSettings
 from dprkit.settings.training import DECODER, TEMPERATURES
 
+AS_GIVEN: dict[str, Any] = {"strip": False}
+"""How the libraries of sources other than DPR's read texts: white space at their ends is theirs."""
+
 
 @dataclass
 class Tower:
@@ -52,6 +55,8 @@ class Foreign:
     config: RetrieverConfig
     mapped: list[str] = field(default_factory=list)
     """What became what, a sentence each, for the report."""
+    include_prompt: bool = True
+    """Whether the tokens of a prompt have a part in its vectors."""
 
     @property
     def shared(self) -> bool:

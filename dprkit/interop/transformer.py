@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dprkit.interop.folder import model_max_length, tower_in
-from dprkit.interop.tower import Foreign, configured, usual_use
+from dprkit.interop.tower import AS_GIVEN, Foreign, configured, usual_use
 from dprkit.models.config import RetrieverConfig
 from dprkit.settings import ConvertSettings
 
@@ -29,7 +29,7 @@ def read(question: Path, passage: Path | None, settings: ConvertSettings) -> For
     """One folder that serves both sides, or a pair."""
     towers = tower_in(question), tower_in(passage) if passage else None
     usual = _lengths(question, passage or question) | usual_use(towers[0])
-    config = configured(settings, {}, usual)
+    config = configured(settings, AS_GIVEN, usual)
     kind = towers[0].backbone.config.model_type  # type: ignore[union-attr]
     use = f"{config.pooling} pooling and {config.similarity} similarity"
     return Foreign(*towers, config, [f"{kind} with {use}, as the flags say or by default"])

@@ -57,8 +57,9 @@ class Pattern:
         for is_odd, begin in ((odd & before).any(1), rows.start), ((odd & ~before).any(0), 0):
             if found := is_odd.nonzero()[:1].tolist():
                 self.plain = min(self.plain, begin + found[0][0])
-        seen = mask.any(0).nonzero()
-        keys = slice(int(seen[0]), int(seen[-1]) + 1)
+        # A window of 0, as a config may have it for layers that it has none of, shows nothing.
+        seen = mask.any(0).nonzero().flatten().tolist() or [0]
+        keys = slice(seen[0], seen[-1] + 1)
         self._blocks.append(Block(rows, keys, mask[:, keys]))
 
     def blocks(self, length: int) -> Iterator[Block]:

@@ -35,7 +35,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 
     The prefixes are put before every question and passage. `prompts`: others, by their names, which
     may stand in the place of the question's prefix. `straight_apostrophe`: ’ in a question
-    is read as ', as DPR does. `positions`: the tokens that the question's transformer can read,
+    is read as ', as DPR does. `strip`: white space at the ends of a question, a title and a text is
+    cut off before, as DPR does. `positions`: the tokens that the question's transformer can read,
     and the passage's; measured when a model comes in.
     """
 
@@ -47,6 +48,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     passage_prefix: str = ""
     prompts: dict[str, str] = {}
     straight_apostrophe: bool = False
+    strip: bool = True
     positions: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -175,12 +177,15 @@ def load_config(directory: Path | str) -> Config:
 def with_prompt(config: C, name: str, where: Path | str) -> C:
     """The config of the retriever `where` with its prompt `name` before questions.
 
+    "query" and "document" are what sentence-transformers calls the usual prefixes of both sides.
     Raises MismatchError where it has no prompt of that name.
     """
-    if name not in config.prompts:
-        known = f"it has {', '.join(config.prompts)}" if config.prompts else "it has no prompts"
-        raise MismatchError(f"{where}: has no prompt {name!r}; {known} ({CONFIG})")
-    return msgspec.structs.replace(config, question_prefix=config.prompts[name])
+    usual = {"query": config.question_prefix, "document": config.passage_prefix}
+    prompts = usual | config.prompts
+    if name not in prompts:
+        known = ", ".join(prompts)
+        raise MismatchError(f"{where}: has no prompt {name!r}; it has {known} ({CONFIG})")
+    return msgspec.structs.replace(config, question_prefix=prompts[name])
 
 
 def bi_encoder_config(directory: Path | str, use: str) -> RetrieverConfig:

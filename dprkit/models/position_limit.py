@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dprkit.errors import InputError, loading
+from dprkit.models.forward_batches import padded
 
 UNLIMITED = 1 << 30
 """Tokens of a transformer that sets no limit."""
@@ -22,14 +23,16 @@ UNLIMITED = 1 << 30
 def measured(backbone: nn.Module, tokenizer: Any, where: Path | str) -> int:
     """The tokens that a transformer can read.
 
-    Raises InputError where it is no encoder of texts, where its numbers are not finite, and where
-    the tokenizer has ids that it has no vectors for. More vectors than ids are usual padding.
+    Raises InputError where it is no encoder of texts, where its numbers are not finite, where those
+    of a text depend on the texts beside it, and where the tokenizer has ids that it has no vectors
+    for. More vectors than ids are usual padding.
     """
     training = backbone.training
     backbone.eval()
     with loading(where, "the model cannot be used as an encoder of texts"):
         _check_states(backbone, where)
         _check_vocabulary(backbone, tokenizer, where)
+        _check_alone(backbone, where)
         room = positions(backbone)
     backbone.train(training)
     return room
@@ -56,6 +59,55 @@ def _check_vocabulary(backbone: Any, tokenizer: Any, where: Path | str) -> None:
     padding = backbone.config.pad_token_id
     if padding is not None and not 0 <= padding < rows:
         raise InputError(f"{where}: its pad_token_id {padding} is none of its {rows} tokens")
+
+
+LENGTHS = (3, 21, 12)
+"""Tokens of the texts that go through together, and each by itself."""
+TOLERANCE = 1e-4
+"""How far a number of a state may be from that of the text alone, as a share of the largest."""
+
+
+def _check_alone(backbone: Any, where: Path | str) -> None:
+    """Refuse a model whose states of a text are others when longer texts go through with it.
+
+    So it is where padding has a part: in Fourier transforms, convolutions and landmarks.
+    """
+    config = backbone.config
+    ropes = (getattr(config, name, None) for name in ("rope_parameters", "rope_scaling"))
+    if "longrope" in str([*ropes]):  # the longest text of a pass decides on the positions of all
+        raise InputError(
+            f"{where}: its rotary positions (longrope) depend on the other texts of a pass, which "
+            "is not supported; name another model"
+        )
+    if getattr(config, "attention_type", None) == "block_sparse":
+        raise InputError(
+            f"{where}: its sparse attention (attention_type block_sparse) depends on the other "
+            "texts of a pass, which is not supported; say original_full in its config.json"
+        )
+    rows = len(backbone.get_input_embeddings().weight)
+    tokens = [number for number in range(min(64, rows)) if number != config.pad_token_id]
+    texts = [[tokens[(7 * n + i * i) % len(tokens)] for i in range(n)] for n in LENGTHS]
+    ids, mask = padded(texts, config.pad_token_id or 0)
+    place = next(backbone.parameters()).device
+    together = _states(backbone, torch.from_numpy(ids), torch.from_numpy(mask), place)
+    apart = [
+        _states(backbone, one := torch.tensor([t]), torch.ones_like(one), place) for t in texts
+    ]
+    pairs = [(row[: len(one[0])], one[0]) for row, one in zip(together, apart, strict=True)]
+    worst = max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
+    if not worst <= TOLERANCE:
+        raise InputError(
+            f"{where}: is a {config.model_type}, whose vectors of a text depend on the other texts "
+            f"of a pass (by {worst:.2g}), which is not supported; name another model"
+        )
+
+
+def _states(backbone: Any, ids: Tensor, mask: Tensor, place: torch.device) -> Tensor:
+    """The states (N, L, H) of texts given as ids and mask (N, L)."""
+    states: Tensor = backbone(
+        input_ids=ids.to(place), attention_mask=mask.to(place)
+    ).last_hidden_state
+    return states
 
 
 # --- positions ------------------------------------------------------------------------------------
@@ -87,7 +139,9 @@ def _furthest(backbone: nn.Module, length: int) -> dict[nn.Embedding, int]:
     asked: dict[nn.Embedding, int] = {}
 
     def note(table: Any, rows: tuple[Tensor]) -> None:
-        asked[table] = max(asked.get(table, 0), int(rows[0].max()))
+        # RoFormer's table of positions is given the shape of the ids.
+        last = int(rows[0].max()) if isinstance(rows[0], Tensor) else rows[0][-1] - 1
+        asked[table] = max(asked.get(table, 0), last)
 
     tables = [module for module in backbone.modules() if isinstance(module, nn.Embedding)]
     hooks = [table.register_forward_pre_hook(note) for table in tables]

@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import torch
 from torch import nn
 
@@ -115,14 +116,12 @@ def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
     made up at random would look like one that works), and where it has weights that transformers
     leaves out.
     """
-    from transformers import AutoModel
-
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; no model could be loaded from there")
     check_readable(folder)
     hush()
     with loading(folder, "no model could be loaded from there"):
-        model, info = AutoModel.from_pretrained(
+        model, info = loader_of(folder).from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -132,6 +131,29 @@ def load_transformer(folder: Path | str) -> tuple[nn.Module, list[str]]:
             local_files_only=True,
         )
     return whole(model, info, folder)
+
+
+T5 = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+"""Types of models of which the encoder is read, and its class; AutoModel has the decoder too."""
+
+
+def loader_of(folder: Path | str) -> Any:
+    """The class of transformers that loads the transformer of a folder."""
+    import transformers
+
+    path = Path(folder) / "config.json"
+    said = msgspec.json.decode(path.read_bytes()) if path.is_file() else {}
+    return getattr(transformers, T5.get(said.get("model_type"), "AutoModel"))
+
+
+def of_config(config: Any) -> Any:
+    """The transformer that a config describes, with random weights."""
+    import transformers
+
+    if config.model_type in T5:
+        return getattr(transformers, T5[config.model_type])(config)
+    auto: Any = transformers.AutoModel
+    return auto.from_config(config, trust_remote_code=False)
 
 
 IDLE = re.compile(
@@ -161,15 +183,18 @@ def whole(model: Any, info: dict[str, Any], where: Path | str) -> tuple[nn.Modul
             f"{where}: its weights do not fit its config: {other[0]} has another shape; "
             "take both from one model"
         )
+    decoder = "decoder." if model.config.model_type in T5 else "no such weight"
     left = sorted(info["unexpected_keys"])
     base = f"{model.base_model_prefix}."
-    if strange := [key for key in left if not IDLE.search(key.removeprefix(base))]:
+    strange = [key for key in left if not IDLE.search(key.removeprefix(base))]
+    if strange := [key for key in strange if not key.startswith(decoder)]:
         raise InputError(
             f"{where}: its weights have {', '.join(strange[:3])}, which transformers' "
             f"{type(model).__name__} does not use; it is another kind of model"
         )
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        # SqueezeBERT asks its pooler whether it has one or not.
+        model.pooler = nn.Identity() if model.config.model_type == "squeezebert" else None
     return cast(nn.Module, model), left
 
 

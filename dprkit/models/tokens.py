@@ -106,14 +106,20 @@ class Tokens:
 
     def question_text(self, question: str, prefix: str | None = None) -> str:
         """A question as the tokenizer is given it."""
-        text = (self.config.question_prefix if prefix is None else prefix) + question.strip()
+        prefix = self.config.question_prefix if prefix is None else prefix
+        text = prefix + (question.strip() if self.config.strip else question)
         return text.replace("’", "'") if self.config.straight_apostrophe else text
 
     def passage_text(self, passage: Passage, prefix: str | None = None) -> str | tuple[str, str]:
-        """A passage as the tokenizer is given it: a text, or a pair of texts."""
-        title, text, join = passage.title.strip(), passage.text.strip(), self.config.title_join
+        """A passage as the tokenizer is given it: a text, or a pair of texts.
+
+        A title of white space is none.
+        """
+        title, text, join = passage.title, passage.text, self.config.title_join
+        if self.config.strip:
+            title, text = title.strip(), text.strip()
         prefix = self.config.passage_prefix if prefix is None else prefix
-        if not title or join == NO_TITLE:
+        if not title.strip() or join == NO_TITLE:
             return prefix + text
         return (prefix + title, text) if join == PAIR else f"{prefix}{title}{join}{text}"
 

@@ -127,7 +127,10 @@ def read_manifest(directory: Path | str, kind: str | None = None) -> Manifest:
         problem = "is a file" if os.path.exists(directory) else "no such folder"
         raise InputError(f"{directory}: {problem}; name the folder of {wanted}")
     if not is_artifact(directory):
-        raise InputError(f"{directory}: has no {MANIFEST}; name the folder of {wanted}")
+        raise InputError(
+            f"{directory}: has no {MANIFEST}; name the folder of {wanted}"
+            + (_foreign(directory) if kind in (None, "retriever") else "")
+        )
     manifest = _decoded(directory / MANIFEST, Manifest)
     if manifest.identity != identity_of(manifest.kind, manifest.files):
         raise _damaged(directory / MANIFEST, "its identity is not that of its files")
@@ -208,6 +211,13 @@ def _is_inside(name: str) -> bool:
     """Whether a name leads to something below a folder: what it names may be moved or deleted."""
     parts = PurePosixPath(name).parts
     return bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
+
+
+def _foreign(directory: Path) -> str:
+    """What to do with the folder of another library's model; "" for another folder."""
+    if not any((directory / name).is_file() for name in ("modules.json", "config.json")):
+        return ""
+    return f", or make a retriever of this model: dprkit convert {directory} --output-dir MODEL"
 
 
 def _with_article(kind: str) -> str:

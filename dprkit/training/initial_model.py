@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ from dprkit.data.examples_by_row import ExampleFile
 from dprkit.data.streams import PACKED
 from dprkit.errors import MismatchError, SettingsError, loading, need_extra
 from dprkit.interop.colbert import ForeignColbert
-from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths, usual_use
+from dprkit.interop.sentence_transformers import no_prompts
+from dprkit.interop.tower import Foreign, Tower, assembled, check_lengths
 from dprkit.models.bi_encoder import BiEncoder, Encoder, device
 from dprkit.models.config import RetrieverConfig, is_retriever
 from dprkit.models.late_interaction import Colbert
@@ -33,7 +35,7 @@ from dprkit.training.initial_projection import (
     takes_components,
 )
 from dprkit.training.resolved_settings import ResolvedSettings
-from dprkit.training.retriever_kinds import PREFIXES, SHAPE, refuse_projection, turns
+from dprkit.training.retriever_kinds import LENGTHS, PREFIXES, SHAPE, refuse_projection, turns
 from dprkit.training.starting_transformer import foreign_start, make_ready, scratch_transformer
 
 
@@ -198,8 +200,12 @@ def _from_model(
         raise MismatchError(
             f"{source}: is a ColBERT model ({kind}); train it with --kind colbert, or name another"
         )
+    given = (getattr(settings, name) for name in PREFIXES)
+    of_files = settings.question_prefixes, settings.passage_prefixes
+    if not foreign.include_prompt and any((*given, *chain(*of_files))):
+        raise no_prompts(source)
     plain = kind == "transformer"
-    said = RetrieverConfig(**usual_use(foreign.question)) if plain else foreign.use
+    said = foreign.config if plain else foreign.use
     wanted = _config(settings, said)
     if plain and wanted.pooling == "last" and settings.end_token is None:
         wanted = _with_usual_end(foreign.question, wanted, run)
@@ -217,6 +223,7 @@ def _from_model(
     elif wanted.projection or wanted.heads:
         refuse_projection(settings)
     model, tokens = assembled(foreign, settings)
+    _tell_cuts(source, wanted, model.config, run)
     for encoder in (model.question_encoder, model.passage_encoder):
         encoder.dropout.p = settings.output_dropout
     if foreign.passage is None:
@@ -273,6 +280,18 @@ def _tell_contradictions(
             f"{source}: has {len(said.heads)} layers behind its pooling; --projection "
             f"{taken.projection or 0} is taken instead"
         )
+
+
+def _tell_cuts(source: str, wanted: RetrieverConfig, taken: RetrieverConfig, run: Run) -> None:
+    """Note where a transformer reads fewer tokens than are usual, or than its folder says."""
+    for name in LENGTHS:
+        usual, length = getattr(wanted, name), getattr(taken, name)
+        if length < usual:
+            side = name.partition("_")[0]
+            run.progress.note(
+                f"{source}: the model reads at most {length} tokens, so a {side} is cut there and "
+                f"not at {usual}"
+            )
 
 
 def _new_heads(foreign: Foreign, width: int | None) -> None:

@@ -29,7 +29,15 @@ from dprkit.training.resolved_trainer import (
     valid_beside,
     weighted_files,
 )
-from dprkit.training.retriever_kinds import SHAPE, Kind, continues, kind_of, of_its_kind, turns
+from dprkit.training.retriever_kinds import (
+    LENGTHS,
+    SHAPE,
+    Kind,
+    continues,
+    kind_of,
+    of_its_kind,
+    turns,
+)
 
 
 class ResolvedSettings(ResolvedTrainer, TrainSettings, frozen=True, kw_only=True):
@@ -211,8 +219,9 @@ def _use(settings: TrainSettings, usual: Defaults) -> dict[str, Any]:
     """How vectors are made of a model that does not say so itself."""
     plain = RetrieverConfig(shared=bool(settings.separate_heads), pooling=usual.pooling)
     shape = {name: getattr(plain, name) for name in SHAPE}
-    if settings.init and _may_be_decoder(settings.init):  # the model itself decides
-        shape = {name: value for name, value in shape.items() if name not in DECODER}
+    if settings.init:  # the model itself decides
+        own = {*LENGTHS, *(DECODER if _may_be_decoder(settings.init) else ())}
+        shape = {name: value for name, value in shape.items() if name not in own}
     if not (settings.init and turns(settings)):
         shape["projection"] = usual.projection
     temperature = TEMPERATURES[settings.similarity or plain.similarity]

@@ -21,7 +21,7 @@ from dprkit.settings import TrainSettings
 Kind = Literal["bi-encoder", "colbert"]
 LENGTHS = ("question_max_length", "passage_max_length")
 PREFIXES = ("question_prefix", "passage_prefix")
-READING = (*PREFIXES, "title_join", "straight_apostrophe")
+READING = (*PREFIXES, "title_join", "straight_apostrophe", "strip")
 """How texts are read, whatever the kind of model."""
 SHAPE = ("shared", "separate_heads", "pooling", "similarity", "title_join", *LENGTHS)
 """What a bi-encoder is; training cannot change it."""

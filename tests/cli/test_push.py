@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import msgspec
 import pytest
 
+from dprkit import hub
 from dprkit.errors import InputError
 from dprkit.models.card_head import card_head, of_validation, with_results
 from dprkit.models.retriever import load_retriever
+from dprkit.store.manifests import read_manifest, write_manifest
 from tests.conftest import call, environment, shell
 from tests.hub_server import serving
 
@@ -105,6 +109,37 @@ def test_what_is_pushed_is_the_model_and_its_card_has_the_metrics(finished, tmp_
     assert ("test", "answer_recall@5", metrics["answer_recall"]["5"]) in [
         (data, metric, pytest.approx(value, abs=1e-6)) for data, metric, value in found
     ]
+
+
+def test_an_upload_that_failed_can_be_made_again(monkeypatch):
+    from huggingface_hub import constants
+
+    with serving() as server:
+        monkeypatch.setenv("HF_TOKEN", server.token)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        server.repos["models/me/begun"] = {".gitattributes": b""}
+        server.repos["models/me/whole"] = {".gitattributes": b"", "README.md": b"# Mine\n"}
+        assert hub.create("begun", private=True, update=False) == "me/begun"
+        with pytest.raises(InputError, match="whole: is on the hub already; give --update"):
+            hub.create("whole", private=True, update=False)
+
+
+def test_metrics_of_another_retriever_are_refused(finished, small_retriever, tmp_path):
+    results = finished / "runs/dprkit/results"
+    words = ["push", "me/x", "--results", results, "--model"]
+    done = call(*words, small_retriever)
+    assert done.exit_code == 1
+    assert "results: its metrics are of another retriever, " in " ".join(done.stderr.split())
+    assert "cannot be" in call(*words, finished / "runs/dprkit/model").stderr  # asked: the hub
+    shutil.copytree(results, tmp_path / "results")
+    manifest = read_manifest(results)
+    inputs = {name: known for name, known in manifest.inputs.items() if name != "index"}
+    write_manifest(tmp_path / "results", msgspec.structs.replace(manifest, inputs=inputs))
+    done = call("push", "me/x", "--results", tmp_path / "results", "--model", small_retriever)
+    told = " ".join(done.stderr.split())
+    assert "does not say which retriever its metrics are of" in told
+    assert "cannot be" in told
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Small decoders with random weights, as other libraries keep them."""
 
+import json
+
 import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
@@ -49,3 +51,15 @@ def save_sentence_model(folder, family):
     prompts = {"query": "given a web question: ", "document": ""}
     write_json(folder / "config_sentence_transformers.json", {"prompts": prompts})
     return folder
+
+
+def tell_spaces(folder):
+    """Let the tokenizer of a folder have a token for each character, spaces too."""
+    path = folder / "tokenizer.json"
+    parts = json.loads(path.read_text())
+    words = {" " if word == "##z" else word: i for i, word in enumerate(WORDS)}
+    parts["model"] = {"type": "WordLevel", "vocab": words, "unk_token": "[UNK]"}
+    split = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated"}
+    path.write_text(
+        json.dumps(parts | {"normalizer": None, "pre_tokenizer": split | {"invert": False}})
+    )

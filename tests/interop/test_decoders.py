@@ -10,7 +10,7 @@ from dprkit.progress import Run
 from dprkit.settings import TrainSettings
 from dprkit.training.train import train
 from tests.conftest import call
-from tests.interop.decoder_folders import save_plain, save_sentence_model
+from tests.interop.decoder_folders import save_plain, save_sentence_model, tell_spaces
 from tests.interop.foreign import convert
 from tests.training.test_train import StopAtStep, content
 
@@ -60,6 +60,33 @@ def test_a_decoder_of_sentence_transformers_comes_in_and_goes_out_with_its_vecto
     convert(source=tmp_path / "in", to="sentence-transformers", output_dir=tmp_path / "out")
     same(their_vectors(tmp_path / "out"), their_vectors(qwen))
     assert "its texts go through without padding" in call("info", tmp_path / "in").stdout
+
+
+SPACED = ["a word", "a word ", " a word", "a word \n", "  "]
+
+
+def same_of_spaced(retriever, library):
+    st = pytest.importorskip("sentence_transformers")
+    ours, model = load_retriever(retriever), st.SentenceTransformer(str(library), device="cpu")
+    vectors = ours.encode_questions(SPACED), ours.encode_passages([("", text) for text in SPACED])
+    same(vectors, (model.encode_query(SPACED), model.encode_document(SPACED)))
+    assert np.abs(vectors[0][0] - vectors[0][1]).max() > 0.01
+    titled, joined = [("A b ", " c "), (" ", " c ")], ["A b   c ", " c "]
+    same([ours.encode_passages(titled)], [model.encode_document(joined)])
+
+
+def test_white_space_at_the_ends_of_texts_is_read_as_in_the_library(tmp_path, tiny_examples):
+    source = save_sentence_model(tmp_path / "source", "qwen3")
+    tell_spaces(source)
+    convert(source=source, output_dir=tmp_path / "in")
+    same_of_spaced(tmp_path / "in", source)
+    for name in ("plain", "source"):
+        if name == "plain":
+            tell_spaces(save_plain(tmp_path / "plain", "qwen3"))
+        trained(tmp_path / name, tiny_examples, tmp_path / f"of_{name}", "--title-join", " ")
+        out = tmp_path / f"out_{name}"
+        convert(source=tmp_path / f"of_{name}", to="sentence-transformers", output_dir=out)
+        same_of_spaced(tmp_path / f"of_{name}", out)
 
 
 def test_adapters_of_a_decoder_go_on_to_the_bit(qwen, tiny_examples, tmp_path):

@@ -7,7 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModel, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+)
 
 from dprkit.errors import DprkitError, InputError, SettingsError
 from dprkit.models.config import CONFIG, load_config
@@ -16,6 +22,7 @@ from dprkit.models.retriever_folder import load_bi_encoder
 from tests.conftest import call
 from tests.interop.foreign import (
     QUESTIONS,
+    SMALL,
     WORDS,
     bert,
     convert,
@@ -301,6 +308,109 @@ def test_a_retriever_of_before_has_no_positions(plain, tmp_path):
     assert load_retriever(tmp_path / "out").encode_questions(["a"]).shape == (1, 16)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_encoder_of_t5_is_read_with_and_without_its_decoder(tmp_path, tiny_examples):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+    config = AutoConfig.for_model("t5", **sizes, vocab_size=len(WORDS), pad_token_id=0)
+    torch.manual_seed(0)
+    whole = T5ForConditionalGeneration(config)
+    whole.save_pretrained(tmp_path / "whole")
+    save_tokenizer(tmp_path / "whole")
+    report = convert(source=tmp_path / "whole", pooling="mean", output_dir=tmp_path / "a")
+    assert report.largest_difference < 1e-5
+    assert not report.packed
+    save_sentence_transformer(tmp_path / "st", modules=[MEAN, NORM])
+    encoder = T5EncoderModel(config)
+    encoder.load_state_dict(whole.state_dict(), strict=False)
+    encoder.save_pretrained(tmp_path / "st")
+    assert convert(source=tmp_path / "st", output_dir=tmp_path / "b").largest_difference < 1e-5
+    words = ("--max-steps", 1, "--batch-size", 4, "--valid-every", "never")
+    start = ("--init", tmp_path / "st", "--train-file", tiny_examples)
+    assert call("train", *start, *words, "--output-dir", tmp_path / "c").exit_code == 0
+    convert(source=tmp_path / "c", to="sentence-transformers", output_dir=tmp_path / "out")
+    again = convert(source=tmp_path / "out", output_dir=tmp_path / "d")
+    assert again.largest_difference < 1e-5
+    ours = [load_retriever(tmp_path / name).encode_questions(QUESTIONS) for name in "cd"]
+    np.testing.assert_allclose(*ours, **CLOSE)
+
+
+def test_the_left_side_of_padding_is_named_as_the_cause(sentence, tmp_path):
+    edit(sentence / "tokenizer_config.json", padding_side="left")
+    with pytest.raises(
+        DprkitError, match=r"vectors that differ by .*; its tokenizer pads texts on"
+    ):
+        convert(source=sentence, output_dir=tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["roformer", "squeezebert"])
+def test_a_model_of_its_own_ways_is_read(kind, tmp_path):
+    config = AutoConfig.for_model(kind, **SMALL, pad_token_id=0, embedding_size=16)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    report = convert(source=tmp_path / "in", pooling="mean", output_dir=tmp_path / "out")
+    assert report.largest_difference < 1e-5
+
+
+def test_a_command_for_retrievers_says_how_a_folder_of_others_becomes_one(plain, tmp_path):
+    (tmp_path / "p.tsv").write_text("id\ttext\ttitle\n1\ta\tb\n")
+    words = ("--passages", tmp_path / "p.tsv", "--output-dir", tmp_path / "out")
+    done = call("encode-corpus", "--retriever", plain, *words)
+    assert done.exit_code == 1
+    assert f"dprkit convert {plain} --output-dir MODEL" in done.stderr
+    assert "convert" not in call("encode-corpus", "--retriever", tmp_path, *words).stderr
+
+
+MIXING = {
+    "fnet": {},
+    "convbert": {"embedding_size": 8},
+    "nystromformer": {"num_landmarks": 8, "segment_means_seq_len": 8},
+    "mobilebert": {"embedding_size": 8, "intra_bottleneck_size": 8, "true_hidden_size": 8},
+}
+
+
+@pytest.mark.parametrize("kind", MIXING)
+def test_a_model_whose_vectors_depend_on_other_texts_is_refused(kind, tmp_path, tiny_examples):
+    torch.manual_seed(0)
+    sizes = {**SMALL, "pad_token_id": 0, **MIXING[kind]}
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+    for weight in model.parameters():  # larger than at the start, so that every part counts
+        torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    message = f"is a {kind}, whose vectors of a text depend on the other texts of a pass"
+    refused(tmp_path / "in", message, tmp_path)
+    words = ("--train-file", tiny_examples, "--max-epochs", 0, "--output-dir", tmp_path / "t")
+    done = call("train", "--init", tmp_path / "in", *words)
+    assert (done.exit_code, message in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "message"),
+    [
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 64,
+                    "short_factor": [1.0] * 4,
+                    "long_factor": [3.0] * 4,
+                }
+            },
+            r"its rotary positions \(longrope\) depend on the other texts",
+        ),
+        ("big_bird", {"block_size": 8, "num_random_blocks": 2}, "block_sparse.*original_full"),
+    ],
+)
+def test_a_model_that_reads_long_passes_otherwise_is_refused(kind, more, message, tmp_path):
+    config = AutoConfig.for_model(kind, **{**SMALL, "pad_token_id": 0, **more})
+    AutoModel.from_config(config).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    refused(tmp_path / "in", message, tmp_path)
+
+
 # --- sentence-transformers ------------------------------------------------------------------------
 
 
@@ -581,6 +691,20 @@ def test_a_plain_folder_starts_as_the_flags_say(plain, tmp_path, tiny_examples):
     config = load_config(tmp_path / "out")
     assert (config.pooling, config.similarity, config.title_join) == ("cls", "dot", "pair")
     assert (config.projection, config.shared, config.positions) == (3, False, (300, 300))
+
+
+def test_a_plain_folder_of_few_positions_starts_with_as_many_tokens(tmp_path, tiny_examples):
+    bert(max_position_embeddings=130).save_pretrained(tmp_path / "in")
+    save_tokenizer(tmp_path / "in")
+    words = ["--init", tmp_path / "in", "--train-file", tiny_examples, "--max-epochs", 0]
+    done = call("train", *words, "--output-dir", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "reads at most 130 tokens, so a passage is cut there and not at 256" in told
+    config = load_config(tmp_path / "out")
+    assert (config.question_max_length, config.passage_max_length) == (64, 130)
+    done = call("train", *words, "--passage-max-length", 256, "--output-dir", tmp_path / "x")
+    assert (done.exit_code, "--passage-max-length: the model" in done.stderr) == (1, True)
 
 
 def test_a_pair_of_dpr_starts_a_training(tmp_path, tiny_examples):

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from dprkit.errors import InputError, MismatchError, SettingsError
 from dprkit.models.config import load_config
 from dprkit.models.retriever import load_retriever
+from tests.conftest import call
 from tests.interop.foreign import (
     PASSAGES,
     QUESTIONS,
@@ -313,6 +314,17 @@ def test_prompts_that_pooling_leaves_out_are_refused(tmp_path):
     save_sentence_transformer(tmp_path / "in", modules=[pooling], prompts={"query": "q: "})
     with pytest.raises(InputError, match="leaves the tokens of prompts out"):
         convert(source=tmp_path / "in", output_dir=tmp_path / "out")
+
+
+def test_a_training_gives_no_prompts_where_pooling_leaves_them_out(tmp_path, tiny_examples):
+    pooling = ("Pooling", CLS[1] | {"include_prompt": False})
+    save_sentence_transformer(tmp_path / "in", modules=[pooling])
+    words = ["--init", tmp_path / "in", "--train-file", tiny_examples, "--max-epochs", 0]
+    words += ["--output-dir", tmp_path / "out"]
+    for flag in ("--question-prefix", "--passage-prefix", "--question-prefixes"):
+        done = call("train", *words, flag, "ask: ")
+        assert (done.exit_code, "leaves the tokens of prompts out" in done.stderr) == (1, True)
+    assert call("train", *words).exit_code == 0
 
 
 def test_another_similarity_is_refused(tmp_path):

@@ -43,10 +43,11 @@ def shared(tmp_path, name="bert", **how):
     return tmp_path / "model"
 
 
-def heads(tmp_path):
+def heads(tmp_path, **how):
     save_qa_retriever(tmp_path / "a.ckpt")
     save_bert(tmp_path / "bert")
-    convert(source=tmp_path / "a.ckpt", backbone=tmp_path / "bert", output_dir=tmp_path / "model")
+    source = {"source": tmp_path / "a.ckpt", "backbone": tmp_path / "bert"}
+    convert(**source, **how, output_dir=tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -128,9 +129,8 @@ def test_sentence_transformers_loads_an_export_with_equal_vectors(tmp_path, make
     # What the library reads as a passage is a pair where titles are joined as one.
     join = retriever.tokens.config.title_join
     texts = [list(p) if join == "pair" else join.join(p) for p in WITH_TITLE]
-    short = QUESTIONS[:3]  # the longest is cut at 64 tokens by dprkit alone
     np.testing.assert_allclose(
-        retriever.encode_questions(short), loaded.encode_query(short), **CLOSE
+        retriever.encode_questions(QUESTIONS), loaded.encode_query(QUESTIONS), **CLOSE
     )
     np.testing.assert_allclose(
         retriever.encode_passages(WITH_TITLE), loaded.encode_document(texts), **CLOSE
@@ -146,13 +146,32 @@ def test_an_exported_sentence_transformer_comes_back(tmp_path, make):
     join = load_retriever(model).tokens.config.title_join
     convert(source=tmp_path / "out", title_join=join, output_dir=tmp_path / "again")
     one, two = load_retriever(model), load_retriever(tmp_path / "again")
-    short = QUESTIONS[:3]
-    np.testing.assert_allclose(one.encode_questions(short), two.encode_questions(short), **CLOSE)
+    np.testing.assert_allclose(
+        one.encode_questions(QUESTIONS), two.encode_questions(QUESTIONS), **CLOSE
+    )
     np.testing.assert_allclose(
         one.encode_passages(PASSAGES), two.encode_passages(PASSAGES), **CLOSE
     )
     heads = (load_config(folder).separate_heads for folder in (model, tmp_path / "again"))
     assert next(heads) == next(heads)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("lengths", [(20, 50), (50, 20)])
+@pytest.mark.parametrize("make", [shared, heads])
+def test_each_side_of_one_encoder_keeps_its_length(tmp_path, make, lengths):
+    library = pytest.importorskip("sentence_transformers")
+    cut = dict(zip(("question_max_length", "passage_max_length"), lengths, strict=True))
+    model = make(tmp_path, title_join=" ", **cut)
+    report = convert(source=model, to="sentence-transformers", output_dir=tmp_path / "out")
+    assert "sentence-transformers gives vectors that differ by at most" in report.mapped[-1]
+    loaded = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    texts, retriever = [f"{'why ' * 30}{end}" for end in "abc"], load_retriever(model)
+    np.testing.assert_allclose(
+        retriever.encode_questions(texts), loaded.encode_query(texts), **CLOSE
+    )
+    passages = retriever.encode_passages([("", text) for text in texts])
+    np.testing.assert_allclose(passages, loaded.encode_document(texts), **CLOSE)
 
 
 def test_a_transformer_that_both_routes_have_is_written_once(tmp_path):

@@ -253,5 +253,5 @@ def test_retriever_yaml_of_a_bi_encoder_keeps_its_order(small_retriever):
         "kind", "shared", "separate_heads", "pooling", "projection", "heads", "similarity",
         "truncate_dim", "matryoshka", "end_token", "temperature", "title_join",
         "question_max_length", "passage_max_length", "question_prefix", "passage_prefix", "prompts",
-        "straight_apostrophe", "positions",
+        "straight_apostrophe", "strip", "positions",
     ]  # fmt: skip

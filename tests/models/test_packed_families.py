@@ -25,6 +25,11 @@ FAMILIES = {
         "qwen2",
         {**SHARED, **WINDOW, "use_sliding_window": True, "max_window_layers": 1},
     ),
+    "qwen2 of experts": (  # its window of 0 is of layers that it does not have
+        "qwen2_moe",
+        {**SHARED, "num_experts": 4, "moe_intermediate_size": 16, "sliding_window": 0}
+        | {"shared_expert_intermediate_size": 16},
+    ),
     "qwen3": ("qwen3", {**SHARED, "head_dim": 12}),
     "llama": ("llama", SHARED),
     "mistral": ("mistral", {**SHARED, **WINDOW}),
@@ -43,7 +48,15 @@ FAMILIES = {
     "gte": ("gte", SIZE),
     "eurobert": ("eurobert", {**SHARED, "mask_token_id": 3}),
 }
-DECODERS = {"qwen2", "qwen2 with a window", "qwen3", "llama", "mistral", "gemma"}
+DECODERS = {
+    "qwen2",
+    "qwen2 with a window",
+    "qwen2 of experts",
+    "qwen3",
+    "llama",
+    "mistral",
+    "gemma",
+}
 DECODERS |= {"gemma2", "gemma3"}
 LENGTHS = [3, 1, 38, 7, 150, 3, 2, 37]
 

@@ -1,6 +1,8 @@
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from dprkit.models.config import ColbertConfig, RetrieverConfig
+from dprkit.errors import MismatchError
+from dprkit.models.config import ColbertConfig, RetrieverConfig, with_prompt
 from dprkit.models.from_scratch import learn_tokenizer
 from dprkit.models.late_tokens import LateTokens
 from dprkit.models.tokens import Tokens
@@ -43,6 +45,34 @@ def test_title_join_none_leaves_the_title_out():
 def test_a_passage_without_title_is_one_segment():
     tokens = word_tokens("pair", 8, 8)
     assert tokens.passages([Passage("1", " a b ", " ")]) == [[0, 2, 3, 1]]
+
+
+def test_white_space_at_the_ends_is_kept_where_the_retriever_says_so():
+    loaded = word_tokenizer(), {}
+    tidy, as_given = (
+        Tokens(loaded, RetrieverConfig(title_join="; ", question_prefix="ask ", strip=strip))
+        for strip in (True, False)
+    )
+    passage, untitled, empty = (
+        Passage("1", " b ", " t "),
+        Passage("2", " b ", " "),
+        Passage("3", ""),
+    )
+    assert (tidy.question_text(" a\n"), as_given.question_text(" a\n")) == ("ask a", "ask  a\n")
+    assert [tidy.passage_text(one) for one in (passage, untitled, empty)] == ["t; b", "b", ""]
+    assert [as_given.passage_text(one) for one in (passage, untitled, empty)] == [
+        " t ;  b ",
+        " b ",
+        "",
+    ]
+
+
+def test_the_names_of_sentence_transformers_ask_for_the_prefixes():
+    config = RetrieverConfig(question_prefix="q: ", passage_prefix="p: ", prompts={"facts": "f: "})
+    for name, prefix in {"query": "q: ", "document": "p: ", "facts": "f: "}.items():
+        assert with_prompt(config, name, "m").question_prefix == prefix
+    with pytest.raises(MismatchError, match="m: has no prompt 'fact'; it has query, document, f"):
+        with_prompt(config, "fact", "m")
 
 
 def test_questions_and_passages_are_cut_at_their_own_lengths():

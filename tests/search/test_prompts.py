@@ -137,6 +137,6 @@ def test_a_prompt_that_is_not_there_is_refused_with_those_there_are(place, tmp_p
     (tmp_path / "q.txt").write_text("who\n")
     words = ("search", "--questions", tmp_path / "q.txt", "--prompt", "fact")
     said = refused(*words, "--index", place / "index")
-    assert "has no prompt 'fact'; it has facts (retriever.yaml)" in said
+    assert "has no prompt 'fact'; it has query, document, facts (retriever.yaml)" in said
     said = refused(*words, "--index", place / "words")
     assert "is an index of words, which needs no retriever; leave it out" in said
