@@ -39,8 +39,8 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     """Upload the model `settings.model` as the repository `settings.name`, in one commit.
 
     Raises SettingsError where nothing names it, MismatchError for what is no model and for results
-    of another, DamagedError for one that was changed, InputError for a card that cannot be read and for what the hub
-    refuses.
+    of another, DamagedError for one that was changed, InputError for a card that cannot be read and
+    for what the hub refuses.
     """
     if settings.name is None:
         raise SettingsError("no name given; name the repository, such as me/my-retriever")
