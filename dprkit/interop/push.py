@@ -51,8 +51,8 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     kept = {name: known for name, known in manifest.files.items() if not name.startswith(LAST)}
     manifest = msgspec.structs.replace(manifest, files=kept)
     results = [of_evaluation(Path(path)) for path in settings.results]
-    for path in settings.results:
-        _check_model(Path(path), manifest, folder, run)
+    for evaluated in map(Path, settings.results):
+        _check_model(evaluated, manifest, folder, run)
     files: dict[str, Path | bytes] = {name: folder / name for name in kept}
     kind, library = _kind_and_library(manifest)
     called, path = settings.name.rpartition("/")[2], folder / CARD
