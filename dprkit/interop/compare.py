@@ -123,8 +123,8 @@ def _cause(sources: Sources, model: BiEncoder | Colbert) -> str:
         both = backbone(**batch)[0], backbone(**batch, token_type_ids=types)[0]
         if types is not None and not torch.allclose(*both, atol=TOLERANCE):
             return (
-                f"its tokenizer makes token types, which its {backbone.config.model_type} takes for "
-                "more than zeros; dprkit's models have none"
+                f"its tokenizer makes token types, of which its {backbone.config.model_type} makes "
+                "more than of none; dprkit's models have none"
             )
     return ""
 

@@ -39,8 +39,8 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     """Upload the model `settings.model` as the repository `settings.name`, in one commit.
 
     Raises SettingsError where nothing names it, MismatchError for what is no model and for results
-    of another, DamagedError for one that was changed, InputError for a card that cannot be read and for what the hub
-    refuses.
+    of another, DamagedError for one that was changed, InputError for a card that cannot be read and
+    for what the hub refuses.
     """
     if settings.name is None:
         raise SettingsError("no name given; name the repository, such as me/my-retriever")
@@ -51,8 +51,8 @@ def push(settings: PushSettings, run: Run = Run()) -> PushReport:
     kept = {name: known for name, known in manifest.files.items() if not name.startswith(LAST)}
     manifest = msgspec.structs.replace(manifest, files=kept)
     results = [of_evaluation(Path(path)) for path in settings.results]
-    for path in settings.results:
-        _check_model(Path(path), manifest, folder, run)
+    for evaluated in map(Path, settings.results):
+        _check_model(evaluated, manifest, folder, run)
     files: dict[str, Path | bytes] = {name: folder / name for name in kept}
     kind, library = _kind_and_library(manifest)
     called, path = settings.name.rpartition("/")[2], folder / CARD

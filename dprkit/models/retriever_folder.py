@@ -143,7 +143,7 @@ def loader_of(folder: Path | str) -> Any:
 
     path = Path(folder) / "config.json"
     said = msgspec.json.decode(path.read_bytes()) if path.is_file() else {}
-    return getattr(transformers, T5.get(said.get("model_type"), "AutoModel"))
+    return getattr(transformers, T5.get(str(said.get("model_type")), "AutoModel"))
 
 
 def of_config(config: Any) -> Any:
