@@ -73,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if config.get(key):
             raise InputError(f"{folder}: its weights are quantized ({key}), which is not supported")
     kind = config.get("model_type")
-    if kind not in T5 and config.get("is_encoder_decoder"):
+    if config.get("is_encoder_decoder") and str(kind) not in T5:
         raise InputError(f"{folder}: holds a {kind} model, with a decoder; encoders only")
     _check_code(folder, config)
     return config
