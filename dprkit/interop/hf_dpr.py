@@ -50,13 +50,20 @@ def half(folder: Path) -> InputError:
     if role:
         other = "passage" if role == "question" else "question"
         return InputError(
-            f"{folder}: holds only the {role} encoder of a DPR pair; name it with "
-            f"--{role}-encoder and the other half with --{other}-encoder"
+            f"{folder}: holds only the {role} encoder of a DPR pair; {_naming(role)}, and the "
+            f"{other} encoder beside it"
         )
     return InputError(
         f"{folder}: holds one DPR encoder and does not say whether it reads questions or "
-        "passages; name the pair with --question-encoder and --passage-encoder"
+        "passages; name the pair with --question-encoder and --passage-encoder, or as --retriever "
+        "QUESTION,PASSAGE"
     )
+
+
+def _naming(role: str) -> str:
+    """How one encoder of a pair is named, to convert and to evaluate."""
+    place = "before" if role == "question" else "behind"
+    return f"name it with --{role}-encoder, or {place} the comma of --retriever QUESTION,PASSAGE"
 
 
 def read(question: Path, passage: Path, settings: ConvertSettings) -> Foreign:
@@ -84,14 +91,14 @@ def _tower(folder: Path, role: str) -> Tower:
     told = _role_by_class(folder)
     if told not in (role, None):
         raise MismatchError(
-            f"{folder}: is a {told} encoder, as its {CONFIG} says; name it with --{told}-encoder"
+            f"{folder}: is a {told} encoder, as its {CONFIG} says; {_naming(str(told))}"
         )
     weights = read_weights(folder)
     prefix = _prefix(weights, folder)
     if ROLES[prefix] != role:
         raise MismatchError(
             f"{folder}: its weights are those of a {ROLES[prefix]} encoder ({prefix}.*); "
-            f"name it with --{ROLES[prefix]}-encoder"
+            f"{_naming(ROLES[prefix])}"
         )
     bert, head = (below(weights, f"{prefix}.{part}.") for part in ("bert_model", "encode_proj"))
     if strange := [name for name in weights if not name.startswith(KNOWN)]:

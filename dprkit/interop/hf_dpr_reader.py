@@ -38,6 +38,9 @@ COUNT = 6
 """Probe texts that are read by both libraries."""
 
 
+APOSTROPHE = "’ is read as ', as DPR does and transformers' class does not"
+
+
 def is_dpr_reader(folder: Path) -> bool:
     """Whether config.json names transformers' DPRReader."""
     return CLASS in (json_in(folder, CONFIG).get("architectures") or [])
@@ -56,6 +59,7 @@ def read(folder: Path, settings: ConvertSettings) -> ForeignReader:
     mapped = [
         f"{BERT}* is the encoder",
         *mapped_heads(config),
+        *([f"in a question {APOSTROPHE}"] if config.straight_apostrophe else []),
     ]
     return ForeignReader(
         Tower(backbone, tokenizer_in(folder), folder, idle=idle), heads, config, mapped
@@ -83,10 +87,13 @@ def write(model: ReaderModel, tokens: ReaderTokens, folder: Path, source: str) -
     made.load_state_dict(weights)
     made.save_pretrained(folder)
     write_tokenizer(folder, tokens.loaded, tokens.config.passage_max_length)
-    return [
+    told = [
         f"the encoder is {BERT}*",
         "start and end are qa_outputs, the relevance is qa_classifier",
     ]
+    if tokens.config.straight_apostrophe:
+        told.append(f"in a question {APOSTROPHE}: put ' there before you ask it")
+    return told
 
 
 def _no_dpr(model: ReaderModel) -> str:

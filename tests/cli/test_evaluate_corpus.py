@@ -108,7 +108,10 @@ def test_what_was_made_for_it_is_used_again(folder: Path) -> None:
         ((), "no model to measure given; name it with --retriever"),
         (("--retriever", "a,b,c"), "the question's and the passage's encoder with a comma between"),
         (("--retriever", "./a"), "./a: no such file or folder"),
-        (("--retriever", "pair/passage,pair/question"), "name it with --passage-encoder"),
+        (
+            ("--retriever", "pair/passage,pair/question"),
+            "or behind the comma of --retriever QUESTION,PASSAGE",
+        ),
         (("--retriever", "pair", "--index", "i"), "leave it or --index out"),
         (("--retriever", "pair", "--passages", "corpus.tsv"), "leave --passages out"),
         (("--retriever", "pair", "--questions", "-"), "is read twice where a corpus is encoded"),

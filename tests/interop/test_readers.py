@@ -14,6 +14,7 @@ from dprkit.interop.compare import against_source
 from dprkit.models.reader_config import load_reader_config
 from dprkit.models.reading import load_reader
 from dprkit.training.initial_reader import starting_reader
+from tests.conftest import call
 from tests.interop.foreign import (
     PASSAGES,
     QUESTIONS,
@@ -156,6 +157,18 @@ def test_a_reader_goes_out_to_dpr_and_comes_back(tmp_path):
     with pytest.raises(InputError, match=r"\(zeros\), and DPR's code tells question and passage"):
         convert(source=tmp_path / "in", output_dir=tmp_path / "zeros")
         convert(source=tmp_path / "zeros", to="dpr-reader-cp", output_dir=tmp_path / "other")
+
+
+def test_what_transformers_reads_otherwise_is_told_on_both_ways(tmp_path):
+    save_dpr_reader(tmp_path / "in")
+    told = [
+        " ".join(call("convert", *words).stderr.split())
+        for words in (
+            (tmp_path / "in", "--output-dir", tmp_path / "reader"),
+            (tmp_path / "reader", "--to", "hf-dpr-reader", "--output-dir", tmp_path / "out"),
+        )
+    ]
+    assert all("in a question ’ is read as ', as DPR does" in report for report in told)
 
 
 def test_a_reader_with_token_types_has_no_form_for_transformers(tmp_path):
