@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from dprkit.data.json_decoding import decoder
@@ -125,7 +124,7 @@ def is_rows(path: Path) -> bool:
         if any(kind.fits(path) for kind in KINDS if kind.name in _JSON_KINDS):
             return True
         names = _names(path)
-    except (DprkitError, msgspec.MsgspecError, UnicodeDecodeError):  # told where it is read
+    except DprkitError:  # told where it is read
         return False
     try:
         is_passages = understand(names, None, path).form.name == "passages"
