@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +333,10 @@ def _write_embeddings(folder: Path, vectors: np.ndarray, shard: int = 300) -> Pa
 @pytest.fixture(scope="session")
 def embeddings(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray) -> Path:
     return _write_embeddings(tmp_path_factory.mktemp("vectors") / "embeddings", vectors)
+
+
+def words_of(folder: Path, texts: Mapping[str, str]) -> None:
+    """Make folder/words, a BM25 index of `texts` by their ids."""
+    corpus = folder / "corpus.tsv"
+    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
+    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(folder / "words")))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 HF_CONFIG = "config.json"
 READ_TOGETHER = 8
-"""Questions that are reranked together: a model reads some 1,600 passages for them, which takes
-half a minute on two cores, and then there is something to show."""
+"""Questions whose pairs with passages a model reads together: some 1,600, which takes half a minute
+on two cores, and then there is something to show."""
 Settings = SearchSettings | EvaluateSettings
 
 
@@ -53,8 +53,12 @@ def reranked(
 
 
 def batch_size(settings: Settings, batch: int) -> int:
-    """Questions to search with together: `batch`, or fewer where a model reads what is found."""
-    return batch if settings.rerank is None else min(batch, READ_TOGETHER)
+    """Questions to search with together: `batch`, or fewer where a model reads each pair.
+
+    A retriever encodes each passage once for a batch, so that a smaller one would cost it more.
+    """
+    reads_pairs = settings.rerank is not None and not is_retriever(settings.rerank)
+    return min(batch, READ_TOGETHER) if reads_pairs else batch
 
 
 def open_scorer(

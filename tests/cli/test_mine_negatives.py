@@ -20,7 +20,7 @@ from dprkit.models.retriever import load_retriever
 from dprkit.search.open_index import open_index
 from dprkit.settings import EncodeSettings, IndexSettings
 from dprkit.store.manifests import read_manifest
-from tests.conftest import DPRKIT, call, environment, write_reader
+from tests.conftest import DPRKIT, call, environment, words_of, write_reader
 from tests.interop.foreign import save_cross_encoder
 
 ROWS = 24
@@ -241,9 +241,7 @@ def test_a_reader_decides_which_passages_become_positives(precision, tiny_exampl
         "gold": "one long text of many other words with may in it, and no more of it than that",
         "none": "june",
     }
-    corpus = tmp_path / "corpus.tsv"
-    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
-    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(tmp_path / "words")))
+    words_of(tmp_path, texts)
     row = {"question": "may june", "answers": ["May"], "passage_ids": ["gold"]}
     (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n")
     (ranking,) = open_index(tmp_path / "words").search([row["question"]])

@@ -93,17 +93,17 @@ def lines_of(folder):
 @pytest.mark.parametrize("step", [1, 33])
 def test_a_killed_training_ends_with_the_same_bytes(place, step):
     assert stop_at(place, f"killed-{step}", step, signal.SIGKILL)[0] == -signal.SIGKILL
-    ends_with_the_same_bytes(place, f"killed-{step}")
+    run(place, *training(f"killed-{step}"))
+    assert made(place / f"killed-{step}") == made(place / "m")
 
 
 def test_a_training_that_is_half_done_ends_with_the_same_bytes(place, half_done):
-    ends_with_the_same_bytes(place, half_done("killed"))
+    run(place, *training(half_done("killed")))
+    assert made(place / "killed") == made(place / "m")
 
 
-def ends_with_the_same_bytes(place, name):
-    run(place, *training(name))
-    assert content(place / name) == content(place / "m")
-    assert lines_of(place / name) == lines_of(place / "m")
+def made(folder):
+    return content(folder), lines_of(folder)
 
 
 @pytest.mark.slow

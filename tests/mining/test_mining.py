@@ -24,7 +24,7 @@ from dprkit.search.open_index import open_index
 from dprkit.settings import IndexSettings, MineSettings
 from dprkit.store.begin_or_resume import OUT_OF_DATE, UP_TO_DATE, Previewed, draft
 from dprkit.store.manifests import PASSAGE_SIDE_OF, read_manifest
-from tests.conftest import killed_at_the_end
+from tests.conftest import killed_at_the_end, words_of
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,6 @@ def test_negatives_are_the_best_of_the_ranks_that_no_rule_leaves_out(words, few,
 
 def test_what_is_known_beside_a_question_is_no_negative(tmp_path):
     """Each rule by hand: five passages of words that the question has."""
-    corpus = tmp_path / "corpus.tsv"
     texts = {
         "a": "Red apples grow",
         "b": "red  APPLES grow",  # the text of the positive, but for case and space
@@ -117,8 +116,7 @@ def test_what_is_known_beside_a_question_is_no_negative(tmp_path):
         "f": "Red apples smell",
         "g": "red apples SMELL",
     }
-    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
-    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(tmp_path / "words")))
+    words_of(tmp_path, texts)
     asked = {"question": "red apples", "answers": ["may"]}
     rows = [
         asked
@@ -166,9 +164,7 @@ def apples(tmp_path_factory):
         "v": "red may be the colour of very many other things here",
         "w": "red in june as all of these many other things are",
     }
-    corpus = folder / "corpus.tsv"
-    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
-    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(folder / "words")))
+    words_of(folder, texts)
     row = {"question": "red apples tree", "answers": ["May"], "passage_ids": ["gold"]}
     (ranking,) = open_index(folder / "words").search([row["question"]])
     assert [hit.id for hit in ranking.hits] == ["x", "y", "gold", "w", "v"]
@@ -426,9 +422,7 @@ def test_hard_negatives_of_a_row_that_are_positives_of_the_question_become_none(
         "p4": "Berlin is the capital of Germany.",
         "p5": "Lyon is a city in France, and not the capital.",
     }
-    corpus = tmp_path / "corpus.tsv"
-    corpus.write_text("id\ttext\ttitle\n" + "".join(f"{k}\t{v}\t\n" for k, v in texts.items()))
-    index(IndexSettings(type="bm25", passages=str(corpus), output_dir=str(tmp_path / "words")))
+    words_of(tmp_path, texts)
     known = {id_: {"passage_id": id_, "text": text} for id_, text in texts.items()}
     asked = {"question": "what is the capital of France", "answers": ["Paris"]}
     rows = [

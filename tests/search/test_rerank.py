@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -438,24 +437,31 @@ def test_the_passages_of_a_corpus_are_encoded_in_the_number_type_of_precision(
     assert read_manifest(tmp_path / "out").settings["precision"] == "bf16"
 
 
-def test_evaluate_tells_how_many_of_all_questions_are_reranked(words, cross, tmp_path):
-    class Told(Progress):
-        counts: ClassVar[list[int | None]] = []
+@pytest.mark.parametrize(
+    ("model", "wanted"), [("cross", [19, 8, 8, 3]), ("small_retriever", [19, 19])]
+)
+def test_evaluate_tells_how_many_of_all_questions_are_reranked(
+    model, wanted, words, request, tmp_path
+):
+    """A few at a time where a model reads pairs; a retriever encodes the passages of all once."""
+    counts = []
 
+    class Told(Progress):
         def start(self, what, total, unit, done=0):
-            self.counts.append(total)
+            counts.append(total)
 
         def advance(self, count, facts=None):
-            self.counts.append(count)
+            counts.append(count)
 
     path = tmp_path / "qa.jsonl"
     rows = [{"id": str(n), "question": QUESTIONS[0], "answers": ["5,895"]} for n in range(19)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reranker = str(request.getfixturevalue(model))
     settings = EvaluateSettings(
-        index=str(words), questions=str(path), rerank=str(cross), rerank_depth=10, topk=(5,)
+        index=str(words), questions=str(path), rerank=reranker, rerank_depth=10, topk=(5,)
     )
     evaluate(settings, Run(progress=Told()))
-    assert Told.counts == [19, 8, 8, 3]
+    assert counts == wanted
 
 
 def tiny_questions(folder):
